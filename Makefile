@@ -1,0 +1,65 @@
+# Every target does its own set-up in .venv and is quick when run again.
+FITS := import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11 python; do \
+  $$p -c '$(FITS)' >/dev/null 2>&1 && { echo $$p; break; }; done)
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# Runs of ours tell nobody anything: no telemetry of Prefect's client.
+export DO_NOT_TRACK := 1
+
+.PHONY: help demo test lint bench soak lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   hashtags to posts with numbers, on the built-in sandbox (no account, no network)"
+	@echo "make test   the whole test suite"
+	@echo "make lint   ruff and mypy"
+	@echo "make bench  posts per second and memory, beside a bare HTTP loop"
+	@echo "make soak   the long kill and endurance runs"
+	@echo "make lock   compile the lock files anew"
+
+.venv/.made:
+	@test -n "$(PYTHON)" && $(PYTHON) -c '$(FITS)' \
+	  || { echo "Tagtrail needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@echo "making .venv …"
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.run: requirements.lock pyproject.toml .venv/.made
+	@echo "installing the locked packages …"
+	@$(INSTALL) --require-hashes --no-deps -r requirements.lock
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: requirements-dev.lock pyproject.toml .venv/.made
+	@echo "installing the locked packages and tools …"
+	@$(INSTALL) --require-hashes --no-deps -r requirements-dev.lock
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@ .venv/.run
+
+demo: .venv/.run
+	@$(BIN)/tagtrail demo
+
+test: .venv/.dev
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: .venv/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: .venv/.dev
+	@$(BIN)/python tests/benchmarks/enrich.py --growth
+
+soak: .venv/.dev
+	@$(BIN)/python -m pytest tests/soak -p no:cacheprovider
+
+lock: .venv/.dev
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	  --custom-compile-command "make lock" pyproject.toml --group build -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	  --custom-compile-command "make lock" pyproject.toml --group build --group dev -c requirements.lock -o requirements-dev.lock
+
+clean:
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
