@@ -1,0 +1,342 @@
+"""The client of the remote API: every call once, over connections that are kept, with errors that say what is known."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, NoReturn, Self, Unpack
+
+import httpx
+import orjson
+from pydantic import SecretStr
+
+from blocks.memories import outgoing, wire
+from blocks.memories.errors import BadParameters, MemoriesError, NoAnswer, NotFound, NotSent, Unreadable, UsageError
+from blocks.memories.outgoing import Where
+from blocks.memories.posts.record import Channel, PostRef
+from blocks.memories.wire import ImportItemSeen, MetadataAnswer
+
+__all__ = ["ImportItemSeen", "MemoriesClient", "MetadataAnswer", "Where"]
+
+MAX_BODY_BYTES = 20_000_000
+"""A larger answer is not read to its end; the largest real payloads are some hundred kilobytes."""
+
+KEEP_SECONDS = 4.0
+"""How long an idle connection is kept: less than the 5 s after which common servers close one, for a request
+that crosses such a closing has no answer, and a submission without an answer is in doubt."""
+
+CONNECT_SECONDS = 10.0
+"""How long a connection may take to be made; much less than a call, so that it ends as NotSent and not in doubt."""
+
+# Raised before the first byte of a request is written, and never after. LocalProtocolError, WriteError and all that
+# can happen on a kept connection are left out on purpose: they can come after bytes have left.
+_NOTHING_LEFT = (
+    httpx.ConnectError,  # refused, no such host, no route, TLS handshake failed
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,  # the proxy would not open the tunnel
+    httpx.UnsupportedProtocol,
+)
+
+
+class MemoriesClient:
+    """The remote API for one account; async, and made for thousands of calls at once.
+
+    Nothing is retried here but TikTok's second URL form: retries, rates and money are the caller's, and the bound on
+    concurrency is a semaphore of the caller's that is no larger than `max_connections`. Connections are made when
+    first needed, in the loop that runs then. Proxies of the environment are used, but never for this machine itself.
+
+    The key is sent to the two base URLs and shown nowhere: it is cut out of answers before they are read.
+
+    Args:
+        api_key: sent bare as the `Authorization` header.
+        timeout_seconds: how long one call may take in all, a body that drips in among it.
+        transport: takes the place of real connections, in tests.
+        now: the clock by which a `Retry-After` date is read.
+
+    Raises:
+        UsageError: the key or a base URL cannot be used.
+    """
+
+    def __init__(
+        self,
+        api_key: SecretStr,
+        *,
+        v1_base_url: str,
+        v2_base_url: str,
+        timeout_seconds: float = 90.0,
+        max_connections: int = 100,
+        transport: httpx.AsyncBaseTransport | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        key = outgoing.checked_key(api_key.get_secret_value())
+        self._v1 = outgoing.checked_base_url("MEMORIES_V1_BASE_URL", v1_base_url)
+        v2 = outgoing.checked_base_url("MEMORIES_V2_BASE_URL", v2_base_url)
+        self.account = hashlib.sha256(key.encode()).hexdigest()[:16]
+        """Names the account in the database: the first 16 hex digits of the key's SHA-256."""
+        self._v2_shown = v2
+        self._metadata_urls = {platform: httpx.URL(v2 + path) for platform, path in outgoing.METADATA_PATHS.items()}
+        # httpx shows `Authorization` as [secure]; prepared once, for a request copies them at little cost.
+        self._headers = httpx.Headers(
+            {"Authorization": key, "Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
+        )
+        self._json_headers = httpx.Headers({**self._headers, "Content-Type": "application/json"})
+        self._scrub = wire.scrubber(key)
+        self._timeout_seconds = outgoing.checked_timeout(timeout_seconds)
+        # Read and write have no limit of their own: the one over the whole call holds for them too.
+        connect_seconds = min(CONNECT_SECONDS, timeout_seconds / 3)
+        self._extensions = {
+            "timeout": {"connect": connect_seconds, "pool": timeout_seconds / 2, "read": None, "write": None}
+        }
+        self._max_connections = max_connections
+        self._transport = transport
+        self._now = now
+        self._http: httpx.AsyncClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tiktok_forms: dict[Channel, str] = {}
+
+    def __repr__(self) -> str:
+        return f"MemoriesClient(account={self.account!r}, v1_base_url={self._v1!r}, v2_base_url={self._v2_shown!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a client holds a key and connections and goes nowhere: make one where it is needed")
+
+    async def __aenter__(self) -> Self:
+        self._open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections; a later call would open new ones."""
+        http, self._http = self._http, None
+        if http is not None and self._loop is asyncio.get_running_loop():
+            await http.aclose()
+
+    async def import_hashtag(self, hashtag: str, count: int, **where: Unpack[Where]) -> str:
+        """Start the import of the `count` newest posts of a hashtag; returns the import's task id.
+
+        TikTok only, says the vendor. Billed per imported post; posts of the public library can never be deleted.
+
+        Raises:
+            UsageError: wrong input; nothing was sent.
+            NotSent, Refused: nothing was started.
+            NoAnswer, ServerFault, Unreadable: it may run, or not.
+        """
+        return await self._submit(*outgoing.hashtag_import(hashtag, count, where))
+
+    async def import_urls(self, urls: Sequence[str], **where: Unpack[Where]) -> str:
+        """Start the import of 1 to 50 posts of one platform by their URLs; returns the task id; errors as above."""
+        return await self._submit(*outgoing.url_import(urls, where))
+
+    async def import_creator(self, profile_url: str, count: int, **where: Unpack[Where]) -> str:
+        """Start the import of a creator's `count` newest posts; returns the task id; errors as above."""
+        return await self._submit(*outgoing.creator_import(profile_url, count, where))
+
+    async def import_status(
+        self, task_id: str, *, namespace: str | None = "default", folder_id: int | None = None
+    ) -> list[ImportItemSeen]:
+        """What an import has found so far, in the API's order; empty means "nothing yet" and "never" alike.
+
+        `namespace` has to be the import's own: with another one the API answers with an empty list. None for an
+        import into the public library, which knows no namespaces (contract §2.2): none is sent.
+
+        Raises:
+            MemoriesError: any but "no videos found", which is an empty list.
+        """
+        url = httpx.URL(self._v1 + outgoing.status_path(task_id, namespace, folder_id))
+        try:
+            body, data = await self._call("GET", url, outgoing.STATUS_PATH)
+        except MemoriesError as error:
+            if wire.means_no_videos(error):
+                return []
+            raise
+        return wire.import_items(data, endpoint=outgoing.STATUS_PATH, body=body)
+
+    async def metadata(
+        self,
+        ref: PostRef,
+        channel: Channel,
+        *,
+        source_url: str | None = None,
+        before_second_call: Callable[[], Awaitable[object]] | None = None,
+    ) -> MetadataAnswer:
+        """The platform's metadata of one post, whatever a success envelope holds (null among it).
+
+        TikTok is asked with the URL as the import gave it and, where that is refused as a bad parameter or not
+        found, once more in the other form; the form that helped is asked first from then on.
+
+        Args:
+            source_url: the URL as the import gave it.
+            before_second_call: awaited before a second call is made, so that it has its own slot and money.
+
+        Raises:
+            UsageError: unknown channel.
+            MemoriesError: the last call's error; its `calls` counts both.
+        """
+        outgoing.checked_channel(channel)
+        endpoint = outgoing.METADATA_PATHS[ref.platform]
+        forms = outgoing.url_forms(ref, source_url)
+        if len(forms) == 2 and outgoing.tiktok_form(forms[1]) == self._tiktok_forms.get(channel):
+            forms.reverse()
+        for calls, asked in enumerate(forms, start=1):
+            content = orjson.dumps({"video_url": asked, "channel": channel})
+            try:
+                body, data = await self._call("POST", self._metadata_urls[ref.platform], endpoint, content)
+            except MemoriesError as error:
+                error.calls = calls
+                if calls == len(forms) or not isinstance(error, BadParameters | NotFound):
+                    raise
+                if before_second_call is not None:
+                    await before_second_call()
+            else:
+                if calls == 2:
+                    self._tiktok_forms[channel] = outgoing.tiktok_form(asked)
+                return MetadataAnswer(body, data, asked, channel, calls)
+        raise AssertionError("unreachable: the last form returns or raises")
+
+    async def _submit(self, path: str, fields: dict[str, Any]) -> str:
+        body, data = await self._call("POST", httpx.URL(self._v1 + path), path, orjson.dumps(fields))
+        return wire.task_id_of(data, endpoint=path, body=body)
+
+    def _open(self) -> httpx.AsyncClient:
+        loop = asyncio.get_running_loop()
+        if self._http is None or self._loop is not loop:
+            transport = self._transport or _Connections(self._max_connections)
+            self._http = httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
+            self._loop = loop
+        return self._http
+
+    async def _call(
+        self, method: str, url: httpx.URL, endpoint: str, content: bytes | None = None
+    ) -> tuple[bytes, Any]:
+        """One call: the whole body, without the key, and the envelope's data."""
+        http = self._open()
+        headers = self._headers if content is None else self._json_headers
+        request = httpx.Request(method, url, headers=headers, content=content, extensions=self._extensions)
+        failure: MemoriesError
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                response = await http.send(request, stream=True)
+                try:
+                    body = await _whole_body(response)
+                finally:
+                    await response.aclose()
+        except _NOTHING_LEFT as error:
+            failure = NotSent(f"{url.netloc.decode()}: {str(error) or type(error).__name__}", endpoint=endpoint)
+        except TimeoutError:
+            failure = NoAnswer(f"no whole answer within {self._timeout_seconds:g} s", endpoint=endpoint)
+        except httpx.DecodingError:
+            failure = Unreadable("its compression is broken", endpoint=endpoint)
+        except (httpx.HTTPError, OSError) as error:
+            failure = NoAnswer(str(error) or type(error).__name__, endpoint=endpoint)
+        else:
+            body = self._scrub(body)
+            if len(body) > MAX_BODY_BYTES:
+                raise Unreadable("larger than any metadata", endpoint=endpoint, body=body[:MAX_BODY_BYTES])
+            return body, wire.open_envelope(
+                body,
+                http_status=response.status_code,
+                endpoint=endpoint,
+                retry_after=response.headers.get("retry-after"),
+                now=self._now,
+            )
+        # Raised out here, so that httpx's exception, whose request holds the key, is not carried along as context.
+        raise failure
+
+
+async def _whole_body(response: httpx.Response) -> bytes:
+    """The body, decompressed; a little more than MAX_BODY_BYTES of it where there is more."""
+    # Undecoded bytes come straight from the connection: httpx's own reading costs more than the JSON's.
+    raw: Any = response.stream
+    chunks, size = [], 0
+    async for chunk in response.aiter_bytes() if "content-encoding" in response.headers else raw:
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            break
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+class _Connections(httpx.AsyncBaseTransport):
+    """Kept connections, one httpx pool each, the one used last taken first.
+
+    httpx's own pool looks at every idle connection (a poll of its socket) for every request and again after it,
+    so that its cost grows with the number of connections: at 50 of them it is ten times that of the request itself.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._free: dict[bytes, list[httpx.AsyncBaseTransport]] = {}
+        self._slots = asyncio.Semaphore(most)
+        self._tls: ssl.SSLContext | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self._slots.locked():
+            try:
+                async with asyncio.timeout(request.extensions["timeout"]["pool"]):
+                    await self._slots.acquire()
+            except TimeoutError:
+                raise httpx.PoolTimeout("all connections are in use", request=request) from None
+        else:
+            await self._slots.acquire()
+        connection: httpx.AsyncBaseTransport | None = None
+        free = self._free.setdefault(request.url.netloc, [])
+        try:
+            connection = free.pop() if free else self._new(request.url)
+            response = await connection.handle_async_request(request)
+        except BaseException:
+            self._slots.release()
+            if connection is not None:
+                await connection.aclose()
+            raise
+        response.stream = _Returning(response.stream, connection, free, self._slots)
+        return response
+
+    def _new(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
+        proxy = outgoing.proxy_for(url.scheme, url.host)
+        if url.scheme == "http" and proxy is None:
+            verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # Unused; the real one takes 20 ms to load.
+        else:
+            verify = self._tls = self._tls or httpx.create_ssl_context()
+        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEP_SECONDS)
+        try:
+            return httpx.AsyncHTTPTransport(verify=verify, limits=limits, proxy=proxy)
+        except (ValueError, ImportError):
+            raise UsageError("the proxy of the environment cannot be used: give an http:// or https:// one") from None
+
+    async def aclose(self) -> None:
+        kept = [connection for free in self._free.values() for connection in free]
+        self._free.clear()
+        for connection in kept:
+            await connection.aclose()
+
+
+class _Returning(httpx.AsyncByteStream):
+    """A response's body that gives its connection back when it is closed."""
+
+    def __init__(
+        self,
+        stream: Any,
+        connection: httpx.AsyncBaseTransport,
+        free: list[httpx.AsyncBaseTransport],
+        slots: asyncio.Semaphore,
+    ) -> None:
+        self._stream, self._connection, self._free, self._slots = stream, connection, free, slots
+        self._open = True
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        chunks: AsyncIterator[bytes] = self._stream.__aiter__()
+        return chunks
+
+    async def aclose(self) -> None:
+        if self._open:
+            self._open = False
+            try:
+                await self._stream.aclose()
+            finally:
+                self._slots.release()
+                self._free.append(self._connection)

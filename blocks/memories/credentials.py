@@ -1,0 +1,69 @@
+"""The Prefect block that holds an account of the memories.ai API and makes clients of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from prefect.blocks.abstract import CredentialsBlock
+from pydantic import Field, HttpUrl, SecretStr
+
+from blocks.settings import V1_BASE_URL, V2_BASE_URL
+
+if TYPE_CHECKING:
+    from blocks.memories.client import MemoriesClient
+
+MAX_CONNECTIONS = 512
+"""More than TAGTRAIL_IN_FLIGHT can be: the semaphore of the run is the bound, not the client's connections."""
+
+
+class MemoriesCredentials(CredentialsBlock):
+    """An account of the memories.ai API.
+
+    Example:
+        Load the block and ask for a client:
+        ```python
+        from blocks.memories.credentials import MemoriesCredentials
+
+        credentials = MemoriesCredentials.load("BLOCK_NAME")
+        client = credentials.get_client()
+        ```
+    """
+
+    _block_type_name: ClassVar[str | None] = "Memories.ai Credentials"
+    _block_type_slug: ClassVar[str | None] = "memories-credentials"
+    _description: ClassVar[str | None] = (
+        "An account of the API that Tagtrail uses: its key, where it is sent, and how long a call may take."
+    )
+    # Prefect takes only http(s) logos. This one comes from where its own blocks' come from, so that the UI asks no
+    # further host; without a network it is missing like theirs.
+    _logo_url: ClassVar[HttpUrl | None] = HttpUrl(
+        "https://raw.githubusercontent.com/PrefectHQ/prefect/420d0d6a78bb6df1fc18bcf188fdad43c1d22ea9/assets/block-logos/secret.png"
+    )
+    _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://api-tools.memories.ai/")
+
+    api_key: SecretStr = Field(title="API key", description="The API key, bare, without the word Bearer.")
+    v1_base_url: str = Field(
+        default=V1_BASE_URL, title="Base URL of imports", description="Where imports are submitted and polled."
+    )
+    v2_base_url: str = Field(
+        default=V2_BASE_URL, title="Base URL of metadata", description="Where the metadata of posts is asked for."
+    )
+    timeout_seconds: float = Field(
+        default=90.0, gt=0, title="Timeout (seconds)", description="How long one call may take in all, in seconds."
+    )
+
+    def get_client(self) -> MemoriesClient:
+        """A new client of this account; close it, or use it with `async with`.
+
+        Raises:
+            UsageError: the key or a base URL cannot be used.
+        """
+        from blocks.memories.client import MemoriesClient  # httpx is loaded by those who call, not by who registers.
+
+        return MemoriesClient(
+            self.api_key,
+            v1_base_url=self.v1_base_url,
+            v2_base_url=self.v2_base_url,
+            timeout_seconds=self.timeout_seconds,
+            max_connections=MAX_CONNECTIONS,
+        )

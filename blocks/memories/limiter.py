@@ -1,0 +1,181 @@
+"""The account's rates, kept together by all tasks, loops, processes and workers that share the database.
+
+Each limit is one row that holds the next free slot (`blocks/database/store/limits.py`); a `Limiter` queues the
+callers of its process and lets one go at each slot that it could reserve. No caller waits in the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from blocks.database.store import limits
+from blocks.memories.lanes import Lane, RowClock, Slot
+
+if TYPE_CHECKING:
+    from blocks.database.engine import Store
+    from blocks.settings import Settings
+
+FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 1.0, 32.0
+"""Pauses after refusals in a row that name no wait: 1, 2, 4 … 32 s, as the API's documentation asks."""
+
+YOUTUBE_RAPID_PER_HOUR = 12.0
+"""What the API's documentation grants metadata of YouTube through rapid, per account."""
+
+
+def rates_from(settings: Settings) -> dict[str, float]:
+    """All limits of an account, in slots per second, by name."""
+    metadata = settings.tagtrail_metadata_per_second
+    return {
+        "imports": settings.tagtrail_imports_per_minute / 60,
+        "status": settings.tagtrail_status_per_second,
+        "metadata/apify": metadata,
+        "metadata/rapid": metadata,
+        "metadata/memories.ai": metadata,
+        "metadata/rapid/youtube": YOUTUBE_RAPID_PER_HOUR / 3600,
+    }
+
+
+def limits_for(platform: str, channel: str) -> tuple[str, ...]:
+    """The limits under which one metadata call falls; a refusal of the call is a refusal by the first."""
+    if (platform, channel) == ("youtube", "rapid"):
+        return ("metadata/rapid/youtube", "metadata/rapid")
+    return (f"metadata/{channel}",)
+
+
+class Limiter:
+    """Lets calls go at the account's rates; one per run, used in one event loop.
+
+    Limiters of other loops, processes and workers keep the same rates through the shared database. `rates` are
+    slots per second by name (see `rates_from`); `clock` is monotonic, `wall` replaces the database's clock in
+    tests. Close it before the store.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        account: str,
+        rates: Mapping[str, float],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        wall: Callable[[], float] | None = None,
+    ) -> None:
+        self.store, self.account = store, account
+        self.clock, self.sleep, self.wall = clock, sleep, wall
+        self.row_clock = RowClock()
+        self._lanes = {name: Lane(name, rate, self) for name, rate in rates.items()}
+        self._spawned: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def acquire(self, *names: str) -> None:
+        """Wait for a slot of every limit named; first come, first served within this process.
+
+        The scarcest is waited for first, so that no slot of it passes while another one is waited for. A caller
+        that is cancelled takes no slot along.
+
+        Raises:
+            StoreError: the database could not be used; nothing was acquired.
+        """
+        if self._closed:
+            raise RuntimeError("this limiter is closed")
+        lanes = sorted((self._lanes[name] for name in set(names)), key=lambda lane: -lane.interval)
+        taken: list[tuple[Lane, Slot]] = []
+        try:
+            for lane in lanes:
+                taken.append((lane, await lane.take()))
+        finally:
+            if len(taken) < len(lanes):
+                for lane, slot in taken:
+                    lane.give_back(slot)
+
+    async def penalise(self, name: str, retry_after_seconds: float | None) -> float:
+        """The API refused a call as one too many: nobody of the account goes on before the wait is over.
+
+        `retry_after_seconds` is what `Retry-After` asked for, at most `MAX_PAUSE_SECONDS` of it count; None backs
+        off, twice as long for each refusal without a success in between. Returns the pause in seconds.
+        """
+        lane = self._lanes[name]
+        taught = lane.refused()
+        wait = min(FIRST_BACKOFF_SECONDS * 2.0 ** min(lane.refusals_in_a_row - 1, 10), LAST_BACKOFF_SECONDS)
+        if retry_after_seconds is not None:
+            wait = min(max(retry_after_seconds, 0.0), limits.MAX_PAUSE_SECONDS)
+        lane.paused_until = max(lane.paused_until, self.clock() + wait)
+        lane.closed_until = max(lane.closed_until, lane.paused_until)
+        # The fifty refusals of one burst need not all be written; other processes wait a tenth of a second less.
+        if taught or lane.paused_until > lane.written_until + 0.1:
+            lane.written_until = lane.paused_until
+            await self.store.run(
+                limits.pause,
+                account=self.account,
+                name=name,
+                seconds=wait,
+                lesson_seconds=lane.learned_interval if taught else None,
+                now=self._wall_now(),
+            )
+        return wait
+
+    def succeeded(self, name: str) -> None:
+        """A call under this limit was served: the next refusal backs off from the start again."""
+        lane = self._lanes[name]
+        if lane.refusals_in_a_row and lane.used_since_refusal and self.clock() >= lane.paused_until:
+            lane.refusals_in_a_row = 0
+
+    def paused_until(self, name: str) -> datetime | None:
+        """When calls under this limit go on (UTC), where the account is paused; None where it is not."""
+        lane, now = self._lanes[name], self.clock()
+        # A row that is closed for longer than slots ever are was paused by another process.
+        until = max(lane.paused_until, lane.closed_until if lane.closed_until > now + 2 * lane.interval else now)
+        return datetime.now(UTC) + timedelta(seconds=until - now) if until > now else None
+
+    def learned(self) -> dict[str, float]:
+        """The rates, in slots per second, that the server proved to be lower than the settings say."""
+        lanes = self._lanes.values()
+        return {lane.name: 1 / lane.interval for lane in lanes if lane.learned_interval > lane.asked_interval}
+
+    async def aclose(self) -> None:
+        """Let nobody go any more: who still waits is cancelled; what is under way in the database is awaited."""
+        self._closed = True
+        tasks = [task for lane in self._lanes.values() for task in (lane.serving, lane.fetching) if task is not None]
+        for lane in self._lanes.values():
+            if lane.serving is not None:
+                lane.serving.cancel()
+        await asyncio.gather(*tasks, *self._spawned, return_exceptions=True)
+
+    # What follows is for the lanes.
+
+    async def reserve(self, name: str, interval: float, count: int, ahead: float, late: float) -> limits.Slots:
+        got, before, after = await self.store.run(
+            limits.reserve_timed,
+            self.clock,
+            account=self.account,
+            name=name,
+            interval_seconds=interval,
+            count=count,
+            ahead_seconds=ahead,
+            late_seconds=late,
+            now=self._wall_now(),
+        )
+        self.row_clock.seen(got.now, before, after)
+        return got
+
+    def _wall_now(self) -> float | None:
+        return None if self.wall is None else self.wall()
+
+    async def return_slot(self, name: str, slot: Slot) -> None:
+        await self.store.run(
+            limits.give_back_slot, account=self.account, name=name, first_at=slot.first_at, next_at=slot.next_at
+        )
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._spawned.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._spawned.discard(task)
+        if not task.cancelled():
+            task.exception()  # a slot that cannot be returned passes unused, which does no harm

@@ -1,0 +1,207 @@
+"""From one metadata payload to one record: the shape's table is filled in, and every gap gets its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from blocks.memories.captions import hashtags_in, mentions_in
+from blocks.memories.errors import UnknownShape
+from blocks.memories.posts import reading
+from blocks.memories.posts.addresses import id_to_shortcode, is_tiktok_handle, tiktok_url
+from blocks.memories.posts.comments import comment_rows
+from blocks.memories.posts.locate import Found, locate, top_keys
+from blocks.memories.posts.reading import MISSING, dig, first
+from blocks.memories.posts.record import MediaType, NullReason, PostRecord, PostRef
+from blocks.memories.posts.shape import Shape, decide, media_of
+
+PARSER_VERSION = "1"
+"""Goes up with every change that can change a row; `reparse` shows what it changed."""
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "author_id": reading.ident,
+    "author_username": reading.name,
+    "author_name": reading.text,
+    "author_verified": reading.flag,
+    "author_followers": reading.count,
+    "posted_at": reading.moment,
+    "product_type": reading.text,
+    "duration_seconds": reading.seconds,
+    "width": reading.pixels,
+    "height": reading.pixels,
+    "audio_id": reading.ident,
+    "audio_title": reading.text,
+    "audio_artist": reading.text,
+    "audio_is_original": reading.flag,
+    "has_audio": reading.flag,
+    "location_name": reading.text,
+    "is_paid_partnership": reading.flag,
+    "plays": reading.count,
+    "views": reading.count,
+    "comments": reading.count,
+    "shares": reading.count,
+    "saves": reading.count,
+    "post_id": reading.ident,
+    "shortcode": reading.text,
+    "display_url": reading.text,
+    "video_url": reading.text,
+}
+
+NULLABLE = (
+    *("shortcode", "author_id", "author_username", "author_name", "author_verified", "author_followers", "caption"),
+    *("hashtags", "mentions", "posted_at", "media_type", "product_type", "duration_seconds", "width", "height"),
+    *("audio_id", "audio_title", "audio_artist", "audio_is_original", "has_audio", "location_name"),
+    *("is_paid_partnership", "coauthors", "tagged_users", "plays", "views", "likes", "comments", "shares", "saves"),
+)
+"""The columns of a record that may be null, and then have a reason."""
+
+
+SUBSTANCE = ("plays", "views", "likes", "comments", "shares", "saves", "posted_at", "author_id", "author_username")
+"""A payload that tells none of these is of a shape that changed, whatever it is called."""
+
+
+def map_post(data: Any, asked: PostRef) -> PostRecord:
+    """Make a record of an envelope's `data` (any JSON), for the post that was asked for.
+
+    The shape is chosen by what is in the payload, never by the channel. The identity is always the asked one: a
+    payload that tells none is taken to be about it. Texts come out storable: NUL and lone surrogates are replaced
+    by U+FFFD.
+
+    Raises:
+        UnknownShape: no known shape, or one without any substance; `keys` says what was there.
+        PostGone: the payload says that there is no such post, or none that may be seen.
+        WrongPost: the payload is about another post.
+    """
+    found = locate(data, asked)
+    record = PostRecord(
+        platform=asked.platform, post_id=asked.post_id, url=asked.url, shape=found.shape.name, shortcode=asked.shortcode
+    )
+    if asked.platform == "instagram" and record.shortcode is None:
+        record.shortcode = id_to_shortcode(asked.post_id)
+    hidden = _fill(record, found.shape, found.node)
+    if asked.platform == "tiktok" and record.author_username is not None and is_tiktok_handle(record.author_username):
+        record.url = tiktok_url(asked.post_id, record.author_username)
+    if all(getattr(record, column) is None for column in SUBSTANCE) and not record.likes_hidden:
+        # An id alone is no measurement: stored as one it would count as a post whose numbers are all missing.
+        raise UnknownShape(top_keys(data))
+    record.extra = _extra(found, record.media_type)
+    record.comment_rows = comment_rows(found.node)
+    record.null_reasons = _reasons(record, found.shape, hidden)
+    return record
+
+
+def _read(node: Any, column: str, paths: tuple[str, ...]) -> Any:
+    if column == "duration_seconds":
+        # Only the name of the key tells that a duration is in milliseconds.
+        short = tuple(path for path in paths if path.endswith("_millis"))
+        if short:
+            return first(node, short, reading.milliseconds)
+    return first(node, paths, _READERS[column])
+
+
+def _fill(record: PostRecord, shape: Shape, node: dict[str, Any]) -> set[str]:
+    """Fill the columns; returns those that the owner hides."""
+    for column, paths in shape.columns.items():
+        if column != "likes":
+            setattr(record, column, _read(node, column, paths))
+    for column, cases in shape.flags.items():
+        if getattr(record, column) is None:
+            setattr(record, column, decide(node, cases))
+    for column, table in shape.lists.items():
+        lists = (reading.texts(node, path, table.items, reading.name) for path in table.lists)
+        setattr(record, column, next((found for found in lists if found is not None), None))
+    record.media_type = media_of(node, shape.media)
+    _caption(record, shape, node)
+    hidden = {
+        column for column, paths in shape.hidden.items() if any(reading.flag(dig(node, path)) is True for path in paths)
+    }
+    _likes(record, shape, node, hidden)
+    if record.media_type == "image":
+        for column in shape.never_for_images:
+            setattr(record, column, None)
+    if record.media_type == "carousel" and record.duration_seconds == 0:
+        record.duration_seconds = None
+    return hidden
+
+
+def _likes(record: PostRecord, shape: Shape, node: dict[str, Any], hidden: set[str]) -> None:
+    """Likes that the owner hides are flagged or stand as a negative number; what then stands there is no count."""
+    given = [reading.whole(dig(node, path)) for path in shape.columns.get("likes", ())]
+    told = [number for number in given if number is not None]
+    if any(number < 0 for number in told):
+        hidden.add("likes")
+    record.likes_hidden = "likes" in hidden
+    record.likes = told[0] if told and not record.likes_hidden else None
+
+
+def _caption(record: PostRecord, shape: Shape, node: dict[str, Any]) -> None:
+    """No caption is null; where the payload tells that there is none, hashtags and mentions are empty lists."""
+    parts = [first(node, paths, reading.text) for paths in shape.caption]
+    told = [part for part in parts if part is not None]
+    if told:
+        record.caption = "\n\n".join(told)
+        record.hashtags = hashtags_in(record.caption)
+        record.mentions = mentions_in(record.caption)
+    elif any(_is_empty(dig(node, path)) for paths in shape.caption for path in paths):
+        record.hashtags, record.mentions = [], []
+
+
+def _is_empty(value: Any) -> bool:
+    return value is not MISSING and (value is None or value == "" or value == [])
+
+
+def _reasons(record: PostRecord, shape: Shape, hidden: set[str]) -> dict[str, NullReason]:
+    """A reason for every null. What the platform or the shape never tells, and a caption that there is none of, are
+    `not_in_payload`: the list of reasons has no nearer one."""
+    reasons: dict[str, NullReason] = {}
+    for column in NULLABLE:
+        if getattr(record, column) is not None:
+            continue
+        if record.media_type in ("image", "carousel") and column in shape.video_only:
+            reasons[column] = "not_a_video"
+        else:
+            reasons[column] = "hidden_by_owner" if column in hidden else "not_in_payload"
+    return reasons
+
+
+_EXTRA_COUNTS = frozenset(
+    {"reposts", "quotes", "author_following", "author_likes", "author_posts", "plays_on_instagram", "plays_on_facebook"}
+)
+
+
+def _extra_reader(key: str) -> Callable[[Any], Any]:
+    if key in _EXTRA_COUNTS:
+        return reading.count
+    return reading.flag if key.startswith(("is_", "author_is_")) or key.endswith("_disabled") else reading.plain
+
+
+def _extra(found: Found, media_type: MediaType | None) -> dict[str, Any]:
+    """What only this platform or shape has; absent things are left out."""
+    shape, node = found.shape, found.node
+    extra: dict[str, Any] = {key: first(node, paths, _extra_reader(key)) for key, paths in shape.extra.items()}
+    extra |= {key: first(node, paths, reading.stamp) for key, paths in shape.extra_times.items()}
+    for key, table in shape.extra_lists.items():
+        lists = (reading.texts(node, path, table.items, reading.text) for path in table.lists)
+        extra[key] = next((one for one in lists if one), None)
+    if media_type == "carousel":
+        extra["children"] = _children(shape, node) or None
+    extra["response_status"] = reading.text(found.answer.get("status"))
+    extra["response_is_final"] = found.answer.get("is_final")
+    return {key: value for key, value in extra.items() if value is not None}
+
+
+def _children(shape: Shape, node: dict[str, Any]) -> list[dict[str, Any]]:
+    """A carousel's parts in order, each with what is known of it (`media_type`, sizes, plays, URLs …)."""
+    for path in shape.children:
+        items = dig(node, path)
+        if not isinstance(items, list) or len(items) < 1:
+            continue
+        children = []
+        for item in items:
+            child: dict[str, Any] = {"media_type": media_of(item, shape.child_media)}
+            child |= {key: _read(item, key, paths) for key, paths in shape.child.items()}
+            if shape.platform == "instagram" and child.get("post_id") is not None:
+                child["post_id"] = child["post_id"].partition("_")[0]
+            children.append({key: value for key, value in child.items() if value is not None})
+        return children
+    return []

@@ -1,0 +1,331 @@
+"""What comes back from the API: the envelope judged, and the items of an import read whatever their variant."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Annotated, Any
+
+import orjson
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, ValidationError, model_validator
+
+from blocks.memories.errors import (
+    AccountDisabled,
+    BadKey,
+    BadParameters,
+    Busy,
+    Duplicate,
+    MemoriesError,
+    NoCredits,
+    NotFound,
+    PermissionDenied,
+    Refused,
+    ServerFault,
+    TooManyRequests,
+    Transient,
+    Unreadable,
+)
+from blocks.memories.posts.record import Channel
+
+MAX_RETRY_AFTER_SECONDS = 300.0
+"""No `Retry-After` makes anybody wait longer than this, however absurd it is."""
+
+_SUCCESS = ("0000", "0", "200")
+
+# Codes as numbers ("0402" and 402 are one code); those that need the message to be understood are in `_error_class`.
+_CLASSES: dict[int, type[MemoriesError]] = {
+    3: BadParameters,
+    401: BadKey,
+    402: NoCredits,
+    403: PermissionDenied,  # By status alone; the business code is a disabled account.
+    404: NotFound,
+    405: BadParameters,
+    408: ServerFault,
+    413: BadParameters,
+    415: BadParameters,
+    422: BadParameters,
+    429: TooManyRequests,
+    9009: PermissionDenied,
+}
+
+_PASSING = re.compile(r"network|abnormal|time[d ]*out|try again|try later|temporar", re.IGNORECASE)
+_UNKNOWN = re.compile(r"not (?:be )?found|no static resource|does not exist|no videos? found", re.IGNORECASE)
+_BUSY = re.compile(r"busy|try (?:again|later)", re.IGNORECASE)
+_NO_VIDEOS = re.compile(r"no videos? found", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportItemSeen:
+    """One item of an import as a poll shows it; `""` and `"null"` have become None.
+
+    `video_no` is the API's number (it can change between polls), `video_url` the platform's URL,
+    `status` whatever word the API uses (`PARSE` is ready), `name` mostly the caption.
+    """
+
+    video_no: str | None
+    video_url: str | None
+    status: str | None
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataAnswer:
+    """A metadata call that succeeded: `body` is the whole answer, `data` the envelope's data, whatever its shape.
+
+    `url_asked` is the form of the URL that worked, `calls` how many calls were made for it (1 or 2).
+    """
+
+    body: bytes
+    data: Any
+    url_asked: str
+    channel: Channel
+    calls: int
+
+
+def retry_after_seconds(value: str | None, now: datetime) -> float | None:
+    """The wait that a `Retry-After` header asks for, between 0 and `MAX_RETRY_AFTER_SECONDS`.
+
+    Seconds or an HTTP date (RFC 9110, 10.2.3); what is over already or negative is 0, and None
+    where the header is absent or says nothing that can be read.
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if re.fullmatch(r"[+-]?\d+(\.\d*)?", value, re.ASCII):
+        seconds = float(value)
+    else:
+        try:
+            then = parsedate_to_datetime(value)
+        except (ValueError, OverflowError):
+            return None
+        seconds = ((then if then.tzinfo else then.replace(tzinfo=UTC)) - now).total_seconds()
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+
+
+def scrubber(key: str) -> Callable[[bytes], bytes]:
+    """What cuts the key out of an answer that repeats it; a closure, so that no dump of its owner shows the key."""
+    plain = key.encode()
+    return lambda body: body.replace(plain, b"[key]") if plain in body else body
+
+
+def load_json(body: bytes) -> Any:
+    """The JSON of `body`; a ValueError where it is none.
+
+    A caption cut through an emoji holds half a surrogate pair, which orjson refuses and no database stores:
+    such halves become `?`, and the rest of the payload survives.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        if b"\\ud" not in body and b"\\uD" not in body:
+            raise
+    try:
+        loaded = json.loads(body.decode())
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return orjson.loads(json.dumps(loaded, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def open_envelope(
+    body: bytes,
+    *,
+    http_status: int,
+    endpoint: str,
+    retry_after: str | None = None,
+    now: Callable[[], datetime] = _utc_now,
+) -> Any:
+    """The `data` of a success envelope, judged before the status code.
+
+    Success is a code among "0000", "0", 0, "200", 200 while `failed` is not true (contract, fact 7); an absent
+    code counts as success only beside `"success": true`.
+
+    Raises:
+        MemoriesError: the class that code, message and status stand for; Unreadable where there is no envelope.
+    """
+    if 300 <= http_status < 400:  # A redirect would carry the key, and a submission, to somewhere else.
+        raise Unreadable("a redirect, which is not followed", endpoint=endpoint, http_status=http_status, body=body)
+    try:
+        envelope = load_json(body)
+    except ValueError:
+        envelope = None
+    if type(envelope) is dict:
+        code = envelope.get("code")
+        failed = envelope.get("failed") in (True, "true")
+        if not failed and code == "0000":  # The way of nearly every answer.
+            return envelope.get("data")
+        if not failed and _code_text(code) in _SUCCESS:
+            return envelope.get("data")
+        if not failed and code in (None, "") and envelope.get("success") is True and http_status < 300:
+            return envelope.get("data")
+    else:
+        envelope = {}
+    wait_seconds = retry_after_seconds(retry_after, now())
+    raise _refusal(envelope, body, http_status=http_status, endpoint=endpoint, wait_seconds=wait_seconds)
+
+
+def _code_text(code: Any) -> str | None:
+    """A business code as text; None where there is none (a bool is none, though Python counts it as 0 or 1)."""
+    if isinstance(code, bool) or not isinstance(code, int | str):
+        return None
+    return str(code).strip() or None
+
+
+def _refusal(
+    envelope: dict[str, Any], body: bytes, *, http_status: int, endpoint: str, wait_seconds: float | None
+) -> MemoriesError:
+    """The error that an answer stands for which is no success: by code, else by status, else unreadable."""
+    code = _code_text(envelope.get("code"))
+    said = next((v for k in ("msg", "message", "error") if isinstance(v := envelope.get(k), str) and v), "")
+    gateway_status = envelope.get("status") if "error" in envelope else None
+    kind: type[MemoriesError] | None = None
+    if code is not None:
+        number = int(code) if re.fullmatch(r"-?\d{1,9}", code, re.ASCII) else -1
+        kind = AccountDisabled if number == 403 else _error_class(number, said)
+        if kind is Refused and http_status >= 400:  # A code that nobody knows: the status may know more.
+            kind = _error_class(http_status, said)
+    elif http_status >= 400:
+        kind = _error_class(http_status, said)
+    elif isinstance(gateway_status, int) and 400 <= gateway_status < 600:
+        kind = _error_class(gateway_status, said)  # The gateway's own body, passed on under a 200.
+    elif envelope.get("failed") in (True, "true") or envelope.get("success") is False:
+        kind = _error_class(1, said)
+    if kind is None:
+        said = "no envelope" if envelope else ("no JSON object" if body.strip() else "an empty answer")
+        return Unreadable(said, endpoint=endpoint, code=code, http_status=http_status, body=body)
+    return kind(said, endpoint=endpoint, code=code, http_status=http_status, retry_after_seconds=wait_seconds)
+
+
+def _error_class(number: int, said: str) -> type[MemoriesError]:
+    """The error for a code (contract §6) or an HTTP status; some codes mean several things, told by the message."""
+    if number in (1, 400):
+        if _UNKNOWN.search(said):
+            return NotFound
+        return Transient if _PASSING.search(said) else BadParameters
+    if number == 409:
+        return Busy if _BUSY.search(said) else Duplicate
+    if 500 <= number < 600:
+        return ServerFault
+    return _CLASSES.get(number, Refused)
+
+
+def task_id_of(data: Any, *, endpoint: str, body: bytes) -> str:
+    """The id of the import that a submission started; opaque text.
+
+    Raises:
+        Unreadable: the API accepted and named no import; it may run all the same.
+    """
+    for key in ("taskId", "task_id") if isinstance(data, dict) else ():
+        if found := _loose_text(data.get(key)):
+            return found
+    raise Unreadable("accepted without a task id", endpoint=endpoint, code="0000", http_status=200, body=body)
+
+
+def _text(value: Any) -> Any:
+    """Text as it is, a whole number as text, and None for what says nothing; anything else passes through."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str):
+        value = value.strip()
+        return None if value in ("", "null", "None") else value
+    return value
+
+
+def _loose_text(value: Any) -> str | None:
+    value = _text(value)
+    return value if isinstance(value, str) else None
+
+
+class WireItem(BaseModel, extra="allow"):
+    """An item of an import, in any casing that was seen."""
+
+    video_no: Annotated[str | None, BeforeValidator(_text)] = Field(
+        default=None, validation_alias=AliasChoices("video_no", "videoNo", "video_id", "videoId")
+    )
+    video_url: Annotated[str | None, BeforeValidator(_text)] = Field(
+        default=None, validation_alias=AliasChoices("video_url", "videoUrl")
+    )
+    status: Annotated[str | None, BeforeValidator(_loose_text)] = None
+    name: Annotated[str | None, BeforeValidator(_loose_text)] = Field(
+        default=None, validation_alias=AliasChoices("video_name", "videoName", "name")
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_what_says_nothing(cls, value: Any) -> Any:
+        # So that an empty `video_no` does not hide a filled `videoNo`.
+        return {k: v for k, v in value.items() if _text(v) is not None} if isinstance(value, dict) else value
+
+    def seen(self) -> ImportItemSeen:
+        return ImportItemSeen(self.video_no, self.video_url, self.status, self.name)
+
+
+_LISTS = ("videos", "video_ids", "videoIds")
+_STATUS_KEYS = frozenset((*_LISTS, "taskId", "task_id"))
+_ITEM_KEYS = frozenset(("video_no", "videoNo", "video_id", "videoId", "video_url", "videoUrl"))
+
+
+def import_items(data: Any, *, endpoint: str, body: bytes) -> list[ImportItemSeen]:
+    """The items found so far, in the API's order, exact duplicates merged (contract §3.1, all variants).
+
+    An empty list means "nothing yet". Items that are listed as objects and again as bare ids count once.
+
+    Raises:
+        Unreadable: data of a shape that is none of the known ones, so that it is not taken for "nothing".
+    """
+    listed: list[Any] = []
+    if isinstance(data, list):
+        listed = data
+    elif isinstance(data, dict) and (not data or not _STATUS_KEYS.isdisjoint(data)):
+        parts = [part for key in _LISTS if (part := data.get(key)) is not None]
+        if not all(isinstance(part, list) for part in parts):
+            raise _no_items(endpoint, body)
+        listed = [item for part in parts for item in part]
+    elif data is not None:
+        raise _no_items(endpoint, body)
+
+    seen: dict[ImportItemSeen, None] = {}
+    for item in listed:
+        read = _item(item)
+        if read is None:
+            raise _no_items(endpoint, body)
+        seen[read] = None
+    numbered = {item.video_no for item in seen if item != ImportItemSeen(item.video_no, None, None, None)}
+    nothing = ImportItemSeen(None, None, None, None)
+    return [
+        item
+        for item in seen
+        if item != nothing and (item.video_no not in numbered or item.video_url or item.status or item.name)
+    ]
+
+
+def _item(item: Any) -> ImportItemSeen | None:
+    text = _text(item)
+    if text is None:
+        return ImportItemSeen(None, None, None, None)
+    if isinstance(text, str):
+        is_url = text.startswith(("http://", "https://"))
+        return ImportItemSeen(None if is_url else text, text if is_url else None, None, None)
+    if not isinstance(item, dict) or _ITEM_KEYS.isdisjoint(item):
+        return None
+    try:
+        return WireItem.model_validate(item).seen()
+    except ValidationError:
+        return None
+
+
+def _no_items(endpoint: str, body: bytes) -> Unreadable:
+    return Unreadable("an item list of unknown shape", endpoint=endpoint, code="0000", http_status=200, body=body)
+
+
+def means_no_videos(error: MemoriesError) -> bool:
+    """Whether the status call's refusal only says that nothing was found so far (contract §3.1, variant D)."""
+    said = isinstance(error, NotFound | BadParameters | Transient) or type(error) is Refused
+    return said and bool(_NO_VIDEOS.search(error.message))

@@ -1,0 +1,203 @@
+"""Settings of Tagtrail, read from the environment or `.env`; made when asked for, never at import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+
+from blocks.memories.errors import UsageError
+from blocks.memories.posts.record import CHANNELS, PLATFORMS, Channel
+
+V1_BASE_URL = "https://api.memories.ai/serve/api/v1"
+V2_BASE_URL = "https://mavi-backend.memories.ai/serve/api/v2"
+
+Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+CommentPolicy = Literal["pseudonymise", "keep", "drop"]
+
+
+class Prices(BaseModel, extra="forbid"):
+    """What a call costs, in US dollars; all defaults are estimates, for the vendor prints no price list.
+
+    `metadata` may name single cells as `platform/channel` (`{"youtube/rapid": 0.02}`), a channel or a
+    platform alone; the most exact entry wins, then `metadata_default`.
+    """
+
+    import_post: Usd = Field(default=0.01, description="One imported post.")
+    metadata_default: Usd = Field(default=0.01, ge=0, description="One metadata call.")
+    metadata: dict[str, Usd] = Field(default_factory=dict, description="Metadata calls by cell.")
+
+    @field_validator("metadata")
+    @classmethod
+    def _are_cells(cls, value: dict[str, float]) -> dict[str, float]:
+        for cell in value:
+            platform, slash, channel = cell.partition("/")
+            if cell not in (*CHANNELS, *PLATFORMS) and not (slash and platform in PLATFORMS and channel in CHANNELS):
+                raise ValueError(
+                    f'"{cell}" names no price: give a platform ({", ".join(PLATFORMS)}), a channel '
+                    f"({', '.join(CHANNELS)}) or both as platform/channel"
+                )
+        return value
+
+    def import_micros(self, posts: int) -> int:
+        """The price of an import of `posts` posts, in millionths of a US dollar."""
+        return round(self.import_post * 1_000_000) * posts
+
+    def metadata_micros(self, platform: str, channel: str) -> int:
+        """The price of one metadata call, in millionths of a US dollar."""
+        for cell in (f"{platform}/{channel}", channel, platform):
+            if cell in self.metadata:
+                return round(self.metadata[cell] * 1_000_000)
+        return round(self.metadata_default * 1_000_000)
+
+
+def _channels(value: Any) -> Any:
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if not value or any(part not in CHANNELS for part in value) or len(set(value)) != len(value):
+        raise ValueError(f"name one or more of {', '.join(CHANNELS)}, separated by commas, each once")
+    return tuple(value)
+
+
+def _cap(value: Any) -> Any:
+    return None if isinstance(value, str) and value.strip().lower() in ("none", "") else value
+
+
+Cap = Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(_cap)]
+
+
+class Settings(BaseSettings):
+    """All settings by their public names (upper case in the environment)."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore")
+
+    memories_api_key: SecretStr = Field(default=SecretStr(""), description="The API key; sent bare, without Bearer.")
+    memories_v1_base_url: str = Field(default=V1_BASE_URL, description="Where imports are asked for.")
+    memories_v2_base_url: str = Field(default=V2_BASE_URL, description="Where metadata is asked for.")
+    tagtrail_home: Path = Field(
+        default=Path("~/.tagtrail"), description="Folder of the database, logs and the local server."
+    )
+    tagtrail_database_url: str = Field(  # It may hold a password.
+        default="", repr=False, description="SQLAlchemy URL; empty: a SQLite file in the home."
+    )
+    tagtrail_imports_per_minute: float = Field(default=1, gt=0, description="Imports submitted, per account.")
+    tagtrail_status_per_second: float = Field(default=1, gt=0, description="Polls of imports, per account.")
+    tagtrail_metadata_per_second: float = Field(
+        default=10, gt=0, description="Metadata calls, per account and channel."
+    )
+    tagtrail_poll_seconds: float = Field(default=5, gt=0, description="First interval between polls of an import.")
+    tagtrail_import_quiet_seconds: float = Field(
+        default=120, ge=0, description="No new post for so long after the first: finished."
+    )
+    tagtrail_import_deadline_seconds: float = Field(
+        default=900, gt=0, description="An import is given up after so long."
+    )
+    tagtrail_import_reuse_hours: float = Field(
+        default=6, ge=0, description="A like import younger than this is used again."
+    )
+    tagtrail_max_age_hours: float = Field(
+        default=12, ge=0, description="Metadata younger than this is not bought again."
+    )
+    tagtrail_channel_order: Annotated[tuple[Channel, ...], NoDecode] = Field(
+        default=CHANNELS, description="Channels in the order in which `auto` tries them."
+    )
+    tagtrail_max_spend_usd_per_run: Cap = Field(default=5, description="Cap on one run's spending; `none` for no cap.")
+    tagtrail_max_spend_usd_per_day: Cap = Field(
+        default=20, description="Cap on a UTC day's spending; `none` for no cap."
+    )
+    tagtrail_max_spend_usd_per_collection: Cap = Field(
+        default=None, description="Cap on all that one collection ever spends, over all its runs; `none` for no cap."
+    )
+    tagtrail_prices: Prices = Field(default_factory=Prices, description="Price table (JSON), in US dollars; estimates.")
+    tagtrail_comments: CommentPolicy = Field(
+        default="pseudonymise", description="What is kept of commenters: pseudonymise, keep or drop."
+    )
+    tagtrail_retention_days: int | None = Field(
+        default=None, ge=1, description="For a purge of older posts, which does not exist yet: nothing acts on it."
+    )
+    tagtrail_callback_url: str = Field(
+        default="", description="Told to the vendor with each import, if the secret is set too; no receiver exists yet."
+    )
+    tagtrail_callback_secret: SecretStr = Field(
+        default=SecretStr(""), description="Last part of the callback's path; it goes to the vendor."
+    )
+    tagtrail_in_flight: int = Field(
+        default=50, ge=1, le=500, description="Metadata calls under way at once in one run."
+    )
+    tagtrail_timeout_seconds: float = Field(default=90, gt=0, description="How long one call of the API may take.")
+    tagtrail_retry_seconds: float = Field(
+        default=1, ge=0, le=60, description="First wait before a failed call is made again; doubles, up to 32 times it."
+    )
+
+    @field_validator("tagtrail_channel_order", mode="before")
+    @classmethod
+    def _split_channels(cls, value: Any) -> Any:
+        return _channels(value)
+
+    @field_validator("memories_v1_base_url", "memories_v2_base_url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("a base URL starts with https:// (or http://)")
+        return value.rstrip("/")
+
+    @property
+    def home(self) -> Path:
+        """The home folder, absolute; it may not exist yet."""
+        return self.tagtrail_home.expanduser().absolute()
+
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL in use; the default is `tagtrail.db` in the home."""
+        return self.tagtrail_database_url or f"sqlite:///{self.home / 'tagtrail.db'}"
+
+
+def get_settings(**overrides: Any) -> Settings:
+    """Read the settings anew; `overrides` (field names) come before the environment.
+
+    Raises:
+        UsageError: a setting cannot be used; the message names it, never its value.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = str(first["loc"][0]).upper() if first["loc"] else "the settings"
+        raise UsageError(f"{name}: {_sentence(first)}") from None
+    except SettingsError as error:
+        # Its text names the field and the source; its cause holds the value.
+        named = [field for field in Settings.model_fields if f'"{field}"' in str(error)]
+        name = named[0].upper() if named else "the settings"
+        raise UsageError(f"{name}: this is no JSON; give an object such as {_PRICES_EXAMPLE}") from None
+
+
+_PRICES_EXAMPLE = '{"import_post": 0.01, "metadata": {"youtube/rapid": 0.02}}'
+
+
+def _sentence(error: ErrorDetails) -> str:
+    """What is wrong with a setting, in words for people who never heard of the validating library."""
+    within = [str(part) for part in error["loc"][1:]]
+    entry = f'"{".".join(within)}"' if within else "it"
+    limits = error.get("ctx", {})
+    match error["type"]:
+        case "extra_forbidden":
+            return f"there is no entry {entry}; the entries are {', '.join(Prices.model_fields)}"
+        case "int_parsing" | "int_type" | "int_from_float":
+            return f"{entry} has to be a whole number"
+        case "float_parsing" | "float_type" | "finite_number":
+            return f"{entry} has to be a number"
+        case "greater_than_equal":
+            return f"{entry} has to be {limits['ge']:g} or more"
+        case "greater_than":
+            return f"{entry} has to be more than {limits['gt']:g}"
+        case "less_than_equal":
+            return f"{entry} has to be {limits['le']:g} or less"
+        case "literal_error":
+            return f"{entry} has to be one of {limits['expected']}"
+        case "model_type" | "dict_type":
+            return f"{entry} has to be a JSON object, such as {_PRICES_EXAMPLE}"
+    return error["msg"].removeprefix("Value error, ")
