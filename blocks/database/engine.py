@@ -1,0 +1,227 @@
+"""Opens the database and runs transactions on it, from any number of threads and event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import IntegrityError
+
+from blocks.database import connections, migrations
+from blocks.database.faults import DATABASE_ERRORS, Fault, explain, explained, judge
+from blocks.database.grouping import LINGER_SECONDS, Write, WriteQueue
+from blocks.memories.errors import StoreError
+
+T = TypeVar("T")
+
+# Waits before another attempt at a transaction that met a passing fault.
+RETRY_SECONDS = (0.05, 0.1, 0.3, 0.8, 1.6)
+
+
+class Store:
+    """An open database; see `open_store`.
+
+    Writes of one `Store` run on one thread for SQLite (it has one writer anyway) and on four for Postgres, so
+    that no event loop waits for a disk. A write that was asked for is carried out even if the task that awaits it
+    is cancelled. All methods may be called from any thread or event loop; functions given to them may be run more
+    than once, each time in a new transaction, and so must do nothing but SQL.
+    """
+
+    def __init__(self, engine: Engine, url_shown: str) -> None:
+        self.engine = engine
+        self.url_shown = url_shown
+        """The database's URL without its password."""
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        writers = 1 if self.is_sqlite else 4
+        self._writers = ThreadPoolExecutor(writers, thread_name_prefix="tagtrail-write")
+        self._readers = ThreadPoolExecutor(4, thread_name_prefix="tagtrail-read")
+        self._queue = WriteQueue(self._writers, self._transact)
+
+    def __repr__(self) -> str:
+        return f"Store({self.url_shown!r})"
+
+    @contextmanager
+    def begin(self, *, durable: bool = False) -> Iterator[Connection]:
+        """One write transaction on this thread: committed at the end, rolled back on an error, never retried.
+
+        `durable`: not even a power failure undoes the commit (on SQLite; Postgres keeps that promise always).
+
+        Raises:
+            StoreError: the database is locked, full, gone or not writable.
+        """
+        with explained(self.url_shown), self._transaction(write=True, durable=durable) as conn:
+            yield conn
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """One read-only transaction on this thread; it sees the database as it was at its first statement.
+
+        Raises:
+            StoreError: the database cannot be reached or read, or something was to be written.
+        """
+        with explained(self.url_shown), self._transaction(write=False) as conn:
+            yield conn
+
+    async def run(self, fn: Callable[..., T], *args: Any, durable: bool = False, **kwargs: Any) -> T:
+        """`fn(conn, *args, **kwargs)` in a write transaction on a worker thread; its result after the commit.
+
+        Raises:
+            StoreError: the database stayed locked or away through all attempts, is full or not writable, or the
+                connection broke during the commit, so that nobody knows whether it was written.
+        """
+        return await self._outcome(self._writers.submit(self._transact, Write(fn, args, kwargs), durable=durable))
+
+    async def run_grouped(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Like `run`, for small writes of many tasks: those that come at about the same moment share one commit.
+
+        Each waits 10 ms for others to join it; calls of one `mergeable` function become one call. If one of a group
+        fails, each is carried out alone, so that an error reaches its own caller only.
+        """
+        write = Write(fn, args, kwargs)
+        self._queue.put(write)
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self._queue.flush)
+        return await self._outcome(write.future)
+
+    async def read(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """`fn(conn, *args, **kwargs)` in a read-only transaction on a worker thread.
+
+        Raises:
+            StoreError: the database stayed away through all attempts, or something was to be written.
+        """
+        return await self._outcome(self._readers.submit(self._transact, Write(fn, args, kwargs), write=False))
+
+    def close(self) -> None:
+        """Finish what was asked for and close all connections; may be called twice."""
+        self._queue.join()
+        self._writers.shutdown(wait=True)
+        self._readers.shutdown(wait=True)
+        self.engine.dispose()
+
+    @staticmethod
+    async def _outcome(future: Future[T]) -> T:
+        # Shielded: cancelling the awaiting task must not take a write out of the queue.
+        return await asyncio.shield(asyncio.wrap_future(future))
+
+    @contextmanager
+    def _transaction(self, *, write: bool, durable: bool = False) -> Iterator[Connection]:
+        options = connections.options(self.engine, write=write, durable=durable)
+        with self.engine.connect().execution_options(**options) as conn, conn.begin():
+            yield conn
+
+    def _transact(self, work: Callable[[Connection], T], *, write: bool = True, durable: bool = False) -> T:
+        """`work` in one transaction, again after a passing fault, a bounded number of times."""
+        waits = iter(RETRY_SECONDS)
+        while True:
+            worked = False
+            try:
+                with self._transaction(write=write, durable=durable) as conn:
+                    result = work(conn)
+                    worked = True
+                return result
+            except IntegrityError:
+                raise
+            except DATABASE_ERRORS as error:
+                fault = judge(error)
+                if worked and write and fault is Fault.LOST:
+                    raise StoreError(
+                        f"the connection to the database {self.url_shown} broke during a commit, so that a change "
+                        "may or may not have been stored; run the same command again"
+                    ) from error
+                wait = next(waits, None)
+                if not fault.passing or wait is None:
+                    raise explain(error, self.url_shown) from error
+            time.sleep(wait)
+
+
+def open_store(url: str, *, create: bool = False, lock_seconds: float = 30.0) -> Store:
+    """Open the database at an SQLAlchemy URL and check its schema.
+
+    `create`: make a SQLite file (and its folder, for the owner alone) where there is none, and migrate it; a
+    Postgres database is migrated by `upgrade` only. `lock_seconds`: how long a statement waits for a lock before
+    it counts as failed.
+
+    Raises:
+        UsageError: the URL is of no supported kind.
+        StoreError: the database cannot be used; the message says what to do.
+    """
+    store = _connected(url, create=create, lock_seconds=lock_seconds)
+    try:
+        with store.connect() as conn:
+            state = migrations.schema_state(conn)
+        if create and store.is_sqlite and state in ("missing", "behind"):
+            _migrate(store)
+            state = "head"
+        if state != "head":
+            raise StoreError(_SCHEMA[state].format(where=store.url_shown))
+    except StoreError:
+        store.close()
+        raise
+    return store
+
+
+def upgrade(target: Store | str) -> migrations.SchemaState:
+    """Make or migrate the schema of a database, given as a store or by its URL; the state that was found before.
+
+    Raises:
+        UsageError: the URL is of no supported kind.
+        StoreError: the database cannot be used, or its schema is one that this Tagtrail does not know.
+    """
+    if isinstance(target, Store):
+        return _migrate(target)
+    store = _connected(target, create=True, lock_seconds=30.0)
+    try:
+        return _migrate(store)
+    finally:
+        store.close()
+
+
+_SCHEMA = {
+    "missing": "the database {where} holds no tables of Tagtrail yet; run `tagtrail db upgrade`",
+    "behind": "the schema of the database {where} is older than this Tagtrail; run `tagtrail db upgrade`",
+    "ahead": "the schema of the database {where} is newer than this Tagtrail, or another program's; upgrade Tagtrail",
+}
+
+
+def _migrate(store: Store) -> migrations.SchemaState:
+    with explained(store.url_shown):
+        state = migrations.upgrade(store.engine)
+    if state == "ahead":
+        raise StoreError(_SCHEMA[state].format(where=store.url_shown))
+    return state
+
+
+def _connected(url: str, *, create: bool, lock_seconds: float) -> Store:
+    """A store whose database can be reached; nothing is known of its schema yet."""
+    parsed = connections.parse(url)
+    where = connections.shown(parsed)
+    if parsed.drivername == "sqlite":
+        _prepare_file(Path(parsed.database or ""), where, create=create)
+    store = Store(connections.make_engine(parsed, lock_seconds=lock_seconds), where)
+    try:
+        if store.is_sqlite:
+            with explained(where):
+                connections.use_write_ahead_log(store.engine, lock_seconds=lock_seconds)
+    except StoreError:
+        store.close()
+        raise
+    return store
+
+
+def _prepare_file(path: Path, where: str, *, create: bool) -> None:
+    try:
+        if create:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Made by hand, so that nobody else can read it at any moment; SQLite's side files take its mode.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        elif not path.exists():
+            raise StoreError(f"there is no database {where} yet; run `tagtrail db upgrade` to make it")
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise StoreError(f"the database {where} cannot be made or opened ({reason}); check its path") from error

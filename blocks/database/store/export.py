@@ -1,0 +1,178 @@
+"""Rows for export, as the public column lists name them; streamed, so that a million need no more memory than one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, Select, select
+
+from blocks.database.engine import Store
+from blocks.database.store import filters as conditions
+from blocks.database.store.filters import Filters
+from blocks.database.store.provenance import posts_by_creator, provenance
+from blocks.database.store.rates import engagement_rates
+from blocks.database.store.statements import table_of
+from blocks.database.tables import Comment, Creator, Failure, Import, Post, Snapshot
+
+What = Literal["posts", "snapshots", "creators", "comments", "imports", "failures"]
+
+
+def _columns(names: str) -> tuple[str, ...]:
+    return tuple(names.split())
+
+
+COLUMNS: dict[What, tuple[str, ...]] = {
+    "posts": _columns(
+        "platform post_id shortcode url author_id author_username author_name author_verified author_followers caption "
+        "hashtags mentions posted_at media_type product_type duration_seconds width height audio_id audio_title "
+        "audio_artist audio_is_original has_audio location_name is_paid_partnership coauthors tagged_users plays views "
+        "likes likes_hidden comments shares saves engagement_rate_by_followers engagement_rate_by_plays null_reasons "
+        "extra source_hashtags collections channel status first_seen_at enriched_at observed_at import_ids run_id "
+        "parser_version raw_sha256"
+    ),
+    "snapshots": _columns(
+        "platform post_id observed_at age_seconds target_age lateness_seconds plays views likes likes_hidden comments "
+        "shares saves author_followers null_reasons channel run_id parser_version raw_sha256"
+    ),
+    "creators": _columns(
+        "platform author_id author_username author_name verified followers observed_at first_seen_at posts_known"
+    ),
+    "comments": _columns("platform post_id comment_id author text likes created_at observed_at"),
+    "imports": _columns(
+        "import_id task_id kind hashtag collection namespace library requested state seen new known submitted_at "
+        "finished_at cost_usd run_id note"
+    ),
+    "failures": _columns(
+        "platform post_id url stage error_class code message attempts channel raw_sha256 first_at last_at resolved_at"
+    ),
+}
+
+# Rows that are fetched, and completed by one more query, at a time.
+BATCH = 1000
+
+_posts, _snapshots, _creators = table_of(Post), table_of(Snapshot), table_of(Creator)
+_comments, _imports, _failures = table_of(Comment), table_of(Import), table_of(Failure)
+
+
+def rows(store: Store, what: What, filters: Filters | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of one table for export, each a dict with exactly the columns of `COLUMNS[what]`, in that order.
+
+    Times are ISO 8601 text in UTC with `Z`; lists are Python lists, `null_reasons` and `extra` dicts, unknown is
+    None. All rows are of one moment. A read transaction is open until the iterator is at its end or closed.
+
+    Raises:
+        UsageError: the filters name a status that these rows cannot have (before the first row).
+        StoreError: the database cannot be read.
+    """
+    filters = filters or Filters()
+    query, complete = _QUERIES[what](filters)
+    return _stream(store, query, COLUMNS[what], complete)
+
+
+_Complete = Callable[[Connection, list[dict[str, Any]]], None]
+
+
+def _stream(store: Store, query: Select[Any], columns: Sequence[str], complete: _Complete) -> Iterator[dict[str, Any]]:
+    query = query.execution_options(stream_results=True, yield_per=BATCH)
+    with store.connect() as conn, conn.execute(query) as result:
+        for partition in result.partitions(BATCH):
+            batch = [_plain(row) for row in partition]
+            complete(conn, batch)
+            for row in batch:
+                yield {name: row[name] for name in columns}
+
+
+def _plain(row: Row[Any]) -> dict[str, Any]:
+    return {name: iso(value) if isinstance(value, datetime) else value for name, value in row._mapping.items()}
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 in UTC with `Z`; a fraction only where there is one."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _as_they_are(conn: Connection, batch: list[dict[str, Any]]) -> None:
+    """Nothing is missing."""
+
+
+def _query_posts(filters: Filters) -> tuple[Select[Any], _Complete]:
+    conditions.check_status(filters.status, conditions.POST_STATUSES)
+    query = select(_posts).where(*conditions.of_posts(filters, _posts))
+    if filters.since is not None:
+        query = query.where(conditions.measured_since(filters.since))
+    return query.order_by(_posts.c.platform, _posts.c.post_id), _complete_posts
+
+
+def _complete_posts(conn: Connection, batch: list[dict[str, Any]]) -> None:
+    found = provenance(conn, [(row["platform"], row["post_id"]) for row in batch])
+    for row in batch:
+        of_post = found[row["platform"], row["post_id"]]
+        row["source_hashtags"] = of_post.hashtags
+        row["collections"] = of_post.collections
+        row["import_ids"] = of_post.import_ids
+        row["extra"] = row["extra"] or {}
+        rates, reasons = engagement_rates(row)
+        row |= rates
+        row["null_reasons"] = (row["null_reasons"] or {}) | reasons
+
+
+def _query_snapshots(filters: Filters) -> tuple[Select[Any], _Complete]:
+    conditions.check_status(filters.status, conditions.POST_STATUSES)
+    query = select(_snapshots).where(*conditions.of_posts(filters, _snapshots))
+    if filters.since is not None:
+        query = query.where(_snapshots.c.observed_at >= filters.since)
+    return query.order_by(_snapshots.c.platform, _snapshots.c.post_id, _snapshots.c.observed_at), _complete_snapshots
+
+
+def _complete_snapshots(conn: Connection, batch: list[dict[str, Any]]) -> None:
+    for row in batch:
+        row["null_reasons"] = row["null_reasons"] or {}
+
+
+def _query_creators(filters: Filters) -> tuple[Select[Any], _Complete]:
+    conditions.check_status(filters.status, conditions.POST_STATUSES)
+    query = select(_creators).where(*conditions.of_creators(filters))
+    return query.order_by(_creators.c.platform, _creators.c.author_id), _complete_creators
+
+
+def _complete_creators(conn: Connection, batch: list[dict[str, Any]]) -> None:
+    counts = posts_by_creator(conn, [(row["platform"], row["author_id"]) for row in batch])
+    for row in batch:
+        row["posts_known"] = counts.get((row["platform"], row["author_id"]), 0)
+
+
+def _query_comments(filters: Filters) -> tuple[Select[Any], _Complete]:
+    conditions.check_status(filters.status, conditions.POST_STATUSES)
+    query = select(_comments).where(*conditions.of_posts(filters, _comments))
+    if filters.since is not None:
+        query = query.where(_comments.c.observed_at >= filters.since)
+    return query.order_by(_comments.c.platform, _comments.c.post_id, _comments.c.comment_id), _as_they_are
+
+
+def _query_imports(filters: Filters) -> tuple[Select[Any], _Complete]:
+    conditions.check_status(filters.status, conditions.IMPORT_STATES)
+    query = select(_imports).where(*conditions.of_imports(filters))
+    return query.order_by(_imports.c.planned_at, _imports.c.import_id), _complete_imports
+
+
+def _complete_imports(conn: Connection, batch: list[dict[str, Any]]) -> None:
+    for row in batch:
+        row["cost_usd"] = row["cost_micros"] / 1_000_000
+
+
+def _query_failures(filters: Filters) -> tuple[Select[Any], _Complete]:
+    conditions.check_status(filters.status, conditions.FAILURE_STATUSES)
+    query = select(_failures).where(*conditions.of_failures(filters))
+    return query.order_by(_failures.c.first_at, _failures.c.failure_id), _as_they_are
+
+
+_QUERIES: dict[What, Callable[[Filters], tuple[Select[Any], _Complete]]] = {
+    "posts": _query_posts,
+    "snapshots": _query_snapshots,
+    "creators": _query_creators,
+    "comments": _query_comments,
+    "imports": _query_imports,
+    "failures": _query_failures,
+}

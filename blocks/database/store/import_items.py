@@ -1,0 +1,200 @@
+"""Answers of polls: listed items become posts and work, each once, however often and in whatever order they come."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, not_, select, update
+
+from blocks.database.store import leases
+from blocks.database.store.fitting import fit_key, fit_text
+from blocks.database.store.import_rows import RUNNING, FoundPost, OpenImport, get, imports, items, read
+from blocks.database.store.posts import ensure_posts
+from blocks.database.store.statements import chunks, insert_into, write_rows
+from blocks.database.store.work import enqueue
+from blocks.memories.identity import item_key
+from blocks.memories.posts.record import PostRef
+
+RECORDING = (*RUNNING, "complete", "empty")
+"""States in which listed items are taken: also late ones, for they are paid for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemSeen:
+    """One item of a poll's answer; `ref` is None where the URL is missing or names no post of a known platform."""
+
+    video_no: str | None
+    source_url: str | None
+    item_status: str | None
+    ref: PostRef | None
+
+
+@dataclass(frozen=True, slots=True)
+class PollResult:
+    """What an answered poll brought; `row` is the import as it stands now, with its sums.
+
+    `new_posts` are those that this import lists (or names by URL) for the first time; `new_items` counts them
+    together with new items that have no post; `no_url` counts all items whose URL has not come yet. `recorded` is
+    False where the import's state takes no items, and then nothing was changed.
+    """
+
+    row: OpenImport
+    new_posts: list[FoundPost]
+    new_items: int
+    no_url: int
+    recorded: bool = True
+
+    @property
+    def quiet_polls(self) -> int:
+        """Answered polls in a row that brought nothing new."""
+        return self.row.quiet_polls
+
+
+def key_of(item: ItemSeen) -> str | None:
+    """`platform:post_id`, else `url:HASH`, else `no:VIDEO_NO`; None for an item that has none of these."""
+    if item.ref is not None:
+        return item_key(item.ref)
+    if item.source_url:
+        return "url:" + hashlib.sha256(item.source_url.encode(errors="replace")).hexdigest()[:32]
+    return f"no:{fit_key(item.video_no)}" if item.video_no else None
+
+
+def record_poll(
+    conn: Connection,
+    import_id: str,
+    listed: Sequence[ItemSeen],
+    *,
+    post_micros: int | None = None,
+    now: datetime | None = None,
+) -> PollResult:
+    """Write one answered poll down: items, pending posts and their `enrich` work, sums and clocks, in one go.
+
+    The answer may be partial, repeated or older than the last one: an item is known by its post, wherever it has
+    one, and by its video number only until its URL comes. `post_micros` is the price of an imported post, by which
+    the import's cost is brought up to date.
+    """
+    at = leases.clock(conn, now)
+    locked = read(conn, imports.c.import_id == import_id, lock=True)
+    if not locked or locked[0].state not in RECORDING:
+        row = get(conn, import_id)
+        return PollResult(row, [], 0, row.seen - row.new - row.known, recorded=False)
+    known = {row.item_key: row for row in conn.execute(_known, {"of_import": import_id})}
+    by_key = _merge(listed, {row.video_no: key for key, row in known.items() if row.video_no is not None})
+    fresh = {key: item for key, item in by_key.items() if key not in known}
+    new_keys = _new_keys(conn, fresh, run_id=locked[0].run_id, now=at)
+    # A URL came for items that were listed by number only: their rows give way to the posts'.
+    by_number = {
+        f"no:{fit_key(item.video_no)}": key for key, item in by_key.items() if item.source_url and item.video_no
+    }
+    resolved = sorted(by_number.keys() & known.keys())
+    first_seen = {by_number[key]: known[key].first_seen_at for key in resolved}
+    for part in chunks(resolved):
+        conn.execute(delete(items).where(items.c.import_id == import_id, items.c.item_key.in_(part)))
+    rows = [
+        {
+            "import_id": import_id,
+            "item_key": key,
+            "video_no": _fitted(item.video_no),
+            "source_url": _fitted(item.source_url),
+            "item_status": _fitted(item.item_status),
+            "platform": None if item.ref is None else item.ref.platform,
+            "post_id": None if item.ref is None else item.ref.post_id,
+            "was_new": key in new_keys,
+            "first_seen_at": first_seen.get(key, at),
+            "last_seen_at": at,
+        }
+        for key, item in sorted(by_key.items())
+    ]
+    write_rows(conn, _upsert(conn.dialect.name), rows)
+    _bring_up_to_date(conn, locked[0], progress=bool(fresh), post_micros=post_micros, now=at)
+    row = get(conn, import_id)
+    found = [FoundPost(item.ref, item.source_url) for item in fresh.values() if item.ref is not None]
+    return PollResult(row, found, len(fresh), row.seen - row.new - row.known)
+
+
+_known = select(items.c.item_key, items.c.video_no, items.c.first_seen_at).where(
+    items.c.import_id == bindparam("of_import")
+)
+
+
+def _fitted(text: str | None) -> str | None:
+    return None if text is None else fit_text(text)
+
+
+def _merge(listed: Sequence[ItemSeen], by_number: dict[str, str]) -> dict[str, ItemSeen]:
+    """The items by their keys, each once; one without a URL is known by its number, if that has a key already."""
+    by_key: dict[str, ItemSeen] = {}
+    numbers = dict(by_number)
+    for item in listed:
+        if item.source_url and (key := key_of(item)) is not None:
+            by_key[key] = item
+            if item.video_no:
+                numbers[fit_text(item.video_no)] = key
+    for item in listed:
+        if not item.source_url and (key := key_of(item)) is not None:
+            by_key.setdefault(numbers.get(fit_text(item.video_no or ""), key), item)
+    return by_key
+
+
+def _new_keys(conn: Connection, fresh: dict[str, ItemSeen], *, run_id: str, now: datetime) -> set[str]:
+    """Make pending posts and work of what is listed for the first time; the keys of what nobody knew before."""
+    posts = [(item.ref, item.source_url) for item in fresh.values() if item.ref is not None]
+    new = set(ensure_posts(conn, posts, now, run_id))
+    enqueue(conn, [ref for ref, _ in posts], "enrich", now=now)
+    foreign = sorted(key for key in fresh if key.startswith("url:"))
+    for part in chunks(foreign):
+        # Posts of platforms that nobody knows: new if no other import listed them.
+        query = select(items.c.item_key).where(items.c.platform.is_(None), items.c.item_key.in_(part))
+        new |= set(part) - set(conn.execute(query).scalars())
+    return new
+
+
+@lru_cache(maxsize=2)
+def _upsert(dialect: str) -> Any:
+    insert = insert_into(dialect, items)
+    came = insert.excluded
+    return insert.on_conflict_do_update(
+        index_elements=["import_id", "item_key"],
+        set_={
+            "video_no": func.coalesce(came.video_no, items.c.video_no),
+            "source_url": func.coalesce(items.c.source_url, came.source_url),
+            "item_status": func.coalesce(came.item_status, items.c.item_status),
+            "last_seen_at": came.last_seen_at,
+        },
+    )
+
+
+def _bring_up_to_date(
+    conn: Connection, row: OpenImport, *, progress: bool, post_micros: int | None, now: datetime
+) -> None:
+    """Sums are counted from the items, never added up, so that the same answer twice changes none."""
+    sums = select(
+        func.count(),
+        func.count(case((items.c.was_new, 1))),
+        func.count(case((and_(not_(items.c.was_new), items.c.source_url.is_not(None)), 1))),
+    ).where(items.c.import_id == row.import_id)
+    seen, new, known = conn.execute(sums).one()
+    values: dict[str, Any] = {
+        "seen": seen,
+        "new": new,
+        "known": known,
+        "polls": row.polls + 1,
+        "last_polled_at": now,
+        "quiet_polls": 0 if progress else row.quiet_polls + 1,
+    }
+    if post_micros is not None:
+        values["cost_micros"] = seen * post_micros
+    if progress:
+        values["last_new_at"] = now
+    if seen > 0:
+        values["first_item_at"] = row.first_item_at or now
+        if row.state in ("submitted", "empty"):
+            values["state"] = "collecting"
+        if row.state == "empty":
+            values["next_look_at"] = now
+    conn.execute(update(imports).where(imports.c.import_id == row.import_id).values(**values))

@@ -1,0 +1,183 @@
+"""Rows of the ledger as plain values, and all that is only read from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Connection, Select, and_, or_, select
+
+from blocks.database.store.statements import same_post, table_of
+from blocks.database.tables import Import, ImportItem, Post, RunImport
+from blocks.memories.clocks import Clocks
+from blocks.memories.errors import NotAPostUrl, StoreError
+from blocks.memories.identity import parse_post_url
+from blocks.memories.posts.record import Platform, PostRef
+
+imports, run_imports, items = table_of(Import), table_of(RunImport), table_of(ImportItem)
+_posts = table_of(Post)
+
+RUNNING = ("submitted", "collecting")
+OPEN = ("planned", "sending", *RUNNING)
+ENDED = ("complete", "empty", "failed", "dropped")
+STATES = (*OPEN, "ambiguous", *ENDED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenImport:
+    """One row of the ledger (see `Import` for the columns), open or not; `how` is set where a run asked for it."""
+
+    import_id: str
+    account: str
+    kind: str
+    hashtag: str | None
+    wanted: dict[str, Any]
+    wish: str
+    forced: bool
+    collection: str
+    namespace: str
+    library: str
+    requested: int
+    state: str
+    task_id: str | None
+    planned_at: datetime
+    sending_at: datetime | None
+    submitted_at: datetime | None
+    first_item_at: datetime | None
+    last_new_at: datetime | None
+    last_polled_at: datetime | None
+    polls: int
+    quiet_polls: int
+    finished_at: datetime | None
+    next_look_at: datetime | None
+    looks: int
+    seen: int
+    new: int
+    known: int
+    cost_micros: int
+    run_id: str
+    note: str | None
+    lease_owner: str | None
+    lease_until: datetime | None
+    how: str | None = None
+
+    @property
+    def since(self) -> datetime:
+        """When it was bought, as far as is known: submitted, or else planned. Re-use goes by this."""
+        return self.submitted_at or self.planned_at
+
+    def clocks(self) -> Clocks:
+        """What `blocks.memories.clocks` decides by."""
+        look = self.next_look_at if self.state in RUNNING else None
+        return Clocks(
+            since=look or self.since,
+            requested=self.requested,
+            seen=self.seen,
+            without_url=self.seen - self.new - self.known,
+            quiet_polls=self.quiet_polls,
+            first_item_at=self.first_item_at,
+            last_new_at=self.last_new_at,
+            last_polled_at=self.last_polled_at,
+        )
+
+    def deadline(self, deadline_seconds: float) -> datetime:
+        """When this import, or the present look at it, is given up."""
+        return self.clocks().deadline(deadline_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPost:
+    """A post that an import listed (or a user gave), and its URL in the form in which it came."""
+
+    ref: PostRef
+    source_url: str | None
+
+
+def _rows(conn: Connection, query: Select[Any]) -> list[OpenImport]:
+    return [OpenImport(**{**row, "wanted": row["wanted"] or {}}) for row in conn.execute(query).mappings()]
+
+
+def read(conn: Connection, *conditions: Any, lock: bool = False) -> list[OpenImport]:
+    """Rows of the ledger under conditions, oldest first; `lock` holds them to the end of the transaction."""
+    query = select(imports).where(*conditions).order_by(imports.c.planned_at, imports.c.import_id)
+    return _rows(conn, query.with_for_update() if lock else query)
+
+
+def get(conn: Connection, import_id: str) -> OpenImport:
+    """One import.
+
+    Raises:
+        StoreError: the ledger has none of that id.
+    """
+    found = read(conn, imports.c.import_id == import_id)
+    if not found:
+        raise StoreError(f"the ledger has no import {import_id}; `tagtrail status` lists those that need something")
+    return found[0]
+
+
+def find_imports(conn: Connection, start: str, *, limit: int = 10) -> list[OpenImport]:
+    """Imports whose id begins with `start`, so that people need not type all of it."""
+    query = select(imports).where(imports.c.import_id.startswith(start, autoescape=True))
+    return _rows(conn, query.order_by(imports.c.planned_at.desc()).limit(limit))
+
+
+def open_imports(conn: Connection, account: str | None = None, *, now: datetime) -> list[OpenImport]:
+    """What a sweep takes up: every import under way, and each `empty` one that is due to be looked at again."""
+    due = and_(imports.c.state == "empty", imports.c.next_look_at <= now)
+    condition = or_(imports.c.state.in_(OPEN), due)
+    return read(conn, condition, *([] if account is None else [imports.c.account == account]))
+
+
+def ambiguous(conn: Connection, account: str | None = None) -> list[OpenImport]:
+    """Imports whose submission ended in doubt, and which wait for somebody to decide (`resolve`)."""
+    return read(conn, imports.c.state == "ambiguous", *([] if account is None else [imports.c.account == account]))
+
+
+def by_task(conn: Connection, task_id: str) -> OpenImport | None:
+    """The import of a task of the API's, for callbacks; None if the ledger knows no such task."""
+    return next(iter(read(conn, imports.c.task_id == task_id)), None)
+
+
+def of_run(conn: Connection, run_id: str) -> list[OpenImport]:
+    """The imports that a run works on, with `how` it came by each (submitted, attached, reused)."""
+    query = (
+        select(imports, run_imports.c.how)
+        .join(run_imports, run_imports.c.import_id == imports.c.import_id)
+        .where(run_imports.c.run_id == run_id)
+        .order_by(imports.c.planned_at, imports.c.import_id)
+    )
+    return _rows(conn, query)
+
+
+def found_posts(conn: Connection, import_id: str) -> list[FoundPost]:
+    """Every post that an import has listed so far, in the order of listing."""
+    query = (
+        select(items.c.platform, items.c.post_id, items.c.source_url, _posts.c.url, _posts.c.shortcode)
+        .outerjoin(_posts, same_post(_posts.c, items.c))
+        .where(items.c.import_id == import_id, items.c.post_id.is_not(None))
+        .order_by(items.c.first_seen_at, items.c.item_key)
+    )
+    return [FoundPost(_ref(row), row.source_url) for row in conn.execute(query)]
+
+
+def _ref(row: Any) -> PostRef:
+    """The identity of a listed post; its URL tells all of it, the post's own row most of it."""
+    try:
+        ref = parse_post_url(row.source_url or "")
+    except NotAPostUrl:
+        return PostRef(cast(Platform, row.platform), row.post_id, row.url or row.source_url or "", row.shortcode)
+    if (ref.platform, ref.post_id) == (row.platform, row.post_id):
+        return ref
+    return PostRef(cast(Platform, row.platform), row.post_id, row.url or ref.url, row.shortcode)
+
+
+def without_post(conn: Connection, import_ids: Iterable[str]) -> list[tuple[str, str, str | None, str | None]]:
+    """Listed items that name no post of a known platform: (import_id, item_key, source_url, item_status)."""
+    query = (
+        select(items.c.import_id, items.c.item_key, items.c.source_url, items.c.item_status)
+        .where(items.c.import_id.in_(list(import_ids)), items.c.post_id.is_(None))
+        .order_by(items.c.import_id, items.c.item_key)
+    )
+    return [tuple(row) for row in conn.execute(query)]

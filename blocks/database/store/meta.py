@@ -1,0 +1,23 @@
+"""Single facts about a database, made once by whoever asks first."""
+
+from __future__ import annotations
+
+import secrets
+
+from sqlalchemy import Connection, select
+
+from blocks.database.store.statements import insert_into, table_of
+from blocks.database.tables import Meta
+
+COMMENT_KEY = "comment_key"
+
+
+def comment_key(conn: Connection) -> str:
+    """The key of the comment authors' hashes (64 hex digits), the same for every run on this database.
+
+    Whoever holds the database can test a name against a hash; whoever holds only an export cannot.
+    """
+    table = table_of(Meta)
+    made = insert_into(conn.dialect.name, table).values(key=COMMENT_KEY, value=secrets.token_hex(32))
+    conn.execute(made.on_conflict_do_nothing())
+    return str(conn.execute(select(table.c.value).where(table.c.key == COMMENT_KEY)).scalar_one())

@@ -1,0 +1,191 @@
+"""Figures for a look at the whole: what is open, what failed, what was spent, and which posts lead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select
+
+from blocks.database.store import filters as conditions
+from blocks.database.store.filters import Filters
+from blocks.database.store.runs import CLOSED_IMPORTS
+from blocks.database.store.statements import table_of
+from blocks.database.tables import Failure, Import, Post, Run, Snapshot, Spend, Work
+from blocks.memories.errors import UsageError
+
+_imports, _posts, _work, _failures = table_of(Import), table_of(Post), table_of(Work), table_of(Failure)
+_spend, _runs, _snapshots = table_of(Spend), table_of(Run), table_of(Snapshot)
+
+METRICS = ("plays", "views", "likes", "comments", "shares", "saves", "author_followers")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenImport:
+    """An import that is not at its end; ages are seconds since it was planned and since its last answered poll."""
+
+    import_id: str
+    kind: str
+    hashtag: str | None
+    collection: str
+    state: str
+    task_id: str | None
+    requested: int
+    seen: int
+    age_seconds: float
+    polled_seconds_ago: float | None
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """The run that started last; `outcome` is None while it runs, or where it was killed."""
+
+    run_id: str
+    flow: str
+    collection: str | None
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: str | None
+    message: str | None
+    spent_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The database at one moment.
+
+    `posts` counts by platform, then status; `pending_work` by purpose; `failures` open ones by error class.
+    `spent_micros` is by UTC day today, and `reserved_micros` the part of it that is reserved and not settled.
+    """
+
+    posts: dict[str, dict[str, int]]
+    snapshots: int
+    open_imports: list[OpenImport]
+    ambiguous: list[OpenImport]
+    pending_work: dict[str, int]
+    failures: dict[str, int]
+    spent_micros: int
+    reserved_micros: int
+    last_run: LastRun | None
+
+
+def overview(conn: Connection, now: datetime) -> Overview:
+    """All figures that `tagtrail status` shows; `ambiguous` imports are apart from the open ones."""
+    open_imports = _open_imports(conn, now)
+    spent, reserved = _spent(conn, _spend.c.day == now.astimezone(UTC).date().isoformat())
+    return Overview(
+        posts=_posts_by_status(conn),
+        snapshots=conn.execute(select(func.count()).select_from(_snapshots)).scalar_one(),
+        open_imports=[one for one in open_imports if one.state != "ambiguous"],
+        ambiguous=[one for one in open_imports if one.state == "ambiguous"],
+        pending_work=_counted(
+            conn,
+            select(_work.c.purpose, func.count())
+            .where(_work.c.state.in_(("pending", "claimed")))
+            .group_by(_work.c.purpose)
+            .order_by(_work.c.purpose),
+        ),
+        failures=_counted(
+            conn,
+            select(_failures.c.error_class, func.count())
+            .where(_failures.c.resolved_at.is_(None))
+            .group_by(_failures.c.error_class)
+            .order_by(_failures.c.error_class),
+        ),
+        spent_micros=spent,
+        reserved_micros=reserved,
+        last_run=_last_run(conn),
+    )
+
+
+def top(
+    conn: Connection,
+    *,
+    metric: str = "plays",
+    hashtag: str | None = None,
+    collection: str | None = None,
+    platform: str | None = None,
+    limit: int = 10,
+) -> list[Post]:
+    """The posts that lead in one number of their latest measurement; a post without that number is not among them.
+
+    `hashtag` is a tag's key (NFC, case-folded). Equals are in the order of their keys.
+
+    Raises:
+        UsageError: there is no such number, or the limit is below 1.
+    """
+    if metric not in METRICS:
+        raise UsageError(f"posts cannot be ranked by {metric}; choose one of {', '.join(METRICS)}")
+    if limit < 1:
+        raise UsageError("ask for at least one post")
+    number = _posts.c[metric]
+    query = (
+        select(_posts)
+        .where(number.is_not(None), *conditions.of_posts(Filters(collection, hashtag, platform), _posts))
+        .order_by(number.desc(), _posts.c.platform, _posts.c.post_id)
+        .limit(limit)
+    )
+    return [Post(**row._mapping) for row in conn.execute(query)]
+
+
+def _open_imports(conn: Connection, now: datetime) -> Sequence[OpenImport]:
+    query = select(_imports).where(_imports.c.state.not_in(CLOSED_IMPORTS)).order_by(_imports.c.planned_at)
+    return [
+        OpenImport(
+            import_id=row.import_id,
+            kind=row.kind,
+            hashtag=row.hashtag,
+            collection=row.collection,
+            state=row.state,
+            task_id=row.task_id,
+            requested=row.requested,
+            seen=row.seen,
+            age_seconds=(now - row.planned_at).total_seconds(),
+            polled_seconds_ago=None if row.last_polled_at is None else (now - row.last_polled_at).total_seconds(),
+            note=row.note,
+        )
+        for row in conn.execute(query)
+    ]
+
+
+def _posts_by_status(conn: Connection) -> dict[str, dict[str, int]]:
+    counted: dict[str, dict[str, int]] = {}
+    query = (
+        select(_posts.c.platform, _posts.c.status, func.count())
+        .group_by(_posts.c.platform, _posts.c.status)
+        .order_by(_posts.c.platform, _posts.c.status)
+    )
+    for platform, status, count in conn.execute(query):
+        counted.setdefault(platform, {})[status] = count
+    return counted
+
+
+def _counted(conn: Connection, query: Select[Any]) -> dict[str, int]:
+    return dict(conn.execute(query).all())
+
+
+def _spent(conn: Connection, which: Any) -> tuple[int, int]:
+    """Millionths of a US dollar: spent or reserved, and the reserved part."""
+    used = func.sum(func.coalesce(_spend.c.spent_micros, _spend.c.reserved_micros))
+    reserved = func.sum(_spend.c.reserved_micros).filter(_spend.c.spent_micros.is_(None))
+    row = conn.execute(select(used, reserved).where(which)).one()
+    return int(row[0] or 0), int(row[1] or 0)
+
+
+def _last_run(conn: Connection) -> LastRun | None:
+    row = conn.execute(select(_runs).order_by(_runs.c.started_at.desc(), _runs.c.run_id).limit(1)).one_or_none()
+    if row is None:
+        return None
+    return LastRun(
+        run_id=row.run_id,
+        flow=row.flow,
+        collection=row.collection,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        outcome=row.outcome,
+        message=row.message,
+        spent_micros=_spent(conn, _spend.c.run_id == row.run_id)[0],
+    )

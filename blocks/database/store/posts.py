@@ -1,0 +1,219 @@
+"""Posts and what comes with them: creators, snapshots, comments; written by key, so that twice is the same as once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, case, false, not_, select, update
+
+from blocks.database.grouping import mergeable
+from blocks.database.store import failures, post_rows, raw
+from blocks.database.store.failures import GivenUp
+from blocks.database.store.post_rows import FACTS, EnrichedPost
+from blocks.database.store.statements import chunks, one_of, posts_among, table_of, write_rows
+from blocks.database.tables import Post, Work
+from blocks.memories.identity import item_key
+from blocks.memories.posts.record import NullReason, PostRef
+
+__all__ = ["EnrichedPost", "ensure_posts", "mark_failed", "mark_gone", "save_posts"]
+
+_posts, _work = table_of(Post), table_of(Work)
+_KEY = and_(_posts.c.platform == bindparam("of_platform"), _posts.c.post_id == bindparam("of_post"))
+
+
+def ensure_posts(
+    conn: Connection, found: Iterable[tuple[PostRef, str | None]], now: datetime, run_id: str | None
+) -> set[str]:
+    """Make a pending row for each post that is not known yet; the item keys (`platform:post_id`) of those.
+
+    `found` are posts, each with the URL in the form in which it came. Known posts keep their row, get `last_seen_at`,
+    and a TikTok post whose author was unknown gets the URL with the handle. A post is new to exactly one caller.
+    """
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for ref, source_url in found:
+        rows[ref.platform, ref.post_id] = {
+            "platform": ref.platform,
+            "post_id": ref.post_id,
+            "status": "pending",
+            "shortcode": ref.shortcode,
+            "url": ref.url,
+            "source_url": source_url,
+            "first_seen_at": now,
+            "last_seen_at": now,
+            "run_id": run_id,
+        }
+    if not rows:
+        return set()
+    in_order = [rows[key] for key in sorted(rows)]
+    inserted = conn.execute(post_rows.insert_new_posts(conn.dialect.name), in_order).all()
+    new = {(platform, post_id) for platform, post_id in inserted}
+    known = [
+        {
+            "of_platform": row["platform"],
+            "of_post": row["post_id"],
+            "at": now,
+            "seen_url": row["url"],
+            "seen_source_url": row["source_url"],
+        }
+        for row in in_order
+        if (row["platform"], row["post_id"]) not in new
+    ]
+    write_rows(conn, _seen_again, known)
+    return {f"{platform}:{post_id}" for platform, post_id in new}
+
+
+_anonymous = and_(_posts.c.observed_at.is_(None), _posts.c.url.like("https://www.tiktok.com/player/v1/%"))
+_seen_again = (
+    update(_posts)
+    .where(_KEY)
+    .values(
+        last_seen_at=case((_posts.c.last_seen_at < bindparam("at"), bindparam("at")), else_=_posts.c.last_seen_at),
+        url=case((_anonymous, bindparam("seen_url")), else_=_posts.c.url),
+        source_url=case((_posts.c.source_url.is_(None), bindparam("seen_source_url")), else_=_posts.c.source_url),
+    )
+)
+
+
+@mergeable
+def save_posts(conn: Connection, saved: Sequence[EnrichedPost], now: datetime) -> None:
+    """Store enriched posts with everything that came with them, in whatever transaction is open.
+
+    - posts: a row is replaced as a whole by a newer observation (or the same one, parsed anew), never by an older
+      one, so that numbers of two payloads do not mix; `first_seen_at`, `enriched_at` and `source_url` stay. A post
+      that was found to be gone after the observation stays `gone`.
+    - creators: the newest observation wins. Snapshots: one per post and time, never changed. Comments: the newest
+      observation wins.
+    - work of that purpose is done, and the `enrich` work of a post that was measured for another purpose too; open
+      failures of the post's metadata are closed; its raw answer is marked as parsed.
+    """
+    if not saved:
+        return
+    ordered = sorted(saved, key=lambda one: (one.key, one.observed_at))
+    post_rows.write_all(conn, ordered, now)
+    done = sorted({(*one.key, one.purpose) for one in ordered})
+    ended = {"state": "done", "attempts": 1, "updated_at": now}
+    write_rows(
+        conn,
+        post_rows.work_done(conn.dialect.name),
+        [{"platform": platform, "post_id": post_id, "purpose": purpose} | ended for platform, post_id, purpose in done],
+    )
+    measured = sorted({one.key for one in ordered if one.purpose != "enrich"})
+    write_rows(conn, _enrich_done, [{"of_platform": key[0], "of_post": key[1], "at": now} for key in measured])
+    keys = {":".join(one.key) for one in ordered}
+    failures.resolve(conn, keys, now, stages=failures.POST_STAGES)
+    by_version: dict[str, list[tuple[str, str, str]]] = {}
+    for one in ordered:
+        if one.raw_sha256 is not None:
+            by_version.setdefault(one.parser_version, []).append((*one.key, one.raw_sha256))
+    for version, parsed in by_version.items():
+        raw.mark_parsed(conn, parsed, parser_version=version, now=now)
+
+
+_enrich_done = (
+    update(_work)
+    .where(
+        _work.c.platform == bindparam("of_platform"),
+        _work.c.post_id == bindparam("of_post"),
+        _work.c.purpose == "enrich",
+        one_of(_work.c.state, ("pending", "failed")),
+    )
+    .values(state="done", lease_owner=None, lease_until=None, updated_at=bindparam("at"))
+)
+
+
+@mergeable
+def mark_gone(
+    conn: Connection, refs: Sequence[PostRef], run_id: str | None, now: datetime, *, owner: str | None = None
+) -> None:
+    """Note that the platform says these posts are private or removed: an outcome, not a failure.
+
+    What was measured before stays; a post that was never measured gets `post_gone` as the reason for every null.
+    All work on the posts ends, open failures of their metadata are closed, their raw answers count as parsed.
+    With `owner`, a holder of leases that lost a post's work (another holds it, or has done it) changes nothing of
+    that post, and what another holds for a second purpose stays claimed.
+    """
+    ensure_posts(conn, [(ref, None) for ref in refs], now, run_id)
+    keys = sorted({(ref.platform, ref.post_id) for ref in refs})
+    if owner is not None:
+        lost = _lost(conn, keys, owner)
+        keys = [key for key in keys if key not in lost]
+    held = false() if owner is None else and_(_work.c.state == "claimed", _work.c.lease_owner != owner)
+    for part in chunks(keys):
+        among = posts_among(_posts.c.platform, _posts.c.post_id, part)
+        conn.execute(update(_posts).where(among).values(status="gone", gone_at=now))
+        _explain_nulls(conn, among, "post_gone")
+        conn.execute(
+            update(_work)
+            .where(posts_among(_work.c.platform, _work.c.post_id, part), not_(held))
+            .values(state="gone", lease_owner=None, lease_until=None, updated_at=now)
+        )
+        raw.mark_seen(conn, part, now)
+    failures.resolve(conn, [":".join(key) for key in keys], now, stages=failures.POST_STAGES)
+
+
+@mergeable
+def mark_failed(
+    conn: Connection,
+    given_up: Sequence[GivenUp],
+    now: datetime,
+    *,
+    purpose: str = "enrich",
+    owner: str | None = None,
+) -> None:
+    """Give posts up (each `GivenUp` has its `ref`): failure row, work state and post status in one transaction.
+
+    A post that has metadata keeps the status `enriched`, and one that is gone stays `gone`: the status says what is
+    known of the post, the open failure row and the work's state say that the latest attempt failed, and the sums of
+    a run go by the work. The payload of a failure is not offered for parsing again. With `owner`, a holder of leases
+    that lost a post's work (another holds it, or has done it) changes nothing of that post, and no failure is written.
+    """
+    posts = [(one, one.ref) for one in given_up if one.ref is not None]
+    ensure_posts(conn, [(ref, None) for _, ref in posts], now, None)
+    if owner is not None:
+        lost = _lost(conn, sorted({(ref.platform, ref.post_id) for _, ref in posts}), owner, purpose)
+        posts = [(one, ref) for one, ref in posts if (ref.platform, ref.post_id) not in lost]
+        given_up = [one for one in given_up if one.ref is None or (one.ref.platform, one.ref.post_id) not in lost]
+    failures.give_up(conn, given_up, now)
+    reasons: tuple[tuple[NullReason, bool], ...] = (("fetch_failed", False), ("unknown_shape", True))
+    for reason, of_parsing in reasons:
+        keys = sorted({(ref.platform, ref.post_id) for one, ref in posts if (one.stage == "parse") is of_parsing})
+        for part in chunks(keys):
+            among = posts_among(_posts.c.platform, _posts.c.post_id, part)
+            conn.execute(update(_posts).where(among, _posts.c.status == "pending").values(status="failed"))
+            _explain_nulls(conn, and_(among, _posts.c.status == "failed"), reason)
+    ended = {"purpose": purpose, "state": "failed", "updated_at": now}
+    rows = {
+        item_key(ref): {"platform": ref.platform, "post_id": ref.post_id, "attempts": one.attempts} | ended
+        for one, ref in posts
+    }
+    write_rows(conn, post_rows.work_failed(conn.dialect.name), [rows[key] for key in sorted(rows)])
+    looked_at = [(ref.platform, ref.post_id, one.raw_sha256) for one, ref in posts if one.raw_sha256 is not None]
+    raw.mark_parsed(conn, looked_at, parser_version=None, now=now)
+
+
+def _lost(
+    conn: Connection, keys: Sequence[tuple[str, str]], owner: str, purpose: str | None = None
+) -> set[tuple[str, str]]:
+    """Posts whose work (of one purpose, or any) `owner` does not hold, and another holds or has done; rows locked."""
+    mine: set[tuple[str, str]] = set()
+    others: set[tuple[str, str]] = set()
+    for part in chunks(keys):
+        query = select(_work).where(posts_among(_work.c.platform, _work.c.post_id, part))
+        if purpose is not None:
+            query = query.where(_work.c.purpose == purpose)
+        # In the order in which all transactions lock rows.
+        in_order = query.order_by(_work.c.platform, _work.c.post_id, _work.c.purpose).with_for_update()
+        for row in conn.execute(in_order):
+            if row.state == "claimed" and row.lease_owner == owner:
+                mine.add((row.platform, row.post_id))
+            elif row.state in ("claimed", "done"):
+                others.add((row.platform, row.post_id))
+    return others - mine
+
+
+def _explain_nulls(conn: Connection, among: Any, reason: NullReason) -> None:
+    """Posts without any measurement have one reason for all their nulls."""
+    never = and_(among, _posts.c.observed_at.is_(None))
+    conn.execute(update(_posts).where(never).values(null_reasons=dict.fromkeys(FACTS, reason)))

@@ -1,0 +1,289 @@
+"""Money: reserved in the database before a call, settled after it, and never beyond a cap.
+
+A reservation is one row of `spend` plus the running totals of its run, UTC day and collection in `budgets`. All
+amounts are whole millionths of a US dollar. What was reserved and never settled, because the run was killed,
+counts as spent: the calls may have been made.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Literal
+
+from sqlalchemy import BigInteger, Connection, Row, Table, bindparam, case, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import SQLModel
+
+from blocks.database.tables import Budget, Spend
+from blocks.memories.errors import SpendCapReached
+
+MICROS_PER_USD = 1_000_000
+
+Kind = Literal["import", "metadata"]
+
+_spend: Table = SQLModel.metadata.tables[str(Spend.__tablename__)]
+_budgets: Table = SQLModel.metadata.tables[str(Budget.__tablename__)]
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """The most that may be spent, in millionths of a US dollar; None is no cap.
+
+    `collection_micros` bounds all that a collection ever spends, over all its runs.
+    """
+
+    run_micros: int | None = None
+    day_micros: int | None = None
+    collection_micros: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What money is spent on, and by whom."""
+
+    account: str
+    run_id: str
+    collection: str | None
+    kind: Kind
+    platform: str | None = None
+    channel: str | None = None
+    import_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpendLine:
+    """What one kind of call cost: `calls` made (metadata) or posts listed (import), and millionths of a dollar.
+
+    `open_micros` are reserved and not settled: under way, or left behind by a run that was killed.
+    """
+
+    kind: str
+    platform: str | None
+    channel: str | None
+    calls: int
+    spent_micros: int
+    open_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpend:
+    """What a run spent; amounts in millionths of a US dollar."""
+
+    lines: tuple[SpendLine, ...] = ()
+
+    def calls(self, kind: Kind) -> int:
+        return sum(line.calls for line in self.lines if line.kind == kind)
+
+    def spent_micros(self, kind: Kind | None = None) -> int:
+        """Settled spending, of one kind or of all."""
+        return sum(line.spent_micros for line in self.lines if kind in (None, line.kind))
+
+    @property
+    def open_micros(self) -> int:
+        """Reserved and not settled."""
+        return sum(line.open_micros for line in self.lines)
+
+    @property
+    def counted_micros(self) -> int:
+        """What counts against the caps: settled and open together."""
+        return self.spent_micros() + self.open_micros
+
+
+def day_of(now: datetime) -> str:
+    """The UTC day under which a reservation made at `now` counts, as YYYY-MM-DD."""
+    return now.astimezone(UTC).date().isoformat()
+
+
+def _scopes(account: str, day: str, run_id: str, collection: str | None) -> list[tuple[str, str]]:
+    # Always in this order, so that two transactions cannot wait for each other; what most share is locked last.
+    scopes = [("run", f"run:{run_id}")]
+    if collection is not None:
+        scopes.append(("collection", f"collection:{collection}"))
+    return [*scopes, ("day", f"day:{account}:{day}")]
+
+
+@lru_cache(maxsize=2)
+def _take(dialect: str) -> Any:
+    new: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    used, cap = _budgets.c.used_micros, bindparam("cap", type_=BigInteger)
+    more = bindparam("more", type_=BigInteger)
+    return (
+        new(_budgets)
+        .values(scope=bindparam("which"), used_micros=more)
+        .on_conflict_do_update(
+            index_elements=["scope"],
+            set_={"used_micros": used + more},
+            where=or_(cap.is_(None), used + more <= cap),
+        )
+        .returning(used)
+    )
+
+
+_add = (
+    update(_budgets)
+    .where(_budgets.c.scope == bindparam("which"))
+    .values(used_micros=_budgets.c.used_micros + bindparam("more", type_=BigInteger))
+)
+_used = select(_budgets.c.used_micros).where(_budgets.c.scope == bindparam("which"))
+
+
+def used_micros(conn: Connection, scope: str) -> int:
+    """What counts against a scope: `run:ID`, `day:ACCOUNT:YYYY-MM-DD` or `collection:NAME`."""
+    return conn.execute(_used, {"which": scope}).scalar_one_or_none() or 0
+
+
+def day_total(conn: Connection, account: str, day: str) -> int:
+    """What an account has spent or reserved on a UTC day (YYYY-MM-DD), in millionths of a US dollar."""
+    return used_micros(conn, f"day:{account}:{day}")
+
+
+def reserve(
+    conn: Connection,
+    purpose: Purpose,
+    *,
+    micros: int,
+    caps: Caps,
+    now: datetime,
+    spend_id: str | None = None,
+) -> str:
+    """Reserve money for calls that are about to be made; the reservation's id.
+
+    Raises:
+        SpendCapReached: it does not fit under a cap; nothing is changed, also for a caller who goes on with the
+            same transaction.
+    """
+    day = day_of(now)
+    most = {"run": caps.run_micros, "day": caps.day_micros, "collection": caps.collection_micros}
+    taken: list[str] = []
+    for kind, scope in _scopes(purpose.account, day, purpose.run_id, purpose.collection):
+        cap = most[kind]
+        # The first reservation of a scope has no row whose total the statement could compare.
+        fits = cap is None or micros <= cap
+        values = {"which": scope, "more": micros, "cap": cap}
+        if not fits or conn.execute(_take(conn.dialect.name), values).one_or_none() is None:
+            for done in taken:
+                conn.execute(_add, {"which": done, "more": -micros})
+            used = used_micros(conn, scope)
+            raise SpendCapReached(kind, *(amount / MICROS_PER_USD for amount in (cap or 0, used, micros)))
+        taken.append(scope)
+    spend_id = spend_id or str(uuid.uuid4())
+    row = {"spend_id": spend_id, "day": day, "calls": 0, "reserved_micros": micros, "reserved_at": now}
+    who = {name: getattr(purpose, name) for name in Purpose.__slots__}
+    conn.execute(insert(_spend), {**who, **row})
+    return spend_id
+
+
+def reserve_calls(
+    conn: Connection,
+    purpose: Purpose,
+    *,
+    price_micros: int,
+    calls: int,
+    at_least: int,
+    caps: Caps,
+    now: datetime,
+    spend_id: str | None = None,
+) -> tuple[str, int]:
+    """Reserve money for up to `calls` calls, fewer where a cap leaves room for fewer, but for `at_least` so many.
+
+    Returns the reservation's id and how many calls it is for.
+
+    Raises:
+        SpendCapReached: not even `at_least` calls fit; nothing is changed.
+    """
+    wanted = calls
+    while True:
+        try:
+            taken = reserve(conn, purpose, micros=price_micros * wanted, caps=caps, now=now, spend_id=spend_id)
+        except SpendCapReached as reached:
+            room = round((reached.cap_usd - reached.reserved_usd) * MICROS_PER_USD) // max(price_micros, 1)
+            if wanted <= at_least:
+                raise
+            # At most one less than refused: another worker may have given back between the two looks.
+            wanted = max(at_least, min(room, wanted - 1))
+        else:
+            return taken, wanted
+
+
+def settle(conn: Connection, spend_id: str, *, spent_micros: int, calls: int, now: datetime) -> bool:
+    """Write down what was really spent on a reservation, and give back the rest; False if that was done before.
+
+    More than was reserved is written down as it is, and counts: it has been spent.
+    """
+    done = conn.execute(
+        update(_spend)
+        .where(_spend.c.spend_id == spend_id, _spend.c.settled_at.is_(None))
+        .values(spent_micros=spent_micros, calls=calls, settled_at=now)
+        .returning(*_counted_under, _spend.c.reserved_micros)
+    ).one_or_none()
+    if done is None:
+        return False
+    _count(conn, done, spent_micros - done.reserved_micros)
+    return True
+
+
+def settle_import(conn: Connection, import_id: str, *, spent_micros: int, posts: int, now: datetime) -> bool:
+    """`settle` for an import's newest open reservation, by whichever run finishes it; False if none is open.
+
+    An older open one is of a submission whose outcome is unknown, and goes on counting as spent.
+    """
+    newest = (
+        select(_spend.c.spend_id)
+        .where(_spend.c.import_id == import_id, _spend.c.settled_at.is_(None))
+        .order_by(_spend.c.reserved_at.desc())
+        .limit(1)
+    )
+    spend_id = conn.execute(newest).scalar_one_or_none()
+    return spend_id is not None and settle(conn, spend_id, spent_micros=spent_micros, calls=posts, now=now)
+
+
+def release(conn: Connection, spend_id: str, *, now: datetime) -> bool:
+    """Give a whole reservation back, for nothing was called; False if it was settled before."""
+    return settle(conn, spend_id, spent_micros=0, calls=0, now=now)
+
+
+def shrink(conn: Connection, spend_id: str, *, micros: int) -> bool:
+    """Give back `micros` of an open reservation; False if it is settled, or smaller than that."""
+    left = _spend.c.reserved_micros - micros
+    done = conn.execute(
+        update(_spend)
+        .where(_spend.c.spend_id == spend_id, _spend.c.settled_at.is_(None), left >= 0)
+        .values(reserved_micros=left)
+        .returning(*_counted_under)
+    ).one_or_none()
+    if done is None:
+        return False
+    _count(conn, done, -micros)
+    return True
+
+
+_counted_under = (_spend.c.account, _spend.c.day, _spend.c.run_id, _spend.c.collection)
+
+
+def _count(conn: Connection, row: Row[Any], more: int) -> None:
+    for _, scope in _scopes(row.account, row.day, row.run_id, row.collection) if more else ():
+        conn.execute(_add, {"which": scope, "more": more})
+
+
+def totals(conn: Connection, run_id: str) -> RunSpend:
+    """What a run has spent so far, one line for each kind, platform and channel."""
+    by = (_spend.c.kind, _spend.c.platform, _spend.c.channel)
+    spent, still_open = (
+        func.coalesce(func.sum(amount), 0)
+        for amount in (_spend.c.spent_micros, case((_spend.c.settled_at.is_(None), _spend.c.reserved_micros)))
+    )
+    rows = conn.execute(
+        select(*by, func.sum(_spend.c.calls), spent, still_open)
+        .where(_spend.c.run_id == run_id)
+        .group_by(*by)
+        .order_by(*by)
+    )
+    return RunSpend(tuple(SpendLine(*line[:3], *(int(amount) for amount in line[3:])) for line in rows))
+
+
+def cost_per_1000_new(counted_micros: int, new_enriched: int) -> float | None:
+    """US dollars per 1,000 new enriched posts; None where there was no new one."""
+    return counted_micros / MICROS_PER_USD / new_enriched * 1000 if new_enriched else None

@@ -1,0 +1,55 @@
+"""Parts of statements that both engines need written a little differently, or that several files share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import Column, ColumnElement, Connection, Table, and_, false, or_
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import SQLModel
+
+T = TypeVar("T")
+
+# Keys of one statement at most: SQLite takes 32,766 parameters, and plans get no better by more.
+CHUNK = 500
+
+
+def table_of(model: type[SQLModel]) -> Table:
+    """The Core table of a SQLModel class."""
+    return cast(Table, model.__table__)  # type: ignore[attr-defined]
+
+
+def insert_into(dialect: str, table: Table) -> sqlite.Insert:
+    """The engine's own `insert()`, which knows `on_conflict_do_update`; both engines spell it alike."""
+    return cast(sqlite.Insert, postgresql.insert(table)) if dialect == "postgresql" else sqlite.insert(table)
+
+
+def chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
+    """The items in parts of `size`, in order."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def posts_among(platform: Column[Any], post_id: Column[Any], keys: Iterable[tuple[str, str]]) -> ColumnElement[bool]:
+    """The condition that a row's (platform, post_id) is among the keys."""
+    by_platform: dict[str, list[str]] = {}
+    for key in keys:
+        by_platform.setdefault(key[0], []).append(key[1])
+    return or_(false(), *(and_(platform == name, post_id.in_(ids)) for name, ids in sorted(by_platform.items())))
+
+
+def one_of(column: Column[Any], values: Iterable[str]) -> ColumnElement[bool]:
+    """The condition that a column has one of a few values; unlike `in_`, it can be executed once per row."""
+    return or_(false(), *(column == value for value in values))
+
+
+def same_post(one: Any, other: Any) -> ColumnElement[bool]:
+    """The condition that two tables' (or aliases') rows are about one post; both are `.c` collections."""
+    return and_(one.platform == other.platform, one.post_id == other.post_id)
+
+
+def write_rows(conn: Connection, statement: Any, rows: Sequence[dict[str, Any]]) -> None:
+    """Execute a statement once per row (executemany); nothing at all for no rows."""
+    if rows:
+        conn.execute(statement, rows)

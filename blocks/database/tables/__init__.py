@@ -1,0 +1,32 @@
+"""The tables, as SQLModel classes; all times are aware and in UTC, all money whole millionths of a US dollar."""
+
+from __future__ import annotations
+
+from blocks.database.tables.columns import UtcDateTime
+from blocks.database.tables.ledger import Collection, Hashtag, Import, ImportItem, Inbox, Meta, Run, RunImport, RunPost
+from blocks.database.tables.posts import Comment, Creator, Post, RawFetch, RawPayload, Snapshot
+from blocks.database.tables.work import Budget, Failure, RateLimit, Spend, Work
+
+__all__ = [
+    "Budget",
+    "Collection",
+    "Comment",
+    "Creator",
+    "Failure",
+    "Hashtag",
+    "Import",
+    "ImportItem",
+    "Inbox",
+    "Meta",
+    "Post",
+    "RateLimit",
+    "RawFetch",
+    "RawPayload",
+    "Run",
+    "RunImport",
+    "RunPost",
+    "Snapshot",
+    "Spend",
+    "UtcDateTime",
+    "Work",
+]

@@ -1,0 +1,173 @@
+"""What was asked for and bought: collections, hashtags, runs, and the ledger of imports."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Text, text
+from sqlmodel import Field, SQLModel
+
+from blocks.database.tables.columns import json_column, text_column, time_column
+
+
+class Meta(SQLModel, table=True):
+    """Single facts about this database, such as the key of the comment hashes."""
+
+    __tablename__ = "meta"
+    key: str = Field(sa_column=Column(String(64), primary_key=True))
+    value: str = text_column(nullable=False)
+
+
+class Collection(SQLModel, table=True):
+    """A named set of hashtags: one client's or one study's."""
+
+    __tablename__ = "collections"
+    name: str = Field(sa_column=Column(Text, primary_key=True))
+    created_at: datetime = time_column(nullable=False)
+
+
+class Hashtag(SQLModel, table=True):
+    """A hashtag that somebody followed; `tag` is NFC and case-folded, `shown` as it was first typed."""
+
+    __tablename__ = "hashtags"
+    tag: str = Field(sa_column=Column(Text, primary_key=True))
+    shown: str = text_column(nullable=False)
+    first_seen_at: datetime = time_column(nullable=False)
+
+
+class Run(SQLModel, table=True):
+    """One run of a flow: what it was asked, what came of it."""
+
+    __tablename__ = "runs"
+    run_id: str = Field(sa_column=Column(String(64), primary_key=True))
+    flow: str = Field(sa_column=Column(String(64), nullable=False))
+    account: str | None = Field(default=None, sa_column=Column(String(32)))
+    collection: str | None = Field(default=None, sa_column=Column(Text))
+    parameters: dict[str, Any] | None = json_column()
+    started_at: datetime = time_column(nullable=False, index=True)
+    finished_at: datetime | None = time_column()
+    outcome: str | None = Field(default=None, sa_column=Column(String(20)))
+    """done | attention | failed | halted; None while it runs or where it was killed."""
+    message: str | None = Field(default=None, sa_column=Column(Text))
+    summary: dict[str, Any] | None = json_column()
+
+
+class RunImport(SQLModel, table=True):
+    """Which imports a run works on, and how it came by them: submitted | attached | reused."""
+
+    __tablename__ = "run_imports"
+    run_id: str = Field(sa_column=Column(String(64), primary_key=True))
+    import_id: str = Field(sa_column=Column(String(36), primary_key=True, index=True))
+    how: str = Field(sa_column=Column(String(16), nullable=False))
+
+
+class RunPost(SQLModel, table=True):
+    """Which posts a run was given by URL, or measures again; those of its imports stand in `import_items`."""
+
+    __tablename__ = "run_posts"
+    run_id: str = Field(sa_column=Column(String(64), primary_key=True))
+    platform: str = Field(sa_column=Column(String(16), primary_key=True))
+    post_id: str = Field(sa_column=Column(String(64), primary_key=True))
+    purpose: str = Field(default="enrich", sa_column=Column(String(32), nullable=False, server_default="enrich"))
+    """The purpose of the work (see `Work`) whose state is this post's outcome in the run."""
+
+
+class Import(SQLModel, table=True):
+    """The ledger: one row per import, written before the import is sent.
+
+    state: planned → sending → submitted → collecting → complete | empty | failed | ambiguous | dropped
+    """
+
+    __tablename__ = "imports"
+    __table_args__ = (
+        # Two runs that want the same import at the same moment: the second insert fails, and attaches.
+        Index(
+            "uq_imports_open_wish",
+            "account",
+            "wish",
+            unique=True,
+            sqlite_where=text("state IN ('planned', 'sending') AND NOT forced"),
+            postgresql_where=text("state IN ('planned', 'sending') AND NOT forced"),
+        ),
+        Index("ix_imports_state", "state"),
+        Index("ix_imports_task", "task_id"),
+        Index("ix_imports_wish", "account", "wish", "planned_at"),
+    )
+    import_id: str = Field(sa_column=Column(String(36), primary_key=True))
+    account: str = Field(sa_column=Column(String(32), nullable=False))
+    kind: str = Field(sa_column=Column(String(16), nullable=False))
+    """hashtag | urls | creator"""
+    hashtag: str | None = Field(default=None, sa_column=Column(Text))
+    """The tag, case-folded (kind hashtag)."""
+    wanted: dict[str, Any] | None = json_column()
+    """What was asked for, as sent: {"hashtag": "LVMH"} | {"urls": [...]} | {"creator": "https://…"}."""
+    wish: str = Field(sa_column=Column(String(64), nullable=False))
+    """Hash of (kind, what, namespace, library): equal wishes can share an import."""
+    forced: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=text("false")))
+    """Submitted with `--fresh`: no older import was to be used again."""
+    collection: str = text_column(nullable=False)
+    namespace: str = text_column(nullable=False)
+    library: str = Field(sa_column=Column(String(16), nullable=False))
+    requested: int = Field(sa_column=Column(Integer, nullable=False))
+    """Posts asked for."""
+    state: str = Field(sa_column=Column(String(16), nullable=False))
+    task_id: str | None = Field(default=None, sa_column=Column(Text))
+    planned_at: datetime = time_column(nullable=False)
+    sending_at: datetime | None = time_column()
+    submitted_at: datetime | None = time_column()
+    first_item_at: datetime | None = time_column()
+    last_new_at: datetime | None = time_column()
+    last_polled_at: datetime | None = time_column()
+    polls: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    """Answered polls, of this import's whole life."""
+    quiet_polls: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    """Answered polls in a row that brought nothing new, after the first item."""
+    finished_at: datetime | None = time_column()
+    next_look_at: datetime | None = time_column()
+    """When an `empty` import is looked at again (1, 6 and 24 h after it ended)."""
+    looks: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    seen: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    new: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    known: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    cost_micros: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    run_id: str = Field(sa_column=Column(String(64), nullable=False))
+    note: str | None = Field(default=None, sa_column=Column(Text))
+    lease_owner: str | None = Field(default=None, sa_column=Column(Text))
+    lease_until: datetime | None = time_column()
+
+
+class ImportItem(SQLModel, table=True):
+    """One item that an import listed: the link between a post and the hashtag, import and runs that found it.
+
+    `item_key` is `platform:post_id` where the URL names a post, else `no:VIDEO_NO` or `url:HASH`.
+    """
+
+    __tablename__ = "import_items"
+    __table_args__ = (Index("ix_import_items_post", "platform", "post_id"),)
+    import_id: str = Field(sa_column=Column(String(36), primary_key=True))
+    item_key: str = Field(sa_column=Column(Text, primary_key=True))
+    video_no: str | None = Field(default=None, sa_column=Column(Text))
+    source_url: str | None = Field(default=None, sa_column=Column(Text))
+    """The URL in the form in which the import gave it."""
+    item_status: str | None = Field(default=None, sa_column=Column(Text))
+    """Indexing status as last listed (PARSE, UNPARSE, FAIL …); metadata does not need it."""
+    platform: str | None = Field(default=None, sa_column=Column(String(16)))
+    post_id: str | None = Field(default=None, sa_column=Column(String(64)))
+    was_new: bool = Field(default=False, sa_column=Column(Boolean, nullable=False))
+    """The post was not in the database before this import listed it."""
+    first_seen_at: datetime = time_column(nullable=False)
+    last_seen_at: datetime = time_column(nullable=False)
+
+
+class Inbox(SQLModel, table=True):
+    """Callbacks as they came, once each."""
+
+    __tablename__ = "inbox"
+    event_id: str = Field(sa_column=Column(String(36), primary_key=True))
+    task_id: str = text_column(nullable=False)
+    video_no: str | None = Field(default=None, sa_column=Column(Text))
+    status: str = text_column(nullable=False)
+    message: str | None = Field(default=None, sa_column=Column(Text))
+    received_at: datetime = time_column(nullable=False)
+    handled_at: datetime | None = time_column()
