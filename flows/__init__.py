@@ -1,0 +1,1 @@
+"""What happens: one flow a file, built from the steps beside them."""

@@ -1,0 +1,45 @@
+"""Flow `collect-imports`: takes up every open import of the ledger and every post that was left pending.
+
+It runs by schedule (the sweep), after a callback, and by hand; it needs a key and a database like `track-hashtags`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from pydantic import Field
+
+from flows.steps.collect import collect_posts
+from flows.steps.enrich import Enrichment
+from flows.steps.run import Run
+from flows.steps.sweep import take_up_what_is_open
+from flows.steps.wish import ChannelChoice, wish_for_sweep
+
+
+@flow(name="collect-imports", persist_result=False, validate_parameters=True)
+async def collect_imports(
+    channel: ChannelChoice = "auto",
+    max_spend_usd: Annotated[float, Field(ge=0)] = 5.0,
+    max_age_hours: Annotated[float, Field(ge=0)] = 12,
+    credentials: str = "default",
+) -> State[Any]:
+    """Follow all open imports to their end and enrich what they list; look again at imports that ended empty.
+
+    Nothing is submitted but imports that were planned and never sent. What is in doubt is left alone.
+
+    Args:
+        channel: Where metadata comes from; auto tries apify, rapid and memories.ai in the settings' order.
+        max_spend_usd: Cap on what this run may spend, in US dollars (estimated by the price table).
+        max_age_hours: Metadata younger than this is not bought again.
+        credentials: Name of the memories-credentials block; without such a block the settings are used.
+    """
+    async with Run("collect-imports", credentials=credentials) as run:
+        await run.accept(
+            lambda: wish_for_sweep(channel=channel, max_spend_usd=max_spend_usd, max_age_hours=max_age_hours)
+        )
+        async with Enrichment(run):
+            imports = await take_up_what_is_open(run)
+            await collect_posts(run, imports)
+    return run.state

@@ -1,0 +1,56 @@
+"""Whose key and which database a run uses: a saved block comes first, then the settings."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from prefect.blocks.core import Block
+from prefect.exceptions import ObjectNotFound
+
+from blocks.database.credentials import TagtrailDatabase
+from blocks.memories.client import MemoriesClient
+from blocks.memories.credentials import MAX_CONNECTIONS, MemoriesCredentials
+from blocks.memories.errors import UsageError
+from blocks.settings import Settings
+
+BlockT = TypeVar("BlockT", bound=Block)
+
+
+async def open_client(credentials: str, settings: Settings) -> MemoriesClient:
+    """A client for the block document of that name, or for the settings where there is no such document.
+
+    Raises:
+        UsageError: a block other than `default` was named and does not exist, or no key is set anywhere.
+    """
+    block = await _saved(MemoriesCredentials, credentials)
+    if block is not None:
+        return block.get_client()
+    if credentials != "default":
+        raise UsageError(
+            f"there is no block memories-credentials/{credentials}; save one in the Prefect UI, or use 'default'"
+        )
+    if not settings.memories_api_key.get_secret_value():
+        raise UsageError("MEMORIES_API_KEY is not set; put your key there or in .env, or try `tagtrail demo`")
+    return MemoriesClient(
+        settings.memories_api_key,
+        v1_base_url=settings.memories_v1_base_url,
+        v2_base_url=settings.memories_v2_base_url,
+        timeout_seconds=settings.tagtrail_timeout_seconds,
+        max_connections=MAX_CONNECTIONS,
+    )
+
+
+async def saved_database_url() -> str | None:
+    """The URL of the saved block `tagtrail-database/default`, or None where there is none."""
+    block = await _saved(TagtrailDatabase, "default")
+    return None if block is None else block.get_url()
+
+
+async def _saved(kind: type[BlockT], name: str) -> BlockT | None:
+    # Prefect says "no such document" with a ValueError, whatever the reason underneath.
+    try:
+        return await kind.aload(name)
+    except ValueError as error:
+        if isinstance(error.__cause__, ObjectNotFound):
+            return None
+        raise

@@ -1,0 +1,247 @@
+"""One post's metadata: bought through a channel, stored raw, parsed, stored; and what is done when that fails."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from blocks.database.store import posts as posts_store
+from blocks.database.store import raw as raw_store
+from blocks.database.store.failures import GivenUp, Stage
+from blocks.database.store.posts import EnrichedPost
+from blocks.database.store.raw import RawAnswer
+from blocks.memories import wire
+from blocks.memories.budget import Voucher
+from blocks.memories.client import MetadataAnswer
+from blocks.memories.errors import (
+    MemoriesError,
+    PayloadError,
+    PostGone,
+    StoreError,
+    TagtrailError,
+    TooManyRequests,
+    Unreadable,
+)
+from blocks.memories.limiter import limits_for
+from blocks.memories.posts import map_post, scrub_comments
+from blocks.memories.posts.record import Channel
+from flows.steps.policy import counted_as, patience_with, says_channel_cannot, surely_unbilled
+from flows.steps.run import PostTask, Run
+
+
+class StillPending(TagtrailError):
+    """Some posts of a task failed in a way that may pass; `count` says how many."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        super().__init__(f"{count} posts are still pending")
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """An answer that is stored: its envelope's data, the hash of what was stored, and when it came."""
+
+    data: Any
+    sha256: str
+    observed_at: datetime
+
+
+async def enrich_one(run: Run, post: PostTask) -> bool:
+    """Bring one claimed post to its end, as far as this try goes; True if it should be tried again later."""
+    if post.unparsed is not None and await _parse_stored(run, post):
+        return False
+    while run.halted is None:
+        channel = run.channels.pick(post.refused_by)
+        if channel is None:
+            raise AssertionError("a post without a channel left was not given up")
+        try:
+            bought = await _buy(run, post, channel)
+        except TagtrailError as error:
+            if error.halts:
+                run.halt(error)
+                break
+            if error is run.halted:
+                break
+            if not isinstance(error, MemoriesError):
+                raise  # The database cannot be used: another try would only buy what cannot be stored.
+            if post.tries[counted_as(error)] < patience_with(error).calls:
+                if isinstance(error, TooManyRequests):
+                    continue  # the limiter waits, for everybody
+                return True
+            if await _channel_cannot(run, post, channel, error):
+                return False
+            continue
+        run.channels.served(channel)
+        await _parse_and_store(run, post, bought.data, bought.sha256, channel, bought.observed_at)
+        return False
+    post.outcome = "pending"
+    return False
+
+
+async def _buy(run: Run, post: PostTask, channel: Channel) -> Bought:
+    """One call, within the limits and the caps, and its answer stored; every failed one is counted on the post.
+
+    Raises:
+        SpendCapReached: the next call would overstep a cap.
+        MemoriesError: the call failed.
+        StoreError: the answer could not be stored.
+    """
+    names = limits_for(post.ref.platform, channel)
+    vouchers: list[Voucher] = []
+
+    async def may_call() -> None:
+        # Before a second call (TikTok's other URL form): the first was made, and refused, which is not billed.
+        for earlier in vouchers:
+            await earlier.release()
+        if not await run.slot(*names) and run.halted is not None:
+            raise run.halted
+        vouchers.append(await run.budget.take(post.ref.platform, channel))
+
+    async with run.calls_of(names[0]):
+        await may_call()
+        try:
+            answer = await run.client.metadata(
+                post.ref, channel, source_url=post.source_url, before_second_call=may_call
+            )
+        except MemoriesError as error:
+            if error is not run.halted:
+                await vouchers[-1].settle(0 if surely_unbilled(error) else 1)
+                await _count_failed_call(run, post, channel, error)
+            raise
+        # Before another call takes its place: so what a kill loses, or a stuck disk keeps waiting, is never more
+        # than the calls in flight.
+        bought = await _keep(run, post, answer)
+        # An answer that came is worth more than its entry in the books, which the run's end makes up for.
+        with suppress(StoreError):
+            await vouchers[-1].settle(1)
+    run.progress.cost_usd += run.settings.tagtrail_prices.metadata_micros(post.ref.platform, channel) / 1_000_000
+    post.attempts += answer.calls
+    for name in names:
+        run.limiter.succeeded(name)
+    return bought
+
+
+async def _count_failed_call(run: Run, post: PostTask, channel: Channel, error: MemoriesError) -> None:
+    post.attempts += error.calls
+    post.tries[counted_as(error)] += 1
+    if isinstance(error, TooManyRequests):
+        name = limits_for(post.ref.platform, channel)[0]
+        await run.limiter.penalise(name, error.retry_after_seconds)
+        run.progress.paused_until = run.limiter.paused_until(name)
+    elif patience_with(error).blames_channel and run.channels.failed(channel):
+        run.note(f"channel {channel} rests for a minute: it failed again and again ({error.what})")
+
+
+async def _channel_cannot(run: Run, post: PostTask, channel: Channel, error: TagtrailError) -> bool:
+    """The channel could not serve the post: go on with the next one, or give the post up (True)."""
+    post.refused_by.add(channel)
+    post.tries.clear()
+    if says_channel_cannot(error) and run.channels.pick(post.refused_by) is not None:
+        return False
+    sha256 = None
+    if isinstance(error, Unreadable) and error.body:
+        sha256 = await _store_raw(run, post, error.body, channel)
+    await _give_up(run, post, error, stage="metadata", channel=channel, raw_sha256=sha256)
+    return True
+
+
+async def _keep(run: Run, post: PostTask, answer: MetadataAnswer) -> Bought:
+    """Store the payload, as the settings allow for comments, before anybody parses it."""
+    data, body = answer.data, answer.body
+    scrubbed = scrub_comments(data, run.settings.tagtrail_comments, run.comment_key)
+    if scrubbed is not data:
+        data, body = scrubbed, orjson.dumps({"code": "0000", "data": scrubbed})
+    observed_at = run.clock()
+    fetch = RawAnswer(
+        ref=post.ref,
+        body=body,
+        channel=answer.channel,
+        url=answer.url_asked,
+        purpose=post.purpose,
+        fetched_at=observed_at,
+        run_id=run.run_id,
+    )
+    [sha256] = await run.store.run_grouped(raw_store.save_raw, [fetch])
+    return Bought(data, sha256, observed_at)
+
+
+async def _parse_stored(run: Run, post: PostTask) -> bool:
+    """Take up a payload that a killed run stored and did not parse; False if it is of no use."""
+    assert post.unparsed is not None
+    sha256, channel, fetched_at = post.unparsed
+    post.unparsed = None
+    body = await run.store.read(raw_store.load_raw, sha256)
+    try:
+        data = wire.open_envelope(body, http_status=200, endpoint="raw payload")
+    except MemoriesError:
+        return False
+    await _parse_and_store(run, post, data, sha256, channel, fetched_at)
+    return True
+
+
+async def _parse_and_store(
+    run: Run, post: PostTask, data: Any, sha256: str, channel: Channel, observed_at: datetime
+) -> None:
+    try:
+        record = map_post(data, post.ref)
+    except PostGone:
+        await run.store.run_grouped(
+            posts_store.mark_gone, [post.ref], run_id=run.run_id, now=run.clock(), owner=run.owner
+        )
+        post.outcome = "gone"
+        run.progress.gone += 1
+        return
+    except PayloadError as error:
+        await _give_up(run, post, error, stage="parse", channel=channel, raw_sha256=sha256)
+        return
+    enriched = EnrichedPost(
+        record=record,
+        channel=channel,
+        observed_at=observed_at,
+        run_id=run.run_id,
+        raw_sha256=sha256,
+        purpose=post.purpose,
+        target_age=None,
+    )
+    await run.store.run_grouped(posts_store.save_posts, [enriched], now=run.clock())
+    post.outcome = "enriched"
+    run.progress.enriched += 1
+    if run.progress.first_enriched_at is None:
+        run.progress.first_enriched_at = run.clock()
+
+
+async def _store_raw(run: Run, post: PostTask, body: bytes, channel: Channel) -> str:
+    fetch = RawAnswer(
+        ref=post.ref,
+        body=body,
+        channel=channel,
+        url=post.source_url or post.ref.url,
+        purpose=post.purpose,
+        fetched_at=run.clock(),
+        run_id=run.run_id,
+    )
+    [sha256] = await run.store.run_grouped(raw_store.save_raw, [fetch])
+    return sha256
+
+
+async def _give_up(
+    run: Run, post: PostTask, error: TagtrailError, *, stage: Stage, channel: Channel, raw_sha256: str | None
+) -> None:
+    given_up = GivenUp.post(
+        post.ref,
+        stage,
+        error,
+        attempts=post.attempts,
+        channel=channel,
+        raw_sha256=raw_sha256,
+        run_id=run.run_id,
+    )
+    await run.store.run_grouped(
+        posts_store.mark_failed, [given_up], now=run.clock(), purpose=post.purpose, owner=run.owner
+    )
+    post.outcome = "failed"
+    run.progress.failed += 1

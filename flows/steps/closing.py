@@ -1,0 +1,222 @@
+"""The end of a run: the sums that must agree, the money, the typed summary, and what Prefect shows of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from blocks.database.store import imports as ledger
+from blocks.database.store import runs, spend
+from blocks.database.store.spend import RunSpend
+from blocks.memories.errors import StoreError, TagtrailError, UsageError
+from flows.steps import showing
+from flows.steps.summary import ImportSummary, Outcome, RunSummary, plural
+from flows.steps.wish import NO_CAP_USD, Wish
+
+if TYPE_CHECKING:
+    from flows.steps.run import Run
+
+NEEDS_A_LOOK = ("empty", "ambiguous")
+"""Ledger states in which an import needs somebody (exit status 3)."""
+
+UNFINISHED = ("planned", "sending", "submitted", "collecting")
+"""Ledger states in which a run that waited for its imports was to find none at its end."""
+
+
+def parameters_of(wish: Wish) -> dict[str, Any]:
+    """A wish as the run's row keeps it."""
+    return {
+        "imports": [{"kind": one.kind, "wanted": one.wanted, "requested": one.requested} for one in wish.imports],
+        "posts": len(wish.posts),
+        "channel": wish.channel,
+        "collection": wish.collection,
+        "namespace": wish.namespace,
+        "library": wish.library,
+        "max_spend_usd": None if wish.max_spend_usd >= NO_CAP_USD else wish.max_spend_usd,
+        "max_age_hours": wish.max_age_hours,
+        "reuse_hours": wish.reuse_hours,
+        "fresh": wish.fresh,
+    }
+
+
+async def close(run: Run, *, broken: BaseException | None) -> RunSummary:
+    """Settle the run's money, check its sums, write its row, and show the summary.
+
+    `broken` is an error that is not Tagtrail's own and ended it: a cancellation, or a fault of ours.
+    """
+    now = run.clock()
+    if not run.opened:
+        # Refused before anything was opened: there is nothing to settle and nowhere to write.
+        return RunSummary(
+            run_id=run.run_id,
+            flow=run.flow,
+            outcome="failed",
+            message=str(run.error or run.halted or "the run broke off; see the log"),
+            wrong_usage=isinstance(run.error, UsageError),
+            started_at=now,
+            finished_at=now,
+        )
+    await _written(run, run.budget.close())
+    try:
+        sums = await run.store.read(runs.reconcile, run.run_id)
+        money = await run.store.read(spend.totals, run.run_id)
+        rows = await run.store.read(ledger.of_run, run.run_id)
+    except StoreError as error:
+        run.error = run.error or error
+        return _remembered(run, now)
+    imports = [ImportSummary.model_validate(row, from_attributes=True) for row in rows]
+    measured = Counter(key.partition(":")[0] for key in run.posts)
+    new_enriched = sum(post.was_new and post.outcome == "enriched" for post in run.posts.values())
+    cost_usd = money.counted_micros / 1_000_000
+    summary = RunSummary(
+        run_id=run.run_id,
+        flow=run.flow,
+        outcome="done",
+        message="",
+        collection=run.wish.collection,
+        requested=sums.requested,
+        enriched=sums.enriched,
+        failed=sums.failed,
+        gone=sums.gone,
+        pending=sums.pending,
+        fresh=len(run.fresh),
+        new_enriched=new_enriched,
+        imports=imports,
+        platforms=dict(sorted(measured.items())),
+        calls=_calls(money),
+        failures=sums.failures,
+        cost_usd=cost_usd,
+        usd_per_1000_new=cost_usd / new_enriched * 1000 if new_enriched else None,
+        halted_because=None if run.halted is None else str(run.halted),
+        notes=[*run.notes, *_notes(run, money)],
+        started_at=run.progress.started_at or now,
+        finished_at=now,
+    )
+    summary.outcome = _outcome(run, summary, broken=broken)
+    summary.message = _message(run, summary, broken=broken)
+    ending = run.store.run(
+        runs.finish_run,
+        run.run_id,
+        outcome=summary.outcome,
+        message=summary.message,
+        summary=summary.model_dump(mode="json"),
+        now=now,
+    )
+    if not await _written(run, ending):
+        summary.outcome = _outcome(run, summary, broken=broken)
+        summary.message = _message(run, summary, broken=broken)
+    await showing.show(summary)
+    return summary
+
+
+async def _written(run: Run, work: Awaitable[None]) -> bool:
+    """Whether that could be written; if not, it is the run's error, unless there is one."""
+    try:
+        await work
+    except StoreError as error:
+        run.error = run.error or error
+        return False
+    return True
+
+
+def _remembered(run: Run, now: datetime) -> RunSummary:
+    """What the run itself knows of its posts, where the database cannot be asked."""
+    outcomes = Counter(post.outcome or "pending" for post in run.posts.values())
+    summary = RunSummary(
+        run_id=run.run_id,
+        flow=run.flow,
+        outcome="failed",
+        message="",
+        collection=run.wish.collection,
+        requested=len(run.posts),
+        **{name: outcomes[name] for name in ("enriched", "failed", "gone", "pending")},
+        fresh=len(run.fresh),
+        halted_because=None if run.halted is None else str(run.halted),
+        notes=[*run.notes, "counts are this process's own, and the cost is unknown: the database could not be read"],
+        started_at=run.progress.started_at or now,
+        finished_at=now,
+    )
+    summary.outcome = _outcome(run, summary, broken=None)
+    summary.message = _message(run, summary, broken=None)
+    return summary
+
+
+def _calls(money: RunSpend) -> dict[str, int]:
+    """Billed (or possibly billed) calls by platform and channel; of imports, the posts that they listed."""
+    names = (
+        (line, "imported posts" if line.kind == "import" else f"{line.platform}/{line.channel}") for line in money.lines
+    )
+    return {name: line.calls for line, name in names if line.calls}
+
+
+def _sums_differ(run: Run, summary: RunSummary) -> str | None:
+    """Two ways of counting must agree: what this run took in, and what the database accounts for."""
+    parts = summary.enriched + summary.failed + summary.gone + summary.pending
+    if parts != summary.requested:
+        return f"requested {summary.requested} posts, but enriched + failed + gone + pending = {parts}"
+    if summary.requested < len(run.posts):
+        return f"the run took in {len(run.posts)} posts, but the database accounts for {summary.requested}"
+    return None
+
+
+def _outcome(run: Run, summary: RunSummary, *, broken: BaseException | None) -> Outcome:
+    if run.halted is not None and run.halted.halts:
+        return "halted"
+    if broken is not None or _fault(run) is not None or _sums_differ(run, summary):
+        return "failed"
+    if summary.imports and all(one.state == "failed" for one in summary.imports):
+        return "failed"
+    needs = [one for one in summary.imports if one.state in NEEDS_A_LOOK or one.state == "failed"]
+    waits = run.wish.wait and (summary.pending > 0 or _unfinished(summary) > 0)
+    return "attention" if needs or summary.failed or waits else "done"
+
+
+def _fault(run: Run) -> TagtrailError | None:
+    """What ended the run before its time, other than a halt: mostly a database that cannot be used."""
+    return run.error or (run.halted if run.halted is not None and not run.halted.halts else None)
+
+
+def _unfinished(summary: RunSummary) -> int:
+    return sum(one.state in UNFINISHED for one in summary.imports)
+
+
+def _message(run: Run, summary: RunSummary, *, broken: BaseException | None) -> str:
+    if run.halted is not None and run.halted.halts:
+        reason = f"halted: {run.halted}. The same command continues. "
+    elif (fault := _fault(run)) is not None:
+        reason = f"failed: {fault}. "
+    elif isinstance(broken, asyncio.CancelledError | KeyboardInterrupt):
+        reason = "cancelled; the same command goes on where it stopped. "
+    elif broken is not None:
+        reason = "failed: a fault of Tagtrail's own; see the log. "
+    elif difference := _sums_differ(run, summary):
+        reason = f"failed: the sums do not agree ({difference}); nothing was lost, please report this. "
+    else:
+        reason = ""
+    parts = [f"{summary.enriched} enriched"]
+    if summary.fresh:
+        parts[0] += f" ({summary.fresh} of them fresh already)"
+    parts += [f"{count} {name}" for name in ("failed", "gone", "pending") if (count := getattr(summary, name))]
+    empty = sum(one.state in NEEDS_A_LOOK for one in summary.imports)
+    if empty:
+        parts.append(f"{plural(empty, 'import')} empty or ambiguous")
+    if run.wish.wait and (unfinished := _unfinished(summary)):
+        parts.append(f"{plural(unfinished, 'import')} not finished")
+    return f"{reason}{plural(summary.requested, 'post')}: {', '.join(parts)}; about {summary.cost_usd:.2f} USD"
+
+
+def _notes(run: Run, money: RunSpend) -> list[str]:
+    notes = [
+        f"{name}: the service proved a lower limit, {rate:.2g} a second" for name, rate in run.limiter.learned().items()
+    ]
+    notes += [f"channel {name} rested {plural(count, 'time')}" for name, count in run.channels.rested.items()]
+    if money.open_micros:
+        kept = money.open_micros / 1_000_000
+        notes.append(f"{kept:.2f} USD of the cost stay reserved, for imports that are not finished or in doubt")
+    if run.poll_errors:
+        told = ", ".join(f"{count} {name}" for name, count in sorted(run.poll_errors.items()))
+        notes.append(f"polls without an answer: {told}")
+    return notes

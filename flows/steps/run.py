@@ -1,0 +1,299 @@
+"""One run of a flow: what it holds open (store, client, limits, budget), and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any
+from uuid import uuid4
+
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from blocks.database.engine import Store, open_store
+from blocks.database.store import leases, meta, runs
+from blocks.database.store.imports import FoundPost
+from blocks.database.store.spend import Caps
+from blocks.memories.budget import Budget, micros_of
+from blocks.memories.client import MemoriesClient
+from blocks.memories.errors import StoreError, TagtrailError
+from blocks.memories.limiter import Limiter, rates_from
+from blocks.memories.posts.record import Channel, PostRef
+from blocks.settings import Settings, get_settings
+from flows.steps import closing
+from flows.steps.accounts import open_client, saved_database_url
+from flows.steps.channels import Channels
+from flows.steps.garbage import fewer_collections
+from flows.steps.progress import Progress, current_progress
+from flows.steps.schedule import reuse_hours_for_this_run
+from flows.steps.showing import ProgressBar
+from flows.steps.summary import RunSummary
+from flows.steps.valve import ensure_valve
+from flows.steps.wish import NO_CAP_USD, Wish
+
+HEARTBEAT_SECONDS = 5.0
+"""How often a run renews its leases; they end 15 s after the last renewal."""
+
+
+def utc_now() -> datetime:
+    """The time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class PostTask:
+    """One post that this run has to account for, and what was tried for it so far."""
+
+    ref: PostRef
+    source_url: str | None
+    purpose: str = "enrich"
+    tries: Counter[str] = field(default_factory=Counter)
+    """Failed calls by kind (see `policy.counted_as`), on the channel that is being tried."""
+    attempts: int = 0
+    """Calls made for this post, on all channels."""
+    refused_by: set[Channel] = field(default_factory=set)
+    """Channels that could not serve it."""
+    outcome: str | None = None
+    """enriched | failed | gone once it is settled, pending where the run was halted first."""
+    was_new: bool = False
+    """This run is the first that measured it."""
+    unparsed: tuple[str, Channel, datetime] | None = None
+    """A payload that a killed run stored and did not parse: its hash, channel and time."""
+
+
+class Run:
+    """A run as an async context manager: opens on `accept`, and ends with a state, whatever happened inside.
+
+    Tagtrail's own errors become the run's outcome; anything else is a fault of ours and goes on upwards.
+    """
+
+    def __init__(
+        self,
+        flow: str,
+        *,
+        credentials: str = "default",
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.flow = flow
+        self.credentials = credentials
+        self.clock = clock
+        self.run_id = str(flow_run.id or uuid4())
+        self.owner = leases.holder()
+        self.progress: Progress = current_progress()
+        self.posts: dict[str, PostTask] = {}
+        self.error: TagtrailError | None = None
+        self.halted: TagtrailError | None = None
+        self.halting = asyncio.Event()
+        self.notes: list[str] = []
+        self.fresh: set[str] = set()
+        self.poll_errors: Counter[str] = Counter()
+        self._acquiring: set[asyncio.Future[None]] = set()
+        self._calls: dict[str, asyncio.Semaphore] = {}
+        self.opened = False
+        self.summary: RunSummary | None = None
+        self._stack = AsyncExitStack()
+        self._token: Token[Run | None] | None = None
+
+    settings: Settings
+    store: Store
+    client: MemoriesClient
+    limiter: Limiter
+    budget: Budget
+    channels: Channels
+    wish: Wish
+    comment_key: bytes
+    fresh_after: datetime
+    """Metadata measured at or after this moment is young enough not to be bought again."""
+    found: Callable[[Sequence[FoundPost]], None]
+    """Takes posts as they are listed; set by the enrichment that is under way."""
+
+    async def accept(self, make_wish: Callable[[], Wish]) -> Wish:
+        """Check the wish, then open what the run needs and write the run down.
+
+        Raises:
+            UsageError: the wish or a setting cannot be used.
+            StoreError: the database cannot be used as it is.
+        """
+        wish = make_wish()
+        self.wish = replace(wish, reuse_hours=await reuse_hours_for_this_run(wish.reuse_hours))
+        self.settings = get_settings()
+        url = await saved_database_url() or self.settings.database_url
+        self.store = await asyncio.to_thread(open_store, url, create=True)
+        self._stack.callback(self.store.close)
+        self.client = await self._stack.enter_async_context(await open_client(self.credentials, self.settings))
+        self.limiter = Limiter(self.store, self.client.account, rates_from(self.settings))
+        self._stack.push_async_callback(self.limiter.aclose)
+        self.budget = Budget(
+            self.store,
+            self.client.account,
+            self.run_id,
+            self.wish.collection,
+            self._caps(),
+            self.settings.tagtrail_prices,
+        )
+        self._stack.push_async_callback(_as_far_as_it_goes, self.budget.close)
+        self._stack.push_async_callback(_as_far_as_it_goes, self._release)
+        # Once for the whole run: what another run measures meanwhile is young enough, whatever its age is to be.
+        self.fresh_after = self.clock() - timedelta(hours=self.wish.max_age_hours)
+        self.channels = Channels(self.wish.channels(self.settings.tagtrail_channel_order))
+        self.progress.started_at = self.clock()
+        await self.store.run(
+            runs.start_run,
+            run_id=self.run_id,
+            flow=self.flow,
+            account=self.client.account,
+            collection=self.wish.collection,
+            parameters=closing.parameters_of(self.wish),
+            now=self.clock(),
+        )
+        self.comment_key = bytes.fromhex(await self.store.run(meta.comment_key))
+        await ensure_valve()
+        self.opened = True
+        beat = asyncio.create_task(self._heartbeat())
+        self._stack.push_async_callback(self._stop_heartbeat, beat)
+        bar = ProgressBar(self)
+        await bar.start()
+        self._stack.push_async_callback(bar.stop)
+        return self.wish
+
+    def _caps(self) -> Caps:
+        per_run = self.wish.max_spend_usd
+        per_day = self.settings.tagtrail_max_spend_usd_per_day
+        return Caps(
+            run_micros=None if per_run >= NO_CAP_USD else round(per_run * 1_000_000),
+            day_micros=None if per_day is None else round(per_day * 1_000_000),
+            collection_micros=micros_of(self.settings.tagtrail_max_spend_usd_per_collection),
+        )
+
+    @property
+    def callback_url(self) -> str | None:
+        """Where the vendor may report an import's end, with the secret as its last part; None if not set up."""
+        base, secret = self.settings.tagtrail_callback_url, self.settings.tagtrail_callback_secret.get_secret_value()
+        return f"{base.rstrip('/')}/{secret}" if base and secret else None
+
+    def halt(self, error: TagtrailError) -> None:
+        """Buy nothing more in this run; what is in flight is awaited and stored.
+
+        `error` is one that halts, or says that the database cannot be used: then the run ends failed.
+        """
+        if self.halted is None:
+            self.halted = error
+            self.halting.set()
+            for acquiring in list(self._acquiring):
+                acquiring.cancel()
+
+    async def slot(self, *names: str) -> bool:
+        """Wait for a slot of these limits; False, and no slot used, where the run is halted first."""
+        if self.halted is not None:
+            return False
+        acquiring = asyncio.ensure_future(self.limiter.acquire(*names))
+        self._acquiring.add(acquiring)
+        try:
+            await acquiring
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self.halted is None or (task is not None and task.cancelling()):
+                raise
+        finally:
+            self._acquiring.discard(acquiring)
+        return self.halted is None
+
+    def calls_of(self, name: str) -> asyncio.Semaphore:
+        """The places for calls under way of one limit; a slow or paused one holds up no other's."""
+        return self._calls.setdefault(name, asyncio.Semaphore(self.settings.tagtrail_in_flight))
+
+    def note(self, sentence: str) -> None:
+        """Say something in the summary and to whoever watches; never a caption or a person's name."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+            self.progress.notes.append(sentence)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, but no longer than until the run is halted."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.halting.wait(), timeout=seconds)
+
+    async def _heartbeat(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            # A database that is away or locked for a moment must not end the renewing for good.
+            await _as_far_as_it_goes(self._renew)
+
+    async def _renew(self) -> None:
+        await self.store.run(leases.renew_all, self.owner)
+
+    async def _release(self) -> None:
+        """Leave nothing leased behind: the next run may follow within seconds, in this very process."""
+        await self.store.run(leases.release_all, self.owner)
+
+    @staticmethod
+    async def _stop_heartbeat(beat: asyncio.Task[None]) -> None:
+        beat.cancel()
+        with suppress(asyncio.CancelledError):
+            await beat
+
+    async def __aenter__(self) -> Run:
+        self._token = _current.set(self)
+        self._stack.enter_context(fewer_collections())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        ours = _only_ours(error)
+        if ours is not None:
+            if ours.halts:
+                self.halt(ours)
+            else:
+                self.error = ours
+        try:
+            broken = None if error is None or ours is not None else error
+            self.summary = await closing.close(self, broken=broken)
+            self.progress.summary = self.summary
+        finally:
+            await self._stack.aclose()
+            if self._token is not None:
+                _current.reset(self._token)
+        return ours is not None
+
+    @property
+    def state(self) -> State[Any]:
+        """Completed or Failed with the summary's message, holding the typed summary."""
+        assert self.summary is not None, "a run has a state once it is closed"
+        make = Completed if self.summary.outcome in ("done", "attention") else Failed
+        return make(message=self.summary.message, data=self.summary)
+
+
+async def _as_far_as_it_goes(work: Callable[[], Awaitable[None]]) -> None:
+    """Writing that helps the next run; where the database cannot be used, leases and reservations end by themselves."""
+    with suppress(StoreError):
+        await work()
+
+
+def _only_ours(error: BaseException | None) -> TagtrailError | None:
+    """The first error of Tagtrail's own, if there are no others in it."""
+    if isinstance(error, TagtrailError):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        found = [_only_ours(inner) for inner in error.exceptions]
+        if found and all(inner is not None for inner in found):
+            return next((inner for inner in found if inner is not None and inner.halts), found[0])
+    return None
+
+
+_current: ContextVar[Run | None] = ContextVar("tagtrail_run", default=None)
+
+
+def current_run() -> Run:
+    """The run around the caller; tasks use it, so that neither client nor secret is ever a parameter."""
+    run = _current.get()
+    if run is None:
+        raise RuntimeError("this step works inside a run only")
+    return run

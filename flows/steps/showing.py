@@ -1,0 +1,127 @@
+"""What the Prefect UI shows of a run: a summary and a progress bar, counts only, no captions and no names."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifact, aupdate_progress_artifact
+from prefect.context import FlowRunContext
+from prefect.logging import get_logger
+
+from flows.steps.summary import SAMPLE, TODAY, RunSummary
+
+if TYPE_CHECKING:
+    from flows.steps.run import Run
+
+UPDATE_SECONDS = 2.0
+"""Shortest time between two updates of the progress artifact; one costs 50 to 150 ms."""
+
+
+def artifact_key(flow: str, collection: str | None) -> str:
+    """A key as Prefect wants it: lower case, digits, dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", f"{flow}-{collection or 'default'}".lower()).strip("-")
+
+
+def markdown(summary: RunSummary) -> str:
+    """The summary as Markdown, with one table of imports and one of outcomes."""
+    per_1000 = "–" if summary.usd_per_1000_new is None else f"{summary.usd_per_1000_new:.2f} USD"
+    lines = [
+        f"## {summary.message}",
+        "",
+        "| requested | enriched | of them fresh | failed | gone | pending | cost (estimate) | per 1,000 new |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|",
+        f"| {summary.requested} | {summary.enriched} | {summary.fresh} | {summary.failed} | {summary.gone} "
+        f"| {summary.pending} | {summary.cost_usd:.4f} USD | {per_1000} |",
+        "",
+    ]
+    if summary.imports:
+        lines += [
+            "| import of | how | state | asked | listed | new | known |",
+            "|---|---|---|---:|---:|---:|---:|",
+            *(
+                f"| {_cell(one.hashtag or one.kind)} | {one.how} | {one.state} | {one.requested} | {one.seen} "
+                f"| {one.new} | {one.known} |"
+                for one in summary.imports
+            ),
+            "",
+            SAMPLE,
+            "",
+        ]
+    if summary.platforms:
+        lines.append("Platforms: " + ", ".join(f"{name} {count}" for name, count in summary.platforms.items()) + ".")
+    if any(one.kind == "hashtag" for one in summary.imports):
+        lines.append(TODAY)
+    if summary.failures:
+        lines.append("Failures: " + ", ".join(f"{name} {count}" for name, count in summary.failures.items()) + ".")
+    if summary.calls:
+        lines.append("Calls: " + ", ".join(f"{name} {count}" for name, count in summary.calls.items()) + ".")
+    lines += [f"- {note}" for note in summary.notes]
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+async def show(summary: RunSummary) -> None:
+    """Keep the summary as a Markdown artifact of the flow run; outside a flow run there is nothing to show it on."""
+    if FlowRunContext.get() is None:
+        return
+    with best_effort("the summary"):
+        await acreate_markdown_artifact(
+            markdown(summary), key=artifact_key(summary.flow, summary.collection), description=summary.message
+        )
+
+
+@contextmanager
+def best_effort(what: str) -> Iterator[None]:
+    """An artifact that cannot be kept is a line in the log, never a reason for a run to fail."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - Prefect's client raises many kinds
+        get_logger(__name__).warning("%s could not be kept as an artifact: %s", what, type(error).__name__)
+
+
+class ProgressBar:
+    """Keeps a progress artifact of a run up to date from the side, at most every two seconds."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._artifact: UUID | None = None
+        self._shown = -1.0
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin, if there is a flow run to show it on."""
+        if FlowRunContext.get() is not None:
+            with best_effort("the progress"):
+                self._artifact = await acreate_progress_artifact(
+                    progress=0.0, key=artifact_key(f"{self._run.flow}-progress", self._run.wish.collection)
+                )
+            self._task = asyncio.create_task(self._keep())
+
+    async def stop(self) -> None:
+        """Show the last value and end."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            await self._update()
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(UPDATE_SECONDS)
+            await self._update()
+
+    async def _update(self) -> None:
+        progress = self._run.progress
+        percent = 100.0 * progress.settled / progress.found if progress.found else 0.0
+        if self._artifact is not None and percent != self._shown:
+            self._shown = percent
+            with best_effort("the progress"):
+                await aupdate_progress_artifact(self._artifact, progress=percent)

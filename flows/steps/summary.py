@@ -1,0 +1,85 @@
+"""A run's typed result: what was asked for, what came of it, and what it cost."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+Outcome = Literal["done", "attention", "failed", "halted"]
+
+EXIT_STATUS: dict[str, int] = {"done": 0, "failed": 1, "attention": 3, "halted": 4}
+
+
+SAMPLE = "A hashtag import is a sample, not a census: the newest posts that the service sees, never all of them."
+
+TODAY = (
+    "Today the real service's hashtag import finds TikTok posts only; Instagram posts come in by URL and by creator."
+)
+
+
+class ImportSummary(BaseModel):
+    """One import as this run leaves it; `how` is submitted, attached or reused."""
+
+    import_id: str
+    task_id: str | None
+    kind: str
+    hashtag: str | None
+    how: str
+    state: str
+    requested: int
+    seen: int
+    new: int
+    known: int
+    planned_at: datetime
+    note: str | None = None
+
+
+class RunSummary(BaseModel):
+    """The result of a run.
+
+    `requested` = `enriched` + `failed` + `gone` + `pending` (distinct posts; `fresh` are those of the
+    enriched whose metadata was young enough not to be bought again). Costs are US dollars, estimates by
+    the price table; `usd_per_1000_new` is None where no new post was enriched.
+    """
+
+    run_id: str
+    flow: str
+    outcome: Outcome
+    message: str
+    collection: str | None = None
+    requested: int = 0
+    enriched: int = 0
+    failed: int = 0
+    gone: int = 0
+    pending: int = 0
+    fresh: int = 0
+    new_enriched: int = 0
+    imports: list[ImportSummary] = Field(default_factory=list)
+    platforms: dict[str, int] = Field(default_factory=dict)
+    calls: dict[str, int] = Field(default_factory=dict)
+    failures: dict[str, int] = Field(default_factory=dict)
+    cost_usd: float = 0.0
+    usd_per_1000_new: float | None = None
+    halted_because: str | None = None
+    wrong_usage: bool = False
+    """What was asked for could not be used; nothing was sent."""
+    notes: list[str] = Field(default_factory=list)
+    started_at: datetime
+    finished_at: datetime
+
+    @property
+    def exit_status(self) -> int:
+        """The command line's exit status for this outcome."""
+        return 2 if self.wrong_usage else EXIT_STATUS[self.outcome]
+
+    @property
+    def seconds(self) -> float:
+        """How long the run took."""
+        return (self.finished_at - self.started_at).total_seconds()
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 post`, `2 posts`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
