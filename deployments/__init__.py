@@ -1,0 +1,1 @@
+"""When and where: the command line, the local Prefect server, the sandbox API."""

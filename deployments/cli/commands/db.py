@@ -1,0 +1,19 @@
+"""`tagtrail db`: the database's schema."""
+
+from __future__ import annotations
+
+from blocks.database import engine
+from blocks.settings import get_settings
+from deployments.cli import stores
+from deployments.cli.options import Loud
+from deployments.cli.terminal import tell
+
+
+def upgrade(*, loud: Loud = Loud()) -> int:  # noqa: B008 - frozen
+    """Bring the database's schema to this version; a database without tables gets them."""
+    settings = get_settings()
+    before = engine.upgrade(settings.database_url)
+    where = stores.shown(settings)
+    words = {"head": "was up to date", "missing": "has its tables now", "behind": "is up to date now"}
+    tell(f"The database {where} {words[before]}.")
+    return 0

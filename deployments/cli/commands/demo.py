@@ -1,0 +1,114 @@
+"""`tagtrail demo`: the whole chain against the built-in sandbox; no account, no network."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from blocks.memories.errors import UsageError
+from blocks.settings import get_settings
+from deployments import local_server
+from deployments.cli import stores
+from deployments.cli.options import Loud
+from deployments.cli.terminal import tell
+from deployments.sandbox.server import SandboxServer
+
+QUERY: Final = "select platform, author_username, plays, likes from posts order by plays desc limit 5"
+TIME_SCALE: Final = 30.0
+"""The sandbox's time, and with it every limit and clock of the run, is so much faster than the real service's."""
+
+
+def demo(*, loud: Loud = Loud()) -> int:  # noqa: B008 - frozen
+    """Follow two hashtags and enrich two Instagram posts on the built-in sandbox, and show what comes of it.
+
+    All data is invented and lies in `demo` under the home; each demo begins with an empty database, and ends
+    everything that it started.
+    """
+    home = get_settings().home / "demo"
+    with _alone(home), SandboxServer(time_scale=TIME_SCALE) as sandbox:
+        for file in home.glob("tagtrail.db*"):
+            file.unlink()
+        tell(f"The sandbox API runs at {sandbox.url}, {TIME_SCALE:.0f} times as fast as the real one;")
+        tell("all its posts, people and numbers are invented.")
+        try:
+            local_server.ensure(home, tell)
+            status = _chain(home, sandbox, loud)
+        finally:
+            local_server.stop(home)
+    if status == 0:
+        for line in _farewell(home):
+            tell(line)
+    return status
+
+
+def _chain(home: Path, sandbox: SandboxServer, loud: Loud) -> int:
+    """Run the flows in a process of their own: nothing of the user's settings is in it, and nothing of it here."""
+    command = [sys.executable, "-m", "deployments.cli.main", "demo-chain", *(["--verbose"] if loud.verbose else [])]
+    # Not in the user's folder: neither its .env nor its prefect.toml has a say.
+    with subprocess.Popen(command, env=_environment(home, sandbox), cwd=home) as chain:
+        while True:
+            try:
+                return chain.wait()
+            except KeyboardInterrupt:
+                # It was interrupted as well, and says so.
+                continue
+
+
+def _environment(home: Path, sandbox: SandboxServer) -> dict[str, str]:
+    ours = ("MEMORIES_", "TAGTRAIL_", "PREFECT_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | {
+        "TAGTRAIL_HOME": str(home),
+        "MEMORIES_API_KEY": "sk-sandbox",
+        "MEMORIES_V1_BASE_URL": sandbox.v1_base_url,
+        "MEMORIES_V2_BASE_URL": sandbox.v2_base_url,
+        "TAGTRAIL_IMPORTS_PER_MINUTE": str(TIME_SCALE),
+        "TAGTRAIL_STATUS_PER_SECOND": str(TIME_SCALE),
+        "TAGTRAIL_POLL_SECONDS": str(5 / TIME_SCALE),
+        "TAGTRAIL_IMPORT_QUIET_SECONDS": str(120 / TIME_SCALE),
+        "TAGTRAIL_IMPORT_DEADLINE_SECONDS": str(900 / TIME_SCALE),
+        # A profile of the user's is not asked: the demo has a Prefect server of its own.
+        "PREFECT_PROFILES_PATH": str(home / "none.toml"),
+    }
+
+
+def _farewell(home: Path) -> list[str]:
+    tagtrail = f"TAGTRAIL_HOME={home} {_program()}"
+    return [
+        "",
+        "The sandbox finds TikTok and Instagram posts for a hashtag; the real service's",
+        "hashtag import finds TikTok posts only today.",
+        "",
+        f"The database: {home / 'tagtrail.db'}",
+        "Look into it:",
+        f"  {tagtrail} top slowfashion --by likes",
+        f"  {tagtrail} export posts | head -3",
+        f"  sqlite3 {home / 'tagtrail.db'} \\",
+        f"    {QUERY!r}",
+        "The same with a key:",
+        f"  MEMORIES_API_KEY=… {_program()} run LVMH dior --posts 25",
+    ]
+
+
+def _program() -> str:
+    """How this program can be called from here."""
+    return "tagtrail" if shutil.which("tagtrail") else os.path.relpath(sys.argv[0])
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """One demo at a time in a home; the lock goes with the process."""
+    for folder in (home.parent, home):
+        stores.make_home(folder)
+    with (home / "demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another demo is running in {home}; wait for it, or set TAGTRAIL_HOME") from None
+        yield

@@ -1,0 +1,75 @@
+"""`tagtrail enrich`: metadata for post URLs that are known already."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from blocks.memories.errors import UsageError
+from blocks.settings import get_settings
+from deployments.cli.options import ChannelChoice, Hours, Output, Spend, spend_cap
+from deployments.cli.running import connect, finish, require_key, run_flow
+from flows.steps.wish import wish_for_urls
+
+FLOW = "flows.enrich_posts:enrich_posts"
+
+
+def enrich(
+    *urls: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    file: Annotated[Path | None, Parameter(show_default=False)] = None,
+    channel: ChannelChoice = "auto",
+    collection: str = "default",
+    max_spend: Spend = None,
+    max_age: Hours = None,
+    output: Output = Output(),  # noqa: B008 - frozen
+) -> int:
+    """Enrich given posts, without an import: Instagram, TikTok, YouTube or X, in any form of their URLs.
+
+    Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but something needs you, 4 halted (credits, key, cap).
+
+    Parameters
+    ----------
+    urls
+        Post URLs; `-` reads them from standard input.
+    file
+        A file with one URL a line (`-`: standard input); empty lines and lines that start with # are skipped.
+    channel
+        Where metadata is bought; `auto` tries the settings' order, apify first.
+    collection
+        The collection under which the posts are kept.
+    max_spend
+        Cap on this run's spending in US dollars, or `none`; TAGTRAIL_MAX_SPEND_USD_PER_RUN by itself.
+    max_age
+        Hours; younger metadata is not bought again; TAGTRAIL_MAX_AGE_HOURS by itself.
+    """
+    # Hyphens are let through for the sake of `-`.
+    if unknown := next((url for url in urls if url.startswith("-") and url != "-"), None):
+        raise UsageError(f"Unknown option: {unknown}.")
+    given = [url for typed in urls for url in (_lines(None) if typed == "-" else [typed])]
+    if file is not None:
+        given += _lines(None if str(file) == "-" else file)
+    settings = get_settings()
+    parameters = {
+        "channel": channel,
+        "collection": collection,
+        "max_spend_usd": spend_cap(max_spend, settings.tagtrail_max_spend_usd_per_run),
+        "max_age_hours": settings.tagtrail_max_age_hours if max_age is None else max_age,
+    }
+    wish = wish_for_urls(given, **parameters)
+    require_key(settings)
+    server, settings = connect(settings)
+    summary = run_flow(FLOW, {"urls": given, **parameters}, server=server, expected=wish.expected_posts, output=output)
+    return finish(summary, server=server, settings=settings, output=output)
+
+
+def _lines(file: Path | None) -> list[str]:
+    try:
+        text = sys.stdin.read() if file is None else file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise UsageError(f"{'standard input' if file is None else file} cannot be read: {reason}") from None
+    stripped = (line.strip() for line in text.splitlines())
+    return [line for line in stripped if line and not line.startswith("#")]

@@ -1,0 +1,96 @@
+"""`tagtrail resolve`: decides an import that was sent and never answered."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from blocks.database.store import Connection, imports
+from blocks.database.store.imports import Decision, OpenImport
+from blocks.memories.errors import UsageError
+from blocks.settings import get_settings
+from deployments.cli import stores
+from deployments.cli.options import Flag, Output
+from deployments.cli.terminal import write_json
+
+FEWEST_LETTERS = 4
+"""An import's id may be shortened to so many letters, if they name one only."""
+
+
+def resolve(
+    import_id: Annotated[str, Parameter(name="IMPORT")],
+    /,
+    *,
+    resubmit: Annotated[bool, Flag] = False,
+    attach: Annotated[str | None, Parameter(show_default=False)] = None,
+    drop: Annotated[bool, Flag] = False,
+    output: Output = Output(),  # noqa: B008 - frozen
+) -> int:
+    """Decide an import whose submission ended in doubt: it was sent, and no answer came.
+
+    The vendor's console shows whether the task is there. Nothing is called by this command.
+
+    Parameters
+    ----------
+    import_id
+        The import, as `tagtrail status` shows it; its first letters are enough.
+    resubmit
+        It never arrived: plan it again, for the next run of its hashtag to send. If it did arrive, it is paid twice.
+    attach
+        It arrived, and this is its task: poll that one from now on.
+    drop
+        Give it up; the hashtag is free for a new import.
+    """
+    decision = _decision(resubmit=resubmit, attach=attach, drop=drop)
+    with stores.opened(get_settings()) as store:
+        if store is None:
+            raise UsageError(f"there is no import {import_id}: the database is not made yet")
+        with store.begin() as conn:
+            found = _one(conn, import_id)
+            if not imports.resolve(conn, found.import_id, decision, task_id=attach):
+                raise UsageError(
+                    f"import {found.import_id} is {found.state}, not ambiguous: there is nothing to decide about it"
+                )
+            now = imports.get(conn, found.import_id)
+    if output.json:
+        write_json({"import_id": now.import_id, "state": now.state, "task_id": now.task_id, "note": now.note})
+    else:
+        print(_sentence(now, decision))  # noqa: T201
+    return 0
+
+
+def _decision(*, resubmit: bool, attach: str | None, drop: bool) -> Decision:
+    chosen: list[Decision] = []
+    if resubmit:
+        chosen.append("resubmit")
+    if attach is not None:
+        chosen.append("attach")
+    if drop:
+        chosen.append("drop")
+    if len(chosen) != 1:
+        raise UsageError("say one of --resubmit, --attach TASK_ID and --drop")
+    return chosen[0]
+
+
+def _one(conn: Connection, typed: str) -> OpenImport:
+    start = typed.strip().lower()
+    if len(start) < FEWEST_LETTERS:
+        raise UsageError(f"name the import by at least the first {FEWEST_LETTERS} letters of its id")
+    found = imports.find_imports(conn, start, limit=2)
+    if not found:
+        raise UsageError(f"there is no import {typed}; `tagtrail status` shows those that are in doubt")
+    if len(found) > 1:
+        raise UsageError(f"several imports begin with {typed}; type more of the id")
+    return found[0]
+
+
+def _sentence(now: OpenImport, decision: Decision) -> str:
+    what = f"#{now.hashtag}" if now.hashtag else f"{now.kind}"
+    if decision == "resubmit":
+        return f"Import {now.import_id} of {what} is planned again; the next run of it sends it."
+    if decision == "attach":
+        return (
+            f"Import {now.import_id} of {what} follows task {now.task_id} now; the next run of it collects its posts."
+        )
+    return f"Import {now.import_id} of {what} is dropped; the next run of it starts a new one."

@@ -1,0 +1,79 @@
+"""`tagtrail sandbox`: the sandbox API alone, in the foreground."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from blocks.memories.errors import UsageError
+from deployments.cli.options import Flag, Loud
+from deployments.cli.terminal import tell
+from deployments.sandbox.app import V1, V2
+from deployments.sandbox.payloads import BadPayload
+from deployments.sandbox.scenarios import SCENARIOS
+from deployments.sandbox.server import DEFAULT_PORT, PortTaken, serve
+
+
+def sandbox(
+    *,
+    scenario: str = "default",
+    port: int = DEFAULT_PORT,
+    time_scale: float = 1.0,
+    latency_ms: float = 0.0,
+    payloads: Annotated[Path | None, Parameter(show_default=False)] = None,
+    scenarios: Annotated[bool, Flag] = False,
+    loud: Loud = Loud(),  # noqa: B008 - frozen
+) -> int:
+    """Serve an API on 127.0.0.1 that answers like the real one, with invented posts, until Ctrl-C.
+
+    Any key that begins with sk- is good. What it prints is to be set in the shell where `tagtrail run` is tried.
+
+    Parameters
+    ----------
+    scenario
+        How it behaves: default, today (TikTok only), or a fault by its name.
+    port
+        Where it listens; 0 takes a free port.
+    time_scale
+        60: its time, and so its imports and limits, run 60 times as fast.
+    latency_ms
+        Milliseconds added to every answer.
+    payloads
+        A folder of PLATFORM_ID.json files to serve as the metadata of those posts.
+    scenarios
+        List all scenarios, and serve nothing.
+    """
+    if scenarios:
+        width = max(map(len, SCENARIOS))
+        sys.stdout.writelines(f"{name:{width}}  {one.about}\n" for name, one in SCENARIOS.items())
+        return 0
+    if scenario not in SCENARIOS:
+        raise UsageError(f"there is no scenario {scenario}; `tagtrail sandbox --scenarios` lists them")
+    if not time_scale > 0:
+        raise UsageError(f"--time-scale is more than 0, not {time_scale}")
+    if not 0 <= port <= 65_535:
+        raise UsageError(f"--port is 0 to 65535, not {port}")
+
+    def announce(url: str) -> None:
+        tell(f"The sandbox serves scenario {scenario} at {url}; Ctrl-C ends it. For another shell:")
+        lines = [f"MEMORIES_V1_BASE_URL={url}{V1}", f"MEMORIES_V2_BASE_URL={url}{V2}", "MEMORIES_API_KEY=sk-sandbox"]
+        sys.stdout.write("".join(f"export {line}\n" for line in lines))
+        sys.stdout.flush()
+
+    try:
+        serve(
+            scenario=scenario,
+            port=port,
+            time_scale=time_scale,
+            latency_ms=latency_ms,
+            payloads=payloads,
+            announce=announce,
+        )
+    except PortTaken as error:
+        raise UsageError(str(error.strerror)) from None
+    except BadPayload as error:
+        raise UsageError(str(error)) from None
+    return 0

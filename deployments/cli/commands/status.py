@@ -1,0 +1,148 @@
+"""`tagtrail status`: what is open, what failed, what was spent."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from rich.text import Text
+
+from blocks.database.store import imports, overview
+from blocks.database.store.imports import OpenImport as LedgerImport
+from blocks.database.store.overview import LastRun, OpenImport, Overview
+from blocks.settings import Settings, get_settings
+from deployments import local_server
+from deployments.cli import servers, stores
+from deployments.cli.options import Output
+from deployments.cli.results import EMPTY
+from deployments.cli.terminal import counted, results, tell, write_json
+from deployments.cli.writers import iso
+
+LATEST: Final = 500
+"""Imports of the ledger that are looked through for empty ones."""
+
+EMPTY_SHOWN: Final = timedelta(hours=48)
+"""So long an import that ended empty is shown."""
+
+
+def status(*, output: Output = Output()) -> int:  # noqa: B008 - frozen
+    """Show open imports, pending posts, failures and spend; nothing is called and nothing is changed."""
+    settings = get_settings()
+    server = server_in_use(settings)
+    tell(f"Prefect server: {server or 'none configured, and none of Tagtrail running'}")
+    now = datetime.now(UTC)
+    with stores.opened(settings) as store:
+        seen, empty = None, []
+        if store is not None:
+            with store.connect() as conn:
+                seen = overview.overview(conn, now)
+                empty = ended_empty(imports.find_imports(conn, "", limit=LATEST), now)
+    if output.json:
+        write_json(as_json(seen, server=server, database=stores.shown(settings)))
+    elif seen is not None:
+        console = results()
+        for line in lines(seen, settings, empty=empty):
+            console.print(Text(line), soft_wrap=True)
+    return 0
+
+
+def server_in_use(settings: Settings) -> str | None:
+    """The Prefect server that the next run works with, if there is one already."""
+    if (found := servers.configured()) is not None:
+        return servers.PrefectServer.configured(*found).shown
+    info = local_server.running(settings.home)
+    return None if info is None else servers.PrefectServer.of_our_own(info).shown
+
+
+def as_json(seen: Overview | None, *, server: str | None, database: str) -> dict[str, Any]:
+    """The figures for `--json`; `overview` is null where there is no database yet."""
+    return {
+        "prefect_server": server,
+        "database": database,
+        "overview": None if seen is None else _plain(dataclasses.asdict(seen)),
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        # Money is US dollars on the outside.
+        return {
+            name.replace("_micros", "_usd"): each / 1e6 if name.endswith("_micros") else _plain(each)
+            for name, each in value.items()
+        }
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return iso(value) if isinstance(value, datetime) else value
+
+
+def ended_empty(latest: Sequence[LedgerImport], now: datetime) -> list[OpenImport]:
+    """Those of the imports that ended without a post in the last two days."""
+    return [
+        OpenImport(
+            import_id=one.import_id,
+            kind=one.kind,
+            hashtag=one.hashtag,
+            collection=one.collection,
+            state=one.state,
+            task_id=one.task_id,
+            requested=one.requested,
+            seen=one.seen,
+            age_seconds=(now - one.planned_at).total_seconds(),
+            polled_seconds_ago=None if one.last_polled_at is None else (now - one.last_polled_at).total_seconds(),
+            note=one.note,
+        )
+        for one in latest
+        if one.state == "empty" and (one.finished_at is None or now - one.finished_at <= EMPTY_SHOWN)
+    ]
+
+
+def lines(seen: Overview, settings: Settings, *, empty: Sequence[OpenImport] = ()) -> list[str]:
+    """The figures as sentences; `empty`: imports that ended without a post."""
+    told = []
+    for platform, counts in seen.posts.items():
+        parts = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
+        told.append(f"{platform}: {counted(sum(counts.values()), 'post')} ({parts})")
+    told.append(f"Snapshots: {seen.snapshots:,}")
+    told += [f"Open: {_import(each)}" for each in seen.open_imports]
+    for each in seen.ambiguous:
+        told.append(
+            f"In doubt: {_import(each)}; decide it: tagtrail resolve {each.import_id} --resubmit|--attach|--drop"
+        )
+    told += [f"Empty: {_import(each)}; {EMPTY}" for each in empty]
+    if seen.pending_work:
+        told.append("Pending: " + ", ".join(f"{count:,} {purpose}" for purpose, count in seen.pending_work.items()))
+    if seen.failures:
+        told.append("Failures: " + ", ".join(f"{count:,} {name}" for name, count in seen.failures.items()))
+    cap = settings.tagtrail_max_spend_usd_per_day
+    reserved = f", {seen.reserved_micros / 1e6:,.4f} of it reserved" if seen.reserved_micros else ""
+    of_cap = "" if cap is None else f" of at most {cap:,.2f}"
+    told.append(f"Spent today (UTC, estimated): {seen.spent_micros / 1e6:,.4f} USD{of_cap}{reserved}")
+    told.append(f"Last run: {_run(seen.last_run)}" if seen.last_run else "No run yet.")
+    return told
+
+
+def _import(each: OpenImport) -> str:
+    what = f"#{each.hashtag}" if each.hashtag else each.kind
+    polled = "" if each.polled_seconds_ago is None else f", last poll {age(each.polled_seconds_ago)} ago"
+    note = f" ({each.note})" if each.note else ""
+    task = f", task {each.task_id}" if each.task_id else ""
+    return (
+        f"import of {what}, {each.state}, {each.seen:,} of {each.requested:,} posts listed, "
+        f"planned {age(each.age_seconds)} ago{polled}{task}{note}"
+    )
+
+
+def _run(run: LastRun) -> str:
+    ended = run.outcome or "not ended: it goes on, or was killed"
+    message = f": {run.message}" if run.message else ""
+    return f"{run.flow} of {run.started_at:%Y-%m-%d %H:%M} UTC, {ended}{message}"
+
+
+def age(seconds: float) -> str:
+    """A span in words: `40 s`, `3 min`, `2 h`, `5 days`."""
+    for unit, size, until in (("s", 1, 90), ("min", 60, 5400), ("h", 3600, 172_800)):
+        if seconds < until:
+            return f"{max(0, round(seconds / size))} {unit}"
+    return f"{round(seconds / 86_400)} days"

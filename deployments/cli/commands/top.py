@@ -1,0 +1,67 @@
+"""`tagtrail top`: the leading posts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from blocks.database.store import overview
+from blocks.memories.captions import hashtag_key, normalise_hashtag
+from blocks.settings import get_settings
+from deployments.cli import stores
+from deployments.cli.options import Output, PlatformName
+from deployments.cli.posts_table import Metric, posts_table
+from deployments.cli.terminal import results, tell, write_json
+from deployments.cli.writers import iso
+
+_SHOWN = (
+    "platform", "post_id", "shortcode", "url", "author_username", "posted_at", "caption", "plays", "views", "likes",
+    "likes_hidden", "comments", "shares", "saves", "author_followers", "observed_at",
+)  # fmt: skip
+
+
+def top(
+    hashtag: Annotated[str | None, Parameter(show_default=False)] = None,
+    /,
+    *,
+    by: Metric = "plays",
+    limit: int = 10,
+    collection: Annotated[str | None, Parameter(show_default=False)] = None,
+    platform: Annotated[PlatformName | None, Parameter(show_default=False)] = None,
+    output: Output = Output(),  # noqa: B008 - frozen
+) -> int:
+    """Show the posts that lead in one number of their latest measurement.
+
+    Parameters
+    ----------
+    hashtag
+        Only posts that an import of this hashtag found.
+    by
+        The number that decides.
+    limit
+        How many posts.
+    collection
+        Only what this collection brought in.
+    platform
+        Only this platform.
+    """
+    tag = None if hashtag is None else hashtag_key(normalise_hashtag(hashtag))
+    with stores.opened(get_settings()) as store:
+        posts = []
+        if store is not None:
+            with store.connect() as conn:
+                posts = overview.top(
+                    conn, metric=by, hashtag=tag, collection=collection, platform=platform, limit=limit
+                )
+        if store is not None and not posts:
+            tell(f"There is no such post with a known number of {by.replace('_', ' ')}.")
+    if output.json:
+        rows = [{name: getattr(post, name) for name in _SHOWN} for post in posts]
+        for row in rows:
+            row |= {name: iso(row[name]) for name in ("posted_at", "observed_at") if row[name] is not None}
+        write_json(rows)
+    elif posts:
+        console = results()
+        console.print(posts_table(posts, width=console.width, by=by))
+    return 0

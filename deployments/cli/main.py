@@ -1,0 +1,151 @@
+"""The console script `tagtrail`: finds the command, and turns whatever happens into an exit status and one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+from types import TracebackType
+from typing import Final
+
+from cyclopts import App, CycloptsError
+
+from blocks.memories.errors import TagtrailError, UsageError
+
+DONE: Final = 0
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
+HALTED: Final = 4
+INTERRUPTED: Final = 130
+
+COMMANDS: Final = {
+    "demo": "The whole chain on the built-in sandbox: no account, no network.",
+    "run": "Follow hashtags once, here: import, enrich, store.",
+    "enrich": "Enrich given post URLs, without an import.",
+    "status": "Open imports, pending posts, failures, spend.",
+    "top": "The leading posts, of a hashtag or of all.",
+    "export": "Write posts, snapshots, creators, comments, imports or failures.",
+    "resolve": "Decide an import whose submission ended in doubt.",
+    "retry": "Take failures up again.",
+    "sandbox": "The sandbox API alone: a local server that answers like the real one.",
+    "down": "End what Tagtrail started in the background.",
+}
+
+
+def make_app(arguments: Sequence[str] = ()) -> App:
+    """The command line; commands are named by import path, so that `--help` imports none of them.
+
+    A text that is given here stands in the list of commands, and would replace the command's own longer help: so
+    what `arguments` name gets none.
+    """
+    app = App(
+        name="tagtrail",
+        help="Follows hashtags: hosted import, enrichment, and a history of metrics in SQL.",
+        version=lambda: version("tagtrail"),
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+    )
+
+    def short(name: str, text: str) -> str | None:
+        return None if name in arguments else text
+
+    for place, (name, text) in enumerate(COMMANDS.items()):
+        app.command(f"deployments.cli.commands.{name}:{name}", name=name, help=short(name, text), sort_key=place)
+    app.command("deployments.cli.demo_chain:demo_chain", name="demo-chain", show=False)
+    database = App(name="db", help="The database's schema.", sort_key=len(COMMANDS))
+    text = "Bring the schema to this version."
+    database.command("deployments.cli.commands.db:upgrade", name="upgrade", help=short("upgrade", text))
+    app.command(database)
+    return app
+
+
+def call(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status.
+
+    0 done · 1 failed · 2 wrong usage · 3 done, but something needs you · 4 halted · 130 interrupted.
+    """
+    verbose = "--verbose" in arguments
+    try:
+        status = make_app(arguments)(_joined(arguments), exit_on_error=False, print_error=False)
+        _flush()
+    except CycloptsError as error:
+        error.verbose = False
+        return _say(" ".join(str(error).split()), WRONG_USAGE)
+    except UsageError as error:
+        return _report(error, WRONG_USAGE, verbose=verbose)
+    except TagtrailError as error:
+        return _report(error, HALTED if error.halts else FAILED, verbose=verbose)
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        _leave_the_pipe()
+        return DONE
+    except KeyboardInterrupt:
+        return _say("interrupted; what was bought so far is stored, and the same command continues", INTERRUPTED)
+    return status if isinstance(status, int) else DONE
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `--file -` and `--output -` in one word each: a lone `-` would be taken for an option."""
+    joined: list[str] = []
+    for word in arguments:
+        if word == "-" and joined and joined[-1] in ("--file", "--output"):
+            joined[-1] += "=-"
+        else:
+            joined.append(word)
+    return joined
+
+
+def _flush() -> None:
+    """Write out the rest of a result; a reader who has enough changes nothing about how the command ended."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _leave_the_pipe()
+
+
+def _leave_the_pipe() -> None:
+    # Whoever read our output has enough; what is left in the buffer has nowhere to go.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def main() -> int:
+    """The console script: as `call`, and a fault of ours is one sentence too (Python then exits with 1)."""
+    if "--verbose" not in sys.argv:
+        sys.excepthook = _tell_a_fault
+    return call(sys.argv[1:])
+
+
+def _tell_a_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    _say(f"this should not have happened: {kind.__name__}: {error}; --verbose shows where", FAILED)
+
+
+def _reader_is_gone() -> bool:
+    """Whether standard output is a pipe that nobody reads any more (a socket may break as well)."""
+    with contextlib.suppress(OSError, ValueError):
+        pipe = select.poll()
+        pipe.register(sys.stdout.fileno(), 0)
+        return bool(pipe.poll(0))
+    return False
+
+
+def _report(error: TagtrailError, status: int, *, verbose: bool) -> int:
+    if verbose:
+        traceback.print_exception(error, file=sys.stderr)
+    return _say(str(error), status)
+
+
+def _say(sentence: str, status: int) -> int:
+    with contextlib.suppress(OSError):
+        print(f"tagtrail: {sentence}", file=sys.stderr)  # noqa: T201
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

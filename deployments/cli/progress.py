@@ -1,0 +1,162 @@
+"""A run's progress: a small live picture on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Final
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from deployments.cli.terminal import diagnostics, tell
+from flows.steps.progress import Progress
+
+LOOK_SECONDS: Final = 0.25
+PLAIN_SECONDS: Final = 5.0
+"""Without a terminal a line is written that often, if something changed, and at once when an import ends."""
+
+
+@contextmanager
+def shown(progress: Progress, *, expected: int, quiet: bool) -> Iterator[None]:
+    """Show `progress` on standard error while the block runs; `expected` posts at most, `quiet`: not at all."""
+    if quiet:
+        yield
+        return
+    console = diagnostics()
+    watching = _live(progress, expected, console) if console.is_terminal else _plain(progress, expected)
+    with watching:
+        yield
+
+
+@contextmanager
+def _live(progress: Progress, expected: int, console: Console) -> Iterator[None]:
+    notes = _Notes(progress)
+    spinner = Spinner("dots", style="cyan")
+
+    def look() -> None:
+        for note in notes.new():
+            console.print(Text(f"· {note}", style="dim"))
+
+    with (
+        Live(console=console, get_renderable=lambda: picture(progress, expected, spinner), transient=True),
+        _every(LOOK_SECONDS, look),
+    ):
+        yield
+
+
+@contextmanager
+def _plain(progress: Progress, expected: int) -> Iterator[None]:
+    notes = _Notes(progress)
+    last: list[object] = [None, datetime.now(UTC), None]
+
+    def look(*, final: bool = False) -> None:
+        for note in notes.new():
+            tell(f"· {note}")
+        steps, now, sentence = (progress.stage, progress.imports_done), datetime.now(UTC), line(progress, expected)
+        stepped = steps != last[0]
+        due = (now - last[1]).total_seconds() >= PLAIN_SECONDS if isinstance(last[1], datetime) else True
+        if (stepped or due or final) and sentence != last[2]:
+            last[:] = [steps, now, sentence]
+            tell(sentence)
+
+    with _every(LOOK_SECONDS, look):
+        yield
+    look(final=True)
+
+
+class _Notes:
+    """Each note of a run once."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.said: set[str] = set()
+
+    def new(self) -> list[str]:
+        fresh = [note for note in tuple(self.progress.notes) if note not in self.said]
+        self.said.update(fresh)
+        return fresh
+
+
+@contextmanager
+def _every(seconds: float, look: Callable[[], object]) -> Iterator[None]:
+    """Call `look` from a thread of its own; the run's event loop is not to wait for a terminal."""
+    over = threading.Event()
+
+    def loop() -> None:
+        while not over.wait(seconds):
+            look()
+
+    thread = threading.Thread(target=loop, name="tagtrail-progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        look()
+
+
+def seconds_left(progress: Progress, now: datetime) -> float | None:
+    """How long the posts found so far still take at the pace of this run; None while nobody can tell."""
+    rate = progress.rate_per_second(now)
+    left = progress.found - progress.settled
+    return left / rate if rate and left > 0 else None
+
+
+def line(progress: Progress, expected: int, now: datetime | None = None) -> str:
+    """The progress as one line."""
+    now = now or datetime.now(UTC)
+    return " · ".join(part for part in (_imports(progress), _posts(progress, expected), _pace(progress, now)) if part)
+
+
+def picture(progress: Progress, expected: int, spinner: RenderableType, now: datetime | None = None) -> RenderableType:
+    """The progress as a few lines for a terminal."""
+    now = now or datetime.now(UTC)
+    rows = Table.grid(padding=(0, 1))
+    elapsed = _span((now - progress.started_at).total_seconds()) if progress.started_at else ""
+    head = " · ".join(part for part in (progress.stage, _imports(progress), elapsed) if part)
+    rows.add_row(spinner, Text(head))
+    total = max(expected, progress.found)
+    if total:
+        rows.add_row("", ProgressBar(total=total, completed=progress.settled, width=46))
+    rows.add_row("", Text(_posts(progress, expected)))
+    rows.add_row("", Text(_pace(progress, now), style="dim"))
+    return rows
+
+
+def _imports(progress: Progress) -> str:
+    count = progress.imports_open + progress.imports_done
+    return f"imports {progress.imports_done} of {count} finished" if count else ""
+
+
+def _posts(progress: Progress, expected: int) -> str:
+    asked = f" of {expected} asked for" if expected else ""
+    counts = [("enriched", progress.enriched), ("already fresh", progress.fresh)]
+    counts += [("failed", progress.failed), ("gone", progress.gone)]
+    shown_counts = [f"{count} {name}" for name, count in counts if count or name == "enriched"]
+    return " · ".join([f"{progress.found} posts found{asked}", *shown_counts])
+
+
+def _pace(progress: Progress, now: datetime) -> str:
+    parts = []
+    if progress.paused_until is not None and progress.paused_until > now:
+        parts.append(f"waiting until {progress.paused_until.astimezone().strftime('%H:%M:%S')}")
+    if (rate := progress.rate_per_second(now)) is not None:
+        parts.append(f"{rate:.1f} posts/s")
+    if (left := seconds_left(progress, now)) is not None:
+        parts.append(f"about {_span(left)} left{' for these' if progress.imports_open else ''}")
+    if progress.cost_usd:
+        parts.append(f"{progress.cost_usd:.2f} USD")
+    return " · ".join(parts)
+
+
+def _span(seconds: float) -> str:
+    whole = max(0, round(seconds))
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"

@@ -1,0 +1,112 @@
+"""What a person reads at the end of a run: the leading posts, what came of it, what it cost, where to look next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.text import Text
+
+from deployments.cli.posts_table import posts_table
+from deployments.cli.terminal import counted, flush, results, write_json
+from flows.steps.summary import SAMPLE, TODAY, ImportSummary, RunSummary
+
+if TYPE_CHECKING:
+    from blocks.database.tables import Post
+
+
+def as_json(summary: RunSummary) -> dict[str, Any]:
+    """A run's result for `--json`: every field of the summary, its length and its exit status."""
+    return {
+        **summary.model_dump(mode="json"),
+        "seconds": round(summary.seconds, 3),
+        "exit_status": summary.exit_status,
+    }
+
+
+def tell_result(summary: RunSummary, leading: Sequence[Post], *, where: Sequence[str], json: bool) -> None:
+    """Write a run's result to standard output; `leading`: posts to show, `where`: where to look next."""
+    if json:
+        write_json(as_json(summary))
+        return
+    console = results()
+    if leading:
+        console.print("Leading posts of this run:", style="bold")
+        console.print(posts_table(leading, width=console.width))
+    console.print(outcome_line(summary))
+    for text in result_lines(summary):
+        console.print(Text(text))
+    for text in where:
+        console.print(Text(text), soft_wrap=True)
+    flush()
+
+
+def outcome_line(summary: RunSummary) -> Text:
+    """The run's message, coloured by how it ended."""
+    style = {"done": "bold green", "attention": "bold yellow", "halted": "bold red", "failed": "bold red"}
+    return Text(summary.message, style=style[summary.outcome])
+
+
+def result_lines(summary: RunSummary) -> list[str]:
+    """What came of the run, a sentence or two a line."""
+    lines = []
+    counts = [("enriched", summary.enriched), ("failed", summary.failed), ("gone", summary.gone)]
+    counts.append(("pending", summary.pending))
+    text = f"Posts: {summary.requested:,} = " + " + ".join(f"{count:,} {name}" for name, count in counts)
+    if summary.fresh:
+        text += f" ({summary.fresh:,} of the enriched were measured recently and not bought again)"
+    lines.append(f"{text}.")
+    if summary.platforms:
+        found = ", ".join(f"{name} {count:,}" for name, count in sorted(summary.platforms.items()))
+        lines.append(f"Platforms found: {found}.")
+    tags = [each for each in summary.imports if each.kind == "hashtag"]
+    lines += [_import_line(each) for each in summary.imports]
+    lines += _decisions(summary)
+    if tags:
+        lines.append(f"{SAMPLE} {TODAY}")
+    if summary.failures:
+        lines.append("Failures: " + ", ".join(f"{name} {count:,}" for name, count in summary.failures.items()) + ".")
+    lines.append(_cost_line(summary))
+    lines += [f"Note: {note}" for note in summary.notes]
+    return lines
+
+
+EMPTY: Final = (
+    "nothing was seen by the deadline, which is not to say that nothing exists; the next run looks at it again, "
+    "--fresh buys a new one"
+)
+
+
+def _import_line(each: ImportSummary) -> str:
+    what = f"#{each.hashtag}" if each.hashtag else each.kind
+    note = f" ({each.note})" if each.note else ""
+    if each.how == "reused" and each.state == "complete":
+        # What was new when it was bought is not new now.
+        return f"Import {what}: re-used; {counted(each.seen, 'post')}{note}."
+    how = "" if each.how in ("submit", "submitted") else f", {each.how.replace('reused', 're-used')}"
+    found = (
+        f"{each.seen:,} of {each.requested:,} posts seen: {each.new:,} new, {each.known:,} known"
+        if each.state != "empty"
+        else EMPTY
+    )
+    return f"Import {what}: {each.state}{how}, {found}{note}."
+
+
+def _decisions(summary: RunSummary) -> list[str]:
+    """How to decide the imports that are in doubt, where no note of the run says so."""
+    told = " ".join(summary.notes)
+    return [
+        f"Decide the import of {f'#{each.hashtag}' if each.hashtag else each.kind}, which is in doubt: "
+        f"tagtrail resolve {each.import_id} --resubmit|--attach TASK_ID|--drop"
+        for each in summary.imports
+        if each.state == "ambiguous" and f"resolve {each.import_id}" not in told
+    ]
+
+
+def _cost_line(summary: RunSummary) -> str:
+    calls = ", ".join(f"{count:,} {name}" for name, count in summary.calls.items())
+    per_thousand = (
+        "" if summary.usd_per_1000_new is None else f"; {summary.usd_per_1000_new:,.2f} USD per 1,000 new posts"
+    )
+    bought = f" for {calls}" if calls else ""
+    return f"Cost: {summary.cost_usd:,.2f} USD{bought}{per_thousand}, estimated by the price table."

@@ -1,0 +1,230 @@
+"""Runs a flow in this process, against a real Prefect server, with its progress shown and Prefect silent."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from blocks.memories.errors import TagtrailError, UsageError
+from blocks.memories.outgoing import checked_key
+from blocks.settings import Settings
+from deployments import local_server
+from deployments.cli import servers, stores
+from deployments.cli.options import Output
+from deployments.cli.servers import PrefectServer
+from deployments.cli.terminal import tell
+
+if TYPE_CHECKING:
+    from prefect import State
+
+    from blocks.database.engine import Store
+    from blocks.database.tables import Post
+    from flows.steps.summary import RunSummary
+
+
+LOOK_SECONDS: Final = 2.0
+"""How often a run looks whether Tagtrail's own server is still there."""
+
+TERMINATED: Final = 143
+
+
+def require_key(settings: Settings) -> None:
+    """Refuse to begin without a key, unless a block on the user's own Prefect server may hold one.
+
+    Raises:
+        UsageError: there is no key, or what is there cannot be one.
+    """
+    if key := settings.memories_api_key.get_secret_value():
+        checked_key(key)
+    elif servers.configured() is None:
+        raise UsageError("MEMORIES_API_KEY is not set; put your key there or in .env, or try `tagtrail demo`")
+
+
+def connect(settings: Settings) -> tuple[PrefectServer, Settings]:
+    """The Prefect server in use, with this process made ready for it, and the settings that hold on it.
+
+    A database block that is saved on the user's own server comes before the settings, as it does for the flows.
+    Names server and database in one line.
+
+    Raises:
+        TagtrailError: Tagtrail's own server did not start, or the user's cannot be used.
+        UsageError: the home cannot be made.
+    """
+    if servers.configured() is None or not settings.tagtrail_database_url:
+        stores.make_home(settings.home)
+    server = servers.choose(settings.home, tell)
+    server.into(os.environ)
+    # What Prefect cannot write to its server is not to go to the terminal either, nor are its warnings.
+    logging.raiseExceptions = False
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    if server.own is None and (url := _saved_database_url(server)) is not None:
+        settings = settings.model_copy(update={"tagtrail_database_url": url})
+    tell(f"Prefect server: {server.shown} · database: {stores.shown(settings)}")
+    return server, settings
+
+
+def _saved_database_url(server: PrefectServer) -> str | None:
+    from prefect.client.orchestration import get_client
+
+    from flows.steps.accounts import saved_database_url
+
+    async def ask() -> str | None:
+        async with get_client() as client:
+            if (fault := await client.api_healthcheck()) is not None:
+                raise _unreachable(server) from fault
+        return await saved_database_url()
+
+    with _server_faults(server):
+        return asyncio.run(ask())
+
+
+def run_flow(
+    entrypoint: str, parameters: dict[str, Any], *, server: PrefectServer, expected: int, output: Output
+) -> RunSummary:
+    """Call the flow `module:name` on a server that `connect` gave; `expected` posts at most.
+
+    Raises:
+        TagtrailError: the run ended before it had a result, for one because the server cannot be reached.
+    """
+    from deployments.cli.progress import shown
+    from flows.steps.progress import Progress, watch
+
+    module, _, name = entrypoint.partition(":")
+    progress = Progress()
+    # Prefect is imported here, under the picture: it takes a second or more.
+    with shown(progress, expected=expected, quiet=output.json), _kept_alive(server), watch(progress):
+        flow = getattr(importlib.import_module(module), name)
+        with _server_faults(server):
+            outcome = asyncio.run(_outcome(flow, parameters))
+    if isinstance(outcome, BaseException):
+        _tell_fault(outcome, verbose=output.verbose)
+    if progress.summary is None:
+        raise TagtrailError(f"the run ended without a result; the Prefect server {server.shown} holds its log")
+    if progress.summary.wrong_usage:
+        # Refused before anything was opened: the sentence is all there is to it.
+        raise UsageError(progress.summary.message)
+    return progress.summary
+
+
+async def _outcome(flow: Callable[..., Awaitable[State[Any]]], parameters: dict[str, Any]) -> object:
+    """What the flow returned, or the exception that broke it."""
+    state = await flow(**parameters, return_state=True)
+    return await state.aresult(raise_on_failure=False)
+
+
+def _tell_fault(fault: BaseException, *, verbose: bool) -> None:
+    """What broke a run that is nobody's fault but ours; its result follows all the same."""
+    from prefect.exceptions import TerminationSignal
+
+    if isinstance(fault, TerminationSignal):
+        tell("tagtrail: ended from outside; what was bought so far is stored, and the same command continues")
+        raise SystemExit(TERMINATED)
+    if verbose:
+        traceback.print_exception(fault, file=sys.stderr)
+    else:
+        tell(f"tagtrail: this should not have happened: {type(fault).__name__}: {fault}; --verbose shows where")
+
+
+@contextmanager
+def _kept_alive(server: PrefectServer) -> Iterator[None]:
+    """Start Tagtrail's own server again, once, if it dies under a run: without it the run's end waits for minutes."""
+    own = server.own
+    if own is None:
+        yield
+        return
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(LOOK_SECONDS):
+            if local_server.recorded(own.home) is None:
+                with suppress(TagtrailError):
+                    local_server.ensure(own.home, tell)
+                return
+
+    thread = threading.Thread(target=look, name="tagtrail-server-watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+@contextmanager
+def _server_faults(server: PrefectServer) -> Iterator[None]:
+    """Say in a sentence that the Prefect server cannot be used; Prefect raises these before a run begins."""
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    try:
+        yield
+    except PrefectHTTPStatusError as error:
+        status = error.response.status_code
+        what = "does not accept your credentials" if status in (401, 403) else f"answers with HTTP {status}"
+        raise TagtrailError(f"the Prefect server {server.shown} {what}; mend {_SETTINGS}, or {_UNSET}") from error
+    except RuntimeError as error:
+        if not str(error).startswith("Failed to reach API"):
+            raise
+        raise _unreachable(server) from error
+
+
+def _unreachable(server: PrefectServer) -> TagtrailError:
+    what = "run the same command again" if server.own is not None else f"start it, or {_UNSET}"
+    return TagtrailError(f"the Prefect server {server.shown} cannot be reached; {what}")
+
+
+_SETTINGS: Final = "PREFECT_API_KEY or PREFECT_API_AUTH_STRING"
+_UNSET: Final = "unset PREFECT_API_URL (or leave the profile) to have Tagtrail use a server of its own"
+
+
+def finish(summary: RunSummary, *, server: PrefectServer, settings: Settings, output: Output) -> int:
+    """Write a run's result, with the leading posts of its collection, and return its exit status."""
+    from deployments.cli.results import tell_result
+
+    leading: Sequence[Post] = []
+    if not output.json and summary.requested:
+        with stores.opened(settings, quiet=True) as store:
+            leading = [] if store is None else leading_posts(store, summary)
+    tell_result(summary, leading, where=where_to_look(settings, server), json=output.json)
+    return summary.exit_status
+
+
+LEADING: Final = 5
+
+
+def leading_posts(store: Store, summary: RunSummary) -> list[Post]:
+    """The five posts with the most plays among those that this run measured; with the most likes, without plays."""
+    if summary.enriched <= summary.fresh:
+        return []
+    return _leading(store, summary, "plays") or _leading(store, summary, "likes")
+
+
+def _leading(store: Store, summary: RunSummary, metric: str) -> list[Post]:
+    from blocks.database.store.overview import top
+
+    limit = 200
+    with store.connect() as conn:
+        while True:
+            # Ever more of the collection, until enough of it is of this run.
+            found = top(conn, metric=metric, collection=summary.collection, limit=limit)
+            ours = [post for post in found if post.run_id == summary.run_id]
+            if len(ours) >= LEADING or len(found) < limit:
+                return ours[:LEADING]
+            limit *= 10
+
+
+def where_to_look(settings: Settings, server: PrefectServer) -> list[str]:
+    """Where the data and the run can be seen."""
+    lines = [f"Database: {stores.shown(settings)}", "Next: tagtrail export posts --output posts.csv · tagtrail status"]
+    if server.own is not None:
+        auth = local_server.auth_file(server.own.home)
+        lines.append(f"Prefect UI: {server.own.url} (it asks for the string in {auth}); `tagtrail down` ends it")
+    return lines

@@ -1,0 +1,70 @@
+"""Where words go: results to standard output, all else to standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any, Final
+
+from rich.console import Console
+
+WIDE: Final = 160
+"""Columns of what is no terminal: a file or a pipe is as wide as it needs to be."""
+
+
+class _Results(Console):
+    """A console whose reader may leave (`| head`): the command goes on to its end, and keeps its exit status."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        nobody_reads()
+
+
+def nobody_reads() -> None:
+    """What is still to be written to standard output has nowhere to go."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def flush() -> None:
+    """Write out what standard output holds, if anybody reads it still."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nobody_reads()
+
+
+def results() -> Console:
+    """The console of results, on standard output as it is now."""
+    console = _Results(file=sys.stdout, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDE
+    return console
+
+
+def diagnostics() -> Console:
+    """The console of progress and notes, on standard error as it is now."""
+    return Console(file=sys.stderr, highlight=False)
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 post`, `2,000 posts`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def tell(sentence: str) -> None:
+    """One line on standard error, as it is: no markup, no wrapping."""
+    sys.stderr.write(f"{sentence}\n")
+    sys.stderr.flush()
+
+
+def write_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        sys.stdout.write(f"{text}\n")
+    except BrokenPipeError:
+        nobody_reads()
+    flush()

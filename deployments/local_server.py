@@ -1,0 +1,344 @@
+"""Tagtrail's own Prefect server: started once in the background, reused by the next command, ended by `down`.
+
+It is a real server (never Prefect's ephemeral one): on a free port of 127.0.0.1, with its data under the home, with
+authentication, without telemetry, in a session of its own, so that it outlives the command that started it. All that
+is remembered about it stands in `HOME/prefect/`: the string for signing in (mode 0600) and which process it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import http.client
+import importlib.metadata
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from blocks.memories.errors import TagtrailError
+
+HOST: Final = "127.0.0.1"
+START_SECONDS = 90.0
+"""How long a start may take; the first one makes the server's database, which takes 10 to 25 s."""
+STOP_SECONDS: Final = 10.0
+ANSWER_SECONDS = 5.0
+"""How long one question to the server may take."""
+LOG_BYTES: Final = 5_000_000
+"""A log longer than this is put aside (one generation) at the next start."""
+
+_NO_TELEMETRY: Final = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+_TUNED: Final = {
+    # With the defaults the server records one task run per transaction: 35 instead of 14 s of CPU per 1,000.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "2",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "500",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "200",
+    # Its database grows for ever unless flow runs are named too; 30 days of them are kept.
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(30 * 86_400),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """A running server of Tagtrail's own; `started` is the kernel's word on when its process began."""
+
+    home: Path
+    pid: int
+    started: str
+    port: int
+    version: str
+    auth_string: str = field(repr=False)
+
+    @property
+    def url(self) -> str:
+        """Where its UI is; the UI asks for `auth_string`."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def api_url(self) -> str:
+        return f"{self.url}/api"
+
+
+_children: dict[int, subprocess.Popen[bytes]] = {}
+"""Servers that this process started, so that one that has ended is gone and no zombie."""
+
+
+def ensure(home: Path, announce: Callable[[str], None]) -> ServerInfo:
+    """The server of this home, started if none is running; `announce` gets a sentence if that takes time.
+
+    Raises:
+        TagtrailError: it did not start within 90 s, or another command has been starting it for longer.
+    """
+    if (info := running(home)) is not None:
+        return info
+    with _locked(home):
+        known = recorded(home)
+        if known is not None:
+            # Another command has just started it, or was killed while it did.
+            if known.version == prefect_version() and _wait(known, lambda: began(known.pid) == known.started):
+                return known
+            _end(known)
+        first = not (_folder(home) / "prefect.db").exists()
+        announce(f"starting Tagtrail's own Prefect server ({'first time: about 20' if first else 'about 5'} s) …")
+        return _start(home)
+
+
+def running(home: Path) -> ServerInfo | None:
+    """The server of this home, if it is running, ours, and of the installed version of Prefect."""
+    known = recorded(home)
+    return known if known is not None and known.version == prefect_version() and _is_ours(known) else None
+
+
+def stop(home: Path) -> bool:
+    """End the server of this home with its whole process group; False if there was none."""
+    if not _folder(home).exists():
+        return False
+    with _locked(home):
+        known = recorded(home)
+        if known is not None:
+            _end(known)
+        return known is not None
+
+
+def env_for(info: ServerInfo, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Environment of a process that works with this server and leaves the user's Prefect profile alone."""
+    folder = _folder(info.home)
+    no_proxy = {part for part in environ.get("NO_PROXY", environ.get("no_proxy", "")).split(",") if part}
+    direct = ",".join(sorted(no_proxy | {HOST, "localhost"}))
+    return {
+        "PREFECT_API_URL": info.api_url,
+        "PREFECT_API_AUTH_STRING": info.auth_string,
+        "PREFECT_HOME": str(folder),
+        # A file that is never made, so the profile is Prefect's own default one, which sets nothing.
+        "PREFECT_PROFILES_PATH": str(folder / "profiles.toml"),
+        "PREFECT_PROFILE": "ephemeral",
+        "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+        "NO_PROXY": direct,
+        "no_proxy": direct,
+        **_NO_TELEMETRY,
+    }
+
+
+def log_file(home: Path) -> Path:
+    """Where the server writes its log."""
+    return home / "logs" / "prefect-server.log"
+
+
+def auth_file(home: Path) -> Path:
+    """The file (mode 0600) with the string that the server's UI asks for."""
+    return _folder(home) / "auth"
+
+
+def _folder(home: Path) -> Path:
+    return home / "prefect"
+
+
+def _state_file(home: Path) -> Path:
+    return _folder(home) / "tagtrail-server.json"
+
+
+def prefect_version() -> str:
+    return importlib.metadata.version("prefect")
+
+
+@contextlib.contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    """One command at a time starts or ends the server; the lock goes with its holder, however that dies."""
+    # One after the other: a folder that is made in passing would be open to everybody.
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _folder(home).mkdir(exist_ok=True, mode=0o700)
+    with (_folder(home) / "tagtrail-server.lock").open("w") as file:
+        deadline = time.monotonic() + START_SECONDS + STOP_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TagtrailError(
+                        f"another command has been starting Tagtrail's Prefect server for long; see {log_file(home)}"
+                    ) from None
+                time.sleep(0.1)
+        yield
+
+
+def _auth_string(home: Path) -> str:
+    path = auth_file(home)
+    with contextlib.suppress(FileNotFoundError):
+        if known := path.read_text(encoding="ascii").strip():
+            return known
+    made = f"tagtrail:{secrets.token_urlsafe(24)}"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+        file.write(made)
+    return made
+
+
+def recorded(home: Path) -> ServerInfo | None:
+    """What the server noted down, if the process that it names still is that process."""
+    try:
+        state = json.loads(_state_file(home).read_text(encoding="utf-8"))
+        auth_string = auth_file(home).read_text(encoding="ascii").strip()
+        info = ServerInfo(
+            home, int(state["pid"]), str(state["started"]), int(state["port"]), str(state["version"]), auth_string
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return info if began(info.pid) == info.started else None
+
+
+def began(pid: int) -> str | None:
+    """When that process began, in words that no other process with this number will have; None if it is gone."""
+    child = _children.get(pid)
+    if child is not None and child.poll() is not None:
+        del _children[pid]
+        return None
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        if Path("/proc/self/stat").exists():
+            return None
+        asked = subprocess.run(["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True)
+        return asked.stdout.strip() or None
+    return None if after_name[0] in "ZX" else f"{boot}/{after_name[19]}"
+
+
+def _is_ours(info: ServerInfo) -> bool:
+    """It answers, lets our string in, and nobody without it: another server on that port does not."""
+    return _status(info, signed=True) == 200 and _status(info, signed=False) == 401
+
+
+def _status(info: ServerInfo, *, signed: bool) -> int | None:
+    signature = base64.b64encode(info.auth_string.encode()).decode()
+    headers = {"Authorization": f"Basic {signature}"} if signed else {}
+    connection = http.client.HTTPConnection(HOST, info.port, timeout=ANSWER_SECONDS)
+    try:
+        connection.request("GET", "/api/admin/version", headers=headers)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def _wait(info: ServerInfo, alive: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if _is_ours(info):
+            return True
+        if not alive():
+            return False
+        time.sleep(0.1)
+    return False
+
+
+def _free_port(home: Path) -> int:
+    """The port of last time if it is free (bookmarks stay good), else any."""
+    wanted = 0
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        wanted = int(json.loads(_state_file(home).read_text(encoding="utf-8"))["port"])
+    # A process that was killed may hold its port for a moment longer than it is seen.
+    for port in (*[wanted] * 10, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            # As the server will: a connection that has just ended does not keep the port from us.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, port))
+            return int(probe.getsockname()[1])
+        time.sleep(0.05)
+    raise TagtrailError("no port of 127.0.0.1 is free for Tagtrail's own Prefect server")
+
+
+def _start(home: Path) -> ServerInfo:
+    auth_string = _auth_string(home)
+    log = log_file(home)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > LOG_BYTES:
+        log.replace(log.with_suffix(".log.1"))
+    port = _free_port(home)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            server_command(home, port),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=_server_env(home, port, auth_string),
+            # No file of the user's folder (.env, prefect.toml) has a say.
+            cwd=_folder(home),
+            start_new_session=True,
+        )
+    _children[process.pid] = process
+    info = ServerInfo(home, process.pid, began(process.pid) or "", port, prefect_version(), auth_string)
+    if _wait(info, lambda: process.poll() is None):
+        return info
+    died = process.poll() is not None
+    if not died:
+        _end(info)
+    how = "ended while it was starting" if died else f"did not start within {START_SECONDS:.0f} s"
+    raise TagtrailError(f"Tagtrail's own Prefect server {how}; its log is {log}")
+
+
+def server_command(home: Path, port: int) -> list[str]:
+    """What is run: this module, which turns into the server."""
+    return [sys.executable, "-m", "deployments.local_server", str(home), str(port)]
+
+
+def _server_env(home: Path, port: int, auth_string: str) -> dict[str, str]:
+    # The user's Prefect settings are for the user's server, and the API key is no business of this one.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MEMORIES_"))}
+    return inherited | {
+        "PREFECT_HOME": str(_folder(home)),
+        "PREFECT_SERVER_API_AUTH_STRING": auth_string,
+        "PREFECT_API_AUTH_STRING": auth_string,
+        "PREFECT_SERVER_API_HOST": HOST,
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_CLI_COLORS": "false",
+        "PREFECT_CLI_PROMPT": "false",
+        "PYTHONUNBUFFERED": "1",
+        **_NO_TELEMETRY,
+        **_TUNED,
+    }
+
+
+def _end(info: ServerInfo) -> None:
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
+        if began(info.pid) != info.started:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(info.pid, signal_number)  # it leads a session, so its group has its number
+        deadline = time.monotonic() + STOP_SECONDS
+        while began(info.pid) == info.started and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
+def note_down(home: Path, port: int) -> None:
+    """Called by the server's own process, before it serves: who it is, so that nobody else has to remember."""
+    state = {"pid": os.getpid(), "started": began(os.getpid()), "port": port, "version": prefect_version()}
+    temporary = _state_file(home).with_suffix(".tmp")
+    temporary.write_text(json.dumps(state), encoding="utf-8")
+    temporary.replace(_state_file(home))
+
+
+def _become_the_server(home: Path, port: int) -> None:
+    """Same process, so what was noted down is true from the first moment, whatever happens to the starter."""
+    note_down(home, port)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
+    os.execv(sys.executable, command)  # noqa: S606
+
+
+if __name__ == "__main__":
+    _become_the_server(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,211 @@
+"""Runs the sandbox on a real port: in the foreground, or in a thread of a test or of the demo."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import http.client
+import signal
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import orjson
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from deployments.sandbox.app import TRANSPORT, V1, V2, Sandbox, make_app
+from deployments.sandbox.scenario import Scenario
+
+DEFAULT_PORT = 8650
+_START_SECONDS = 20.0
+_STOP_SECONDS = 3
+
+
+class PortTaken(OSError):
+    """The port is in use; the message says what to do."""
+
+
+class _Protocol(H11Protocol):
+    """HTTP over h11 that leaves its transport in the scope, for answers that break the connection."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        application: Any = self.app
+
+        def with_transport(scope: MutableMapping[str, Any], receive: Any, send: Any) -> Awaitable[None]:
+            scope.setdefault("extensions", {})[TRANSPORT] = transport
+            answer: Awaitable[None] = application(scope, receive, send)
+            return answer
+
+        self.app = with_transport
+
+
+class _Server(uvicorn.Server):
+    """A server that ends quietly on SIGINT and SIGTERM, and says when it listens."""
+
+    def __init__(self, sandbox: Sandbox, on_start: Callable[[], None]) -> None:
+        config = uvicorn.Config(
+            sandbox,
+            http=_Protocol,
+            ws="none",
+            loop="asyncio",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        )
+        super().__init__(config)
+        self._sandbox = sandbox
+        self._on_start = on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._on_start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._sandbox.close()
+        await super().shutdown(sockets=sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As the base's, but a signal that was obeyed is not raised once more at the end."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self.should_exit = True
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    # With the protocol named, asyncio turns Nagle's algorithm off; without it every answer waits 40 ms for an ACK.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise PortTaken(errno.EADDRINUSE, f"port {port} of {host} is in use; choose another with --port") from None
+    return listener
+
+
+def serve(
+    *,
+    scenario: str | Scenario = "default",
+    host: str = "127.0.0.1",
+    port: int = DEFAULT_PORT,
+    time_scale: float = 1.0,
+    limits: bool = True,
+    latency_ms: float = 0,
+    payloads: Path | None = None,
+    announce: Callable[[str], None],
+) -> None:
+    """Serve until SIGINT or SIGTERM; `announce` is given the URL once it listens. Port 0 takes a free one.
+
+    Raises:
+        PortTaken: somebody else has the port.
+        UnknownScenario: there is no such scenario; the message lists all.
+        BadPayload: a file of `payloads` cannot be served.
+    """
+    sandbox = make_app(scenario, time_scale=time_scale, limits=limits, latency_ms=latency_ms, payloads=payloads)
+    listener = _listen(host, port)
+    url = f"http://{host}:{listener.getsockname()[1]}"
+    try:
+        _Server(sandbox, lambda: announce(url)).run(sockets=[listener])
+    finally:
+        listener.close()
+
+
+class SandboxServer:
+    """A sandbox in a thread of this process, on a free port of 127.0.0.1; use it as a context manager.
+
+    Attributes: `url`, `v1_base_url`, `v2_base_url`, and `sandbox`, the application itself.
+    """
+
+    def __init__(
+        self,
+        scenario: str | Scenario = "default",
+        *,
+        time_scale: float = 1.0,
+        limits: bool = True,
+        latency_ms: float = 0,
+        payloads: Path | None = None,
+        keys: frozenset[str] | None = None,
+        port: int = 0,
+    ) -> None:
+        self.sandbox = make_app(
+            scenario, time_scale=time_scale, limits=limits, latency_ms=latency_ms, payloads=payloads, keys=keys
+        )
+        self._listener = _listen("127.0.0.1", port)
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.v1_base_url = self.url + V1
+        self.v2_base_url = self.url + V2
+        self._listening = threading.Event()
+        self._server = _Server(self.sandbox, self._listening.set)
+        self._thread = threading.Thread(target=self._run, name="tagtrail-sandbox", daemon=True)
+
+    def _run(self) -> None:
+        self._server.run(sockets=[self._listener])
+
+    def __enter__(self) -> SandboxServer:
+        self._thread.start()
+        if not self._listening.wait(_START_SECONDS):
+            self.stop()
+            raise RuntimeError("the sandbox did not start")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop serving; connections that are open are closed."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(_STOP_SECONDS + 5)
+        self._listener.close()
+
+    def books(self) -> dict[str, Any]:
+        """The books (see `Books.as_dict`)."""
+        return self._call("GET", "books")
+
+    def reset(self) -> None:
+        """Forget imports, counts and used-up limits, and begin the time anew."""
+        self._call("POST", "reset")
+
+    def play(self, name: str, **changes: Any) -> None:
+        """Behave by another scenario from now on, with some of its switches changed."""
+        self._call("POST", "scenario", {"name": name, "changes": changes})
+
+    def advance(self, seconds: float) -> None:
+        """Move the virtual time forward."""
+        self._call("POST", "advance", {"seconds": seconds})
+
+    def _call(self, method: str, page: str, body: Any = None) -> dict[str, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, f"/sandbox/{page}", body=None if body is None else orjson.dumps(body))
+            response = connection.getresponse()
+            found: dict[str, Any] = orjson.loads(response.read())
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise ValueError(found["error"])
+        return found

@@ -1,0 +1,91 @@
+"""All that the sandbox knows while it runs: scenario, time, posts, imports, limits and books."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployments.sandbox.answers import Answer, Writer
+from deployments.sandbox.books import Books
+from deployments.sandbox.callbacks import Callbacks
+from deployments.sandbox.clock import VirtualClock
+from deployments.sandbox.imports import Imports
+from deployments.sandbox.limits import Limits
+from deployments.sandbox.payloads import load_payloads
+from deployments.sandbox.scenario import Scenario
+from deployments.sandbox.scenarios import scenario_named
+from deployments.sandbox.stock import Stock
+
+CALENDAR_SCALE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call: `key` is the API key that was accepted."""
+
+    path: str
+    query: dict[str, str]
+    body: bytes
+    key: str
+
+
+class State:
+    """The sandbox's memory; it belongs to the one event loop that serves it."""
+
+    def __init__(
+        self,
+        scenario: str | Scenario,
+        *,
+        time_scale: float,
+        limits: bool,
+        latency_ms: float,
+        payloads: Path | None,
+        keys: frozenset[str] | None,
+        started_at: float | None,
+    ) -> None:
+        self.clock = VirtualClock(time_scale, started_at=started_at)
+        # Imports and limits may run as fast as one likes; posts get old at most 60 times as fast as really, so that
+        # a short run sees one and the same world.
+        self.calendar = VirtualClock(min(time_scale, CALENDAR_SCALE), started_at=started_at)
+        self.stock = Stock(self.calendar)
+        self.payloads = load_payloads(payloads) if payloads is not None else {}
+        self.latency_ms = latency_ms
+        self.enforces_limits = limits
+        self._keys = keys
+        self.limits = Limits(self.clock)
+        self.callbacks = Callbacks(self.clock, Books())
+        self.reset()
+        self.play(scenario)
+
+    def play(self, scenario: str | Scenario) -> None:
+        """Behave by `scenario` from now on; what was imported and counted stays."""
+        self.scenario_name = scenario if isinstance(scenario, str) else scenario.about
+        self.scenario = scenario_named(scenario) if isinstance(scenario, str) else scenario
+        self.writer = Writer(self.scenario)
+        self.hits: Counter[tuple[int, str]] = Counter()
+        self.readable_before = self.books.readable
+
+    def reset(self) -> None:
+        """Forget imports, counts and used-up limits, and begin the time anew."""
+        self.clock.restart()
+        self.calendar.restart()
+        self.books = Books()
+        self.callbacks.books = self.books
+        self.imports = Imports(self.clock)
+        self.limits.forget()
+        self.hits = Counter()
+        self.readable_before = 0
+
+    def accepts_key(self, header: str) -> bool:
+        """Whether the Authorization header is a bare key that is accepted."""
+        if self._keys is not None:
+            return header in self._keys
+        return header.startswith("sk-") and " " not in header
+
+    def limited(self, request: Request, kind: str, count: float, seconds: float, version: int) -> Answer | None:
+        """A refusal where one more call of `kind` is over the account's limit."""
+        self.books.times[kind].append(self.clock.wall())
+        if not self.enforces_limits or self.limits.allows(request.key, kind, count, seconds):
+            return None
+        return self.writer.refusal("limit", version)

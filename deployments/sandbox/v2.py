@@ -1,0 +1,65 @@
+"""The v2 half of the API: metadata of one post, by its URL, through a channel."""
+
+from __future__ import annotations
+
+import orjson
+
+from deployments.sandbox.addresses import Address, platform_of, read_address
+from deployments.sandbox.answers import Answer
+from deployments.sandbox.data import data_of
+from deployments.sandbox.limits import metadata_limit
+from deployments.sandbox.state import Request, State
+from deployments.sandbox.weather import Strike, befall
+
+CHANNELS = ("apify", "rapid", "memories.ai")
+# The API's name of each platform's path; "twitter" is X.
+PATHS = {"instagram": "instagram", "tiktok": "tiktok", "youtube": "youtube", "twitter": "x"}
+
+
+def metadata(state: State, request: Request, platform: str) -> Answer:
+    """`POST /{platform}/video/metadata` with `video_url` and `channel`."""
+    try:
+        asked = orjson.loads(request.body)
+    except orjson.JSONDecodeError:
+        return state.writer.refusal("bad", 2)
+    if not isinstance(asked, dict):
+        return state.writer.refusal("bad", 2)
+    url, channel = asked.get("video_url"), asked.get("channel")
+    if not isinstance(url, str) or not url.strip() or channel not in CHANNELS:
+        return state.writer.refusal("missing" if not url or channel in (None, "") else "bad", 2)
+    name, count, seconds = metadata_limit(platform, channel, state.scenario.metadata_per_second)
+    over = state.limited(request, name, count, seconds, 2)
+    address = read_address(url)
+    if over is not None:
+        _enter(state, address, channel, over)
+        return over
+    if address is None or address.platform != platform or platform_of(url) != platform:
+        return state.writer.refusal("bad", 2)
+    if platform == "tiktok" and address.form not in state.scenario.tiktok_forms:
+        answer = state.writer.refusal("bad", 2)
+    else:
+        answer = _answer(state, request, address, channel)
+    _enter(state, address, channel, answer)
+    return answer
+
+
+def _answer(state: State, request: Request, address: Address, channel: str) -> Answer:
+    post = state.stock.at(address)
+
+    def serve() -> Answer:
+        own = state.payloads.get(address.key)
+        if own is not None:
+            return Answer(200, own, "0000", served=True)
+        return state.writer.success(data_of(state, post, channel))
+
+    strike = Strike(state, 2, request.path, serve, post, channel)
+    return befall("metadata", post.key, post.number, strike)
+
+
+def _enter(state: State, address: Address | None, channel: str, answer: Answer) -> None:
+    books = state.books
+    key = address.key if address is not None else "none"
+    books.metadata[key][channel][answer.code] += 1
+    if answer.served:
+        books.metadata_served[key] += 1
+        books.readable += answer.wire == "whole"

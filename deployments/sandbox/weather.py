@@ -1,0 +1,137 @@
+"""Bad weather: what each kind of fault makes of an answer, and which calls it befalls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from deployments.sandbox import instagram, tiktok
+from deployments.sandbox.addresses import Address, code_of_number
+from deployments.sandbox.answers import HTML, Answer, Writer, html_fault, on_wire, spring_fault
+from deployments.sandbox.data import data_of
+from deployments.sandbox.scenario import Call
+from deployments.sandbox.state import State
+from deployments.sandbox.stock import Post
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """A call that is struck; `serve` does what was asked for and gives the orderly answer."""
+
+    state: State
+    version: int
+    path: str
+    serve: Callable[[], Answer]
+    post: Post | None = None
+    channel: str = ""
+
+    @property
+    def writer(self) -> Writer:
+        return self.state.writer
+
+
+def _refusal(name: str, form: str | None = None, message: str | None = None) -> Callable[[Strike], Answer]:
+    return lambda strike: strike.writer.refusal(name, strike.version, form=form, message=message)
+
+
+def _html(status: int) -> Callable[[Strike], Answer]:
+    return lambda strike: html_fault(status)
+
+
+def _spring(status: int) -> Callable[[Strike], Answer]:
+    return lambda strike: spring_fault(status, strike.path)
+
+
+def _truncated(strike: Strike) -> Answer:
+    whole = strike.serve()
+    return replace(whole, body=whole.body[: len(whole.body) * 2 // 3], code="truncated")
+
+
+def _served_then_reset(strike: Strike) -> Answer:
+    return replace(on_wire(strike.serve(), "reset"), code="served_then_reset")
+
+
+def _null_media(strike: Strike) -> Answer:
+    platform = strike.post.platform if strike.post else ""
+    data: Any = instagram.gone_payload() if platform == "instagram" else []
+    if platform == "tiktok":
+        data = tiktok.gone_payload(strike.channel)
+    return replace(strike.writer.success(data), code="null_media")
+
+
+def _unknown_shape(strike: Strike) -> Answer:
+    post = strike.post
+    number = post.post_id if post else "0"
+    if post is not None and post.platform == "instagram":
+        shape: Any = {"items": [{"pk": number, "code": post.code, "media_type": 2}], "num_results": 1, "status": "ok"}
+        if post.variant % 2:
+            shape = {"xig_polaris_media": {"pk": number, "if_not_gated_logged_out": {"code": post.code}}}
+    else:
+        shape = {"aweme_detail": {"aweme_id": number, "statistics": {"digg_count": 7}}, "status_code": 0}
+    return replace(strike.writer.success(shape), code="unknown_shape")
+
+
+def _wrong_post(strike: Strike) -> Answer:
+    if strike.post is None:
+        return strike.serve()
+    platform, own_id = strike.post.platform, strike.post.post_id
+    other_id = str(int(own_id) + 1) if own_id.isdigit() else "invented-27"
+    code = code_of_number(int(other_id)) if platform == "instagram" else None
+    other = strike.state.stock.at(Address(platform, other_id, code=code))
+    data = data_of(strike.state, other, strike.channel)
+    return replace(strike.writer.success(data), code="wrong_post")
+
+
+KINDS: dict[str, Callable[[Strike], Answer]] = {
+    "limit_text": _refusal("limit", "text"),
+    "limit_http": _refusal("limit", "http"),
+    "html_500": _html(500),
+    "html_502": _html(502),
+    "html_503": _html(503),
+    "spring_404": _spring(404),
+    "spring_503": _spring(503),
+    "truncated": _truncated,
+    "cut": lambda strike: on_wire(strike.serve(), "cut"),
+    "drip": lambda strike: on_wire(strike.serve(), "drip"),
+    "reset": lambda strike: Answer(0, b"", "reset", wire="reset"),
+    "close": lambda strike: Answer(0, b"", "close", wire="close"),
+    "served_then_reset": _served_then_reset,
+    "not_json": lambda strike: replace(html_fault(502), status=200, code="not_json", kind=HTML),
+    "no_envelope": lambda strike: Answer(200, b'["teapot",7,null]', "no_envelope"),
+    "empty_body": lambda strike: Answer(200, b"", "empty_body"),
+    "network": _refusal("network", "text"),
+    "busy_text": _refusal("busy", "text"),
+    "busy_http": _refusal("busy", "http"),
+    "duplicate": _refusal("duplicate"),
+    "credits": _refusal("credits"),
+    "key": _refusal("key"),
+    "account": _refusal("account"),
+    "permission": _refusal("permission"),
+    "not_found": _refusal("not_found", "text"),
+    "bad": _refusal("bad"),
+    "null_media": _null_media,
+    "null_data": lambda strike: replace(strike.writer.success(None), code="null_data"),
+    "unknown_shape": _unknown_shape,
+    "wrong_post": _wrong_post,
+}
+
+
+def befall(call: Call, key: str, number: int, strike: Strike) -> Answer:
+    """The answer to a call: the orderly one, or what the first fault that strikes makes of it.
+
+    `key` names the post, import or wish, `number` its place among the calls (see `Fault`).
+    """
+    state = strike.state
+    for place, fault in enumerate(state.scenario.faults):
+        if fault.on != call or not fault.strikes(number) or state.books.readable - state.readable_before < fault.after:
+            continue
+        if fault.channels and strike.channel not in fault.channels:
+            continue
+        if fault.times is not None and state.hits[place, key] >= fault.times:
+            continue
+        state.hits[place, key] += 1
+        state.books.faults[fault.kind] += 1
+        state.books.struck[fault.kind].append(key)
+        return KINDS[fault.kind](strike)
+    return strike.serve()
