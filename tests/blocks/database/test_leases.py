@@ -1,0 +1,178 @@
+"""Leases: recognising a holder that died, and renewing and giving back what one holds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from blocks.database.engine import Store
+from blocks.database.store import imports as ledger
+from blocks.database.store import leases, work
+from blocks.database.store.statements import table_of
+from blocks.database.tables import Import, Work
+from blocks.memories.posts.record import PostRef
+
+T0 = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
+POST = PostRef("tiktok", "7000000000000000001", "https://www.tiktok.com/player/v1/7000000000000000001")
+
+
+def seconds(count: float) -> datetime:
+    return T0 + timedelta(seconds=count)
+
+
+def part(name: str, index: int, value: str) -> str:
+    parts = name.split("/")
+    parts[index] = value
+    return "/".join(parts)
+
+
+def test_every_holder_has_a_name_of_its_own_that_fits() -> None:
+    names = {leases.holder() for _ in range(100)}
+    assert len(names) == 100
+    assert all(leases.alive(name) for name in names)
+    assert max(map(len, names)) <= 120
+
+
+def test_a_process_that_ended_is_dead_and_its_corpse_too() -> None:
+    code = "from blocks.database.store import leases; print(leases.holder(), flush=True); input()"
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    name = child.stdout.readline().strip()
+    assert leases.alive(name) is True
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # ended, and not yet taken away
+    assert leases.alive(name) is False
+    child.communicate()
+    assert leases.alive(name) is False
+
+
+def test_a_later_process_of_the_same_number_is_another() -> None:
+    assert leases.alive(part(leases.holder(), 3, "1")) is False
+
+
+@pytest.mark.parametrize("start", ["?", leases._UNKNOWN])
+def test_where_the_start_is_not_known_nobody_is_called_dead(start: str) -> None:
+    assert leases.alive(part(leases.holder(), 3, start)) is None
+
+
+def test_other_machines_and_containers_are_not_judged() -> None:
+    gone = part(leases.holder(), 2, "99999999")
+    assert leases.alive(gone) is False
+    assert leases.alive(part(gone, 1, "another-place")) is None
+    assert leases.alive(part(gone, 1, "")) is None
+    assert leases.alive("no holder") is None
+    assert leases.alive(part(gone, 2, "x")) is None
+    assert leases.alive(part(gone, 2, "9" * 40)) is False
+
+
+def test_without_proc_the_start_comes_from_ps(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hidden(*args: object, **kwargs: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(leases.Path, "read_text", hidden)
+    started = leases._start_of(os.getpid())
+    assert started == leases._start_of(os.getpid())
+    assert started.endswith(str(datetime.now(UTC).year))
+
+
+def test_when_a_lease_is_free() -> None:
+    def dead(name: str) -> bool | None:
+        return {"dead": False, "alive": True}.get(name)
+
+    def free(owner: str | None, until: datetime | None) -> bool:
+        return leases.is_free(owner, until, now=T0, me="me", alive=dead)
+
+    assert free(None, None)
+    assert free("alive", None)
+    assert free("me", seconds(5))
+    assert free("alive", seconds(0))
+    assert free("dead", seconds(5))
+    assert not free("alive", seconds(5))
+    assert not free("unknown", seconds(5))
+
+
+def test_the_clock_is_the_database_s_unless_one_is_given(store: Store) -> None:
+    with store.begin() as conn:
+        assert leases.clock(conn, T0) == T0
+        first = leases.clock(conn)
+        assert abs(first - datetime.now(UTC)) < timedelta(seconds=5)
+        assert leases.clock(conn) > first  # it goes on within a transaction
+
+
+def leased(store: Store, owner: str) -> dict[str, datetime | None]:
+    imports, claims = table_of(Import).c, table_of(Work).c
+    with store.connect() as conn:
+        rows = conn.execute(sa.select(imports.import_id, imports.lease_until).where(imports.lease_owner == owner)).all()
+        rows += conn.execute(sa.select(claims.post_id, claims.lease_until).where(claims.lease_owner == owner)).all()
+    return dict(rows)
+
+
+def plan(store: Store, tag: str, owner: str) -> str:
+    with store.begin() as conn:
+        return ledger.plan_import(
+            conn, account="a", kind="hashtag", hashtag=tag, wanted={"hashtag": tag}, wish=tag, collection="c",
+            namespace="c", library="private", requested=5, run_id="r", owner=owner, reuse_after=None, fresh=False,
+            now=T0,
+        ).import_id  # fmt: skip
+
+
+def test_a_heartbeat_renews_everything_of_its_holder_and_nothing_else(store: Store) -> None:
+    mine, other = plan(store, "mine", "me"), plan(store, "other", "you")
+    with store.begin() as conn:
+        work.claim(conn, "me", [POST], "enrich", fresh_after=None, now=T0)
+        assert leases.renew_all(conn, "me", now=seconds(5)) == 2
+    assert leased(store, "me") == {mine: seconds(20), POST.post_id: seconds(20)}
+    assert leased(store, "you") == {other: seconds(15)}
+
+
+def test_a_heartbeat_and_an_end_reach_work_of_every_purpose(store: Store) -> None:
+    purposes = ("enrich", "refresh:3600", "refresh:86400", "a")
+    with store.begin() as conn:
+        for purpose in purposes:
+            work.claim(conn, "me", [POST], purpose, fresh_after=None, now=T0)
+        assert leases.renew_all(conn, "me", now=seconds(5)) == len(purposes)
+        leases.release_all(conn, "me", now=seconds(6))
+        assert leases.renew_all(conn, "me", now=seconds(7)) == 0
+        for purpose in purposes:
+            assert len(work.claim(conn, "you", [POST], purpose, fresh_after=None, now=seconds(7)).claimed) == 1
+
+
+def test_what_somebody_else_took_is_not_renewed(store: Store) -> None:
+    plan(store, "mine", "me")
+    with store.begin() as conn:
+        work.claim(conn, "me", [POST], "enrich", fresh_after=None, now=T0)
+        work.claim(conn, "you", [POST], "enrich", fresh_after=None, now=seconds(16))
+        assert leases.renew_all(conn, "me", now=seconds(17)) == 1
+        assert leases.renew_all(conn, "you", now=seconds(17)) == 1
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_a_heartbeat_does_not_wait_for_rows_that_are_being_stored(store: Store) -> None:
+    plan(store, "mine", "me")
+    polled = plan(store, "polled", "me")
+    with store.begin() as conn:
+        work.claim(conn, "me", [POST], "enrich", fresh_after=None, now=T0)
+    with store.begin() as storing:
+        storing.execute(sa.update(table_of(Work)).values(attempts=1))
+        storing.execute(sa.update(table_of(Import)).where(table_of(Import).c.import_id == polled).values(polls=1))
+        with store.begin() as beat:
+            beat.execute(sa.text("set local lock_timeout = '500ms'"))
+            assert leases.renew_all(beat, "me", now=seconds(5)) == 1
+
+
+def test_a_holder_that_ends_gives_everything_back_but_what_it_is_sending(store: Store) -> None:
+    planned, sending, doubt = (plan(store, tag, "me") for tag in ("planned", "sending", "doubt"))
+    with store.begin() as conn:
+        ledger.mark_sending(conn, doubt, owner="me", now=T0)
+        ledger.mark_ambiguous(conn, doubt, note="no answer", owner="me", now=T0)
+        ledger.mark_sending(conn, sending, owner="me", now=T0)
+        work.claim(conn, "me", [POST], "enrich", fresh_after=None, now=T0)
+        leases.release_all(conn, "me", now=seconds(1))
+        assert ledger.get(conn, planned).lease_owner is None
+        assert ledger.get(conn, sending).lease_owner == ledger.get(conn, doubt).lease_owner == "me"
+        assert len(work.claim(conn, "you", [POST], "enrich", fresh_after=None, now=seconds(1)).claimed) == 1

@@ -1,0 +1,188 @@
+"""The schema's versions: migrating gives what the tables say, on both kinds of database, also in a race."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlmodel import SQLModel
+
+from blocks.database import connections, migrations
+from blocks.database.engine import Store, open_store, upgrade
+from blocks.memories.errors import StoreError
+
+if TYPE_CHECKING:
+    from tests.conftest import PostgresDatabases
+
+
+def url_of(store: Store) -> str:
+    return store.engine.url.render_as_string(hide_password=False)
+
+
+def test_migrated_schema_equals_the_tables(store: Store) -> None:
+    with store.begin() as conn:
+        context = MigrationContext.configure(conn, opts={"compare_server_default": True, "compare_type": True})
+        assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def test_indexes_are_the_same_down_to_their_conditions(store: Store) -> None:
+    """Alembic's comparison leaves the conditions of partial indexes out."""
+
+    def indexes(conn: sa.Connection) -> dict[str, str]:
+        if store.is_sqlite:
+            query = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+        else:
+            query = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
+        found = conn.exec_driver_sql(query).all()
+        return {name: re.sub(r"\s+", " ", sql) for name, sql in found if not name.startswith("alembic")}
+
+    with store.begin() as conn:
+        migrated = indexes(conn)
+        SQLModel.metadata.drop_all(conn)
+        SQLModel.metadata.create_all(conn)
+        assert indexes(conn) == migrated
+    assert "WHERE" in migrated["uq_failures_open"]
+
+
+def test_revisions_are_listed_as_they_are() -> None:
+    walked = [script.revision for script in ScriptDirectory.from_config(migrations.config()).walk_revisions()]
+    assert tuple(reversed(walked)) == migrations.REVISIONS
+
+
+def test_states_are_told_apart(store: Store) -> None:
+    with store.begin() as conn:
+        assert migrations.schema_state(conn) == "head"
+        conn.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{migrations.REVISIONS[0]}'")
+        assert migrations.schema_state(conn) == "behind"
+        conn.exec_driver_sql("UPDATE alembic_version SET version_num = 'f00'")
+        assert migrations.schema_state(conn) == "ahead"
+    with pytest.raises(StoreError, match="is newer than this Tagtrail, or another program's"):
+        open_store(url_of(store), create=True)
+    with pytest.raises(StoreError, match="is newer"):
+        upgrade(store)
+    with store.begin() as conn:
+        conn.exec_driver_sql("DROP TABLE alembic_version")
+        assert migrations.schema_state(conn) == "missing"
+
+
+def test_down_and_up_again(store: Store) -> None:
+    with store.begin() as conn:
+        config = migrations.config()
+        config.attributes["connection"] = conn
+        command.downgrade(config, migrations.REVISIONS[0])
+        assert migrations.schema_state(conn) == "behind"
+    if store.is_sqlite:
+        with pytest.raises(StoreError, match="is older than this Tagtrail; run `tagtrail db upgrade`"):
+            open_store(url_of(store))
+        open_store(url_of(store), create=True).close()
+    else:
+        with pytest.raises(StoreError, match="is older than this Tagtrail; run `tagtrail db upgrade`"):
+            open_store(url_of(store), create=True)
+        assert upgrade(store) == "behind"
+    assert upgrade(url_of(store)) == "head"
+    with store.begin() as conn:
+        command.downgrade(config := _config(conn), "base")
+        assert sa.inspect(conn).get_table_names() == ["alembic_version"]
+        command.upgrade(config, "head")
+        assert migrations.schema_state(conn) == "head"
+
+
+def _config(conn: sa.Connection) -> migrations.Config:
+    config = migrations.config()
+    config.attributes["connection"] = conn
+    return config
+
+
+def test_postgres_is_migrated_on_request_only(postgres: PostgresDatabases) -> None:
+    url = postgres.create().render_as_string(hide_password=False)
+    with pytest.raises(StoreError, match="holds no tables of Tagtrail yet; run `tagtrail db upgrade`"):
+        open_store(url, create=True)
+    plain = url.replace("postgresql+psycopg://", "postgres://")
+    assert upgrade(plain) == "missing"
+    with closing(open_store(plain)) as store:
+        assert store.engine.dialect.driver == "psycopg"
+
+
+OPEN = "from blocks.database.engine import open_store; import sys; open_store(sys.argv[1], create=True).close()"
+UPGRADE = "from blocks.database.engine import upgrade; import sys; upgrade(sys.argv[1])"
+
+
+def race(script: str, url: str, tmp_path: Path) -> None:
+    """Four processes at once, in a foreign working directory."""
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", script, url], cwd=tmp_path, env=os.environ, stderr=subprocess.PIPE
+        )
+        for _ in range(4)
+    ]
+    for racer in racers:
+        _, errors = racer.communicate(timeout=60)
+        assert (racer.returncode, errors) == (0, b"")
+
+
+def test_processes_that_make_the_file_at_once_all_succeed(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new' / 'tagtrail.db'}"
+    race(OPEN, url, tmp_path)
+    open_store(url).close()
+
+
+def test_processes_that_migrate_postgres_at_once_all_succeed(postgres: PostgresDatabases, tmp_path: Path) -> None:
+    url = postgres.create().render_as_string(hide_password=False)
+    race(UPGRADE, url, tmp_path)
+    open_store(url).close()
+
+
+def test_a_migration_waits_for_another_one(postgres: PostgresDatabases) -> None:
+    url = postgres.create()
+    admin = sa.create_engine(url)
+    with ThreadPoolExecutor(1) as threads:
+        with admin.connect() as holder:
+            holder.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": migrations._UPGRADE_LOCK})
+            waiting = threads.submit(upgrade, url.render_as_string(hide_password=False))
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.5)
+        assert waiting.result(timeout=30) == "missing"
+    admin.dispose()
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "tagtrail.db"
+    engine = connections.make_engine(connections.parse(f"sqlite:///{path}"), lock_seconds=1)
+    with engine.connect() as conn, conn.begin():
+        # Stands in the way of the second revision.
+        conn.exec_driver_sql("CREATE TABLE snapshots (x)")
+    engine.dispose()
+    with pytest.raises(StoreError):
+        open_store(f"sqlite:///{path}", create=True)
+    engine = connections.make_engine(connections.parse(f"sqlite:///{path}"), lock_seconds=1)
+    with engine.connect() as conn, conn.begin():
+        assert sa.inspect(conn).get_table_names() == ["snapshots"]
+    engine.dispose()
+
+
+def test_the_wheel_brings_the_migrations(tmp_path: Path) -> None:
+    root = Path(migrations.__file__).parents[3]
+    build = "from hatchling.builders.wheel import WheelBuilder; import sys; "
+    build += "print(next(WheelBuilder(sys.argv[1]).build(directory=sys.argv[2])))"
+    done = subprocess.run(
+        [sys.executable, "-c", build, root, tmp_path], capture_output=True, text=True, check=True, env=os.environ
+    )
+    with zipfile.ZipFile(done.stdout.strip()) as wheel:
+        names = set(wheel.namelist())
+    here = Path("blocks/database/migrations")
+    wanted = {str(here / name) for name in ("__init__.py", "env.py", "script.py.mako")}
+    wanted |= {str(here / "versions" / path.name) for path in (root / here / "versions").glob("*.py")}
+    assert wanted <= names

@@ -1,0 +1,86 @@
+"""What a sweep takes up: imports under way and posts that nobody bought, of one account only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+
+from blocks.database.store import imports as ledger
+from blocks.database.store import runs, sweeping, work
+from blocks.database.store.posts import EnrichedPost, save_posts
+from blocks.database.store.statements import table_of
+from blocks.database.tables import RunImport
+from blocks.memories.posts.record import PostRecord, PostRef
+
+
+def ref(number: int) -> PostRef:
+    return PostRef("instagram", str(number), f"https://www.instagram.com/p/{number}/")
+
+
+def give(book: Any, run: str, account: str, *numbers: int, purpose: str = "enrich") -> None:
+    """A run of `tagtrail enrich` (or of the snapshot plan) that was given posts and bought none of them."""
+    with book.store.begin() as conn:
+        runs.start_run(conn, run_id=run, flow="enrich-posts", account=account, now=book.now)
+        runs.take_posts(
+            conn, run, [(ref(number), f"given {number}") for number in numbers], now=book.now, purpose=purpose
+        )
+
+
+def sweep(book: Any, run: str = "sweep", **more: Any) -> sweeping.LeftOver:
+    with book.store.begin() as conn:
+        return sweeping.take_up(conn, run_id=run, account="acc", now=book.now, **more)
+
+
+def keys(left: sweeping.LeftOver) -> list[str]:
+    return [f"{post.ref.platform}:{post.ref.post_id}" for post in left.posts]
+
+
+def test_imports_under_way_are_followed_and_planned_ones_left(book: Any) -> None:
+    submitted, collecting = book.submit("r1", wish="a"), book.submit("r1", wish="b")
+    book.poll(collecting, 1)
+    planned = book.plan("r1", wish="c").import_id
+    with book.store.begin() as conn:
+        ledger.release_import(conn, planned, owner="r1")
+    book.submit("r1", wish="d", account="other")
+    doubtful = book.plan("r2", wish="e").import_id
+    assert book.send(doubtful, "r2")
+    book.wait(60)
+
+    left = sweep(book)
+    assert {one.import_id: (one.how, one.state) for one in left.tickets} == {
+        submitted: ("attached", "submitted"),
+        collecting: ("attached", "collecting"),
+    }
+    assert (book.get(planned).state, book.get(doubtful).state) == ("planned", "ambiguous")
+    linked = table_of(RunImport)
+    with book.store.connect() as conn:
+        taken = conn.execute(select(linked.c.import_id).where(linked.c.run_id == "sweep")).scalars().all()
+    assert set(taken) == {submitted, collecting}
+
+
+def test_posts_that_were_listed_or_given_and_never_bought(book: Any) -> None:
+    listing = book.submit("r1")
+    book.poll(listing, 1, 2)
+    give(book, "r2", "acc", 5, 6, 7)
+    give(book, "r3", "acc", 5)
+    give(book, "r4", "other", 8)
+    give(book, "r5", "acc", 9, purpose="refresh:60")
+    record = PostRecord(platform="instagram", post_id="6", url=ref(6).url, shape="s")
+    bought = EnrichedPost(record=record, channel="apify", observed_at=book.now, purpose="enrich", parser_version="p")
+    with book.store.begin() as conn:
+        save_posts(conn, [bought], book.now)
+        work.claim(conn, "somebody", [ref(7)], "enrich", fresh_after=None, now=book.now)
+
+    listed = ["tiktok:7000000000000000001", "tiktok:7000000000000000002"]
+    left = sweep(book)
+    assert keys(left) == ["instagram:5", "instagram:7", *listed]
+    assert [post.source_url for post in left.posts[:2]] == ["given 5", "given 7"]
+    assert keys(sweep(book, most_posts=1)) == ["instagram:5"]
+    with book.store.connect() as conn:
+        sums = runs.reconcile(conn, "sweep")
+    assert (sums.requested, sums.pending, sums.agree) == (4, 4, True)
+
+
+def test_nothing_is_left(book: Any) -> None:
+    assert sweep(book) == sweeping.LeftOver([], [])

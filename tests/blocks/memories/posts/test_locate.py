@@ -1,0 +1,150 @@
+"""Which post a payload is about, when it is gone, and what is of no known shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from blocks.memories.errors import PostGone, UnknownShape, WrongPost
+from blocks.memories.identity import parse_post_url
+from blocks.memories.posts import map_post
+from blocks.memories.posts.record import PostRef
+
+Load, Asked, Media = Callable[[str], Any], Callable[[str], PostRef], Callable[..., Any]
+
+NULL_MEDIA = {"data": {"xdt_shortcode_media": None}, "extensions": {"is_final": True}, "status": "ok"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        NULL_MEDIA,
+        {"xdt_shortcode_media": None},
+        {"data": NULL_MEDIA},
+        [NULL_MEDIA],
+        {"graphql": {"shortcode_media": None}},
+        {"data": {"xdt_api__v1__media__shortcode__web_info": {"items": []}}, "status": "ok"},
+        {"data": {"xdt_api__v1__media__shortcode__web_info": None}},
+        [{"url": "https://www.instagram.com/p/x/", "error": "not_found", "errorDescription": "Post does not exist"}],
+        [{"errorCode": "POST_NOT_FOUND_OR_PRIVATE", "error": "Post not found or private"}],
+        {"message": "Media not found or unavailable", "status": "fail"},
+    ],
+)
+def test_gone_is_what_says_so(asked: Asked, data: Any) -> None:
+    with pytest.raises(PostGone):
+        map_post(data, asked("video"))
+
+
+@pytest.mark.parametrize("status", [10204, 10216, 10222])
+def test_tiktok_says_it_by_number(asked: Asked, status: int) -> None:
+    with pytest.raises(PostGone):
+        map_post({"itemInfo": {}, "statusCode": status, "statusMsg": "item doesn't exist"}, asked("tiktok_item"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [],
+        {},
+        [{}],
+        [[]],
+        {"data": None},
+        {"data": []},
+        "text",
+        5,
+        True,
+        {"message": "Please wait a few minutes before you try again.", "status": "fail"},
+        {"data": {"xdt_shortcode_media": None}, "errors": [{"message": "execution error"}], "status": "ok"},
+        {"data": {"xdt_shortcode_media": None}, "status": "fail"},
+        [{"error": "no_items", "errorDescription": "Empty or private data for provided input"}],
+        [{"error": "blocked", "requestErrorMessages": ["Request blocked - 403"]}],
+        {"xdt_shortcode_media": {}},
+        {"xdt_shortcode_media": "gone"},
+    ],
+)
+def test_what_does_not_say_so_can_be_tried_again(asked: Asked, data: Any) -> None:
+    with pytest.raises(UnknownShape):
+        map_post(data, asked("video"))
+
+
+def test_an_unknown_shape_tells_its_keys(asked: Asked) -> None:
+    with pytest.raises(UnknownShape) as caught:
+        map_post({"zeta": 1, "alpha": {"inner": 2}}, asked("video"))
+    assert caught.value.keys == ["alpha", "zeta"]
+    with pytest.raises(UnknownShape) as caught:
+        map_post({"data": {"polaris_media\x00": {}}, "status": "ok"}, asked("video"))
+    assert caught.value.keys == ["data", "data.polaris_media\N{REPLACEMENT CHARACTER}", "status"]
+    assert "polaris_media" in str(caught.value)
+
+
+def test_a_payload_of_another_platform_has_no_shape(load: Load, asked: Asked) -> None:
+    with pytest.raises(UnknownShape):
+        map_post(load("tiktok_item"), asked("video"))
+    with pytest.raises(UnknownShape):
+        map_post(load("video_graphql"), asked("tiktok_item"))
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("video_graphql", "https://www.instagram.com/p/DQother0000/"),
+        ("video_v1", "https://www.instagram.com/p/DQother0000/"),
+        ("video_flat_camel", "https://www.instagram.com/p/DQother0000/"),
+        ("tiktok_item", "https://www.tiktok.com/player/v1/7560000000000000124"),
+        ("tiktok_item_struct", "https://www.tiktok.com/player/v1/7560000000000000124"),
+        ("youtube_item", "https://youtu.be/otherV1deo0"),
+        ("x_tweet", "https://x.com/i/status/1989000000000000002"),
+    ],
+)
+def test_another_post_is_refused(load: Load, name: str, url: str) -> None:
+    with pytest.raises(WrongPost, match="not about"):
+        map_post(load(name), parse_post_url(url))
+
+
+def test_identity_comes_from_the_url_where_the_payload_tells_none(media: Media, asked: Asked) -> None:
+    record = map_post(media(id=..., shortcode=..., __typename=...), asked("video"))
+    assert (record.post_id, record.shortcode) == ("3757363670205967607", "DQk1lnGlaz3")
+    assert record.url == "https://www.instagram.com/p/DQk1lnGlaz3/"
+    assert record.media_type == "video"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": "3757363670205967607_4100200", "shortcode": ...},
+        {"id": 3757363670205967607, "shortcode": ...},
+        {"id": ..., "shortcode": "DQk1lnGlaz3"},
+        {"id": "17911111111111111", "shortcode": "DQk1lnGlaz3"},
+        {"id": {"odd": 1}, "shortcode": "no such code!"},
+    ],
+)
+def test_the_forms_in_which_the_identity_stands(media: Media, asked: Asked, changes: dict[str, Any]) -> None:
+    assert map_post(media(**changes), asked("video")).post_id == "3757363670205967607"
+
+
+def test_a_shortcode_of_another_post_is_enough_to_refuse(media: Media, asked: Asked) -> None:
+    with pytest.raises(WrongPost):
+        map_post(media(id=..., shortcode="DQother0000"), asked("video"))
+
+
+def test_of_several_items_the_asked_one_is_taken(load: Load, asked: Asked) -> None:
+    other = load("tiktok_slideshow_item")[0]
+    record = map_post([other, load("tiktok_item")[0]], asked("tiktok_item"))
+    assert record.plays == 4_300_000_000
+    with pytest.raises(WrongPost):
+        map_post([other, other], asked("tiktok_item"))
+
+
+def test_the_private_code_that_was_asked_for_is_kept(media: Media) -> None:
+    code = "DQk1lnGlaz3" + "BfS3I2PpqsNkxElV9DXj61vzo5x0"
+    record = map_post(media(), parse_post_url(f"https://www.instagram.com/p/{code}/"))
+    assert (record.shortcode, record.post_id) == (code, "3757363670205967607")
+
+
+def test_a_tiktok_url_learns_its_handle_only_if_it_is_one(load: Load, asked: Asked) -> None:
+    item = load("tiktok_item")
+    item[0]["authorMeta"]["name"] = "no handle/../x"
+    assert map_post(item, asked("tiktok_item")).url == "https://www.tiktok.com/player/v1/7560000000000000123"

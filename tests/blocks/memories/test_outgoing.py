@@ -1,0 +1,201 @@
+"""What is sent: the documented fields, and wrong input refused with one sentence before anything leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from blocks.memories import outgoing
+from blocks.memories.errors import NotAPostUrl, UsageError
+from blocks.memories.identity import parse_post_url
+
+INSTAGRAM = [f"https://www.instagram.com/p/C{chr(65 + n % 26)}{chr(65 + n // 26)}jXyZ0123/" for n in range(52)]
+PLAYER = "https://www.tiktok.com/player/v1/7400000000000000123"
+OLD = "m.tiktok.com/v/7400000000000000123.html"
+HANDLE = "https://www.tiktok.com/@some.one/video/7400000000000000123"
+
+
+@pytest.mark.parametrize(
+    ("where", "path", "more"),
+    [
+        ({}, "/scraper_tag", {"unique_id": "default"}),
+        ({"namespace": "spring"}, "/scraper_tag", {"unique_id": "spring"}),
+        ({"folder_id": 671631448308117500}, "/scraper_tag", {"folder_id": 671631448308117500}),
+        ({"folder_id": 0}, "/scraper_tag", {"folder_id": 0}),
+        ({"library": "public", "namespace": "spring"}, "/scraper_tag_public", {}),
+        ({"library": "private"}, "/scraper_tag", {"unique_id": "default"}),
+        ({"callback_url": "https://here.example/x"}, "/scraper_tag", {"unique_id": "default", "callback": "https://here.example/x"}),
+    ],
+)  # fmt: skip
+def test_hashtag_import(where: Any, path: str, more: dict[str, Any]) -> None:
+    assert outgoing.hashtag_import(" #Dior ", 5, where) == (path, {"hash_tags": ["Dior"], "scraper_cnt": 5} | more)
+
+
+def test_url_import_sends_each_post_once_in_its_canonical_form() -> None:
+    typed = ["instagram.com/reel/CAbcdEfGh12/?igsh=x", "https://www.instagram.com/p/CAbcdEfGh12/", INSTAGRAM[0]]
+    path, fields = outgoing.url_import(typed, {"callback_url": "https://here.example/x"})
+    assert path == "/scraper_url"
+    assert fields == {
+        "video_urls": ["https://www.instagram.com/p/CAbcdEfGh12/", INSTAGRAM[0]],
+        "unique_id": "default",
+        "callback_url": "https://here.example/x",
+    }
+    assert outgoing.url_import(typed, {"library": "public"})[0] == "/scraper_url_public"
+
+
+def test_fifty_urls_are_taken_and_one_more_is_not() -> None:
+    assert len(set(INSTAGRAM)) == 52
+    assert len(outgoing.url_import(INSTAGRAM[:50], {})[1]["video_urls"]) == 50
+    assert len(outgoing.url_import(INSTAGRAM[:50] + INSTAGRAM[:9], {})[1]["video_urls"]) == 50
+    with pytest.raises(UsageError, match="1 to 50 post URLs, and these are 51"):
+        outgoing.url_import(INSTAGRAM[:51], {})
+
+
+def test_creator_import() -> None:
+    assert outgoing.creator_import("instagram.com/Some.One", 3, {"namespace": "n"}) == (
+        "/scraper",
+        {"username": "https://www.instagram.com/some.one/", "scraper_cnt": 3, "unique_id": "n"},
+    )
+    assert outgoing.creator_import("https://www.tiktok.com/@some", 1, {"library": "public"})[0] == "/scraper_public"
+
+
+@pytest.mark.parametrize("tag", ["", "  ", "#", "two words", "two\nlines", "a#b", "##", "\t"])
+def test_wrong_hashtags(tag: str) -> None:
+    with pytest.raises(UsageError):
+        outgoing.hashtag_import(tag, 5, {})
+
+
+@pytest.mark.parametrize("count", [0, -1, True, 2.0, "5", None])
+def test_wrong_counts(count: Any) -> None:
+    for build in (outgoing.hashtag_import, outgoing.creator_import):
+        with pytest.raises(UsageError, match="whole number of 1 or more"):
+            build("https://www.tiktok.com/@some" if build is outgoing.creator_import else "dior", count, {})
+
+
+@pytest.mark.parametrize(
+    ("urls", "sentence"),
+    [
+        ([], "1 to 50 post URLs, and these are 0"),
+        ([INSTAGRAM[0], HANDLE], "one platform, and these are of instagram and tiktok"),
+        (["https://x.com/some/status/1234567890"], "no posts of X"),
+        ("https://www.instagram.com/p/CAbcdEfGh12/", "a list of post URLs"),
+    ],
+)
+def test_wrong_urls(urls: Any, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        outgoing.url_import(urls, {})
+
+
+@pytest.mark.parametrize(
+    "url", ["https://www.instagram.com/someone/", "https://instagram.com.evil.example/p/CAbcdEfGh12/", ""]
+)
+def test_urls_that_name_no_post(url: str) -> None:
+    with pytest.raises(NotAPostUrl):
+        outgoing.url_import([INSTAGRAM[0], url], {})
+
+
+@pytest.mark.parametrize("url", [HANDLE, "@someone", "https://example.com/@someone", "https://x.com/someone", ""])
+def test_wrong_creators(url: str) -> None:
+    with pytest.raises(UsageError):
+        outgoing.creator_import(url, 5, {})
+
+
+@pytest.mark.parametrize(
+    ("where", "sentence"),
+    [
+        ({"namespace": "spring", "folder_id": 5}, "not both"),
+        ({"namespace": " "}, "the namespace is empty"),
+        ({"library": "Public"}, 'unknown library "Public"'),
+        ({"callback_url": "here.example"}, "starts with https://"),
+        ({"callback_url": ""}, "starts with https://"),
+    ],
+)
+def test_wrong_places(where: Any, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        outgoing.hashtag_import("dior", 5, where)
+
+
+def test_status_path() -> None:
+    base = "/get_video_ids_by_task_id?task_id="
+    assert outgoing.status_path("a_b", "default", None) == f"{base}a_b&unique_id=default"
+    assert outgoing.status_path("a&b=/", "früh ling", None) == f"{base}a%26b%3D%2F&unique_id=fr%C3%BCh+ling"
+    assert outgoing.status_path("a", "default", 7) == f"{base}a"
+    assert outgoing.status_path("a", None, None) == f"{base}a"
+    for wrong in ((" ", "default", None), ("a", "", None), ("a", "n", 7)):
+        with pytest.raises(UsageError):
+            outgoing.status_path(*wrong)
+
+
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        ("", "MEMORIES_API_KEY is not set: "),
+        (" \n", "MEMORIES_API_KEY is not set: "),
+        ("Bearer sk-mavi-x", "leave that word out"),
+        ("bearer\tsk-mavi-x", "leave that word out"),
+        ("sk-mavi x", "copy the key again"),
+        ("sk-mavi-x\n", "copy the key again"),
+        ("sk-mavi-x\r\nx-evil: 1", "copy the key again"),
+        ("sk-mavi-\u200bx", "copy the key again"),
+        ("sk-mavi-\x00", "copy the key again"),
+    ],
+)
+def test_wrong_keys(key: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence) as caught:
+        outgoing.checked_key(key)
+    assert "mavi" not in str(caught.value)
+
+
+def test_base_urls() -> None:
+    assert outgoing.checked_base_url("X", " https://a.example/v1/ ") == "https://a.example/v1"
+    for wrong in ("", "a.example", "ftp://a.example", "https://", "https://u:p@a.example", "https://a.example?x=1",
+                  "https://a.example/#x", "https://a.example:0x", "https://[::1"):  # fmt: skip
+        with pytest.raises(UsageError, match="MEMORIES_V1_BASE_URL"):
+            outgoing.checked_base_url("MEMORIES_V1_BASE_URL", wrong)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
+def test_wrong_timeouts(seconds: float) -> None:
+    with pytest.raises(UsageError, match="timeout"):
+        outgoing.checked_timeout(seconds)
+
+
+def test_unknown_channel() -> None:
+    assert outgoing.checked_channel("memories.ai") == "memories.ai"
+    with pytest.raises(UsageError, match=r"apify, rapid, memories\.ai"):
+        outgoing.checked_channel("auto")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("known_by", "source", "forms"),
+    [
+        (HANDLE, None, [HANDLE, PLAYER]),
+        (HANDLE, PLAYER, [PLAYER, HANDLE]),
+        (HANDLE, HANDLE + "?lang=en", [HANDLE + "?lang=en", PLAYER]),
+        (PLAYER, PLAYER, [PLAYER]),
+        (PLAYER, None, [PLAYER]),
+        (PLAYER, HANDLE, [HANDLE, PLAYER]),
+        (PLAYER, OLD, [f"https://{OLD}", PLAYER]),
+        ("instagram.com/reel/CAbcdEfGh12", "instagram.com/reel/CAbcdEfGh12", ["https://www.instagram.com/p/CAbcdEfGh12/"]),
+        ("https://x.com/some/status/123456", "https://x.com/some/status/123456", ["https://x.com/some/status/123456"]),
+        ("https://x.com/some/status/123456", None, ["https://x.com/i/status/123456"]),
+    ],
+)  # fmt: skip
+def test_url_forms(known_by: str, source: str | None, forms: list[str]) -> None:
+    assert outgoing.url_forms(parse_post_url(known_by), source) == forms
+
+
+def test_proxies_of_the_environment_are_used_but_never_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    assert outgoing.proxy_for("https", "api.example") is None
+    monkeypatch.setenv("HTTPS_PROXY", "proxy.example:3128")
+    monkeypatch.setenv("ALL_PROXY", "http://all.example:1")
+    monkeypatch.setenv("NO_PROXY", "inner.example")
+    assert outgoing.proxy_for("https", "api.example") == "http://proxy.example:3128"
+    assert outgoing.proxy_for("http", "api.example") == "http://all.example:1"
+    assert outgoing.proxy_for("https", "inner.example") is None
+    for here in ("127.0.0.1", "localhost", "::1"):
+        assert outgoing.proxy_for("http", here) is None

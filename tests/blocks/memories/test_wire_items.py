@@ -1,0 +1,128 @@
+"""The items of an import in all variants, and the task id that starts them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blocks.memories import wire
+from blocks.memories.errors import BadKey, BadParameters, NotFound, ServerFault, Unreadable
+from blocks.memories.wire import ImportItemSeen
+
+
+def items(data: Any) -> list[ImportItemSeen]:
+    return wire.import_items(data, endpoint="/status", body=b"{}")
+
+
+def item(no: str | None = None, url: str | None = None, status: str | None = None, name: str | None = None) -> Any:
+    return ImportItemSeen(no, url, status, name)
+
+
+URL = "https://www.tiktok.com/player/v1/7400000000000000123"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (None, []),
+        ({}, []),
+        ([], []),
+        ({"videos": []}, []),
+        ({"videos": None}, []),
+        ({"taskId": "t"}, []),
+        ({"taskId": "t", "video_ids": []}, []),
+        ({"taskId": "t", "video_ids": ["PI-1", "PI-2"]}, [item("PI-1"), item("PI-2")]),
+        ({"videoIds": ["PI-1", 600000000000000017]}, [item("PI-1"), item("600000000000000017")]),
+        ({"video_ids": [URL]}, [item(None, URL)]),
+        (["VI1"], [item("VI1")]),
+        ([{"videoNo": "VI1", "videoUrl": URL}], [item("VI1", URL)]),
+        (
+            {"videos": [{"video_no": "VI1", "video_name": "n", "status": "PARSE", "duration": "13", "video_url": URL}]},
+            [item("VI1", URL, "PARSE", "n")],
+        ),
+        ({"videos": [{"video_no": 17, "video_url": "", "status": "UNPARSE"}]}, [item("17", None, "UNPARSE")]),
+        ({"videos": [{"video_id": "VI1", "video_url": "null", "status": "null"}]}, [item("VI1")]),
+        ({"videos": [{"videoId": " VI1 ", "video_url": None}]}, [item("VI1")]),
+        ({"videos": [{"video_no": "", "videoNo": "VI1"}]}, [item("VI1")]),
+        ({"videos": [{"video_no": "VI1", "status": 3, "video_name": {"x": 1}}]}, [item("VI1", None, "3")]),
+        ({"videos": [{"video_no": None, "video_url": URL}]}, [item(None, URL)]),
+        ({"videos": ["VI2", "VI1", "VI2"]}, [item("VI2"), item("VI1")]),
+        (
+            {"videos": [{"video_no": "VI1", "status": "UNPARSE"}, {"video_no": "VI1", "status": "PARSE"}]},
+            [item("VI1", None, "UNPARSE"), item("VI1", None, "PARSE")],
+        ),
+        (
+            {"videos": [{"video_no": "VI1", "video_url": URL}], "video_ids": ["VI1", "VI2"]},
+            [item("VI1", URL), item("VI2")],
+        ),
+        ({"videos": [], "video_ids": ["VI1"]}, [item("VI1")]),
+        ({"videos": ["", None, {"video_no": ""}]}, []),
+    ],
+)
+def test_items_in_every_variant(data: Any, expected: list[ImportItemSeen]) -> None:
+    assert items(data) == expected
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "VI1",
+        7,
+        True,
+        {"rows": []},
+        {"videos": "VI1"},
+        {"videos": {"video_no": "VI1"}},
+        {"videos": [["VI1"]]},
+        {"videos": [True]},
+        {"videos": [1.5]},
+        {"videos": [{"number": "VI1"}]},
+        {"videos": [{}]},
+        {"videos": [{"video_no": ["VI1"]}]},
+    ],
+)
+def test_an_unknown_shape_is_not_taken_for_nothing(data: Any) -> None:
+    with pytest.raises(Unreadable) as caught:
+        items(data)
+    assert caught.value.body == b"{}"
+
+
+def test_task_ids() -> None:
+    where: dict[str, Any] = {"endpoint": "/scraper_tag", "body": b"raw"}
+    assert wire.task_id_of({"taskId": "31b0-uuid_md5"}, **where) == "31b0-uuid_md5"
+    assert wire.task_id_of({"task_id": 17}, **where) == "17"
+    for data in (None, {}, [], "x", {"taskId": ""}, {"taskId": None}, {"taskId": ["x"]}):
+        with pytest.raises(Unreadable) as caught:
+            wire.task_id_of(data, **where)
+        assert caught.value.body == b"raw"
+
+
+def test_only_a_plain_refusal_can_mean_that_there_are_no_videos_yet() -> None:
+    assert wire.means_no_videos(BadParameters("no videos found"))
+    assert wire.means_no_videos(NotFound("No video found for this task"))
+    assert not wire.means_no_videos(NotFound("task not found"))
+    assert not wire.means_no_videos(BadKey("no videos found"))
+    assert not wire.means_no_videos(ServerFault("no videos found"))
+
+
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["0000", "0001", "success"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+ITEM = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("video_no", "videoNo", "video_id", "video_url", "videoUrl", "status", "name"), JSON)
+)
+
+
+@settings(deadline=None)
+@given(st.one_of(JSON, st.fixed_dictionaries({"videos": st.lists(st.one_of(JSON, ITEM))})))
+def test_no_list_makes_anything_but_items_or_our_own_errors(data: Any) -> None:
+    try:
+        seen = items(data)
+    except Unreadable:
+        return
+    assert len(set(seen)) == len(seen)
+    assert item() not in seen

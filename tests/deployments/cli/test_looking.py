@@ -1,0 +1,169 @@
+"""`status`, `top` and `resolve`: what they show, and what they decide."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocks.database.engine import Store
+from blocks.database.store import imports
+from blocks.database.store.posts import EnrichedPost, save_posts
+from blocks.memories.posts.record import PostRecord
+from deployments.cli.commands import status as status_command
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _no_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+
+
+def test_status_of_a_home_without_data(tagtrail: Callable[..., Any], clean_environment: Path) -> None:
+    called = tagtrail("status")
+    assert (called.status, called.out) == (0, "")
+    assert "Prefect server: none configured, and none of Tagtrail running" in called.err
+    told = tagtrail("status", "--json").json
+    assert told == {
+        "prefect_server": None,
+        "database": str(clean_environment / "tagtrail.db"),
+        "overview": None,
+    }
+    assert not clean_environment.exists()
+
+
+@pytest.mark.usefixtures("filled")
+def test_status_tells_all(tagtrail: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://prefect.example/api")
+    called = tagtrail("status")
+    assert called.status == 0
+    assert "Prefect server: http://prefect.example/api (PREFECT_API_URL)" in called.err
+    assert called.out.splitlines() == [
+        "tiktok: 4 posts (3 enriched, 1 failed)",
+        "Snapshots: 3",
+        "Failures: 1 UnknownShape",
+        "Spent today (UTC, estimated): 0.0000 USD of at most 20.00",
+        "Last run: track-hashtags of 2026-11-20 12:00 UTC, attention: 4 posts: 3 enriched",
+    ]
+    told = tagtrail("status", "--json").json
+    assert told["overview"]["posts"] == {"tiktok": {"enriched": 3, "failed": 1}}
+    assert told["overview"]["spent_usd"] == 0
+    assert told["overview"]["last_run"]["started_at"] == "2026-11-20T12:00:00Z"
+
+
+def test_status_shows_what_is_in_doubt_and_how_to_decide(tagtrail: Callable[..., Any], doubtful: str) -> None:
+    out = tagtrail("status").out
+    assert "In doubt: import of #tweed, ambiguous, 0 of 5 posts listed" in out
+    assert f"tagtrail resolve {doubtful} --resubmit|--attach|--drop" in out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(-1, "0 s"), (40, "40 s"), (200, "3 min"), (7200, "2 h"), (400_000, "5 days")]
+)
+def test_ages(seconds: float, words: str) -> None:
+    assert status_command.age(seconds) == words
+
+
+@pytest.mark.usefixtures("filled")
+def test_top(tagtrail: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    called = tagtrail("top", "Linen", "--limit", "2")
+    assert called.status == 0
+    rows = [line.split() for line in called.out.splitlines() if "tiktok" in line]
+    assert rows == [
+        ["tiktok", "7500000000000000002", "@loom.2", "2026-11-20", "2,000", "2", "–"],
+        ["tiktok", "7500000000000000001", "@loom.1", "2026-11-20", "1,000", "1", "–"],
+    ]
+    assert max(map(len, called.out.splitlines())) <= 80
+    told = tagtrail("top", "--by", "likes", "--json").json
+    assert [post["likes"] for post in told] == [2, 1, 0]
+    assert told[0]["observed_at"] == "2026-11-20T12:00:00Z"
+    assert tagtrail("top", "wool", "--json").json == []
+
+
+@pytest.mark.usefixtures("filled")
+def test_top_without_a_row_says_so(tagtrail: Callable[..., Any]) -> None:
+    called = tagtrail("top", "--by", "saves")
+    assert (called.status, called.out) == (0, "")
+    assert "There is no such post with a known number of saves." in called.err
+
+
+def test_top_shows_the_number_that_ranks(
+    tagtrail: Callable[..., Any], record: Callable[..., PostRecord], home_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    saved = EnrichedPost(
+        record=record(1, saves=4_321_000), channel="apify", observed_at=NOW, run_id="r1", parser_version="1"
+    )
+    with home_store.begin() as conn:
+        save_posts(conn, [saved], NOW)
+    heading, _, row = (line.split() for line in tagtrail("top", "--by", "saves").out.splitlines() if line.strip())
+    assert heading[-1] == "saves"
+    assert row[-1] == "4,321,000"
+
+
+def test_status_shows_what_ended_empty_lately(tagtrail: Callable[..., Any], home_store: Store) -> None:
+    now = datetime.now(UTC)
+    with home_store.begin() as conn:
+        for tag, ended in (("tulle", now - timedelta(hours=47)), ("felt", now - timedelta(hours=49))):
+            ticket = imports.plan_import(
+                conn, account="acc", kind="hashtag", hashtag=tag, wanted={"hashtag": tag}, wish=tag,
+                collection="default", namespace="default", library="private", requested=5, run_id="r1", owner="o",
+                reuse_after=None, fresh=False, now=ended,
+            )  # fmt: skip
+            imports.mark_sending(conn, ticket.import_id, owner="o", now=ended)
+            imports.mark_submitted(conn, ticket.import_id, f"task-{tag}", owner="o", now=ended)
+            imports.finish_import(conn, ticket.import_id, state="empty", now=ended)
+    out = tagtrail("status").out
+    assert "Empty: import of #tulle, empty, 0 of 5 posts listed" in out
+    assert "not to say that nothing exists" in out
+    assert "felt" not in out
+
+
+def test_resolve_attaches_by_the_first_letters(tagtrail: Callable[..., Any], doubtful: str, home_store: Store) -> None:
+    called = tagtrail("resolve", doubtful[:8], "--attach", "task-9", "--json")
+    assert called.status == 0
+    assert called.json["state"] == "submitted"
+    with home_store.connect() as conn:
+        assert imports.get(conn, doubtful).task_id == "task-9"
+    again = tagtrail("resolve", doubtful, "--drop")
+    assert again.status == 2
+    assert "is submitted, not ambiguous" in again.err
+
+
+@pytest.mark.parametrize(
+    ("decision", "state", "said"),
+    [
+        ("--resubmit", "planned", "is planned again; the next run of it sends it."),
+        ("--drop", "dropped", "is dropped; the next run of it starts a new one."),
+    ],
+)
+def test_resolve(
+    decision: str, state: str, said: str, tagtrail: Callable[..., Any], doubtful: str, home_store: Store
+) -> None:
+    called = tagtrail("resolve", doubtful, decision)
+    assert called.status == 0
+    assert called.out == f"Import {doubtful} of #tweed {said}\n"
+    with home_store.connect() as conn:
+        assert imports.get(conn, doubtful).state == state
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["IMPORT"], "say one of --resubmit, --attach TASK_ID and --drop"),
+        (["IMPORT", "--drop", "--resubmit"], "say one of"),
+        (["0123456789", "--drop"], "there is no import 0123456789"),
+        (["ab", "--drop"], "at least the first 4 letters"),
+    ],
+)
+def test_resolve_refuses(arguments: list[str], said: str, tagtrail: Callable[..., Any], doubtful: str) -> None:
+    called = tagtrail("resolve", *[doubtful if word == "IMPORT" else word for word in arguments])
+    assert called.status == 2
+    assert said in called.err
+
+
+def test_resolve_without_a_database(tagtrail: Callable[..., Any]) -> None:
+    assert tagtrail("resolve", "abcdef", "--drop").status == 2

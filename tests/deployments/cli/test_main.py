@@ -1,0 +1,183 @@
+"""The command line's manners: exit statuses, one sentence for an error, no traceback, quick help."""
+
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from blocks.memories.errors import NoCredits, StoreError, UsageError
+from deployments.cli import main as command_line
+from deployments.cli.commands import down
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["runn", "linen"], 'Unknown command "runn". Did you mean "run"?'),
+        (["run"], "name at least one hashtag"),
+        (["run", "linen", "--posts", "many"], 'Invalid value for --posts: unable to convert "many" into int.'),
+        (["run", "linen", "--posts", "0"], "ask for at least 1 post per hashtag, not 0"),
+        (["run", "linen", "--posts", "100000000"], "at most 10,000 posts per hashtag, not 100,000,000"),
+        (["run", "linen", "--posts", "10001", "--dry-run"], "at most 10,000 posts per hashtag, not 10,001"),
+        (["run", "linen,denim"], "give the hashtags apart"),
+        (["run", "two words"], "hashtag"),
+        (["run", "linen", "--channel", "fax"], 'Invalid value "fax" for --channel. Choose from: "auto", "apify"'),
+        (["run", "linen", "--library", "public"], "can never be deleted"),
+        (["run", "linen", "--max-spend", "lots"], "--max-spend is an amount of US dollars"),
+        (["run", "linen", "--max-age", "-1"], "max_age_hours is 0 or more"),
+        (["run", "linen", "--unknown"], "Unknown option: --unknown."),
+        (["run", "linen"], "MEMORIES_API_KEY is not set; put your key there or in .env, or try `tagtrail demo`"),
+        (["enrich", "--nope"], "Unknown option: --nope."),
+        (["enrich"], "give at least one post URL"),
+        (["enrich", "https://instagram.com.evil.example/p/DNb_x1/"], "evil.example"),
+        (["enrich", "--file", "missing.txt"], "missing.txt cannot be read: No such file or directory"),
+        (["export", "everything"], 'Invalid value "everything"'),
+        (["export", "posts", "--since", "yesterday"], "--since"),
+        (["export", "posts", "--output", "x.parquet"], "csv or jsonl"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_2(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert command_line.call(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert err.startswith("tagtrail: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(UsageError("wrong"), 2), (StoreError("locked"), 1), (NoCredits("none left"), 4)]
+)
+def test_an_error_is_its_sentence(
+    error: Exception, status: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> None:
+        raise error
+
+    monkeypatch.setattr(down, "get_settings", fails)
+    assert command_line.call(["down"]) == status
+    assert capsys.readouterr().err == f"tagtrail: {error}\n"
+    assert command_line.call(["down", "--verbose"]) == status
+    told = capsys.readouterr().err
+    assert told.startswith("Traceback")
+    assert told.endswith(f"tagtrail: {error}\n")
+
+
+def test_an_interrupt_is_a_sentence_and_130(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(down, "get_settings", interrupted)
+    assert command_line.call(["down"]) == 130
+    assert capsys.readouterr().err.startswith("tagtrail: interrupted")
+
+
+def test_a_fault_of_ours_is_a_sentence_too(tmp_path: Path) -> None:
+    """A home that is a file is nothing that `down` foresees."""
+    script = (
+        "import sys; from deployments.cli import main; from deployments.cli.commands import down\n"
+        "down.get_settings = lambda: 1 / 0\n"
+        "sys.argv = ['tagtrail', 'down', *sys.argv[1:]]; sys.exit(main.main())"
+    )
+    plain = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert plain.returncode == 1
+    assert plain.stderr == (
+        "tagtrail: this should not have happened: ZeroDivisionError: division by zero; --verbose shows where\n"
+    )
+    loud = subprocess.run([sys.executable, "-c", script, "--verbose"], capture_output=True, text=True)
+    assert loud.returncode == 1
+    assert "Traceback" in loud.stderr
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.call(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == version("tagtrail")
+
+
+def test_help_names_every_command_and_imports_none() -> None:
+    script = (
+        "import sys; from deployments.cli import main\n"
+        "assert main.call(['--help']) == 0\n"
+        "heavy = {'prefect', 'sqlalchemy', 'sqlmodel', 'httpx', 'pydantic', 'asyncio'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name in command_line.COMMANDS:
+        assert f" {name} " in done.stdout
+
+
+def test_no_command_needs_prefect_for_its_help() -> None:
+    script = (
+        "import sys; from deployments.cli import main\n"
+        "for name in main.COMMANDS:\n"
+        "    assert main.call([name, '--help']) == 0\n"
+        "sys.exit('prefect was imported' if 'prefect' in sys.modules else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    for name in command_line.COMMANDS:
+        assert f"Usage: tagtrail {name} " in done.stdout
+
+
+@pytest.mark.parametrize("command", [["run", "linen"], ["demo"]])
+def test_a_home_that_cannot_be_made_is_wrong_usage(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TAGTRAIL_HOME", str(tmp_path / "file" / "home"))
+    monkeypatch.setenv("MEMORIES_API_KEY", "sk-invented")
+    assert command_line.call(command) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("tagtrail: TAGTRAIL_HOME: ")
+    assert "cannot be made (Not a directory)" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_key_that_cannot_be_one_is_wrong_usage(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clean_environment: Path
+) -> None:
+    monkeypatch.setenv("MEMORIES_API_KEY", "Bearer sk-invented")
+    assert command_line.call(["run", "linen"]) == 2
+    err = capsys.readouterr().err
+    assert "leave that word out" in err
+    assert "sk-invented" not in err
+    assert not clean_environment.exists()
+
+
+@pytest.mark.parametrize("told", ["print('x')", "terminal.write_json(['x' * 200_000])",
+                                  "terminal.results().print('x' * 200_000)"])  # fmt: skip
+def test_a_reader_who_leaves_does_not_change_the_status(told: str) -> None:
+    script = (
+        "import sys; from deployments.cli import main, terminal; from deployments.cli.commands import down\n"
+        "class App:\n"
+        "    def __call__(self, *_, **__):\n"
+        f"        sys.stdin.readline(); {told}; return 3\n"
+        "main.make_app = lambda _: App()\n"
+        "sys.argv = ['tagtrail', 'down']; sys.exit(main.main())"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": ""},
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stdin.write(b"go\n")
+        process.stdin.close()
+        err = process.stderr.read()
+    assert (process.returncode, err) == (3, b"")

@@ -1,0 +1,102 @@
+"""What a run shows of itself while it goes on."""
+
+import io
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from rich.console import Console
+
+from deployments.cli import progress as shown_progress
+from deployments.cli.progress import line, picture, seconds_left, shown
+from flows.steps.progress import Progress
+
+NOW = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
+
+
+def half_way() -> Progress:
+    return Progress(
+        stage="importing",
+        imports_open=1,
+        imports_done=1,
+        found=40,
+        enriched=21,
+        fresh=3,
+        failed=1,
+        gone=2,
+        cost_usd=0.613,
+        started_at=NOW - timedelta(seconds=75),
+        first_enriched_at=NOW - timedelta(seconds=10),
+    )
+
+
+def test_one_line_says_it_all() -> None:
+    assert line(half_way(), 50, NOW) == (
+        "imports 1 of 2 finished · 40 posts found of 50 asked for · 21 enriched · 3 already fresh · 1 failed · 2 gone"
+        " · 2.0 posts/s · about 6 s left for these · 0.61 USD"
+    )
+
+
+def test_the_beginning_promises_nothing() -> None:
+    assert line(Progress(), 0, NOW) == "0 posts found · 0 enriched"
+
+
+def test_time_left_is_of_the_posts_that_are_not_settled() -> None:
+    progress = half_way()
+    assert seconds_left(progress, NOW) == pytest.approx(13 / 2)
+    progress.found = progress.settled
+    assert seconds_left(progress, NOW) is None
+
+
+def test_a_pause_says_when_it_goes_on() -> None:
+    progress = half_way()
+    progress.paused_until = NOW + timedelta(seconds=90)
+    clock = progress.paused_until.astimezone().strftime("%H:%M:%S")
+    assert f"waiting until {clock}" in line(progress, 50, NOW)
+    assert "waiting" not in line(progress, 50, NOW + timedelta(seconds=91))
+
+
+def test_the_picture_fits_a_narrow_terminal() -> None:
+    console = Console(file=io.StringIO(), width=60, force_terminal=True, color_system=None)
+    console.print(picture(half_way(), 50, "*", NOW))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "importing · imports 1 of 2 finished · 1 min 15 s" in text
+    assert max(map(len, text.splitlines())) <= 60
+
+
+def test_without_a_terminal_there_are_plain_lines_and_each_note_once(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(stage="importing", imports_open=2)
+    with shown(progress, expected=10, quiet=False):
+        progress.notes.append("joined the import of 12:00 UTC for #linen")
+        progress.found = 10
+        time.sleep(shown_progress.LOOK_SECONDS * 2)
+        progress.imports_open, progress.imports_done, progress.enriched = 0, 2, 10
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "\x1b" not in err
+    lines = err.splitlines()
+    assert lines.count("· joined the import of 12:00 UTC for #linen") == 1
+    assert lines[-1] == "imports 2 of 2 finished · 10 posts found of 10 asked for · 10 enriched"
+
+
+def test_lines_come_every_few_seconds_and_only_when_something_changed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shown_progress, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(shown_progress, "PLAIN_SECONDS", 0.2)
+    progress = Progress(found=1000)
+    with shown(progress, expected=0, quiet=False):
+        for count in range(50):
+            progress.enriched = count
+            time.sleep(0.01)
+        time.sleep(0.5)
+    lines = capsys.readouterr().err.splitlines()
+    assert 2 <= len(lines) <= 6
+
+
+def test_json_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(notes=half_way().notes)
+    with shown(progress, expected=10, quiet=True):
+        progress.notes.append("a note")
+        progress.found = 3
+    assert capsys.readouterr() == ("", "")

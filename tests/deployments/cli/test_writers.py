@@ -1,0 +1,143 @@
+"""Exports as text: nothing a spreadsheet would run, nothing lost, a file whole or not there."""
+
+import csv
+import io
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from blocks.memories.errors import UsageError
+from deployments.cli.writers import cell, write_rows
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "exports"
+    made.mkdir()
+    return made
+
+
+COLUMNS = ("post_id", "caption", "plays", "hashtags", "extra", "posted_at", "likes_hidden")
+
+
+def row(**changes: object) -> dict[str, object]:
+    plain = {
+        "post_id": "3700000000000000001",
+        "caption": "Morning light, nothing else",
+        "plays": 0,
+        "hashtags": ["früh", "light"],
+        "extra": {"a": 1},
+        "posted_at": datetime(2026, 11, 20, 7, 5, tzinfo=UTC),
+        "likes_hidden": False,
+    }
+    return plain | changes
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+def test_text_that_would_be_a_formula_is_made_harmless(start: str) -> None:
+    assert cell(f"{start}HYPERLINK(1)") == f"'{start}HYPERLINK(1)"
+
+
+@pytest.mark.parametrize("text", ["-12", "+3.5", "plain", "a=b", "-0.25", "'quoted"])
+def test_numbers_and_plain_text_stay_as_they_are(text: str) -> None:
+    assert cell(text) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (0, "0"),
+        (-5, "-5"),
+        (4_294_967_296_000, "4294967296000"),
+        (41.125, "41.125"),
+        (True, "true"),
+        (False, "false"),
+        ([], "[]"),
+        (["été", "=x"], '["été", "=x"]'),
+        ({"k": None}, '{"k": null}'),
+        (datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=1))), "2026-01-02T02:04:05Z"),
+    ],
+)
+def test_values_as_cells(value: object, text: str) -> None:
+    assert cell(value) == text
+
+
+def test_csv_reads_back(folder: Path) -> None:
+    rows = [row(), row(caption='two\nlines, "quoted"', plays=None)]
+    assert write_rows(rows, COLUMNS, "csv", folder / "posts.csv") == 2
+    read = list(csv.DictReader(io.StringIO((folder / "posts.csv").read_text("utf-8"), newline="")))
+    assert [one["plays"] for one in read] == ["0", ""]
+    assert read[1]["caption"] == 'two\nlines, "quoted"'
+    assert json.loads(read[0]["hashtags"]) == ["früh", "light"]
+    assert read[0]["posted_at"] == "2026-11-20T07:05:00Z"
+
+
+def test_json_lines_keep_null_zero_and_the_order_of_columns(folder: Path) -> None:
+    assert write_rows([row(caption=None)], COLUMNS, "jsonl", folder / "posts.jsonl") == 1
+    (line,) = (folder / "posts.jsonl").read_text("utf-8").splitlines()
+    read = json.loads(line)
+    assert list(read) == list(COLUMNS)
+    assert (read["caption"], read["plays"], read["posted_at"]) == (None, 0, "2026-11-20T07:05:00Z")
+
+
+def test_no_rows_are_a_heading_or_nothing(folder: Path) -> None:
+    assert write_rows([], COLUMNS, "csv", folder / "a.csv") == 0
+    assert (folder / "a.csv").read_text() == ",".join(COLUMNS) + "\n"
+    assert write_rows([], COLUMNS, "jsonl", folder / "a.jsonl") == 0
+    assert (folder / "a.jsonl").read_text() == ""
+
+
+def test_a_broken_export_leaves_the_old_file_and_no_other(folder: Path) -> None:
+    target = folder / "posts.csv"
+    target.write_text("old")
+
+    def breaks():
+        yield row()
+        raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError):
+        write_rows(breaks(), COLUMNS, "csv", target)
+    assert [path.name for path in folder.iterdir()] == ["posts.csv"]
+    assert target.read_text() == "old"
+
+
+def test_a_folder_or_a_missing_one_is_one_sentence(folder: Path) -> None:
+    for target in (folder, folder / "missing" / "posts.csv"):
+        with pytest.raises(UsageError, match="cannot be written"):
+            write_rows([row()], COLUMNS, "csv", target)
+
+
+def test_a_pipe_or_device_is_written_to_and_not_replaced(folder: Path) -> None:
+    pipe = folder / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(pipe.read_text, "utf-8")
+        try:
+            assert write_rows([row()], COLUMNS, "csv", pipe) == 1
+            assert pipe.is_fifo()
+        finally:
+            if not reading.done():
+                # A writer that never came: let the reader go.
+                pipe.unlink()
+                reading.cancel()
+        assert reading.result(10).startswith("post_id,")
+
+
+def test_rows_are_written_one_at_a_time(folder: Path) -> None:
+    target = folder / "posts.jsonl"
+    taken = []
+
+    def rows():
+        for number in range(50_000):
+            taken.append(number)
+            yield row(caption="x" * 100)
+            if number == 40_000:
+                (part,) = folder.iterdir()
+                assert part.stat().st_size > 1_000_000
+
+    assert write_rows(rows(), COLUMNS, "jsonl", target) == 50_000

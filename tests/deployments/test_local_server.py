@@ -1,0 +1,268 @@
+"""Tagtrail's own Prefect server: one real start, reused and ended; all else without one."""
+
+import base64
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from blocks.memories.errors import TagtrailError
+from deployments import local_server
+from deployments.cli import main as command_line
+from deployments.local_server import ServerInfo
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "home"
+    yield path
+    local_server.stop(path)
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """A small server in the place of Prefect's, with its manners: it starts in no time."""
+    script = home.parent / "stand_in.py"
+    script.write_text(
+        """
+import base64, http.server, os, sys, time
+from pathlib import Path
+from deployments import local_server
+from deployments.cli import main as command_line
+
+home, port = Path(sys.argv[1]), int(sys.argv[2])
+mode = (home / "mode").read_text() if (home / "mode").exists() else ""
+if mode == "dies":
+    sys.exit("cannot start")
+signed = "Basic " + base64.b64encode(os.environ["PREFECT_SERVER_API_AUTH_STRING"].encode()).decode()
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if mode == "hangs":
+            time.sleep(60)
+        self.send_response(200 if self.headers.get("Authorization") == signed else 401)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+local_server.note_down(home, port)
+time.sleep(0.2)
+http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+""",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(
+        local_server, "server_command", lambda home, port: [sys.executable, str(script), str(home), str(port)]
+    )
+
+
+def status_of(info: ServerInfo, auth_string: str | None) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", info.port, timeout=5)
+    signature = base64.b64encode((auth_string or "").encode()).decode()
+    connection.request(
+        "GET", "/api/admin/version", headers={"Authorization": f"Basic {signature}"} if auth_string else {}
+    )
+    answer = connection.getresponse().status
+    connection.close()
+    return answer
+
+
+def test_a_real_server_is_started_once_and_ended(
+    home: Path, migrated: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrated(home)
+    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "sqlite+aiosqlite:////nowhere/at/all.db")
+    monkeypatch.setenv("MEMORIES_API_KEY", "key-of-nobody")
+    said: list[str] = []
+    info = local_server.ensure(home, said.append)
+    assert said == ["starting Tagtrail's own Prefect server (about 5 s) …"]
+
+    assert status_of(info, info.auth_string) == 200
+    assert status_of(info, None) == 401
+    assert status_of(info, "tagtrail:guess") == 401
+    assert local_server.auth_file(home).read_text() == info.auth_string
+    assert local_server.auth_file(home).stat().st_mode & 0o777 == 0o600
+    assert info.auth_string not in repr(info)
+
+    process = psutil.Process(info.pid)
+    assert os.getsid(info.pid) == info.pid != os.getsid(0)
+    assert process.terminal() is None
+    environ = process.environ()
+    assert environ["DO_NOT_TRACK"] == "1"
+    assert environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert "MEMORIES_API_KEY" not in environ
+    assert "PREFECT_API_DATABASE_CONNECTION_URL" not in environ
+    outside = {os.readlink(f"/proc/{info.pid}/fd/{number}") for number in (0, 1, 2)}
+    assert outside == {"/dev/null", str(local_server.log_file(home))}
+    listening = {
+        (one.laddr.ip, one.laddr.port) for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN
+    }
+    assert listening == {("127.0.0.1", info.port)}
+
+    assert local_server.ensure(home, pytest.fail) == info
+    assert command_line.call(["down"]) == 0
+    assert not psutil.pid_exists(info.pid)
+    assert local_server.stop(home) is False
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_the_first_start_says_that_it_takes_longer(home: Path) -> None:
+    said: list[str] = []
+    local_server.ensure(home, said.append)
+    assert said == ["starting Tagtrail's own Prefect server (first time: about 20 s) …"]
+    assert [path.stat().st_mode & 0o777 for path in (home, home / "prefect")] == [0o700, 0o700]
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_killed_server_is_noticed_and_replaced(home: Path) -> None:
+    first = local_server.ensure(home, lambda _: None)
+    os.kill(first.pid, signal.SIGKILL)
+    assert local_server.running(home) is None
+    second = local_server.ensure(home, lambda _: None)
+    assert second.pid != first.pid
+    assert second.auth_string == first.auth_string
+    assert second.port == first.port  # bookmarks stay good
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_pid_that_belongs_to_somebody_else_now_is_left_alone(home: Path) -> None:
+    first = local_server.ensure(home, lambda _: None)
+    local_server.stop(home)
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    try:
+        state = {"pid": bystander.pid, "started": first.started, "port": first.port, "version": first.version}
+        (home / "prefect" / "tagtrail-server.json").write_text(json.dumps(state))
+        assert local_server.running(home) is None
+        assert local_server.stop(home) is False
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_port_that_somebody_else_has_now_is_avoided(home: Path) -> None:
+    first = local_server.ensure(home, lambda _: None)
+    os.killpg(first.pid, signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(first.pid)], timeout=10)  # its port is free only when all of it is gone
+    with socket.create_server(("127.0.0.1", first.port)):
+        second = local_server.ensure(home, lambda _: None)
+        assert second.port != first.port
+
+
+def test_a_server_without_a_lock_on_its_door_is_not_ours(home: Path) -> None:
+    import http.server
+
+    class Open(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Open) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            state = {"pid": os.getpid(), "started": local_server.began(os.getpid()), "port": server.server_port}
+            state["version"] = local_server.prefect_version()
+            (home / "prefect").mkdir(parents=True)
+            (home / "prefect" / "auth").write_text("tagtrail:x")
+            (home / "prefect" / "tagtrail-server.json").write_text(json.dumps(state))
+            assert local_server.running(home) is None
+        finally:
+            server.shutdown()
+            thread.join()
+            (home / "prefect" / "tagtrail-server.json").unlink()
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_commands_that_start_at_once_get_one_server(home: Path) -> None:
+    found: list[ServerInfo] = []
+    said: list[str] = []
+
+    def command() -> None:
+        found.append(local_server.ensure(home, said.append))
+
+    threads = [threading.Thread(target=command) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert len({info.pid for info in found}) == 1
+    assert len(said) == 1
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_server_whose_starter_was_killed_is_waited_for(home: Path) -> None:
+    """The server notes itself down, so nothing is lost with the command that started it."""
+    command = local_server.server_command(home, free_port())
+    with subprocess.Popen(command, env=server_env(home), start_new_session=True) as starter:
+        while local_server.recorded(home) is None:
+            time.sleep(0.01)
+        info = local_server.ensure(home, pytest.fail)
+        assert info.pid == starter.pid
+        starter.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def server_env(home: Path) -> dict[str, str]:
+    (home / "prefect").mkdir(parents=True, exist_ok=True)
+    (home / "prefect" / "auth").write_text("tagtrail:x")
+    return os.environ | {"PREFECT_SERVER_API_AUTH_STRING": "tagtrail:x"}
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_start_that_fails_is_one_sentence_with_the_log(home: Path) -> None:
+    home.mkdir()
+    (home / "mode").write_text("dies")
+    with pytest.raises(TagtrailError, match=r"ended while it was starting; its log is .*prefect-server\.log"):
+        local_server.ensure(home, lambda _: None)
+    assert "cannot start" in local_server.log_file(home).read_text()
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_start_that_takes_too_long_is_ended(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_server, "START_SECONDS", 1.5)
+    monkeypatch.setattr(local_server, "ANSWER_SECONDS", 0.3)
+    home.mkdir()
+    (home / "mode").write_text("hangs")
+    with pytest.raises(TagtrailError, match=r"did not start within 2 s; its log is"):
+        local_server.ensure(home, lambda _: None)
+    left = [process for process in psutil.process_iter(["cmdline"]) if str(home) in (process.info["cmdline"] or [])]
+    assert left == []
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_another_version_of_prefect_gets_a_server_of_its_own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = local_server.ensure(home, lambda _: None)
+    monkeypatch.setattr(local_server, "prefect_version", lambda: "3.8.99")
+    assert local_server.running(home) is None
+    with monkeypatch.context() as patch:
+        # The stand-in notes down the version that is installed.
+        patch.setattr(local_server, "START_SECONDS", 2.0)
+        second = local_server.ensure(home, lambda _: None)
+    assert second.pid != first.pid
+    assert not psutil.pid_exists(first.pid)
+
+
+def test_stop_makes_no_home(home: Path) -> None:
+    assert local_server.stop(home) is False
+    assert not home.exists()

@@ -1,0 +1,216 @@
+"""Bad weather on this side of the wire: connections refused, the disk full, the database locked, another run first."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from blocks.database import engine
+from blocks.database.store import failures, imports, leases, work
+from blocks.memories.identity import parse_post_url
+from blocks.settings import get_settings
+from flows.steps import run as run_step
+from flows.steps.accounts import open_client
+from flows.steps.wish import wish_for_hashtags
+
+
+@pytest.fixture
+def database(clean_environment: Path, migrated_sqlite: Path) -> Path:
+    """The default database of the home, made already."""
+    clean_environment.mkdir()
+    path = clean_environment / "tagtrail.db"
+    shutil.copyfile(migrated_sqlite, path)
+    return path
+
+
+@pytest.fixture
+def closed_port() -> Iterator[str]:
+    """A URL where connections are refused: the port is taken, and nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}/serve/api"
+
+
+async def test_a_refused_submission_was_never_sent(
+    weather: Any, database: Path, closed_port: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = get_settings().memories_v1_base_url
+    monkeypatch.setenv("MEMORIES_V1_BASE_URL", f"{closed_port}/v1")
+    refused = await weather.track("lvmh")
+    assert (refused.outcome, refused.exit_status, refused.requested, refused.cost_usd) == ("failed", 1, 0, 0)
+    assert [one.state for one in refused.imports] == ["failed"]
+    assert any("the API could not be reached" in note for note in refused.notes)
+
+    monkeypatch.setenv("MEMORIES_V1_BASE_URL", alive)
+    done = await weather.track("lvmh", posts_per_task=10)
+    assert (done.outcome, done.enriched, weather.submissions()) == ("done", 10, {"hashtag:lvmh": 1})
+
+
+async def test_refused_metadata_calls_cost_nothing_and_can_be_taken_up_again(
+    weather: Any, database: Path, closed_port: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = get_settings().memories_v2_base_url
+    monkeypatch.setenv("MEMORIES_V2_BASE_URL", f"{closed_port}/v2")
+    refused = await weather.track("lvmh", posts_per_task=10)
+    assert (refused.outcome, refused.exit_status) == ("attention", 3)
+    assert (refused.requested, refused.failed, refused.failures) == (10, 10, {"NotSent": 10})
+    assert refused.cost_usd == pytest.approx(10 * 0.01), "the import alone"
+
+    monkeypatch.setenv("MEMORIES_V2_BASE_URL", alive)
+    with weather.store() as store, store.begin() as conn:
+        urls = [row.url for row in failures.find(conn) if row.url is not None]
+        work.requeue(conn, [parse_post_url(url) for url in urls], "enrich")
+    done = await weather.enrich(*urls, max_age_hours=0, posts_per_task=10)
+    assert (done.outcome, done.enriched, weather.asked()) == ("done", 10, 10)
+
+
+@contextmanager
+def full_disk(database: Path, pages_left: int) -> Iterator[None]:
+    """A disk with room for so many more pages of the database, for every connection of this process."""
+    with closing(sqlite3.connect(database)) as conn:
+        (pages,) = conn.execute("PRAGMA page_count").fetchone()
+
+    def limit(connection: Any, _: Any) -> None:
+        connection.execute(f"PRAGMA max_page_count={pages + pages_left}")
+
+    sa.event.listen(sa.Engine, "connect", limit)
+    try:
+        yield
+    finally:
+        sa.event.remove(sa.Engine, "connect", limit)
+
+
+@pytest.mark.parametrize("pages_left", [0, 4, 8])
+async def test_a_full_disk_is_told_and_nothing_that_was_stored_is_bought_again(
+    weather: Any, database: Path, pages_left: int
+) -> None:
+    with full_disk(database, pages_left):
+        full = await weather.track("lvmh")
+    assert (full.outcome, full.exit_status) == ("failed", 1)
+    assert "the disk of the database" in full.message
+    assert "free some space and run the same command again" in full.message
+    assert "\n" not in full.message
+    assert full.requested == full.enriched + full.failed + full.gone + full.pending
+    assert full.failed == 0
+    bought = weather.asked()
+
+    its_process_ends(weather)
+    done = await weather.track("lvmh")
+    assert (done.outcome, done.enriched) == ("done", 10)
+    assert weather.submissions() == {"hashtag:lvmh": 1}
+    # What was bought and could not be stored, and only that, was bought again.
+    assert weather.asked() <= bought + 10 - full.enriched
+    with weather.store() as store, store.connect() as conn:
+        assert conn.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+
+
+LOCK = """
+import sqlite3, sys, time
+path, after, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+conn = sqlite3.connect(path, timeout=60, isolation_level=None)
+while conn.execute("select count(*) from snapshots").fetchone()[0] < after:
+    time.sleep(0.005)
+conn.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+time.sleep(seconds)
+conn.execute("ROLLBACK")
+"""
+
+
+@contextmanager
+def another_program_locks(database: Path, *, after_snapshots: int, seconds: float) -> Iterator[subprocess.Popen[str]]:
+    arguments = [sys.executable, "-c", LOCK, str(database), str(after_snapshots), str(seconds)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as program:
+        try:
+            yield program
+        finally:
+            program.kill()
+
+
+async def test_a_database_that_another_program_locks_for_a_while_is_waited_for(
+    weather: Any, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "20")
+    with another_program_locks(database, after_snapshots=2, seconds=1.5) as program:
+        summary = await weather.track("lvmh")
+        assert program.stdout is not None
+        assert program.stdout.read() == "locked\n"
+    assert (summary.outcome, summary.enriched) == ("done", 10)
+    assert summary.seconds > 1.5
+    assert set(weather.bought().values()) == {1}
+
+
+async def test_a_database_that_stays_locked_is_told_and_the_same_command_goes_on(
+    weather: Any, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "20")
+    monkeypatch.setattr(run_step, "open_store", partial(engine.open_store, lock_seconds=0.1))
+    monkeypatch.setattr(engine, "RETRY_SECONDS", (0.05,))
+    with another_program_locks(database, after_snapshots=2, seconds=60):
+        locked = await weather.track("lvmh")
+    assert (locked.outcome, locked.exit_status) == ("failed", 1)
+    assert "stayed locked by another program; run the same command again" in locked.message
+    assert 2 <= locked.enriched < 10
+    assert locked.requested == locked.enriched + locked.pending
+    bought = weather.asked()
+
+    its_process_ends(weather)
+    done = await weather.track("lvmh")
+    assert (done.outcome, done.enriched) == ("done", 10)
+    assert weather.submissions() == {"hashtag:lvmh": 1}
+    assert weather.asked() <= bought + 10 - locked.enriched
+
+
+def its_process_ends(weather: Any) -> None:
+    """A run that cannot write cannot give its leases back; they are free when its process ends, or 15 s later."""
+    with weather.store() as store, store.begin() as conn:
+        owners = "SELECT lease_owner FROM work UNION SELECT lease_owner FROM imports"
+        for (owner,) in conn.exec_driver_sql(owners).all():
+            if owner is not None:
+                leases.release_all(conn, owner)
+
+
+def runs_of(store: engine.Store, import_id: str) -> list[str]:
+    """The runs that have found or planned an import."""
+    with store.connect() as conn:
+        query = "SELECT run_id FROM run_imports WHERE import_id = ?"
+        return [run_id for (run_id,) in conn.exec_driver_sql(query, (import_id,))]
+
+
+async def test_an_import_that_another_run_is_about_to_send_is_waited_for_and_taken_over(
+    weather: Any, database: Path
+) -> None:
+    client = await open_client("default", get_settings())
+    [wish] = wish_for_hashtags(["lvmh"], 10).imports
+    with weather.store() as store:
+        other = leases.holder()
+        with store.begin() as conn:
+            planned = imports.plan_import(
+                conn, account=client.account, kind=wish.kind, hashtag=wish.hashtag, wanted=wish.wanted, wish=wish.key,
+                collection="default", namespace="default", library="private", requested=10, run_id="other",
+                owner=other, reuse_after=None, fresh=False,
+            )  # fmt: skip
+        waiting = asyncio.create_task(weather.track("lvmh", posts_per_task=10))
+        while len(runs_of(store, planned.import_id)) < 2:
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+        assert weather.submissions() == {}, "the other run may send it any moment"
+        with store.begin() as conn:
+            leases.release_all(conn, other)  # it ends without having sent it
+        summary = await waiting
+    assert (summary.outcome, summary.enriched) == ("done", 10)
+    assert [one.import_id for one in summary.imports] == [planned.import_id]
+    assert weather.submissions() == {"hashtag:lvmh": 1}

@@ -1,0 +1,132 @@
+"""One test for each behaviour of Prefect that the design leans on; a new Prefect that breaks one says so here."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+
+import pytest
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.concurrency._asyncio import ConcurrencySlotAcquisitionError
+from prefect.concurrency.asyncio import concurrency
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+seen: ContextVar[str] = ContextVar("seen", default="nothing")
+
+
+class MayPass(Exception):
+    """An error that a retry may cure."""
+
+
+def only_may_pass(task: object, task_run: object, state: object) -> bool:
+    return isinstance(state.data, MayPass)  # type: ignore[attr-defined]
+
+
+async def test_a_task_called_in_a_flow_shares_its_loop_and_its_context() -> None:
+    loops = []
+
+    @task(persist_result=False, cache_policy=NO_CACHE)
+    async def look() -> str:
+        loops.append(asyncio.get_running_loop())
+        return seen.get()
+
+    @flow(persist_result=False)
+    async def outer() -> list[str]:
+        seen.set("the run")
+        return list(await asyncio.gather(look(), look()))
+
+    assert await outer() == ["the run", "the run"]
+    assert set(loops) == {asyncio.get_running_loop()}
+
+
+async def test_the_context_around_a_flow_call_is_seen_inside() -> None:
+    @flow(persist_result=False)
+    async def inner() -> str:
+        return seen.get()
+
+    token = seen.set("watched")
+    try:
+        assert await inner() == "watched"
+    finally:
+        seen.reset(token)
+
+
+async def test_the_retry_condition_sees_the_exception_and_others_are_final() -> None:
+    calls = {"passes": 0, "final": 0}
+
+    @task(retries=3, retry_delay_seconds=[0, 0, 0], retry_condition_fn=only_may_pass, persist_result=False)
+    async def passes_at_the_third() -> str:
+        calls["passes"] += 1
+        if calls["passes"] < 3:
+            raise MayPass
+        return "done"
+
+    @task(retries=3, retry_delay_seconds=[0, 0, 0], retry_condition_fn=only_may_pass, persist_result=False)
+    async def is_final() -> None:
+        calls["final"] += 1
+        raise KeyError("no")
+
+    @flow(persist_result=False)
+    async def both() -> str:
+        with pytest.raises(KeyError):
+            await is_final()
+        return await passes_at_the_third()
+
+    assert await both() == "done"
+    assert calls == {"passes": 3, "final": 1}
+
+
+async def test_a_returned_state_keeps_its_name_message_and_data() -> None:
+    @flow(persist_result=False)
+    async def ends(well: bool) -> object:
+        return (Completed if well else Failed)(message="3 posts", data={"posts": 3})
+
+    for well, name in ((True, "Completed"), (False, "Failed")):
+        state = await ends(well, return_state=True)
+        assert (state.name, state.message) == (name, "3 posts")
+        assert await state.aresult(raise_on_failure=False) == {"posts": 3}
+
+
+async def test_a_result_that_is_not_persisted_never_reaches_the_server() -> None:
+    ids = []
+
+    @flow(persist_result=False)
+    async def tells() -> object:
+        ids.append(flow_run.id)
+        return Completed(message="ok", data={"mark": "not-for-the-server"})
+
+    await tells(return_state=True)
+    async with get_client() as client:
+        answer = await client._client.get(f"/flow_runs/{ids[0]}")
+    assert answer.status_code == 200
+    assert "not-for-the-server" not in answer.text
+
+
+async def test_a_strict_limit_that_is_missing_or_0_is_an_error_at_once_and_a_full_one_means_wait() -> None:
+    with pytest.raises(ConcurrencySlotAcquisitionError):
+        async with concurrency("tagtrail-no-such-limit", strict=True):
+            pass
+    async with get_client() as client:
+        await client.upsert_global_concurrency_limit_by_name("tagtrail-closed", 0)
+        await client.upsert_global_concurrency_limit_by_name("tagtrail-full", 1)
+    with pytest.raises(ConcurrencySlotAcquisitionError):
+        async with concurrency("tagtrail-closed", strict=True, timeout_seconds=5):
+            pass
+    async with concurrency("tagtrail-full", strict=True):
+        with pytest.raises(TimeoutError):
+            async with concurrency("tagtrail-full", strict=True, timeout_seconds=0.5):
+                pass
+
+
+async def test_parameters_are_validated_before_the_body_runs() -> None:
+    from flows.track_hashtags import track_hashtags
+
+    with pytest.raises(Exception, match="posts_per_hashtag"):
+        track_hashtags.validate_parameters({"hashtags": ["a"], "posts_per_hashtag": 0})
+    with pytest.raises(Exception, match="hashtags"):
+        track_hashtags.validate_parameters({"hashtags": []})
