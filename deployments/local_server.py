@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Final
 
 from blocks.memories.errors import TagtrailError
+from deployments.processes import began, remember
 
 HOST: Final = "127.0.0.1"
 START_SECONDS = 90.0
@@ -69,10 +70,6 @@ class ServerInfo:
     @property
     def api_url(self) -> str:
         return f"{self.url}/api"
-
-
-_children: dict[int, subprocess.Popen[bytes]] = {}
-"""Servers that this process started, so that one that has ended is gone and no zombie."""
 
 
 def ensure(home: Path, announce: Callable[[str], None]) -> ServerInfo:
@@ -200,23 +197,6 @@ def recorded(home: Path) -> ServerInfo | None:
     return info if began(info.pid) == info.started else None
 
 
-def began(pid: int) -> str | None:
-    """When that process began, in words that no other process with this number will have; None if it is gone."""
-    child = _children.get(pid)
-    if child is not None and child.poll() is not None:
-        del _children[pid]
-        return None
-    try:
-        after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except (FileNotFoundError, ProcessLookupError):
-        if Path("/proc/self/stat").exists():
-            return None
-        asked = subprocess.run(["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True)
-        return asked.stdout.strip() or None
-    return None if after_name[0] in "ZX" else f"{boot}/{after_name[19]}"
-
-
 def _is_ours(info: ServerInfo) -> bool:
     """It answers, lets our string in, and nobody without it: another server on that port does not."""
     return _status(info, signed=True) == 200 and _status(info, signed=False) == 401
@@ -280,7 +260,7 @@ def _start(home: Path) -> ServerInfo:
             cwd=_folder(home),
             start_new_session=True,
         )
-    _children[process.pid] = process
+    remember(process)
     info = ServerInfo(home, process.pid, began(process.pid) or "", port, prefect_version(), auth_string)
     if _wait(info, lambda: process.poll() is None):
         return info

@@ -159,6 +159,8 @@ class Budget:
         self._cells: dict[tuple[Platform, Channel], _Cell] = {}
         self._blocks: set[_Block] = set()
         self._reserving: set[asyncio.Task[_Block]] = set()
+        self._near_cap = asyncio.Lock()
+        """One at a time: what one takes back from the others near a cap, no other may reserve ahead again."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -200,7 +202,7 @@ class Budget:
             SpendCapReached: a cap leaves no room for it; nothing was taken.
         """
         purpose = Purpose(self._account, self._run_id, self._collection, "import", import_id=import_id)
-        block = await self._reserve(purpose, self._prices.import_micros(1), posts, posts, None)
+        block = await self._reserve_or_reclaim(purpose, self._prices.import_micros(1), posts, posts, None)
         block.taken = posts
         return Voucher(self, block, posts)
 
@@ -230,12 +232,18 @@ class Budget:
             wanted, into = min(max(self._block_calls, cell.wanting), MOST_BLOCK_CALLS), cell
             if cell.block is not None:
                 await self._trim(cell.block)
-        try:
-            return await self._reserve(cell.purpose, cell.price_micros, wanted, calls, into)
-        except SpendCapReached:
-            if not await self._reclaim():
-                raise
-            return await self._reserve(cell.purpose, cell.price_micros, calls, calls, into)
+        return await self._reserve_or_reclaim(cell.purpose, cell.price_micros, wanted, calls, into)
+
+    async def _reserve_or_reclaim(
+        self, purpose: Purpose, price_micros: int, calls: int, at_least: int, cell: _Cell | None
+    ) -> _Block:
+        async with self._near_cap:
+            try:
+                return await self._reserve(purpose, price_micros, calls, at_least, cell)
+            except SpendCapReached:
+                if not await self._reclaim():
+                    raise
+                return await self._reserve(purpose, price_micros, at_least, at_least, cell)
 
     async def _reclaim(self) -> bool:
         """Near a cap: give back all that other platforms and channels hold ahead; True if there was any."""

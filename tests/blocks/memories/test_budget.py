@@ -111,6 +111,33 @@ async def test_a_cap_is_used_up_to_the_last_call(store: Store) -> None:
     assert await used(store) == 23 * CENT
 
 
+async def test_several_platforms_at_once_spend_a_cap_to_its_last_cent(sqlite_store: Store) -> None:
+    dice = random.Random(7)
+    for round_ in range(25):
+        run_id = f"r{round_}"
+        async with budget(sqlite_store, Caps(run_micros=12 * CENT), run_id=run_id) as purse:
+
+            async def buy(platform: Any, purse: Budget = purse) -> None:
+                for _ in range(2):
+                    voucher = await purse.take(platform, "apify")
+                    await asyncio.sleep(dice.random() / 500)
+                    await voucher.settle(1)
+
+            await asyncio.gather(*(buy(platform) for platform in ["tiktok", "instagram", "x"] * 2))
+        assert await used(sqlite_store, f"run:{run_id}") == 12 * CENT
+
+
+async def test_an_import_takes_back_what_metadata_holds_ahead_near_the_cap(sqlite_store: Store) -> None:
+    async with budget(sqlite_store, Caps(run_micros=10 * CENT)) as purse:
+        await (await purse.take("tiktok", "apify")).settle(1)
+        assert await used(sqlite_store) == 10 * CENT
+        listed = await purse.take_import("i1", 9)
+        with pytest.raises(SpendCapReached):
+            await purse.take("tiktok", "apify")
+        await listed.settle(9)
+    assert await used(sqlite_store) == 10 * CENT
+
+
 async def test_what_one_channel_holds_ahead_is_there_for_another_near_the_cap(store: Store) -> None:
     async with budget(store, Caps(run_micros=10 * CENT)) as purse:
         await purse.take("tiktok", "apify")
