@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from blocks.database.tables.columns import UtcDateTime
+from blocks.database.tables.keeping import CanaryShape, Erased, Gap
 from blocks.database.tables.ledger import Collection, Hashtag, Import, ImportItem, Inbox, Meta, Run, RunImport, RunPost
 from blocks.database.tables.posts import Comment, Creator, Post, RawFetch, RawPayload, Snapshot
 from blocks.database.tables.work import Budget, Failure, RateLimit, Spend, Work
 
 __all__ = [
     "Budget",
+    "CanaryShape",
     "Collection",
     "Comment",
     "Creator",
+    "Erased",
     "Failure",
+    "Gap",
     "Hashtag",
     "Import",
     "ImportItem",

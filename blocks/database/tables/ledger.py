@@ -130,6 +130,8 @@ class Import(SQLModel, table=True):
     seen: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
     new: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
     known: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    withheld: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    """Listed (and billed) posts that are not kept, because they were erased on request."""
     cost_micros: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
     run_id: str = Field(sa_column=Column(String(64), nullable=False))
     note: str | None = Field(default=None, sa_column=Column(Text))
@@ -161,13 +163,34 @@ class ImportItem(SQLModel, table=True):
 
 
 class Inbox(SQLModel, table=True):
-    """Callbacks as they came, once each."""
+    """Callbacks about imports of the ledger, as they came, once each."""
 
     __tablename__ = "inbox"
+    __table_args__ = (
+        Index("ix_inbox_import", "import_id"),
+        Index(
+            "ix_inbox_unemitted",
+            "received_at",
+            sqlite_where=text("emitted_at IS NULL"),
+            postgresql_where=text("emitted_at IS NULL"),
+        ),
+        Index(
+            "ix_inbox_unhandled",
+            "import_id",
+            sqlite_where=text("handled_at IS NULL"),
+            postgresql_where=text("handled_at IS NULL"),
+        ),
+    )
     event_id: str = Field(sa_column=Column(String(36), primary_key=True))
+    """Made of task, video and status: the same news has the same id, however often it comes."""
     task_id: str = text_column(nullable=False)
+    import_id: str | None = Field(default=None, sa_column=Column(String(36)))
     video_no: str | None = Field(default=None, sa_column=Column(Text))
     status: str = text_column(nullable=False)
+    """SUCCEEDED | FAILED | INDEXING_SUCCEEDED, or whatever else the service said, in capitals."""
     message: str | None = Field(default=None, sa_column=Column(Text))
     received_at: datetime = time_column(nullable=False)
+    emitted_at: datetime | None = time_column()
+    """When the Prefect server took its event, or when it was known that there is none for it."""
     handled_at: datetime | None = time_column()
+    """When a poll that was asked after it was answered, or when it was known that there is nothing to look for."""

@@ -65,6 +65,10 @@ class Post(SQLModel, table=True):
     """When the numbers of this row were measured."""
     gone_at: datetime | None = time_column()
     """When the platform said that the post is gone; numbers measured before stay as they were."""
+    resting_since: datetime | None = time_column()
+    """The measurement at which its numbers stood still, so that no more snapshots were planned; of the last rest."""
+    rested_until: datetime | None = time_column()
+    """The measurement that ended that rest; None while it rests, or if it never did."""
     run_id: str | None = Field(default=None, sa_column=Column(String(64)))
     """The run that measured them (or first saw the post)."""
     parser_version: str | None = Field(default=None, sa_column=Column(String(16)))
@@ -98,6 +102,7 @@ class Snapshot(SQLModel, table=True):
     target_age: int | None = count_column()
     """The checkpoint of the snapshot plan that this answers, in seconds; None outside the plan."""
     lateness_seconds: int | None = count_column()
+    """age_seconds - target_age"""
     plays: int | None = count_column()
     views: int | None = count_column()
     likes: int | None = count_column()

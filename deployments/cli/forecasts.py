@@ -1,0 +1,119 @@
+"""What the snapshot plan asks for, now and in the next 30 days, and its price: `refresh --dry-run` and `status`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from blocks.database.store.history import OUTLOOK_DAYS, NextSnapshots, Outlook
+from blocks.memories.posts.record import Channel
+from blocks.plan import SnapshotPlan, age_text
+from blocks.settings import Settings
+from deployments.cli.terminal import counted
+
+WEEK_DAYS = 7
+
+NEW_POSTS = (
+    "Posts that are not found yet are in none of these figures but the last one, which holds if as many are found, "
+    "as old, as in the last week."
+)
+NO_PLAN = "There is no snapshot plan: TAGTRAIL_SNAPSHOT_AGES is none."
+
+
+def forecast(told: Outlook, settings: Settings, order: Sequence[Channel]) -> dict[str, Any]:
+    """The outlook with its prices in US dollars (of the first channel that is tried), as `--json` writes it."""
+
+    def usd(calls: float, platform: str) -> float:
+        return round(calls * settings.tagtrail_prices.metadata_micros(platform, order[0]) / 1e6, 6)
+
+    days: list[dict[str, Any]] = [{"day": day, "calls": 0, "usd": 0.0, "platforms": {}} for day in range(OUTLOOK_DAYS)]
+    for platform in sorted({*told.due, *told.upcoming}):
+        calls = told.upcoming.get(platform, [0] * OUTLOOK_DAYS)
+        for day, count in zip(days, [calls[0] + told.due[platform], *calls[1:]], strict=True):
+            if count:
+                day["platforms"][platform] = {"calls": count, "usd": usd(count, platform)}
+                day["calls"] += count
+                day["usd"] = round(day["usd"] + usd(count, platform), 6)
+    return {
+        "plan": [age_text(age) for age in settings.tagtrail_snapshot_ages],
+        "channel": order[0],
+        "due": {name: {"posts": count, "usd": usd(count, name)} for name, count in sorted(told.due.items())},
+        "due_posts": sum(told.due.values()),
+        "due_usd": round(sum(usd(count, name) for name, count in told.due.items()), 6),
+        "failed": told.failed,
+        "next_30_days": {
+            "calls": sum(day["calls"] for day in days),
+            "usd": round(sum(day["usd"] for day in days), 6),
+            "days": days,
+            "new_posts": {
+                "calls": round(sum(told.expected_new.values())),
+                "usd": round(sum(usd(calls, name) for name, calls in told.expected_new.items()), 6),
+                "note": NEW_POSTS,
+            },
+        },
+        "last_30_days": {state: told.past[state] for state in ("taken", "missed", "resting", "unseen")},
+        "resting_posts": told.resting_posts,
+        "spared_by_rest": told.spared,
+        "posts_of_unknown_age": told.unknown_age,
+    }
+
+
+def lines(facts: dict[str, Any], settings: Settings, plan: SnapshotPlan, cap_usd: float | None) -> list[str]:
+    """The forecast in sentences; `cap_usd` is the run's cap, None where there is none."""
+    if not plan.ages:
+        return [NO_PLAN]
+    by_platform = ", ".join(f"{name} {each['posts']:,}" for name, each in facts["due"].items())
+    told = [
+        f"Plan: measured again {', '.join(facts['plan'])} after posting; late by at most "
+        f"{settings.tagtrail_snapshot_tolerance_percent:g} % of the gap to the next age.",
+        f"Due now: {counted(facts['due_posts'], 'post')}{f' ({by_platform})' if by_platform else ''}, "
+        f"{facts['due_usd']:,.2f} USD.",
+    ]
+    if cap_usd is not None and facts["due_usd"] > cap_usd:
+        told.append(f"The cap of {cap_usd:,.2f} USD per run would halt a refresh now; what is left stays due.")
+    if facts["failed"]:
+        told.append(f"Tried and failed, not tried again before their next age: {counted(facts['failed'], 'post')}.")
+    coming = facts["next_30_days"]
+    for first in range(0, OUTLOOK_DAYS, WEEK_DAYS):
+        week = coming["days"][first : first + WEEK_DAYS]
+        calls = sum(day["calls"] for day in week)
+        parts = [
+            f"{name} {sum(day['platforms'].get(name, {}).get('calls', 0) for day in week):,}"
+            for name in sorted({name for day in week for name in day["platforms"]})
+        ]
+        usd = sum(day["usd"] for day in week)
+        of_platforms = f" ({', '.join(parts)})" if parts else ""
+        told.append(
+            f"Days {first + 1:>2} to {first + len(week):>2}: {counted(calls, 'snapshot')}{of_platforms}, {usd:,.2f} USD"
+        )
+    told += [
+        f"Next 30 days, of the posts known now: {counted(coming['calls'], 'snapshot')}, {coming['usd']:,.2f} USD by "
+        "the price table, at most: posts that come to rest cost less.",
+        f"{NEW_POSTS} They would add about {counted(coming['new_posts']['calls'], 'snapshot')}, "
+        f"{coming['new_posts']['usd']:,.2f} USD.",
+    ]
+    past = facts["last_30_days"]
+    told.append(
+        f"Last 30 days: {past['taken']:,} taken, {past['missed']:,} missed, {past['resting']:,} left out at rest; "
+        f"{past['unseen']:,} were over before their post was found."
+    )
+    told.append(
+        f"At rest: {counted(facts['resting_posts'], 'post')} whose counts changed by less than "
+        f"{plan.rest_percent:g} % over {plan.rest_snapshots} snapshots; this spares "
+        f"{counted(facts['spared_by_rest'], 'snapshot')} in the next 30 days."
+    )
+    if facts["posts_of_unknown_age"]:
+        told.append(
+            f"Outside the plan: {counted(facts['posts_of_unknown_age'], 'post')} whose time of posting is not known."
+        )
+    return told
+
+
+def next_line(found: NextSnapshots, plan: SnapshotPlan) -> str:
+    """The plan in one line, for `status`."""
+    if not plan.ages:
+        return NO_PLAN
+    first = "" if found.next_at is None else f", the next at {found.next_at:%Y-%m-%d %H:%M} UTC"
+    rest = f"; {counted(found.resting, 'post')} at rest" if found.resting else ""
+    what = f"{found.due:,} due now" + (" (`tagtrail refresh` buys them)" if found.due else "")
+    return f"Next snapshots: {what}, {found.next_day:,} more within 24 h{first}{rest}"

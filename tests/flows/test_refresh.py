@@ -1,0 +1,143 @@
+"""Known posts are measured again by the snapshot plan: what is due, once, most valuable first, under the cap."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from blocks.database.store import export, history
+from blocks.plan import SnapshotPlan
+from flows.refresh_metrics import refresh_metrics
+from flows.steps.run import Run, utc_now
+from flows.steps.summary import RunSummary
+
+
+@pytest.fixture
+def later(weather: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Moves the flows' clock, and the sandbox's, so many hours ahead."""
+    ahead = timedelta(0)
+    monkeypatch.setitem(Run.__init__.__kwdefaults__, "clock", lambda: utc_now() + ahead)
+
+    def move(hours: float) -> None:
+        nonlocal ahead
+        ahead += timedelta(hours=hours)
+        weather.sandbox.advance(hours * 3600)
+
+    return move
+
+
+@pytest.fixture
+def refresh(weather: Any) -> Callable[..., Any]:
+    async def run(**more: Any) -> RunSummary:
+        summary: RunSummary = await weather._run(lambda: refresh_metrics(**more, return_state=True))
+        return summary
+
+    return run
+
+
+def snapshots(weather: Any) -> list[dict[str, Any]]:
+    with weather.store() as store:
+        return list(export.rows(store, "snapshots"))
+
+
+def due(weather: Any, hours: float) -> list[history.DuePost]:
+    with weather.store() as store, store.connect() as conn:
+        return history.due(conn, SnapshotPlan(), utc_now() + timedelta(hours=hours))
+
+
+async def test_a_refresh_buys_what_is_due_once_and_the_numbers_moved(
+    weather: Any, refresh: Callable[..., Any], later: Callable[[float], None]
+) -> None:
+    assert (await weather.track("LVMH", collection="study")).enriched == 10
+    before = snapshots(weather)
+    later(80)
+    wanted = len(due(weather, 80))
+    assert 5 <= wanted <= 10
+    # Two at once: what one buys, the other waits for.
+    one, other = await asyncio.gather(refresh(), refresh())
+    assert {one.outcome, other.outcome} == {"done"}
+    assert one.enriched + other.enriched - one.fresh - other.fresh == wanted
+    after = snapshots(weather)
+    assert sum(weather.bought().values()) == len(after) == 10 + wanted
+    assert [row for row in after if row in before] == before, "snapshots are never changed"
+    new = [row for row in after if row not in before]
+    assert {row["target_age"] for row in new} == {259_200}
+    assert all(row["lateness_seconds"] == row["age_seconds"] - 259_200 >= 0 for row in new)
+    assert all(row["author_followers"] is not None for row in new)
+    plays = {row["post_id"]: row["plays"] for row in before}
+    assert any((row["plays"] or 0) > (plays[row["post_id"]] or 0) for row in new)
+
+    # Again, and the counts are the same.
+    again = await refresh()
+    assert (again.outcome, again.requested, again.cost_usd) == ("done", 0, 0)
+    assert snapshots(weather) == after
+    assert sum(weather.bought().values()) == len(after)
+
+
+async def test_at_the_cap_the_most_valuable_are_bought_and_the_rest_stays_due(
+    weather: Any, refresh: Callable[..., Any], later: Callable[[float], None]
+) -> None:
+    await weather.track("LVMH")
+    later(80)
+    wanted = due(weather, 80)
+    halted = await refresh(max_spend_usd=0.03, channel="apify")
+    assert (halted.outcome, halted.enriched, halted.exit_status) == ("halted", 3, 4)
+    assert halted.cost_usd == pytest.approx(0.03)
+    bought = {row["post_id"] for row in snapshots(weather) if row["target_age"] == 259_200}
+    assert bought == {one.ref.post_id for one in wanted[:3]}
+    left = due(weather, 80)
+    assert [one.ref for one in left] == [one.ref for one in wanted[3:]]
+    assert (await refresh()).enriched == len(left)
+    assert due(weather, 80) == []
+
+
+async def test_gone_posts_are_left_alone(
+    weather: Any, refresh: Callable[..., Any], later: Callable[[float], None]
+) -> None:
+    await weather.track("LVMH")
+    later(80)
+    with weather.store() as store, store.begin() as conn:
+        conn.exec_driver_sql("UPDATE posts SET status = 'gone' WHERE platform = 'tiktok'")
+    asked = weather.asked()
+    summary = await refresh()
+    assert summary.platforms == {"instagram": weather.asked() - asked}
+    assert summary.requested > 0
+
+
+async def test_wrong_input_is_refused(refresh: Callable[..., Any]) -> None:
+    summary = await refresh(hashtag="two words")
+    assert summary.wrong_usage
+
+
+async def test_what_a_killed_refresh_paid_for_is_stored_and_not_bought_again(
+    weather: Any, refresh: Callable[..., Any], later: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await weather.track("LVMH")
+    later(80)
+    wanted = due(weather, 80)
+
+    def killed(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("killed between the raw answer and its rows")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("flows.steps.buying.map_post", killed)
+        await refresh_metrics(return_state=True)
+    asked = weather.asked()
+    assert asked > 10
+    assert {one.ends_at for one in due(weather, 80)} != {one.ends_at for one in wanted}, "some are paid for"
+    # Too late to buy them for this checkpoint, and not too late to store what was bought in time.
+    later(200)
+    await refresh()
+    stored = [row for row in snapshots(weather) if row["target_age"] == 259_200]
+    assert len(stored) == asked - 10
+    assert all(row["lateness_seconds"] < 100 * 3600 for row in stored)
+
+
+def test_the_clock_of_a_test_is_the_clock_of_the_run(later: Callable[[float], None]) -> None:
+    later(24)
+    now: datetime = Run("x").clock()
+    assert now - utc_now() > timedelta(hours=23)
