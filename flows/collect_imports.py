@@ -11,7 +11,6 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from pydantic import Field
 
-from flows.steps.collect import collect_posts
 from flows.steps.enrich import Enrichment
 from flows.steps.run import Run
 from flows.steps.sweep import take_up_what_is_open
@@ -27,7 +26,8 @@ async def collect_imports(
 ) -> State[Any]:
     """Follow all open imports to their end and enrich what they list; look again at imports that ended empty.
 
-    Nothing is submitted but imports that were planned and never sent. What is in doubt is left alone.
+    A callback is why it runs, never what it goes by: every import that is due is read again from the API. Nothing is
+    submitted; imports in doubt, or planned and never sent, are left alone.
 
     Args:
         channel: Where metadata comes from; auto tries apify, rapid and memories.ai in the settings' order.
@@ -39,7 +39,6 @@ async def collect_imports(
         await run.accept(
             lambda: wish_for_sweep(channel=channel, max_spend_usd=max_spend_usd, max_age_hours=max_age_hours)
         )
-        async with Enrichment(run):
-            imports = await take_up_what_is_open(run)
-            await collect_posts(run, imports)
+        async with Enrichment(run) as enrichment:
+            await take_up_what_is_open(run, enrichment)
     return run.state

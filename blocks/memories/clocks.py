@@ -15,6 +15,23 @@ LONGEST_WAIT_SECONDS = 30.0
 GROWTH = 1.5
 
 
+SAID_QUIET_POLLS = 2
+"""After a callback said that an import ended: so many answered polls in a row, asked after it, without news."""
+
+SAID_QUIET_SHARE = 0.25
+"""After such a callback the quiet time is this part of the usual one; see `finished_state`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a callback said of an import, when (the database's clock), and how many answered polls in a row, asked
+    after it, have brought nothing new."""
+
+    succeeded: bool
+    at: datetime
+    quiet_polls: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clocks:
     """What the ledger knows of an import's progress; times are aware, counts are posts or answered polls.
@@ -38,8 +55,8 @@ class Clocks:
 
 
 def finished_state(
-    clocks: Clocks, now: datetime, *, quiet_seconds: float, deadline_seconds: float
-) -> Literal["complete", "empty"] | None:
+    clocks: Clocks, now: datetime, *, quiet_seconds: float, deadline_seconds: float, said: Said | None = None
+) -> Literal["complete", "empty", "failed"] | None:
     """Whether an import is finished, to be asked after each answered poll; None: poll again.
 
     `complete`: everything that was asked for is listed with its URL, or nothing new came for `quiet_seconds` after
@@ -47,6 +64,11 @@ def finished_state(
     nothing about later. Only answered polls count: a time in which the API did not answer is no quiet time, and
     before the deadline can end an import a poll has to be answered after it. So while no answer comes the result is
     None; see `overdue`.
+
+    What a callback `said` is a hint and makes waits shorter, never an end by itself. With items, a quarter of the
+    quiet time and two answered polls without news are enough. Without any, success changes nothing (it is not known
+    what the service calls so), and failure is believed (`failed`) after the quiet time in which at least three
+    answered polls, asked after the callback, listed nothing.
     """
     polled_at = clocks.last_polled_at
     if polled_at is None or polled_at < clocks.since:
@@ -54,13 +76,24 @@ def finished_state(
     if clocks.seen >= clocks.requested and clocks.seen > 0 and clocks.without_url == 0:
         return "complete"
     if clocks.seen > 0:
-        last_new_at = clocks.last_new_at or clocks.first_item_at or clocks.since
-        quiet = polled_at - last_new_at >= timedelta(seconds=quiet_seconds)
-        if quiet and clocks.quiet_polls >= QUIET_POLLS:
+        quiet_for = polled_at - (clocks.last_new_at or clocks.first_item_at or clocks.since)
+        if quiet_for >= timedelta(seconds=quiet_seconds) and clocks.quiet_polls >= QUIET_POLLS:
             return "complete"
+        short = timedelta(seconds=quiet_seconds * SAID_QUIET_SHARE)
+        if said is not None and quiet_for >= short and said.quiet_polls >= SAID_QUIET_POLLS:
+            return "complete"
+    elif _failed(said, polled_at, quiet_seconds):
+        return "failed"
     if min(now, polled_at) >= clocks.deadline(deadline_seconds):
         return "complete" if clocks.seen > 0 else "empty"
     return None
+
+
+def _failed(said: Said | None, polled_at: datetime, quiet_seconds: float) -> bool:
+    """Whether a callback that said so, and nothing listed for long enough since, are believed together."""
+    if said is None or said.succeeded:
+        return False
+    return said.quiet_polls >= QUIET_POLLS and polled_at - said.at >= timedelta(seconds=quiet_seconds)
 
 
 def overdue(clocks: Clocks, now: datetime, *, deadline_seconds: float) -> bool:

@@ -1,0 +1,151 @@
+"""Tells Prefect of callbacks: one event each, with the callback's own id, once the server takes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Protocol
+
+from blocks.database.engine import Store
+from blocks.database.store import inbox
+from blocks.database.store.inbox import Unemitted
+from blocks.memories.callbacks import kind_of
+from blocks.memories.errors import StoreError
+from deployments.receiver.refusals import Refusals
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
+
+BATCH = 100
+"""Events in one call."""
+
+PAUSE_SECONDS = 0.2
+"""Between two calls: what comes meanwhile goes together, and a server's queues are not flooded."""
+
+LOOK_SECONDS = 30.0
+FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 1.0, 30.0
+CALL_SECONDS = 60.0
+
+EVENTS = {
+    "succeeded": "tagtrail.import.succeeded",
+    "failed": "tagtrail.import.failed",
+    "indexed": "tagtrail.video.indexed",
+}
+
+
+class Sender(Protocol):
+    """Hands events to a Prefect server; raises whatever its client does where the server did not take them."""
+
+    async def send(self, events: Sequence[dict[str, Any]]) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class PrefectSender:
+    """Sends to the server that Prefect's settings name, by one call that the server has to answer.
+
+    Prefect's own `emit_event` works in the background and does not say whether anything arrived.
+    """
+
+    def __init__(self) -> None:
+        # Prefect takes seconds to import: here, and not while somebody waits for an answer.
+        from prefect.client.orchestration import get_client
+
+        self._get_client = get_client
+        self._stack = AsyncExitStack()
+        self._client: PrefectClient | None = None
+
+    async def send(self, events: Sequence[dict[str, Any]]) -> None:
+        """Send them; a client whose call failed is not used again."""
+        # Making a client takes tens of milliseconds: one for all calls.
+        client = self._client or await self._open()
+        try:
+            await client.request("POST", "/events", json=list(events))
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _open(self) -> PrefectClient:
+        self._client = await self._stack.enter_async_context(self._get_client())
+        return self._client
+
+    async def close(self) -> None:
+        """Close the connection, if there is one."""
+        self._client = None
+        await self._stack.aclose()
+
+
+class Telling:
+    """Sends what stands in the inbox unemitted, oldest first, by `run`; a server that is away is asked again."""
+
+    def __init__(self, store: Store, refusals: Refusals, sender: Sender) -> None:
+        # As above: it imports Prefect.
+        from flows.steps.events import related_to
+
+        self._related_to = related_to
+        self._store, self._refusals, self._sender = store, refusals, sender
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """There is something new in the inbox."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Send for ever; also what an earlier receiver left."""
+        backoff = FIRST_BACKOFF_SECONDS
+        while True:
+            self._wake.clear()
+            try:
+                rows = await self._store.read(inbox.unemitted, limit=BATCH)
+                told = not rows or await self._tell(rows)
+            except StoreError as error:
+                self._refusals.note("events wait for the database", str(error))
+                told, rows = False, []
+            if not told:
+                await asyncio.sleep(backoff)
+                backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
+                continue
+            backoff = FIRST_BACKOFF_SECONDS
+            if rows:
+                await asyncio.sleep(PAUSE_SECONDS)
+            else:
+                await _at_most(self._wake.wait(), LOOK_SECONDS)
+
+    async def close(self) -> None:
+        """Close the connection to the server."""
+        await self._sender.close()
+
+    async def _tell(self, rows: Sequence[Unemitted]) -> bool:
+        """Whether the server took the events of these; then they are marked so."""
+        sent = asyncio.wait_for(self._sender.send([self._event(row) for row in rows]), CALL_SECONDS)
+        # Whatever Prefect's client has against it: the rows stay as they are, and are sent again.
+        [fault] = await asyncio.gather(sent, return_exceptions=True)
+        if isinstance(fault, Exception):
+            self._refusals.note("the Prefect server took no events; callbacks wait in the inbox", type(fault).__name__)
+            return False
+        if isinstance(fault, BaseException):
+            raise fault
+        await self._store.run(inbox.mark_emitted, [row.event_id for row in rows])
+        return True
+
+    def _event(self, row: Unemitted) -> dict[str, Any]:
+        """A callback's event as Prefect's server reads it; ids only, and the same again for the same callback."""
+        payload = {"import_id": row.import_id, "task_id": row.task_id, "kind": row.import_kind, "status": row.status}
+        if row.video_no is not None:
+            payload["video_no"] = row.video_no
+        return {
+            "id": row.event_id,
+            "occurred": row.received_at.isoformat(),
+            "event": EVENTS[kind_of(row.status, row.video_no)],
+            "resource": {"prefect.resource.id": f"tagtrail.import.{row.import_id}"},
+            "related": self._related_to(collection=row.collection, hashtags=[row.hashtag]),
+            "payload": payload,
+        }
+
+
+async def _at_most(waiting: Awaitable[Any], seconds: float) -> None:
+    try:
+        await asyncio.wait_for(waiting, seconds)
+    except TimeoutError:
+        return

@@ -1,0 +1,266 @@
+"""The receiver on a real port: what it takes, what it refuses, and that a flood holds up no good callback."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.receiver import app, intake, server
+from deployments.receiver.pace import BURST, PER_SECOND, Pace
+from deployments.receiver.refusals import LINE_SECONDS, Refusals
+
+from .conftest import PATH, SECRET, until
+
+TAKEN = {200, 202}
+"""202: the database took longer than the answer may (see `intake.ANSWER_SECONDS`)."""
+
+
+def test_callbacks_become_rows_and_events_once_each_in_any_order(world: Any) -> None:
+    mine = world.submitted("t1")
+    bodies = [
+        {"videoId": "VI1", "message": "Video indexing succeed", "taskId": "t1", "status": "INDEXING_SUCCEEDED"},
+        {"taskId": "t1", "status": "SUCCEEDED"},
+        {"message": "Video has been downloaded...", "taskId": "t1", "status": "SUCCEEDED"},
+        {"taskId": "t1", "status": "FAILED"},
+    ]
+    for body in (*bodies, *reversed(bodies)):
+        assert {world.post(body).status, world.post(body).status} <= TAKEN
+    until(lambda: len(world.server.events) == 3)
+    assert sorted(world.named()) == [
+        "tagtrail.import.failed", "tagtrail.import.succeeded", "tagtrail.video.indexed",
+    ]  # fmt: skip
+    for event in world.server.events:
+        assert event["resource"] == {"prefect.resource.id": f"tagtrail.import.{mine}"}
+        assert {one["prefect.resource.id"] for one in event["related"]} == {
+            "tagtrail.collection.c", "tagtrail.hashtag.moss",
+        }  # fmt: skip
+        assert event["payload"]["import_id"] == mine
+    until(lambda: all(row.emitted_at is not None for row in world.inbox()))
+    assert {event["id"] for event in world.server.events} == {row.event_id for row in world.inbox()}
+    assert len(world.inbox()) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "method", "status"),
+    [
+        ("/hooks/wrong", {"taskId": "t1", "status": "SUCCEEDED"}, "POST", 404),
+        (PATH[:-1], {"taskId": "t1", "status": "SUCCEEDED"}, "POST", 404),
+        (PATH + "x", {"taskId": "t1", "status": "SUCCEEDED"}, "POST", 404),
+        ("/hooks", {"taskId": "t1", "status": "SUCCEEDED"}, "POST", 404),
+        ("/", b"", "GET", 404),
+        (PATH, b"", "GET", 405),
+        (PATH, b"{nonsense", "POST", 400),
+        (PATH, b"\xff\xfe", "POST", 400),
+        (PATH, {"videoNo": "VI1", "status": "PARSE"}, "POST", 400),
+        (PATH, {"taskId": "of-nobody", "status": "SUCCEEDED"}, "POST", 404),
+        (PATH, b'{"taskId": "t1", "status": "SUCCEEDED", "data": "' + b"x" * 20_000 + b'"}', "POST", 413),
+    ],
+)
+def test_what_is_refused_leaves_no_row_and_no_event(
+    world: Any, path: str, body: Any, method: str, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.submitted("t1")
+    with caplog.at_level(logging.DEBUG):
+        answer = world.post(body, path=path, method=method)
+    if answer.status == 202:
+        answer = world.post(body, path=path, method=method)
+    assert answer.status == status
+    assert world.inbox() == []
+    assert world.server.events == []
+    assert len(world.lines) == 1
+    assert world.lines[0].startswith("refused: ")
+    for told in (answer.body, answer.head, *world.lines, caplog.text):
+        assert SECRET not in told
+
+
+def test_too_large_is_refused_unread_and_by_what_comes_where_no_length_is_said(world: Any) -> None:
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\n".encode()
+    assert world.send(head + b"Content-Length: 99999999\r\n\r\n").status == 413
+    chunks = b"".join(b"1000\r\n" + b"x" * 0x1000 + b"\r\n" for _ in range(6))
+    assert world.send(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n").status == 413
+    assert world.send(b"\x16\x03\x01\x00\xff" * 20 + b"\r\n\r\n").status == 400
+    assert any("not HTTP" in line for line in world.lines)
+
+
+def test_who_sends_nothing_is_not_waited_for(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.3)
+    started = f"POST {PATH} HTTP/1.1\r\nHost: x\r\n"
+    assert world.send(f"{started}Content-Length: 9\r\n\r\n{{".encode()).status == 408
+    assert world.send(started.encode()).status == 0, "closed without an answer"
+
+
+def test_the_oldest_of_too_many_connections_gives_way(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 1)
+    world.submitted("t1")
+    with ThreadPoolExecutor(1) as threads:
+        idle = threads.submit(world.send, b"POST ")
+        until(lambda: threads._work_queue.qsize() == 0)
+        time.sleep(0.1)
+        assert world.post({"taskId": "t1", "status": "SUCCEEDED"}).status in TAKEN
+        assert idle.result(30).status == 0, "closed without an answer"
+
+
+def test_health_says_nothing_of_the_rest(world: Any) -> None:
+    answer = world.post(b"", path="/health", method="GET")
+    assert (answer.status, answer.body) == (200, '{"status":"ok"}')
+    assert world.lines == []
+
+
+def test_a_callback_that_is_quicker_than_its_import_is_taken_in_once_that_is_known(world: Any) -> None:
+    body = {"taskId": "early", "status": "SUCCEEDED"}
+    until(lambda: world.post(body).status == 404)
+    assert world.inbox() == []
+    mine = world.submitted("early")
+    until(lambda: bool(world.server.events))
+    assert [row.import_id for row in world.inbox()] == [mine]
+    assert world.post(body).status == 200
+    assert len(world.server.events) == 1
+
+
+def test_unknown_tasks_are_kept_for_a_while_and_not_without_end(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "MOST_STRANGERS", 2)
+    for number in range(4):
+        until(lambda number=number: world.post({"taskId": f"u{number}", "status": "SUCCEEDED"}).status == 404)
+    known = {world.submitted(f"u{number}"): number for number in range(4)}
+    until(lambda: len(world.server.events) == 2)
+    assert sorted(known[event["payload"]["import_id"]] for event in world.server.events) == [2, 3]
+
+    monkeypatch.setattr(intake, "STRANGER_SECONDS", 0.0)
+    assert world.post({"taskId": "late", "status": "SUCCEEDED"}).status in (404, 202)
+    time.sleep(0.2)
+    world.submitted("late")
+    time.sleep(0.2)
+    assert len(world.server.events) == 2
+
+
+def test_a_prefect_server_that_is_away_delays_no_answer_and_is_told_later(world: Any) -> None:
+    world.server.away = True
+    world.submitted("t1")
+    assert world.post({"taskId": "t1", "status": "SUCCEEDED"}).status in TAKEN
+    until(lambda: any("took no events" in line for line in world.lines))
+    assert [row.emitted_at for row in world.inbox()] == [None]
+    world.server.away = False
+    until(lambda: bool(world.server.events))
+    until(lambda: world.inbox()[0].emitted_at is not None)
+    time.sleep(0.1)
+    assert world.named() == ["tagtrail.import.succeeded"]
+
+
+def test_a_locked_database_delays_no_answer_and_nothing_is_lost(world: Any) -> None:
+    tasks = [f"t{number}" for number in range(5)]
+    for task in tasks:
+        world.submitted(task)
+    with world.store.engine.connect() as conn, conn.begin():
+        conn.exec_driver_sql("UPDATE meta SET value = value")
+        answers = [world.post({"taskId": task, "status": "SUCCEEDED"}) for task in tasks]
+        assert {answer.status for answer in answers} == {202}
+    until(lambda: len(world.inbox()) == 5)
+    until(lambda: len(world.server.events) == 5)
+
+
+def test_too_many_that_wait_for_the_database_are_refused(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "MOST_WAITING", 1)
+    world.submitted("t1")
+    world.submitted("t2")
+    with world.store.engine.connect() as conn, conn.begin():
+        conn.exec_driver_sql("UPDATE meta SET value = value")
+        assert world.post({"taskId": "t1", "status": "SUCCEEDED"}).status == 202
+        assert world.post({"taskId": "t2", "status": "SUCCEEDED"}).status == 503
+    until(lambda: len(world.inbox()) == 1)
+
+
+def test_fifty_at_once_lose_none(world: Any) -> None:
+    mine = {world.submitted(f"t{number}") for number in range(50)}
+    with ThreadPoolExecutor(50) as threads:
+        bodies = [{"taskId": f"t{number}", "status": "SUCCEEDED"} for number in range(50)]
+        answers = list(threads.map(world.post, bodies))
+    assert {answer.status for answer in answers} <= TAKEN
+    until(lambda: len(world.server.events) == 50)
+    assert {event["payload"]["import_id"] for event in world.server.events} == mine
+    assert len(world.inbox()) == 50
+
+
+FLOOD = """
+import socket, sys, threading
+def flood(request):
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10) as connection:
+                while True:
+                    connection.sendall(request)
+                    if not connection.recv(65536):
+                        break
+        except OSError:
+            pass
+def request(path, body):
+    return f"POST {path} HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: {len(body)}\\r\\n\\r\\n{body}".encode()
+wrong = request(sys.argv[2][:-3] + "xxx", '{"taskId": "t0", "status": "SUCCEEDED"}')
+known = request(sys.argv[2], '{"taskId": "t0", "status": "SUCCEEDED"}')
+unknown = request(sys.argv[2], '{"taskId": "of-nobody", "status": "SUCCEEDED"}')
+large, odd = request(sys.argv[2], "x" * 30_000), request(sys.argv[2], "{nonsense")
+for number in range(50):
+    kind = (wrong, known, unknown, large, odd)[number % 5]
+    threading.Thread(target=flood, args=(kind,), daemon=True).start()
+print("flooding", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_flood_holds_up_no_good_callback(world: Any, tmp_path: Path) -> None:
+    for number in range(41):
+        world.submitted(f"t{number}")
+    world.post({"taskId": "t0", "status": "SUCCEEDED"})
+    flood = subprocess.Popen(
+        [sys.executable, "-c", FLOOD, str(world.port), PATH], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert flood.stdout is not None
+        assert flood.stdout.readline() == "flooding\n"
+        time.sleep(0.5)
+        answers = []
+        for number in range(1, 41):
+            answers.append(world.post({"taskId": f"t{number}", "status": "SUCCEEDED"}))
+            time.sleep(0.02)
+    finally:
+        flood.communicate("", timeout=30)
+    assert {answer.status for answer in answers} <= TAKEN
+    seconds = sorted(answer.seconds for answer in answers)
+    # On a machine with nothing else to do it is a tenth of this; see README for the figures.
+    assert seconds[int(len(seconds) * 0.95)] < 1.0
+    until(lambda: len(world.inbox()) == 41)
+    assert len(world.lines) < 15, "a line for each reason and ten seconds"
+
+
+def test_answers_that_change_nothing_come_at_a_steady_rate() -> None:
+    now = [100.0]
+    pace = Pace(clock=lambda: now[0])
+    waits = [pace.wait_seconds() for _ in range(BURST + 11)]
+    assert waits[: BURST + 1] == [0.0] * (BURST + 1)
+    assert waits[-1] == pytest.approx(10 / PER_SECOND)
+    now[0] += 60
+    assert [pace.wait_seconds() for _ in range(BURST + 1)][-1] == 0.0
+    assert pace.wait_seconds() > 0
+
+
+def test_one_line_for_each_reason_in_ten_seconds() -> None:
+    now, lines = [0.0], []
+    refusals = Refusals(lines.append, clock=lambda: now[0])
+    for _ in range(1000):
+        refusals.note("a")
+    refusals.note("b", "x")
+    refusals.flush()
+    assert lines == ["a", "b: x"]
+    now[0] = LINE_SECONDS
+    refusals.flush()
+    assert lines[2:] == ["a (999 more since the last line)"]
+    refusals.note("a")
+    refusals.close()
+    assert lines[3:] == ["a (1 more since the last line)"]
