@@ -16,21 +16,21 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from blocks.memories.errors import TagtrailError
+from blocks.memories.errors import TagtrailError, UsageError
+from deployments import ports
+from deployments.ports import HOST
 from deployments.processes import began, remember
 
-HOST: Final = "127.0.0.1"
-START_SECONDS = 90.0
-"""How long a start may take; the first one makes the server's database, which takes 10 to 25 s."""
+START_SECONDS = 180.0
+"""How long a start may take; the first one makes the database, in 10 to 25 s, and in minutes on a busy machine."""
 STOP_SECONDS: Final = 10.0
 ANSWER_SECONDS = 5.0
 """How long one question to the server may take."""
@@ -72,13 +72,21 @@ class ServerInfo:
         return f"{self.url}/api"
 
 
-def ensure(home: Path, announce: Callable[[str], None]) -> ServerInfo:
+def ensure(home: Path, announce: Callable[[str], None], *, port: int | None = None) -> ServerInfo:
     """The server of this home, started if none is running; `announce` gets a sentence if that takes time.
 
+    `port`: where it has to listen; by itself it takes the port of last time, or any that is free.
+
     Raises:
-        TagtrailError: it did not start within 90 s, or another command has been starting it for longer.
+        TagtrailError: it did not start within START_SECONDS, or another command has been starting it for longer.
+        UsageError: that port is in use, or the server listens at another already.
     """
     if (info := running(home)) is not None:
+        if port not in (None, info.port):
+            raise UsageError(
+                f"Tagtrail's own Prefect server runs at port {info.port} already; `tagtrail down` ends it, "
+                f"and then it can have port {port}"
+            )
         return info
     with _locked(home):
         known = recorded(home)
@@ -89,7 +97,7 @@ def ensure(home: Path, announce: Callable[[str], None]) -> ServerInfo:
             _end(known)
         first = not (_folder(home) / "prefect.db").exists()
         announce(f"starting Tagtrail's own Prefect server ({'first time: about 20' if first else 'about 5'} s) …")
-        return _start(home)
+        return _start(home, port)
 
 
 def running(home: Path) -> ServerInfo | None:
@@ -105,8 +113,15 @@ def stop(home: Path) -> bool:
     with _locked(home):
         known = recorded(home)
         if known is not None:
+            # Said before it ends, for those who look why it is gone.
+            _write_state(home, {**_read_state(home), "ended": True})
             _end(known)
         return known is not None
+
+
+def ended_on_purpose(home: Path) -> bool:
+    """Whether the server that is no longer there was ended by `stop`; False where it died."""
+    return bool(_read_state(home).get("ended"))
 
 
 def env_for(info: ServerInfo, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -186,8 +201,8 @@ def _auth_string(home: Path) -> str:
 
 def recorded(home: Path) -> ServerInfo | None:
     """What the server noted down, if the process that it names still is that process."""
+    state = _read_state(home)
     try:
-        state = json.loads(_state_file(home).read_text(encoding="utf-8"))
         auth_string = auth_file(home).read_text(encoding="ascii").strip()
         info = ServerInfo(
             home, int(state["pid"]), str(state["started"]), int(state["port"]), str(state["version"]), auth_string
@@ -226,29 +241,17 @@ def _wait(info: ServerInfo, alive: Callable[[], bool]) -> bool:
     return False
 
 
-def _free_port(home: Path) -> int:
-    """The port of last time if it is free (bookmarks stay good), else any."""
-    wanted = 0
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        wanted = int(json.loads(_state_file(home).read_text(encoding="utf-8"))["port"])
-    # A process that was killed may hold its port for a moment longer than it is seen.
-    for port in (*[wanted] * 10, 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            # As the server will: a connection that has just ended does not keep the port from us.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((HOST, port))
-            return int(probe.getsockname()[1])
-        time.sleep(0.05)
-    raise TagtrailError("no port of 127.0.0.1 is free for Tagtrail's own Prefect server")
-
-
-def _start(home: Path) -> ServerInfo:
+def _start(home: Path, asked_port: int | None) -> ServerInfo:
     auth_string = _auth_string(home)
     log = log_file(home)
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > LOG_BYTES:
         log.replace(log.with_suffix(".log.1"))
-    port = _free_port(home)
+    of_last_time = _read_state(home).get("port")
+    # Bookmarks stay good.
+    port = ports.choose(
+        asked_port, option="--server-port", preferred=of_last_time if isinstance(of_last_time, int) else 0
+    )
     with log.open("ab") as output:
         process = subprocess.Popen(
             server_command(home, port),
@@ -307,7 +310,18 @@ def _end(info: ServerInfo) -> None:
 
 def note_down(home: Path, port: int) -> None:
     """Called by the server's own process, before it serves: who it is, so that nobody else has to remember."""
-    state = {"pid": os.getpid(), "started": began(os.getpid()), "port": port, "version": prefect_version()}
+    _write_state(home, {"pid": os.getpid(), "started": began(os.getpid()), "port": port, "version": prefect_version()})
+
+
+def _read_state(home: Path) -> dict[str, Any]:
+    try:
+        state = json.loads(_state_file(home).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def _write_state(home: Path, state: dict[str, Any]) -> None:
     temporary = _state_file(home).with_suffix(".tmp")
     temporary.write_text(json.dumps(state), encoding="utf-8")
     temporary.replace(_state_file(home))

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from blocks.memories.errors import TagtrailError
+from blocks.memories.errors import TagtrailError, UsageError
 from deployments import local_server
 from deployments.cli import main as command_line
 from deployments.local_server import ServerInfo
@@ -127,6 +127,7 @@ def test_a_killed_server_is_noticed_and_replaced(home: Path) -> None:
     first = local_server.ensure(home, lambda _: None)
     os.kill(first.pid, signal.SIGKILL)
     assert local_server.running(home) is None
+    assert not local_server.ended_on_purpose(home)
     second = local_server.ensure(home, lambda _: None)
     assert second.pid != first.pid
     assert second.auth_string == first.auth_string
@@ -157,6 +158,21 @@ def test_a_port_that_somebody_else_has_now_is_avoided(home: Path) -> None:
     with socket.create_server(("127.0.0.1", first.port)):
         second = local_server.ensure(home, lambda _: None)
         assert second.port != first.port
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_port_that_was_asked_for_is_had_or_refused(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        wanted = taken.getsockname()[1]
+        with pytest.raises(
+            UsageError, match=rf"port {wanted} of 127\.0\.0\.1 is in use; choose another with --server-port"
+        ):
+            local_server.ensure(home, lambda _: None, port=wanted)
+    assert local_server.ensure(home, lambda _: None, port=wanted).port == wanted
+    with pytest.raises(UsageError, match=f"runs at port {wanted} already"):
+        local_server.ensure(home, lambda _: None, port=wanted - 1)
+    local_server.stop(home)
+    assert local_server.ended_on_purpose(home)
 
 
 def test_a_server_without_a_lock_on_its_door_is_not_ours(home: Path) -> None:

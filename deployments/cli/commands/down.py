@@ -6,14 +6,20 @@ from blocks.settings import get_settings
 from deployments import local_server
 from deployments.cli.options import Loud
 from deployments.cli.terminal import tell
+from deployments.up import ending
 
 
 def down(*, loud: Loud = Loud()) -> int:  # noqa: B008 - frozen
-    """End what Tagtrail started in the background: its own Prefect server, also that of a demo that was killed."""
+    """End what Tagtrail started: a running `up` with all its parts, its own Prefect server, also that of a demo.
+
+    What an `up` or a demo that was killed has left is ended as well. Runs that are under way store what they bought.
+    """
     home = get_settings().home
-    ended = [place for place in (home, home / "demo") if local_server.stop(place)]
-    for place in ended:
-        tell(f"Ended Tagtrail's own Prefect server of {place}.")
+    ended = ending.end_stack(home, tell)
+    for place in (home, home / "demo"):
+        if local_server.stop(place):
+            tell(f"Ended Tagtrail's own Prefect server of {place}.")
+            ended = True
     if not ended:
         tell("Nothing of Tagtrail's was running in the background.")
     return 0

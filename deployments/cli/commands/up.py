@@ -1,0 +1,105 @@
+"""`tagtrail up`: the whole local stack, in the foreground."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from blocks.memories.errors import UsageError
+from blocks.memories.outgoing import checked_key
+from blocks.settings import get_settings
+from deployments.cli import servers, stores
+from deployments.cli.options import Flag, Loud
+from deployments.sandbox.scenarios import SCENARIOS
+from deployments.up import state
+from deployments.up.environment import TIME_SCALE
+from deployments.up.stack import Stack, Wanted
+from deployments.up.state import AlreadyUp, Running
+
+Port = Annotated[int | None, Parameter(show_default=False)]
+
+
+def up(
+    *,
+    sandbox: Annotated[bool, Flag] = False,
+    scenario: str = "default",
+    time_scale: float = TIME_SCALE,
+    server_port: Port = None,
+    receiver_port: Port = None,
+    sandbox_port: Port = None,
+    loud: Loud = Loud(),  # noqa: B008 - frozen
+) -> int:
+    """Start the local stack and stay with it: Prefect server and UI, worker, deployments, webhook receiver.
+
+    It tells the addresses and where the string for signing in is kept. Ctrl-C (or `tagtrail down`) ends all of it;
+    what was bought is stored, and the sweep of the next `up` goes on. A second `up` says what runs.
+
+    Parameters
+    ----------
+    sandbox
+        Start the sandbox API too, and work with it: no account, no network, invented posts, a home of its own.
+    scenario
+        How the sandbox behaves; `tagtrail sandbox --scenarios` lists all.
+    time_scale
+        How much faster than the real service's the sandbox's time is, and the clocks of the runs with it.
+    server_port
+        Port of the Prefect server and its UI; by itself the one of last time, or any that is free.
+    receiver_port
+        Port of the webhook receiver.
+    sandbox_port
+        Port of the sandbox API.
+    """
+    settings = get_settings()
+    wanted = Wanted(
+        sandbox=sandbox,
+        scenario=scenario,
+        time_scale=time_scale,
+        server_port=server_port,
+        receiver_port=receiver_port,
+        sandbox_port=sandbox_port,
+    )
+    if scenario not in SCENARIOS:
+        raise UsageError(f"there is no scenario {scenario}; `tagtrail sandbox --scenarios` lists them")
+    if not time_scale > 0:
+        raise UsageError(f"--time-scale is more than 0, not {time_scale}")
+    if key := settings.memories_api_key.get_secret_value():
+        checked_key(key)
+    stores.make_home(settings.home)
+    if (there := state.read(settings.home)) is not None and state.alive(there):
+        return _tell_running(there, wanted)
+    if (found := servers.configured()) is not None:
+        shown = servers.PrefectServer.configured(*found).shown
+        _say(f"Note: other commands work with {shown}; unset it to have them work with this stack.")
+    try:
+        return Stack(settings, wanted, _say).run()
+    except AlreadyUp:
+        there = state.read(settings.home)
+        if there is None:
+            _say("Another `tagtrail up` of this home is just starting or ending.")
+            return 0
+        return _tell_running(there, wanted)
+
+
+def _tell_running(there: Running, wanted: Wanted) -> int:
+    """Say what runs.
+
+    Raises:
+        UsageError: something else was asked for.
+    """
+    if there.sandbox != wanted.sandbox:
+        how = "on the sandbox" if there.sandbox else "without the sandbox"
+        raise UsageError(f"the stack of this home runs already, {how}; `tagtrail down` ends it")
+    _say(f"`tagtrail up` runs already (process {there.pid}){'' if there.ready else ', and is still starting'}:")
+    for line in there.lines:
+        _say(line)
+    return 0
+
+
+def _say(sentence: str) -> None:
+    # The terminal may be gone: then the stack ends in order all the same.
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{sentence}\n")
+        sys.stderr.flush()

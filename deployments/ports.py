@@ -1,0 +1,41 @@
+"""Ports of 127.0.0.1 for the servers that Tagtrail starts."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from typing import Final
+
+from blocks.memories.errors import TagtrailError, UsageError
+
+HOST: Final = "127.0.0.1"
+
+
+def choose(asked: int | None, *, option: str, preferred: int = 0) -> int:
+    """The port that was asked for with `option`; else the preferred one if it is free, else any.
+
+    Raises:
+        UsageError: what was asked for is no port, or in use.
+        TagtrailError: no port at all is free.
+    """
+    if asked is not None and not 1 <= asked <= 65_535:
+        raise UsageError(f"{option} is 1 to 65535, not {asked}")
+    # A process that was killed may hold its port for a moment longer than it is seen.
+    for port in [asked] * 10 if asked is not None else (*[preferred] * 10, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            # As the server will: a connection that has just ended does not keep the port from us.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, port))
+            return int(probe.getsockname()[1])
+        time.sleep(0.05)
+    if asked is not None:
+        raise UsageError(f"port {asked} of {HOST} is in use; choose another with {option}")
+    raise TagtrailError(f"no port of {HOST} is free")
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens there."""
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
+        return True
+    return False

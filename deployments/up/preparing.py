@@ -1,0 +1,63 @@
+"""The set-up as a process of its own, so that what watches the stack never loads Prefect."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+
+from blocks.memories.errors import TagtrailError, UsageError
+from blocks.settings import Settings, get_settings
+from deployments.setup.server import Choices, set_up
+from deployments.setup.steps import Step
+from deployments.up.environment import IS_SANDBOX, POOL, SANDBOX_KEY
+
+NOT_OURS = (
+    "the block memories-credentials/default of this home holds an account of yours, which --sandbox does not touch; "
+    "give the sandbox a home of its own: TAGTRAIL_HOME=… tagtrail up --sandbox"
+)
+
+
+def main() -> int:
+    """Set up the server that the environment names; 2 and a sentence where that must not be."""
+    try:
+        asyncio.run(_prepare(get_settings()))
+    except TagtrailError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2 if isinstance(error, UsageError) else 1
+    return 0
+
+
+async def _prepare(settings: Settings) -> None:
+    sandbox = IS_SANDBOX in os.environ
+    if sandbox:
+        await refuse_real_account()
+    # The sandbox may have another port than last time.
+    await set_up(settings, Choices(work_pool=POOL, overwrite=sandbox), _say)
+
+
+async def refuse_real_account() -> None:
+    """Make sure that the block that the runs use is the sandbox's, or missing.
+
+    Raises:
+        UsageError: it holds a key of the user's.
+    """
+    async with get_client() as client:
+        try:
+            found = await client.read_block_document_by_name("default", "memories-credentials", include_secrets=True)
+        except ObjectNotFound:
+            return
+    if found.data.get("api_key") != SANDBOX_KEY:
+        raise UsageError(NOT_OURS)
+
+
+def _say(step: Step) -> None:
+    sys.stdout.write(f"{step.did}: {step.sentence}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,203 @@
+"""What a run tells Prefect at its end: each event once, with counts and ids; a server that is away changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from prefect.assets import Asset, materialize
+from prefect.client.orchestration import get_client
+from prefect.events.worker import EventsWorker
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from blocks.settings import get_settings
+from flows.steps import announcing, events
+from flows.steps.run import Run
+from flows.steps.summary import RunSummary
+
+SEEN_SECONDS = 60.0
+"""How long an event may take to be stored; Prefect's server writes them in batches."""
+
+RUN_WITHOUT_HALT = cast(Run, SimpleNamespace(halted=None))
+
+KINDS = (
+    events.IMPORT_COMPLETED, events.RUN_COMPLETED, events.RUN_HALTED, events.POSTS_FAILED, announcing.MATERIALIZED,
+)  # fmt: skip
+
+
+async def stored(run_id: str, *, until: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+    """The events of a run that the server has, once they are what is waited for."""
+    deadline = time.monotonic() + SEEN_SECONDS
+    async with get_client() as client:
+        while True:
+            answer = await client._client.post(
+                "/events/filter", json={"filter": {"event": {"name": list(KINDS)}}, "limit": 50}
+            )
+            found = [one for one in answer.json()["events"] if one["payload"]["run_id"] == run_id]
+            if until(found) or time.monotonic() > deadline:
+                return found
+            await asyncio.sleep(0.2)
+
+
+def ended(found: list[dict[str, Any]]) -> bool:
+    """A run's own event is the last that it sends."""
+    return any(one["event"] == events.RUN_COMPLETED for one in found)
+
+
+def by_kind(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [one for one in found if one["event"] == kind]
+
+
+def roles(event: dict[str, Any]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for one in event["related"]:
+        found.setdefault(one["prefect.resource.role"], []).append(one["prefect.resource.id"])
+    return found
+
+
+def check_run(event: dict[str, Any], summary: RunSummary) -> None:
+    """The event of a run that followed two hashtags."""
+    assert event["resource"] == {"prefect.resource.id": f"tagtrail.run.{summary.run_id}"}
+    payload = event["payload"]
+    assert {name: payload[name] for name in announcing.COUNTS} == summary.model_dump(
+        mode="json", include=set(announcing.COUNTS)
+    )
+    assert {one["state"] for one in payload["imports"]} == {"complete"}
+    about = roles(event)
+    assert about["collection"] == ["tagtrail.collection.houses"]
+    assert about["hashtag"] == ["tagtrail.hashtag.dior", "tagtrail.hashtag.lvmh"]
+
+
+def tables(weather: Any) -> dict[str, int]:
+    """Rows of the tables, by the keys of their assets."""
+    with weather.store() as store, store.connect() as conn:
+        return {
+            f"tagtrail://default/{table}": conn.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one()
+            for table in ("posts", "snapshots", "creators", "comments")
+        }
+
+
+def private_texts(weather: Any) -> list[str]:
+    """What no event may hold: captions, people's names, the key, the address of the service, the database's path."""
+    with weather.store() as store, store.connect() as conn:
+        rows = conn.exec_driver_sql("SELECT caption, author_username, author_name FROM posts").all()
+    people = [text for row in rows for text in row if text]
+    assert len(people) > 20
+    return [*people, get_settings().memories_api_key.get_secret_value(), weather.sandbox.url, "tagtrail.db"]
+
+
+async def test_every_end_is_announced_once_with_its_numbers(weather: Any) -> None:
+    """One test for all kinds of ends: the server stores events every five seconds, which is waited for once."""
+    first = await weather.track("LVMH", "dior", collection="houses")
+    texts = private_texts(weather)
+    held = tables(weather)
+    again = await weather.track("lvmh", "Dior", collection="houses")
+    # As if the same run had ended once more, and once more in another way.
+    announcing.run_ended(RUN_WITHOUT_HALT, first)
+    announcing.run_ended(RUN_WITHOUT_HALT, first.model_copy(update={"outcome": "attention"}))
+    weather.play("unknown-shape")
+    odd = await weather.track("gucci")
+    weather.play("never-fills")
+    empty = await weather.track("chanel")
+    weather.play("default")
+    halted = await weather.track("prada", max_spend_usd=0.14)
+    weather.play("permission-denied")
+    refused = await weather.track("fendi")
+    await stored(refused.run_id, until=ended)
+
+    found = await stored(first.run_id, until=lambda now: len(by_kind(now, events.RUN_COMPLETED)) == 2)
+    assert Counter(one["event"] for one in found) == {
+        events.IMPORT_COMPLETED: 2,
+        announcing.MATERIALIZED: 4,
+        events.RUN_COMPLETED: 2,
+    }
+    run, other = by_kind(found, events.RUN_COMPLETED)
+    if run["payload"]["outcome"] != "done":
+        run, other = other, run
+    assert (run["payload"]["outcome"], other["payload"]["outcome"]) == ("done", "attention")
+    check_run(run, first)
+    for one in by_kind(found, events.IMPORT_COMPLETED):
+        counts = {name: one["payload"][name] for name in ("state", "requested", "seen", "new", "known")}
+        assert counts == {"state": "complete", "requested": 10, "seen": 10, "new": 10, "known": 0}
+        assert one["resource"]["prefect.resource.id"] == f"tagtrail.import.{one['payload']['import_id']}"
+        assert len(roles(one)["hashtag"]) == 1
+    assert {
+        one["resource"]["prefect.resource.id"]: one["payload"]["rows"]
+        for one in by_kind(found, announcing.MATERIALIZED)
+    } == held
+    said = json.dumps(found)
+    assert not [text for text in texts if text in said]
+
+    found = await stored(again.run_id, until=ended)
+    assert [one["event"] for one in found] == [events.RUN_COMPLETED], "nothing was imported or written anew"
+
+    found = await stored(odd.run_id, until=ended)
+    [failed] = by_kind(found, events.POSTS_FAILED)
+    assert (failed["payload"]["error_class"], failed["payload"]["count"]) == ("UnknownShape", odd.failed)
+
+    found = await stored(empty.run_id, until=ended)
+    [of_import] = by_kind(found, events.IMPORT_COMPLETED)
+    assert (of_import["payload"]["state"], of_import["payload"]["seen"]) == ("empty", 0)
+    assert by_kind(found, announcing.MATERIALIZED) == []
+
+    found = await stored(halted.run_id, until=ended)
+    [halt] = by_kind(found, events.RUN_HALTED)
+    assert halt["payload"]["error_class"] == "SpendCapReached"
+    assert halt["payload"]["reason"] == halted.halted_because
+    [end] = by_kind(found, events.RUN_COMPLETED)
+    assert (end["payload"]["outcome"], end["payload"]["exit_status"]) == ("halted", 4)
+
+    found = await stored(refused.run_id, until=ended)
+    [of_import] = by_kind(found, events.IMPORT_COMPLETED)
+    assert of_import["payload"]["state"] == "failed"
+    [end] = by_kind(found, events.RUN_COMPLETED)
+    assert (end["payload"]["outcome"], end["payload"]["exit_status"]) == ("failed", 1)
+
+
+def test_a_server_that_is_away_or_missing_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def send(*_: object) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr(EventsWorker, "instance", classmethod(lambda _: pytest.fail("nobody is to be told")))
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        events.announce("tagtrail.test", resource_id="tagtrail.test", payload={})
+    monkeypatch.setattr(events, "emit_event", send)
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        events.announce("tagtrail.test", resource_id="tagtrail.test", payload={})
+
+
+def test_an_asset_is_named_by_its_database_never_by_a_path() -> None:
+    assert announcing.asset_key("default", "posts") == "tagtrail://default/posts"
+    for name in ("brand data #1", "äöü"):
+        Asset(key=announcing.asset_key(name, "posts"))
+
+
+@pytest.mark.usefixtures("prefect_server")
+async def test_our_asset_events_are_like_prefect_s_own() -> None:
+    from prefect import flow
+
+    @materialize("tagtrail://own/posts", persist_result=False)
+    async def store() -> None:
+        from prefect.assets import add_asset_metadata
+
+        add_asset_metadata("tagtrail://own/posts", {"run_id": "by prefect", "rows": 3})
+
+    @flow(persist_result=False)
+    async def both() -> None:
+        await store()
+        events.announce(
+            announcing.MATERIALIZED,
+            resource_id="tagtrail://own/posts",
+            payload={"run_id": "by us", "rows": 3},
+        )
+
+    await both()
+    [theirs], [ours] = [await stored(who, until=bool) for who in ("by prefect", "by us")]
+    assert ours["event"] == theirs["event"]
+    assert ours["resource"] == theirs["resource"]
