@@ -1,0 +1,1 @@
+"""Makes on a Prefect server what Tagtrail needs there, and leaves alone what stands already."""

@@ -1,0 +1,61 @@
+"""A Prefect server of these tests' own: what a set-up leaves there would decide the runs of other tests."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+from blocks.settings import Settings, get_settings
+from deployments import local_server
+from deployments.local_server import ServerInfo
+from deployments.setup.server import Choices, set_up
+from deployments.setup.steps import Step
+
+SetUp = Callable[..., Awaitable[dict[str, Step]]]
+
+
+@pytest.fixture(scope="session")
+def own_server(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInfo]:
+    """A server with nothing on it but the migrations of the session's one, which saves ten seconds."""
+    home = tmp_path_factory.mktemp("set-up")
+    (home / "prefect").mkdir(mode=0o700)
+    source = PREFECT_HOME.value().parent / "prefect" / "prefect.db"
+    with (
+        closing(sqlite3.connect(source)) as migrated,
+        closing(sqlite3.connect(home / "prefect" / "prefect.db")) as copy,
+    ):
+        migrated.backup(copy)
+    try:
+        yield local_server.ensure(home, announce=lambda _: None)
+    finally:
+        local_server.stop(home)
+
+
+@pytest.fixture
+async def client(own_server: ServerInfo) -> AsyncIterator[PrefectClient]:
+    """A client of that server; whatever else the test does with Prefect works with it too."""
+    here = {PREFECT_API_URL: own_server.api_url, PREFECT_API_AUTH_STRING: own_server.auth_string}
+    with temporary_settings(here):
+        async with get_client() as client:
+            yield client
+
+
+@pytest.fixture
+def set_up_here(client: PrefectClient, tmp_path: Path) -> SetUp:
+    """Run the set-up with these settings; gives its steps by `kind name`."""
+
+    async def run(*, work_pool: str | None = None, overwrite: bool = False, notify: str | None = None, **of: str):
+        settings: Settings = get_settings(**{"memories_api_key": "sk-invented", "tagtrail_home": str(tmp_path)} | of)
+        told: list[Step] = []
+        choices = Choices(work_pool=work_pool, overwrite=overwrite, notify=notify)
+        steps = await set_up(settings, choices, told.append)
+        assert told == steps
+        return {f"{step.kind} {step.name}": step for step in steps}
+
+    return run
