@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, Select, select
@@ -56,11 +57,15 @@ _posts, _snapshots, _creators = table_of(Post), table_of(Snapshot), table_of(Cre
 _comments, _imports, _failures = table_of(Comment), table_of(Import), table_of(Failure)
 
 
-def rows(store: Store, what: What, filters: Filters | None = None) -> Iterator[dict[str, Any]]:
+def rows(
+    store: Store, what: What, filters: Filters | None = None, *, moments: bool = False
+) -> Iterator[dict[str, Any]]:
     """The rows of one table for export, each a dict with exactly the columns of `COLUMNS[what]`, in that order.
 
-    Times are ISO 8601 text in UTC with `Z`; lists are Python lists, `null_reasons` and `extra` dicts, unknown is
-    None. All rows are of one moment. A read transaction is open until the iterator is at its end or closed.
+    Times are ISO 8601 text in UTC with `Z`, or aware datetimes with `moments`; lists are Python lists,
+    `null_reasons` and `extra` dicts, unknown is None. With a collection among the filters, posts name no other
+    collection, nor its hashtags and imports. All rows are of one moment. A read transaction is open until the
+    iterator is at its end or closed.
 
     Raises:
         UsageError: the filters name a status that these rows cannot have (before the first row).
@@ -68,17 +73,19 @@ def rows(store: Store, what: What, filters: Filters | None = None) -> Iterator[d
     """
     filters = filters or Filters()
     query, complete = _QUERIES[what](filters)
-    return _stream(store, query, COLUMNS[what], complete)
+    return _stream(store, query, COLUMNS[what], complete, moments)
 
 
 _Complete = Callable[[Connection, list[dict[str, Any]]], None]
 
 
-def _stream(store: Store, query: Select[Any], columns: Sequence[str], complete: _Complete) -> Iterator[dict[str, Any]]:
+def _stream(
+    store: Store, query: Select[Any], columns: Sequence[str], complete: _Complete, moments: bool
+) -> Iterator[dict[str, Any]]:
     query = query.execution_options(stream_results=True, yield_per=BATCH)
     with store.connect() as conn, conn.execute(query) as result:
         for partition in result.partitions(BATCH):
-            batch = [_plain(row) for row in partition]
+            batch = [dict(row._mapping) if moments else _plain(row) for row in partition]
             complete(conn, batch)
             for row in batch:
                 yield {name: row[name] for name in columns}
@@ -102,17 +109,20 @@ def _query_posts(filters: Filters) -> tuple[Select[Any], _Complete]:
     query = select(_posts).where(*conditions.of_posts(filters, _posts))
     if filters.since is not None:
         query = query.where(conditions.measured_since(filters.since))
-    return query.order_by(_posts.c.platform, _posts.c.post_id), _complete_posts
+    complete = partial(_complete_posts, collection=filters.collection)
+    return query.order_by(_posts.c.platform, _posts.c.post_id), complete
 
 
-def _complete_posts(conn: Connection, batch: list[dict[str, Any]]) -> None:
-    found = provenance(conn, [(row["platform"], row["post_id"]) for row in batch])
+def _complete_posts(conn: Connection, batch: list[dict[str, Any]], *, collection: str | None) -> None:
+    found = provenance(conn, [(row["platform"], row["post_id"]) for row in batch], collection)
     for row in batch:
         of_post = found[row["platform"], row["post_id"]]
         row["source_hashtags"] = of_post.hashtags
         row["collections"] = of_post.collections
         row["import_ids"] = of_post.import_ids
         row["extra"] = row["extra"] or {}
+        if row["resting_since"] is not None and row["rested_until"] is None:
+            row["extra"]["resting_since"] = row["resting_since"]
         rates, reasons = engagement_rates(row)
         row |= rates
         row["null_reasons"] = (row["null_reasons"] or {}) | reasons

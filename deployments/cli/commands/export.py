@@ -1,21 +1,27 @@
-"""`tagtrail export`: rows as CSV or JSON lines."""
+"""`tagtrail export`: rows as CSV, JSON lines, Parquet or an Excel workbook, each file with its data dictionary."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from blocks.database.store.column_facts import column_facts
+from blocks.database.store.coverage import Coverage
 from blocks.database.store.export import COLUMNS, What, rows
 from blocks.database.store.filters import Filters
 from blocks.memories.captions import hashtag_key, normalise_hashtag
 from blocks.memories.errors import UsageError
 from blocks.settings import get_settings
-from deployments.cli import stores
-from deployments.cli.options import Loud, PlatformName, moment
-from deployments.cli.writers import Format, write_rows
+from deployments.cli import dictionaries, stores
+from deployments.cli.exported import note_export
+from deployments.cli.options import Flag, Loud, PlatformName, moment
+from deployments.cli.parquet import require_pyarrow, write_parquet
+from deployments.cli.writers import Format, Maker, is_device, place, text_maker
+from deployments.cli.xlsx import write_xlsx
 
 _Optional = Annotated[str | None, Parameter(show_default=False)]
 
@@ -26,6 +32,7 @@ def export(
     *,
     format: Annotated[Format | None, Parameter(show_default=False)] = None,
     output: Annotated[Path | None, Parameter(show_default=False)] = None,
+    excel: Annotated[bool, Flag] = False,
     collection: _Optional = None,
     hashtag: _Optional = None,
     platform: Annotated[PlatformName | None, Parameter(show_default=False)] = None,
@@ -33,18 +40,21 @@ def export(
     status: _Optional = None,
     loud: Loud = Loud(),  # noqa: B008 - frozen
 ) -> int:
-    """Write rows to standard output, or to a file that appears when it is whole.
+    """Write rows to standard output, or to a file that appears when it is whole, with a data dictionary beside it.
 
     Unknown numbers are empty (null in JSON), never 0; times are ISO 8601 in UTC; lists and mappings are JSON.
+    Parquet has typed columns; a workbook has Excel's own dates, in UTC.
 
     Parameters
     ----------
     what
         The rows that are wanted.
     format
-        csv, or jsonl: one JSON object a line; by itself csv, or as the file's name says.
+        csv, jsonl (one JSON object a line), parquet or xlsx; by itself csv, or as the file's name says.
     output
         A file to write, instead of standard output (which `-` names too).
+    excel
+        Begin a CSV file with the mark by which Excel knows UTF-8.
     collection
         Only what this collection brought in.
     hashtag
@@ -56,21 +66,65 @@ def export(
     status
         A post's status (pending, enriched, failed, gone), an import's state, or open and resolved for failures.
     """
+    now = datetime.now(UTC)
     filters = Filters(
         collection=collection,
         hashtag=None if hashtag is None else hashtag_key(normalise_hashtag(hashtag)),
         platform=platform,
-        since=None if since is None else moment("--since", since, datetime.now(UTC)),
+        since=None if since is None else moment("--since", since, now),
         status=status,
     )
     output = None if output == Path("-") else output
     shape = format or _named(output)
-    with stores.opened(get_settings()) as store:
+    if excel and shape != "csv":
+        raise UsageError(f"--excel marks a CSV file for Excel; {shape} needs no such mark, so leave it out")
+    if shape == "parquet":
+        require_pyarrow()
+    settings = get_settings()
+    with stores.opened(settings) as store:
         if store is not None:
-            write_rows(rows(store, what, filters), COLUMNS[what], shape, output)
+            source: Iterable[Mapping[str, Any]] = rows(store, what, filters, moments=shape in ("parquet", "xlsx"))
         elif output is not None:
-            write_rows([], COLUMNS[what], shape, output)
+            source = []
+        else:
+            return 0
+        coverage = Coverage(COLUMNS[what])
+
+        def described() -> dict[str, Any]:
+            name = "-" if output is None else output.name
+            return dictionaries.dictionary(what, shape, coverage, file=name, filters=filters, exported_at=now)
+
+        make = _maker(what, shape, coverage.of(source), described, excel=excel)
+        binary = shape in ("parquet", "xlsx")
+        if output is None or is_device(output):
+            place(make, output, binary=binary)
+        else:
+            place(make, output, companion=lambda: (dictionaries.beside(output), dictionaries.as_json(described())))
+            if store is not None:
+                note_export(settings.home, output, what, coverage.rows, now)
     return 0
+
+
+def _maker(what: What, shape: Format, source: Iterable[Mapping[str, Any]], described: Any, *, excel: bool) -> Maker:
+    facts = column_facts(what)
+    if shape == "parquet":
+        return lambda file: write_parquet(source, facts, file)
+    if shape == "xlsx":
+        return lambda file: write_xlsx(
+            source, facts, file, sheet=what, appendix=lambda: dictionaries.as_sheet(described())
+        )
+    return text_maker(source, COLUMNS[what], shape, excel=excel)
+
+
+_ENDINGS: dict[str, Format] = {
+    "": "csv",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".xlsx": "xlsx",
+}
 
 
 def _named(output: Path | None) -> Format:
@@ -80,8 +134,8 @@ def _named(output: Path | None) -> Format:
         UsageError: it asks for one that there is not.
     """
     ending = "" if output is None else output.suffix.lower()
-    if ending in (".jsonl", ".ndjson"):
-        return "jsonl"
-    if ending in ("", ".csv"):
-        return "csv"
-    raise UsageError(f"{output} is to be csv or jsonl by its ending, and {ending} is neither; or say --format")
+    if ending in _ENDINGS:
+        return _ENDINGS[ending]
+    raise UsageError(
+        f"{output} is to be csv, jsonl, parquet or xlsx by its ending, and {ending} is none of them; or say --format"
+    )

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,13 +12,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import openpyxl
+import pyarrow.parquet as pq
 import pytest
 
 from blocks.database.engine import Store
+from blocks.database.store import runs
 from blocks.database.store.export import COLUMNS
 from blocks.database.store.posts import EnrichedPost, save_posts
 from blocks.memories.errors import UsageError
+from blocks.memories.identity import parse_post_url
 from blocks.memories.posts.record import PostRecord
+from deployments.cli.exported import exported
 from deployments.cli.options import moment
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -43,7 +49,7 @@ def test_posts_as_csv(tagtrail: Callable[..., Any]) -> None:
 
 @pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize("what", list(COLUMNS))
-def test_everything_can_be_exported_both_ways(what: str, tagtrail: Callable[..., Any]) -> None:
+def test_everything_can_be_exported_as_text(what: str, tagtrail: Callable[..., Any]) -> None:
     counts = {"posts": 4, "snapshots": 3, "creators": 3, "comments": 0, "imports": 1, "failures": 1}
     as_csv, as_json = tagtrail("export", what), tagtrail("export", what, "--format", "jsonl")
     assert (as_csv.status, as_json.status) == (0, 0)
@@ -157,11 +163,11 @@ def test_the_ending_names_the_format(tagtrail: Callable[..., Any], tmp_path: Pat
     for name, start in (("a.JSONL", "{"), ("a.NdJson", "{"), ("a.CSV", "platform,"), ("a", "platform,")):
         assert tagtrail("export", "posts", "--output", str(tmp_path / name)).status == 0
         assert (tmp_path / name).read_text(encoding="utf-8").startswith(start)
-    refused = tagtrail("export", "posts", "--output", str(tmp_path / "x.parquet"))
+    refused = tagtrail("export", "posts", "--output", str(tmp_path / "x.txt"))
     assert refused.status == 2
-    assert "csv or jsonl" in refused.err
+    assert "csv, jsonl, parquet or xlsx" in refused.err
     assert "--format" in refused.err
-    assert not (tmp_path / "x.parquet").exists()
+    assert not (tmp_path / "x.txt").exists()
     assert tagtrail("export", "posts", "--output", str(tmp_path / "x.txt"), "--format", "jsonl").status == 0
 
 
@@ -170,3 +176,99 @@ def test_a_lone_hyphen_is_standard_output(tagtrail: Callable[..., Any]) -> None:
     plain = tagtrail("export", "posts").out
     assert tagtrail("export", "posts", "--output", "-").out == plain
     assert tagtrail("export", "posts", "--output=-", "--format", "csv").out == plain
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("what", list(COLUMNS))
+def test_everything_can_be_exported_as_parquet_and_workbook(
+    what: str, tagtrail: Callable[..., Any], tmp_path: Path, clean_environment: Path
+) -> None:
+    lines = [json.loads(line) for line in tagtrail("export", what, "--format", "jsonl").out.splitlines()]
+    typed, book = tmp_path / "rows.parquet", tmp_path / "rows.xlsx"
+    assert [tagtrail("export", what, "--output", str(path)).status for path in (typed, book)] == [0, 0]
+    table = pq.read_table(typed)
+    assert table.column_names == list(COLUMNS[what])  # type: ignore[index]
+    assert table.num_rows == len(lines)
+    sheets = openpyxl.load_workbook(book)
+    assert sheets.sheetnames == [what, "dictionary"]
+    rows = list(sheets[what].values)
+    assert rows[0] == COLUMNS[what]  # type: ignore[index]
+    assert len(rows) == len(lines) + 1
+    assert [(one.path, one.rows) for one in exported(clean_environment)] == [(typed, len(lines)), (book, len(lines))]
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_dictionary_lies_beside_each_file(tagtrail: Callable[..., Any], tmp_path: Path) -> None:
+    assert tagtrail("export", "posts", "--output", str(tmp_path / "posts.csv"), "--platform", "tiktok").status == 0
+    told = json.loads((tmp_path / "posts.csv.dictionary.json").read_text("utf-8"))
+    assert (told["file"], told["what"], told["rows"], told["filters"]) == (
+        "posts.csv",
+        "posts",
+        4,
+        {"platform": "tiktok"},
+    )
+    assert [one["column"] for one in told["columns"]] == list(COLUMNS["posts"])
+    plays = next(one for one in told["columns"] if one["column"] == "plays")
+    assert (plays["type"], plays["unit"], plays["filled"], plays["share"]) == ("whole number", "plays", 3, 0.75)
+    assert plays["null_reasons"] == {"unknown_shape": 1}
+    assert plays["source"]["tiktok_item"] == ["playCount"]
+    assert "a sample, not a census" in told["note"].lower()
+    assert all(one["meaning"] and one["source"] for one in told["columns"])
+    # The test's records give no reasons; a filled column has none to give.
+    assert all(sum(one["null_reasons"].values()) == one["rows"] - one["filled"] for one in told["columns"])
+    assert tagtrail("export", "posts", "--output", "/dev/null").status == 0
+    assert not Path("/dev/null.dictionary.json").exists()
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_mark_for_excel(tagtrail: Callable[..., Any], tmp_path: Path) -> None:
+    target = tmp_path / "posts.csv"
+    assert tagtrail("export", "posts", "--output", str(target), "--excel").status == 0
+    assert target.read_bytes().startswith(b"\xef\xbb\xbfplatform,")
+    assert tagtrail("export", "posts", "--output", str(target)).status == 0
+    assert target.read_bytes().startswith(b"platform,")
+    refused = tagtrail("export", "posts", "--output", str(tmp_path / "p.jsonl"), "--excel")
+    assert (refused.status, "--excel marks a CSV file" in refused.err) == (2, True)
+
+
+@pytest.mark.usefixtures("filled")
+def test_what_is_no_text_goes_to_a_pipe_but_not_to_a_terminal(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "deployments.cli.main", "export", "posts", "--format"]
+    for shape, start in (("parquet", b"PAR1"), ("xlsx", b"PK")):
+        piped = subprocess.run([*command, shape], capture_output=True, env=os.environ, timeout=60)
+        assert (piped.returncode, piped.stdout[: len(start)]) == (0, start), piped.stderr
+    ours, theirs = pty.openpty()
+    try:
+        shown = subprocess.run([*command, "parquet"], stdout=theirs, stderr=subprocess.PIPE, env=os.environ, timeout=60)
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert shown.returncode == 2
+    assert b"name a file with --output, or redirect the output" in shown.stderr
+
+
+@pytest.mark.usefixtures("filled")
+def test_without_pyarrow_one_sentence_says_how_to_install_it(
+    tagtrail: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "pyarrow.parquet", raising=False)
+    refused = tagtrail("export", "posts", "--output", str(tmp_path / "p.parquet"))
+    assert refused.status == 2
+    assert "-m pip install 'pyarrow>=20'" in refused.err
+    assert list(tmp_path.glob("*p.parquet*")) == []
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_filtered_export_names_no_other_collection(
+    filled: Store, tagtrail: Callable[..., Any], record: Callable[..., PostRecord]
+) -> None:
+    with filled.begin() as conn:
+        runs.start_run(conn, run_id="r2", flow="enrich-posts", account="acc", collection="rival", now=NOW)
+        runs.take_posts(conn, "r2", [(parse_post_url(record(0).url), "typed")], now=NOW)
+    rows = table(tagtrail("export", "posts", "--collection", "rival").out)
+    assert [(row["collections"], row["source_hashtags"], row["import_ids"]) for row in rows] == [
+        ('["rival"]', "[]", "[]")
+    ]
+    both = table(tagtrail("export", "posts").out)[0]
+    assert both["collections"] == '["fibres", "rival"]'

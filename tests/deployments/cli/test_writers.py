@@ -37,7 +37,7 @@ def row(**changes: object) -> dict[str, object]:
     return plain | changes
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])
 def test_text_that_would_be_a_formula_is_made_harmless(start: str) -> None:
     assert cell(f"{start}HYPERLINK(1)") == f"'{start}HYPERLINK(1)"
 
@@ -68,10 +68,11 @@ def test_values_as_cells(value: object, text: str) -> None:
 
 
 def test_csv_reads_back(folder: Path) -> None:
-    rows = [row(), row(caption='two\nlines, "quoted"', plays=None)]
-    assert write_rows(rows, COLUMNS, "csv", folder / "posts.csv") == 2
-    read = list(csv.DictReader(io.StringIO((folder / "posts.csv").read_text("utf-8"), newline="")))
-    assert [one["plays"] for one in read] == ["0", ""]
+    rows = [row(), row(caption='two\nlines, "quoted"', plays=None), row(caption="a\rlone return")]
+    assert write_rows(rows, COLUMNS, "csv", folder / "posts.csv") == 3
+    read = list(csv.DictReader(io.StringIO((folder / "posts.csv").read_bytes().decode(), newline="")))
+    assert [one["plays"] for one in read] == ["0", "", "0"]
+    assert read[2]["caption"] == "a\rlone return"
     assert read[1]["caption"] == 'two\nlines, "quoted"'
     assert json.loads(read[0]["hashtags"]) == ["früh", "light"]
     assert read[0]["posted_at"] == "2026-11-20T07:05:00Z"

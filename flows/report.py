@@ -1,0 +1,30 @@
+"""Flow `report`: one self-contained HTML file for each collection, in TAGTRAIL_HOME/reports of the worker.
+
+It runs by schedule (weekly) and by hand; it needs a database and calls nothing. `tagtrail report` does the same.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from pydantic import Field
+
+from flows.steps.reporting import write_reports
+
+
+@flow(name="report", persist_result=False, validate_parameters=True)
+async def report(
+    collection: str = "",
+    hashtag: str = "",
+    days: Annotated[int, Field(ge=0, le=3650)] = 0,
+) -> State[Any]:
+    """Write reports with tables and plots of what is stored; nothing is asked of the API.
+
+    Args:
+        collection: Only this collection; empty means each collection, in a file of its own.
+        hashtag: Only posts that an import of this hashtag found; empty means all.
+        days: Only what was measured in so many days before the run; 0 means everything.
+    """
+    return await write_reports(collection, hashtag, days)

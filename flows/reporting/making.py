@@ -1,0 +1,47 @@
+"""A report from the store to its file: what the command and the flow have in common."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import datetime
+from pathlib import Path
+
+from blocks.database.engine import Store
+from blocks.memories.errors import UsageError
+from flows.reporting.figures import Figures, gather
+from flows.reporting.page import render, write
+
+
+def make(
+    store: Store, target: Path, *, collection: str | None, hashtag: str | None, since: datetime | None, now: datetime
+) -> Figures:
+    """Write a report to `target` and return what it shows; `hashtag` is a tag's key.
+
+    Raises:
+        UsageError: there is no such collection, or the file cannot be written.
+        StoreError: the database cannot be read.
+    """
+    figures = gather(store, collection=collection, hashtag=hashtag, since=since, now=now)
+    write(render(figures), target)
+    return figures
+
+
+def default_target(home: Path, *, collection: str | None, hashtag: str | None, now: datetime) -> Path:
+    """Where a report goes by itself: `reports/report-COLLECTION-DATE.html` in the home; its folder is made.
+
+    Raises:
+        UsageError: the folder cannot be made.
+    """
+    folder = home / "reports"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made: {error.strerror or error}") from None
+    parts = ["report", "all" if collection is None else collection, *([hashtag] if hashtag else [])]
+    return folder / f"{'-'.join(_in_a_name(part) for part in parts)}-{now:%Y-%m-%d}.html"
+
+
+def _in_a_name(text: str) -> str:
+    """A text as part of a file's name: letters and digits of any script stay, all else is a dash."""
+    return re.sub(r"[^\w]+", "-", unicodedata.normalize("NFC", text)).strip("-_")[:60] or "unnamed"

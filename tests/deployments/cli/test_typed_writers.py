@@ -1,0 +1,193 @@
+"""Parquet and workbooks: types kept, nothing rounded, nothing run, nothing half written."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from blocks.database.store.column_facts import ColumnFact, column_facts
+from blocks.database.store.coverage import Coverage
+from blocks.database.store.export import COLUMNS
+from blocks.database.store.filters import Filters
+from blocks.memories.posts import sources
+from deployments.cli import dictionaries, parquet, xlsx
+from deployments.cli.parquet import write_parquet
+from deployments.cli.writers import place
+from deployments.cli.xlsx import write_xlsx
+
+NOON = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
+FACTS = [fact for fact in column_facts("posts") if fact.name in (
+    "post_id", "caption", "hashtags", "posted_at", "duration_seconds", "plays", "likes_hidden", "null_reasons", "extra"
+)]  # fmt: skip
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    known: dict[str, Any] = {
+        "post_id": "0037", "caption": "Morgenlicht 🌅", "hashtags": ["été", "=x"], "posted_at": NOON,
+        "duration_seconds": 12.5, "plays": 0, "likes_hidden": False, "null_reasons": {"plays": "not_in_payload"},
+        "extra": {"children": [{"width": 1}]},
+    }  # fmt: skip
+    return known | changes
+
+
+def empty() -> dict[str, Any]:
+    return dict.fromkeys(row())
+
+
+def test_parquet_keeps_types_null_and_zero() -> None:
+    file = io.BytesIO()
+    assert write_parquet([row(), row(plays=2**62), empty()], FACTS, file) == 3
+    table = pq.read_table(file)
+    assert table.schema.field("posted_at").type == pa.timestamp("us", tz="UTC")
+    assert table.schema.field("plays").type == pa.int64()
+    assert table.schema.field("hashtags").type == pa.list_(pa.string())
+    assert table.schema.field("null_reasons").type == pa.map_(pa.string(), pa.string())
+    assert table.schema.field("extra").type == pa.json_(pa.string())
+    assert table.schema.field("plays").metadata[b"unit"] == b"plays"
+    first, large, nothing = table.to_pylist()
+    assert (first["post_id"], first["plays"], first["likes_hidden"], first["posted_at"]) == ("0037", 0, False, NOON)
+    assert (first["hashtags"], dict(first["null_reasons"])) == (["été", "=x"], {"plays": "not_in_payload"})
+    assert json.loads(first["extra"]) == {"children": [{"width": 1}]}
+    assert large["plays"] == 2**62
+    assert set(nothing.values()) == {None}
+
+
+def test_parquet_without_rows_has_its_columns_and_half_a_surrogate_is_no_fault() -> None:
+    file = io.BytesIO()
+    assert write_parquet([], FACTS, file) == 0
+    assert pq.read_table(file).column_names == [fact.name for fact in FACTS]
+    file = io.BytesIO()
+    odd = row(caption="a\ud83d", hashtags=["\ud83d"], extra={"k": "\ud83d"})
+    assert write_parquet([odd], FACTS, file) == 1
+    assert pq.read_table(file).to_pylist()[0]["caption"] == "a?"
+
+
+def test_parquet_is_written_group_by_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "BATCH_ROWS", 10)
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 20)
+    file = io.BytesIO()
+    sizes: list[int] = []
+
+    def many() -> Iterator[dict[str, Any]]:
+        for number in range(95):
+            sizes.append(file.tell())
+            yield row(post_id=str(number))
+
+    assert write_parquet(many(), FACTS, file) == 95
+    assert pq.ParquetFile(file).num_row_groups == 5
+    assert sizes[-1] > sizes[0] + 100
+    assert [one["post_id"] for one in pq.read_table(file).to_pylist()] == [str(number) for number in range(95)]
+
+
+def book_of(rows: list[dict[str, Any]], facts: list[ColumnFact] = FACTS) -> Any:
+    file = io.BytesIO()
+    assert write_xlsx(rows, facts, file, sheet="posts", appendix=lambda: [("column", "rows"), ("plays", 1)]) == len(
+        rows
+    )
+    return openpyxl.load_workbook(file)
+
+
+def test_a_workbook_runs_nothing_and_rounds_nothing() -> None:
+    sheet = book_of([row(caption='=HYPERLINK("x")'), empty(), row(caption="https://a.b", plays=2**53 + 1)])["posts"]
+    heading, first, nothing, large = sheet.iter_rows()
+    names = [one.value for one in heading]
+    cells = dict(zip(names, first, strict=True))
+    assert (cells["caption"].data_type, cells["caption"].value) == ("s", '=HYPERLINK("x")')
+    assert (cells["post_id"].data_type, cells["post_id"].value) == ("s", "0037")
+    assert (cells["plays"].data_type, cells["plays"].value) == ("n", 0)
+    assert cells["likes_hidden"].value is False
+    assert cells["posted_at"].value == NOON.replace(tzinfo=None)
+    assert cells["hashtags"].value == '["été", "=x"]'
+    assert all(one.hyperlink is None for one in large)
+    assert dict(zip(names, large, strict=True))["plays"].value == str(2**53 + 1)
+    assert {one.value for one in nothing} == {None}
+
+
+def test_a_workbook_takes_any_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = "🌅" * 20_000
+    told = ["a\x00\x07b", "\ud83d", "x" * 32_767, long]
+    sheet = book_of([row(caption=text) for text in told])["posts"]
+    read = [one[1] for one in sheet.iter_rows(min_row=2, values_only=True)]
+    assert read[1:3] == ["?", "x" * 32_767]
+    assert read[3].endswith(xlsx.CUT)
+    assert len(read[3].encode("utf-16-le")) // 2 <= xlsx.LONGEST_TEXT
+
+
+def test_more_rows_than_a_sheet_holds_go_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xlsx, "SHEET_ROWS", 4)
+    book = book_of([row(post_id=str(number)) for number in range(7)])
+    assert book.sheetnames == ["posts", "posts 2", "posts 3", "dictionary"]
+    read = [list(book[name].iter_rows(values_only=True)) for name in book.sheetnames[:3]]
+    assert [len(rows) for rows in read] == [4, 4, 2]
+    assert {rows[0] for rows in read} == {tuple(fact.name for fact in FACTS)}
+    assert [one[0] for rows in read for one in rows[1:]] == [str(number) for number in range(7)]
+
+
+@pytest.mark.parametrize("shape", ["parquet", "xlsx"])
+def test_a_broken_export_leaves_the_old_file_and_nothing_else(
+    shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("out", "temporary"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    target = tmp_path / "out" / f"posts.{shape}"
+    target.write_text("old")
+
+    def breaks() -> Iterator[dict[str, Any]]:
+        for _ in range(3000):
+            yield row()
+        raise RuntimeError("in the middle")
+
+    def make(file: Any) -> int:
+        if shape == "parquet":
+            return write_parquet(breaks(), FACTS, file)
+        return write_xlsx(breaks(), FACTS, file, sheet="posts", appendix=list)
+
+    with pytest.raises(RuntimeError):
+        place(make, target, companion=lambda: (target.with_name("beside"), b"{}"))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [target.name]
+    assert target.read_text() == "old"
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+@pytest.mark.parametrize("what", list(COLUMNS))
+def test_every_public_column_is_described(what: Any) -> None:
+    facts = column_facts(what)
+    assert [fact.name for fact in facts] == list(COLUMNS[what])
+    assert all(fact.meaning for fact in facts)
+    coverage = Coverage(COLUMNS[what])
+    told = dictionaries.dictionary(what, "csv", coverage, file="f", filters=Filters(since=NOON), exported_at=NOON)
+    assert all(one["share"] is None for one in told["columns"])
+    assert told["filters"] == {"since": "2026-03-01T12:00:00.250000Z"}
+
+
+def test_sources_are_the_mappers_own_tables() -> None:
+    assert sources.post_sources("likes")["x_tweet"] == ["likeCount", "favoriteCount"]
+    assert sources.post_sources("hashtags")["tiktok_item"] == ["parsed from the caption (text)"]
+    assert sources.post_sources("run_id") == {}
+    assert sources.creator_sources("followers")["tiktok_item"] == ["authorMeta.fans"]
+    assert "likeCount" in next(iter(sources.comment_sources("likes").values()))
+    assert set(sources.post_sources("extra")) >= {"instagram_flat", "youtube_item"}
+
+
+def test_coverage_counts_values_and_reasons() -> None:
+    coverage = Coverage(("plays", "shares"))
+    given = [
+        {"plays": 0, "shares": None, "null_reasons": {"shares": "not_in_payload"}, "status": "enriched"},
+        {"plays": None, "shares": None, "null_reasons": {}, "status": "pending"},
+        {"plays": None, "shares": 3, "null_reasons": None, "status": "enriched"},
+    ]
+    assert list(coverage.of(given)) == given
+    plays, shares = coverage.by_column()
+    assert (plays.filled, plays.share, plays.reasons) == (1, 1 / 3, {"not_measured_yet": 1, "unstated": 1})
+    assert (shares.filled, shares.reasons) == (1, {"not_in_payload": 1, "not_measured_yet": 1})
