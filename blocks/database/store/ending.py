@@ -7,21 +7,23 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from blocks.database.store import failures, spend
+from blocks.database.store import failures, gaps, spend
 from blocks.database.store.failures import GivenUp
-from blocks.database.store.imports import finish_import, get, without_post
+from blocks.database.store.imports import finish_import, get, mark_failed, without_post
 
 UNNAMED = {
     True: ("ItemWithoutUrl", "the import listed an item without a URL, so that there is no post to enrich"),
     False: ("NotAPostUrl", "the import listed a URL that names no post of Instagram, TikTok, YouTube or X"),
 }
 
+SAID_FAILED = "the service called back that it failed, and the polls after that listed nothing"
+
 
 def end_import(
     conn: Connection,
     import_id: str,
     *,
-    state: Literal["complete", "empty"],
+    state: Literal["complete", "empty", "failed"],
     post_micros: int,
     run_id: str,
     now: datetime,
@@ -29,15 +31,21 @@ def end_import(
     """Finish an import; False if it is finished already, or its items speak against `state`.
 
     What it cost is settled at `post_micros` (millionths of a US dollar) for each listed item, by whichever run ends
-    it. Items that name no post become open failures of the stage `identify`: kept and counted, never dropped.
+    it. A gap to the import before it is noted. Items that name no post become open failures of the stage `identify`:
+    kept and counted, never dropped.
     """
-    if not finish_import(conn, import_id, state=state):
+    if state == "failed":
+        ended = get(conn, import_id).seen == 0 and mark_failed(conn, import_id, note=SAID_FAILED)
+    else:
+        ended = finish_import(conn, import_id, state=state)
+    if not ended:
         return False
     row = get(conn, import_id)
-    seen = row.seen
-    if seen or row.next_look_at is None:
+    seen = row.seen + row.withheld
+    if seen or row.next_look_at is None or state == "failed":
         # An empty import goes on holding its money up to its last look: its posts may still come, and be billed.
         spend.settle_import(conn, import_id, spent_micros=seen * post_micros, posts=seen, now=now)
+        spend.settle_late(conn, import_id, spent_micros=seen * post_micros, posts=seen)
     nameless = [
         GivenUp(
             item_key=f"{import_id}/{item_key}",
@@ -52,4 +60,5 @@ def end_import(
         for _, item_key, source_url, _ in without_post(conn, [import_id])
     ]
     failures.give_up(conn, nameless, now)
+    gaps.note_gaps(conn, import_id, now)
     return True

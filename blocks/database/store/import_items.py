@@ -11,14 +11,17 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, case, delete, func, not_, select, update
 
-from blocks.database.store import leases
+from blocks.database.store import erased, leases
 from blocks.database.store.fitting import fit_key, fit_text
 from blocks.database.store.import_rows import RUNNING, FoundPost, OpenImport, get, imports, items, read
 from blocks.database.store.posts import ensure_posts
-from blocks.database.store.statements import chunks, insert_into, write_rows
+from blocks.database.store.statements import chunks, insert_into, posts_among, table_of, write_rows
 from blocks.database.store.work import enqueue
+from blocks.database.tables import Post, Run
 from blocks.memories.identity import item_key
 from blocks.memories.posts.record import PostRef
+
+_posts, _runs = table_of(Post), table_of(Run)
 
 RECORDING = (*RUNNING, "complete", "empty")
 """States in which listed items are taken: also late ones, for they are paid for."""
@@ -83,10 +86,13 @@ def record_poll(
     if not locked or locked[0].state not in RECORDING:
         row = get(conn, import_id)
         return PollResult(row, [], 0, row.seen - row.new - row.known, recorded=False)
+    listed, withheld = _without_erased(conn, listed)
     known = {row.item_key: row for row in conn.execute(_known, {"of_import": import_id})}
     by_key = _merge(listed, {row.video_no: key for key, row in known.items() if row.video_no is not None})
     fresh = {key: item for key, item in by_key.items() if key not in known}
     new_keys = _new_keys(conn, fresh, run_id=locked[0].run_id, now=at)
+    if locked[0].kind == "urls":
+        new_keys |= _given_anew(conn, fresh, run_id=locked[0].run_id)
     # A URL came for items that were listed by number only: their rows give way to the posts'.
     by_number = {
         f"no:{fit_key(item.video_no)}": key for key, item in by_key.items() if item.source_url and item.video_no
@@ -111,10 +117,19 @@ def record_poll(
         for key, item in sorted(by_key.items())
     ]
     write_rows(conn, _upsert(conn.dialect.name), rows)
-    _bring_up_to_date(conn, locked[0], progress=bool(fresh), post_micros=post_micros, now=at)
+    withheld = max(withheld, locked[0].withheld)
+    _bring_up_to_date(conn, locked[0], withheld, progress=bool(fresh), post_micros=post_micros, now=at)
     row = get(conn, import_id)
     found = [FoundPost(item.ref, item.source_url) for item in fresh.values() if item.ref is not None]
     return PollResult(row, found, len(fresh), row.seen - row.new - row.known)
+
+
+def _without_erased(conn: Connection, listed: Sequence[ItemSeen]) -> tuple[Sequence[ItemSeen], int]:
+    """The items without posts that were erased on request, and how many posts those are."""
+    out = erased.posts_among(conn, [item.ref for item in listed if item.ref is not None])
+    if not out:
+        return listed, 0
+    return [item for item in listed if item.ref is None or (item.ref.platform, item.ref.post_id) not in out], len(out)
 
 
 _known = select(items.c.item_key, items.c.video_no, items.c.first_seen_at).where(
@@ -154,6 +169,17 @@ def _new_keys(conn: Connection, fresh: dict[str, ItemSeen], *, run_id: str, now:
     return new
 
 
+def _given_anew(conn: Connection, fresh: dict[str, ItemSeen], *, run_id: str) -> set[str]:
+    """Keys of posts that nobody knew before the run that has them imported: it wrote them down itself, by URL."""
+    began = select(_runs.c.started_at).where(_runs.c.run_id == run_id).scalar_subquery()
+    found: set[str] = set()
+    for part in chunks([item.ref for item in fresh.values() if item.ref is not None]):
+        those = posts_among(_posts.c.platform, _posts.c.post_id, [(ref.platform, ref.post_id) for ref in part])
+        query = select(_posts.c.platform, _posts.c.post_id).where(those, _posts.c.first_seen_at >= began)
+        found |= {f"{platform}:{post_id}" for platform, post_id in conn.execute(query)}
+    return found
+
+
 @lru_cache(maxsize=2)
 def _upsert(dialect: str) -> Any:
     insert = insert_into(dialect, items)
@@ -170,7 +196,7 @@ def _upsert(dialect: str) -> Any:
 
 
 def _bring_up_to_date(
-    conn: Connection, row: OpenImport, *, progress: bool, post_micros: int | None, now: datetime
+    conn: Connection, row: OpenImport, withheld: int, *, progress: bool, post_micros: int | None, now: datetime
 ) -> None:
     """Sums are counted from the items, never added up, so that the same answer twice changes none."""
     sums = select(
@@ -183,12 +209,13 @@ def _bring_up_to_date(
         "seen": seen,
         "new": new,
         "known": known,
+        "withheld": withheld,
         "polls": row.polls + 1,
         "last_polled_at": now,
         "quiet_polls": 0 if progress else row.quiet_polls + 1,
     }
     if post_micros is not None:
-        values["cost_micros"] = seen * post_micros
+        values["cost_micros"] = (seen + withheld) * post_micros
     if progress:
         values["last_new_at"] = now
     if seen > 0:

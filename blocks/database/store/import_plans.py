@@ -14,7 +14,8 @@ from sqlalchemy import Connection, and_, exists, func, or_, select, update
 from blocks.database.store import leases
 from blocks.database.store.import_rows import OPEN, RUNNING, OpenImport, imports, read, run_imports
 from blocks.database.store.leases import Alive
-from blocks.database.store.statements import insert_into
+from blocks.database.store.statements import insert_into, table_of
+from blocks.database.tables import Hashtag
 
 How = Literal["submit", "attached", "reused"]
 _RECORDED = {"submit": "submitted", "attached": "attached", "reused": "reused"}
@@ -86,6 +87,8 @@ def plan_import(
     """
     at = leases.clock(conn, now)
     _one_planner_at_a_time(conn, account, wish)
+    if hashtag is not None:
+        _follow(conn, hashtag, str(wanted.get("hashtag", hashtag)), at)
     plan = {
         "kind": kind,
         "hashtag": hashtag,
@@ -122,6 +125,12 @@ def plan_import(
     return Ticket(
         chosen.import_id, how, chosen.state, chosen.planned_at, chosen.since, chosen.task_id, chosen.requested
     )
+
+
+def _follow(conn: Connection, tag: str, typed: str, at: datetime) -> None:
+    """Note a hashtag that is followed, once for ever, as it was first typed."""
+    noted = insert_into(conn.dialect.name, table_of(Hashtag)).values(tag=tag, shown=typed, first_seen_at=at)
+    conn.execute(noted.on_conflict_do_nothing())
 
 
 def _one_planner_at_a_time(conn: Connection, account: str, wish: str) -> None:

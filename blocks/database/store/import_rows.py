@@ -56,6 +56,7 @@ class OpenImport:
     seen: int
     new: int
     known: int
+    withheld: int
     cost_micros: int
     run_id: str
     note: str | None
@@ -74,7 +75,8 @@ class OpenImport:
         return Clocks(
             since=look or self.since,
             requested=self.requested,
-            seen=self.seen,
+            # What was erased on request is listed and billed all the same.
+            seen=self.seen + self.withheld,
             without_url=self.seen - self.new - self.known,
             quiet_polls=self.quiet_polls,
             first_item_at=self.first_item_at,
@@ -89,10 +91,14 @@ class OpenImport:
 
 @dataclass(frozen=True, slots=True)
 class FoundPost:
-    """A post that an import listed (or a user gave), and its URL in the form in which it came."""
+    """A post that an import listed (or a user gave), and its URL in the form in which it came.
+
+    `purpose` is that of the work (see `Work`) for which the post is to be measured.
+    """
 
     ref: PostRef
     source_url: str | None
+    purpose: str = "enrich"
 
 
 def _rows(conn: Connection, query: Select[Any]) -> list[OpenImport]:

@@ -64,6 +64,7 @@ __all__ = [
     "record_poll",
     "recover_sending",
     "release_import",
+    "reopen",
     "resolve",
     "start_following",
     "without_post",
@@ -263,6 +264,16 @@ def start_following(conn: Connection, import_id: str, *, now: datetime | None = 
     return get(conn, import_id)
 
 
+def reopen(conn: Connection, import_id: str, *, now: datetime | None = None) -> bool:
+    """complete or failed → collecting: a callback tells of posts that it has not listed; a look with a new deadline."""
+    ended = and_(imports.c.state.in_(("complete", "failed")), imports.c.task_id.is_not(None))
+    again = {"looks": imports.c.looks + 1, "next_look_at": leases.clock(conn, now), "quiet_polls": 0}
+    return _move(conn, import_id, ended, state="collecting", **again)
+
+
+_listed = imports.c.seen + imports.c.withheld
+
+
 def finish_import(
     conn: Connection,
     import_id: str,
@@ -281,10 +292,10 @@ def finish_import(
         values["note"] = note
     running = imports.c.state.in_(RUNNING)
     if state == "complete":
-        return _move(conn, import_id, and_(running, imports.c.seen > 0), **values, finished_at=at, next_look_at=None)
+        return _move(conn, import_id, and_(running, _listed > 0), **values, finished_at=at, next_look_at=None)
     for row in read(conn, imports.c.import_id == import_id, lock=True):
         ended = row.finished_at or at
         looks = (ended + timedelta(hours=hours) for hours in LOOK_AGAIN_HOURS)
         values |= {"finished_at": ended, "next_look_at": next((look for look in looks if look > at), None)}
-        return _move(conn, import_id, and_(running, imports.c.seen == 0), **values)
+        return _move(conn, import_id, and_(running, _listed == 0), **values)
     return False

@@ -21,3 +21,9 @@ def comment_key(conn: Connection) -> str:
     made = insert_into(conn.dialect.name, table).values(key=COMMENT_KEY, value=secrets.token_hex(32))
     conn.execute(made.on_conflict_do_nothing())
     return str(conn.execute(select(table.c.value).where(table.c.key == COMMENT_KEY)).scalar_one())
+
+
+def known(conn: Connection, key: str) -> str | None:
+    """A fact that was made already, or None; unlike `comment_key` this only reads."""
+    table = table_of(Meta)
+    return conn.execute(select(table.c.value).where(table.c.key == key)).scalar()

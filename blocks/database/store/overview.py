@@ -84,7 +84,8 @@ def overview(conn: Connection, now: datetime) -> Overview:
         pending_work=_counted(
             conn,
             select(_work.c.purpose, func.count())
-            .where(_work.c.state.in_(("pending", "claimed")))
+            # A checkpoint of the snapshot plan is no debt: it is due, or missed (see `store.history`).
+            .where(_work.c.state.in_(("pending", "claimed")), _work.c.purpose.not_like("refresh:%"))
             .group_by(_work.c.purpose)
             .order_by(_work.c.purpose),
         ),
@@ -164,7 +165,7 @@ def _posts_by_status(conn: Connection) -> dict[str, dict[str, int]]:
 
 
 def _counted(conn: Connection, query: Select[Any]) -> dict[str, int]:
-    return dict(conn.execute(query).all())
+    return dict(conn.execute(query).tuples())
 
 
 def _spent(conn: Connection, which: Any) -> tuple[int, int]:

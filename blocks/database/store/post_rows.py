@@ -10,11 +10,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, case, func, or_
 
+from blocks.database.store import resting
 from blocks.database.store.fitting import fit, fit_facts, fit_key
 from blocks.database.store.statements import insert_into, table_of, write_rows
 from blocks.database.tables import Comment, Creator, Post, Snapshot, Work
 from blocks.memories.posts import PARSER_VERSION
 from blocks.memories.posts.record import Channel, PostRecord
+from blocks.plan import SnapshotPlan
 
 _posts, _creators, _snapshots = table_of(Post), table_of(Creator), table_of(Snapshot)
 _comments, _work = table_of(Comment), table_of(Work)
@@ -33,8 +35,8 @@ METRICS = ("plays", "views", "likes", "comments", "shares", "saves", "author_fol
 class EnrichedPost:
     """A post as one payload tells it, and where and when that payload was measured.
 
-    `purpose` is that of the work (see `Work`); `target_age` (the checkpoint of the snapshot plan that this answers)
-    and `lateness_seconds` are seconds.
+    `purpose` is that of the work (see `Work`). `plan` says which checkpoint the snapshot answers, unless another
+    snapshot of the post did, and whether the post may rest; without one the snapshot answers none.
     """
 
     record: PostRecord
@@ -44,8 +46,7 @@ class EnrichedPost:
     raw_sha256: str | None = None
     purpose: str = "enrich"
     source_url: str | None = None
-    target_age: int | None = None
-    lateness_seconds: int | None = None
+    plan: SnapshotPlan | None = None
     parser_version: str = PARSER_VERSION
 
     @property
@@ -60,16 +61,20 @@ def write_all(conn: Connection, saved: Sequence[EnrichedPost], now: datetime) ->
     Every writer takes rows in the order of their keys, so that two of them cannot wait for each other.
     """
     dialect = conn.dialect.name
-    posts = [_post_row(one, now) for one in saved]
-    creators = [_creator_row(row) for row in posts if row["author_id"] is not None]
-    comments = [row for one, post in zip(saved, posts, strict=True) for row in _comment_rows(one, post)]
+    posts = [post_row(one, now) for one in saved]
+    creators = [creator_row(row) for row in posts if row["author_id"] is not None]
+    comments = [row for one, post in zip(saved, posts, strict=True) for row in comment_rows(one, post)]
     write_rows(conn, upsert_posts(dialect), posts)
     write_rows(conn, upsert_creators(dialect), sorted(creators, key=_creator_order))
-    write_rows(conn, insert_snapshots(dialect), [_snapshot_row(*pair) for pair in zip(saved, posts, strict=True)])
+    # The posts' rows are locked by now: of two measurements at once, the second finds what the first answered.
+    snapshots = [snapshot_row(*pair) for pair in zip(saved, posts, strict=True)]
+    resting.set_targets(conn, snapshots, [one.plan for one in saved])
+    write_rows(conn, insert_snapshots(dialect), snapshots)
+    resting.update_rests(conn, {one.key: one.plan for one in saved if one.plan is not None})
     write_rows(conn, upsert_comments(dialect), sorted(comments, key=_comment_order))
 
 
-def _post_row(one: EnrichedPost, now: datetime) -> dict[str, Any]:
+def post_row(one: EnrichedPost, now: datetime) -> dict[str, Any]:
     record = one.record
     facts, reasons = fit_facts({name: getattr(record, name) for name in FACTS}, dict(record.null_reasons))
     if facts["author_id"] is not None:
@@ -95,7 +100,7 @@ def _post_row(one: EnrichedPost, now: datetime) -> dict[str, Any]:
     }
 
 
-def _creator_row(post: dict[str, Any]) -> dict[str, Any]:
+def creator_row(post: dict[str, Any]) -> dict[str, Any]:
     return {
         "platform": post["platform"],
         "author_id": post["author_id"],
@@ -112,7 +117,7 @@ def _creator_order(row: dict[str, Any]) -> tuple[Any, ...]:
     return row["platform"], row["author_id"], row["observed_at"]
 
 
-def _snapshot_row(one: EnrichedPost, post: dict[str, Any]) -> dict[str, Any]:
+def snapshot_row(one: EnrichedPost, post: dict[str, Any]) -> dict[str, Any]:
     posted_at = post["posted_at"]
     reasons = {name: reason for name, reason in post["null_reasons"].items() if name in METRICS}
     return {name: post[name] for name in METRICS} | {
@@ -120,8 +125,6 @@ def _snapshot_row(one: EnrichedPost, post: dict[str, Any]) -> dict[str, Any]:
         "post_id": post["post_id"],
         "observed_at": one.observed_at,
         "age_seconds": None if posted_at is None else int((one.observed_at - posted_at).total_seconds()),
-        "target_age": one.target_age,
-        "lateness_seconds": one.lateness_seconds,
         "likes_hidden": post["likes_hidden"],
         "null_reasons": reasons,
         "channel": one.channel,
@@ -131,7 +134,7 @@ def _snapshot_row(one: EnrichedPost, post: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _comment_rows(one: EnrichedPost, post: dict[str, Any]) -> list[dict[str, Any]]:
+def comment_rows(one: EnrichedPost, post: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "platform": post["platform"],

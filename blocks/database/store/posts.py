@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, case, false, not_, select, update
 
 from blocks.database.grouping import mergeable
-from blocks.database.store import failures, post_rows, raw
+from blocks.database.store import erased, erasing, failures, post_rows, raw
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.post_rows import FACTS, EnrichedPost
 from blocks.database.store.statements import chunks, one_of, posts_among, table_of, write_rows
@@ -29,10 +29,15 @@ def ensure_posts(
     """Make a pending row for each post that is not known yet; the item keys (`platform:post_id`) of those.
 
     `found` are posts, each with the URL in the form in which it came. Known posts keep their row, get `last_seen_at`,
-    and a TikTok post whose author was unknown gets the URL with the handle. A post is new to exactly one caller.
+    and a TikTok post whose author was unknown gets the URL with the handle. A post is new to exactly one caller. What
+    was erased on request stays out.
     """
     rows: dict[tuple[str, str], dict[str, Any]] = {}
+    found = list(found)
+    out = erased.posts_among(conn, [ref for ref, _ in found])
     for ref, source_url in found:
+        if (ref.platform, ref.post_id) in out:
+            continue
         rows[ref.platform, ref.post_id] = {
             "platform": ref.platform,
             "post_id": ref.post_id,
@@ -87,7 +92,9 @@ def save_posts(conn: Connection, saved: Sequence[EnrichedPost], now: datetime) -
       observation wins.
     - work of that purpose is done, and the `enrich` work of a post that was measured for another purpose too; open
       failures of the post's metadata are closed; its raw answer is marked as parsed.
+    - a post that was erased on request, or whose author was, is not stored: what there is of it goes.
     """
+    saved = _without_erased(conn, saved, now)
     if not saved:
         return
     ordered = sorted(saved, key=lambda one: (one.key, one.observed_at))
@@ -109,6 +116,24 @@ def save_posts(conn: Connection, saved: Sequence[EnrichedPost], now: datetime) -
             by_version.setdefault(one.parser_version, []).append((*one.key, one.raw_sha256))
     for version, parsed in by_version.items():
         raw.mark_parsed(conn, parsed, parser_version=version, now=now)
+
+
+def _without_erased(conn: Connection, saved: Sequence[EnrichedPost], now: datetime) -> Sequence[EnrichedPost]:
+    """The posts that may be stored; comments of people who were erased are left out of them."""
+    records = [one.record for one in saved]
+    out = erased.records_among(conn, records)
+    if out:
+        erasing.erase_posts(conn, sorted(out), now=now, on_request=True)
+    erased.leave_commenters_out(conn, records)
+    return [one for one in saved if one.key not in out]
+
+
+def _erase_again(conn: Connection, refs: Sequence[PostRef], now: datetime) -> set[tuple[str, str]]:
+    """Posts that were erased on request while a run had them: what it wrote of them since goes; their keys."""
+    out = erased.posts_among(conn, refs)
+    if out:
+        erasing.erase_posts(conn, sorted(out), now=now, on_request=True)
+    return out
 
 
 _enrich_done = (
@@ -134,8 +159,9 @@ def mark_gone(
     With `owner`, a holder of leases that lost a post's work (another holds it, or has done it) changes nothing of
     that post, and what another holds for a second purpose stays claimed.
     """
+    out = _erase_again(conn, refs, now)
     ensure_posts(conn, [(ref, None) for ref in refs], now, run_id)
-    keys = sorted({(ref.platform, ref.post_id) for ref in refs})
+    keys = sorted({(ref.platform, ref.post_id) for ref in refs} - out)
     if owner is not None:
         lost = _lost(conn, keys, owner)
         keys = [key for key in keys if key not in lost]
@@ -170,6 +196,9 @@ def mark_failed(
     that lost a post's work (another holds it, or has done it) changes nothing of that post, and no failure is written.
     """
     posts = [(one, one.ref) for one in given_up if one.ref is not None]
+    if out := _erase_again(conn, [ref for _, ref in posts], now):
+        posts = [(one, ref) for one, ref in posts if (ref.platform, ref.post_id) not in out]
+        given_up = [one for one in given_up if one.ref is None or (one.ref.platform, one.ref.post_id) not in out]
     ensure_posts(conn, [(ref, None) for _, ref in posts], now, None)
     if owner is not None:
         lost = _lost(conn, sorted({(ref.platform, ref.post_id) for _, ref in posts}), owner, purpose)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, and_, func, or_, select
@@ -17,22 +17,30 @@ _runs, _run_imports, _run_posts = table_of(Run), table_of(RunImport), table_of(R
 
 @dataclass(slots=True)
 class Provenance:
-    """What brought a post in; hashtags and collections in alphabetical order, imports oldest first.
+    """What brought a post in; hashtags, collections and runs in alphabetical order, imports oldest first.
 
     Hashtags are keys (NFC, case-folded). A collection is an import's own, or that of a run that used the import
-    again or was given the post by URL.
+    again or was given the post by URL. `found_by` holds (collection, hashtag) as they belong together,
+    `run_ids` the runs that used an import which lists the post, or were given it. When it was first and last seen
+    stands in the post's row.
     """
 
     hashtags: list[str] = field(default_factory=list)
     collections: list[str] = field(default_factory=list)
     import_ids: list[str] = field(default_factory=list)
+    found_by: list[tuple[str, str]] = field(default_factory=list)
+    run_ids: list[str] = field(default_factory=list)
 
 
-def provenance(conn: Connection, posts: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Provenance]:
-    """The provenance of posts, given as (platform, post_id), with a fixed number of queries for all of them."""
-    imports: dict[tuple[str, str], list[str]] = defaultdict(list)
-    hashtags: dict[tuple[str, str], set[str]] = defaultdict(set)
-    collections: dict[tuple[str, str], set[str]] = defaultdict(set)
+def provenance(
+    conn: Connection, posts: Sequence[tuple[str, str]], collection: str | None = None
+) -> dict[tuple[str, str], Provenance]:
+    """The provenance of posts, given as (platform, post_id), with a fixed number of queries for all of them.
+
+    With a `collection`, what belongs to others is left out: one client's data does not name another's.
+    """
+    listings: dict[tuple[str, str], list[tuple[str, str | None, str]]] = defaultdict(list)
+    given_by: dict[tuple[str, str], set[_Use]] = defaultdict(set)
     for part in chunks(posts, 1000):
         listed = (
             select(_items.c.platform, _items.c.post_id, _imports.c.import_id, _imports.c.hashtag, _imports.c.collection)
@@ -40,40 +48,62 @@ def provenance(conn: Connection, posts: Sequence[tuple[str, str]]) -> dict[tuple
             .where(posts_among(_items.c.platform, _items.c.post_id, part))
             .order_by(_imports.c.planned_at, _imports.c.import_id)
         )
-        for platform, post_id, import_id, hashtag, collection in conn.execute(listed):
-            imports[platform, post_id].append(import_id)
-            collections[platform, post_id].add(collection)
-            if hashtag is not None:
-                hashtags[platform, post_id].add(hashtag)
+        for platform, post_id, *listing in conn.execute(listed):
+            listings[platform, post_id].append((listing[0], listing[1], listing[2]))
         given = (
-            select(_run_posts.c.platform, _run_posts.c.post_id, _runs.c.collection)
+            select(_run_posts.c.platform, _run_posts.c.post_id, _runs.c.collection, _run_posts.c.run_id)
             .join(_runs, _runs.c.run_id == _run_posts.c.run_id)
             .where(posts_among(_run_posts.c.platform, _run_posts.c.post_id, part), _runs.c.collection.is_not(None))
         )
-        for platform, post_id, collection in conn.execute(given):
-            collections[platform, post_id].add(collection)
-    used_by = _collections_of_imports(conn, {import_id for ids in imports.values() for import_id in ids})
-    for key, import_ids in imports.items():
-        for import_id in import_ids:
-            collections[key] |= used_by[import_id]
+        for platform, post_id, name, run_id in conn.execute(given):
+            given_by[platform, post_id].add((run_id, name))
+    used_by = _runs_of_imports(conn, {import_id for found in listings.values() for import_id, _, _ in found})
     return {
-        key: Provenance(sorted(hashtags[key]), sorted(collections[key]), imports[key])
-        for key in ((platform, post_id) for platform, post_id in posts)
+        (platform, post_id): _of_one(listings[platform, post_id], given_by[platform, post_id], used_by, collection)
+        for platform, post_id in posts
     }
 
 
-def _collections_of_imports(conn: Connection, import_ids: Iterable[str]) -> dict[str, set[str]]:
-    """The collections of the runs that worked on each import."""
-    found: dict[str, set[str]] = defaultdict(set)
+_Use = tuple[str, str | None]
+"""A run, and its collection."""
+
+
+def _of_one(
+    listings: Sequence[tuple[str, str | None, str]],
+    given_by: Iterable[_Use],
+    used_by: Mapping[str, set[_Use]],
+    collection: str | None,
+) -> Provenance:
+    def wanted(name: str | None) -> bool:
+        return collection is None or name == collection
+
+    collections = {name for _, name in given_by if name is not None and wanted(name)}
+    runs = {run_id for run_id, name in given_by if wanted(name)}
+    import_ids, found_by = [], set()
+    for import_id, hashtag, owner in listings:
+        uses = used_by.get(import_id, set())
+        theirs = {name for name in {owner, *(used for _, used in uses)} if name is not None and wanted(name)}
+        if theirs:
+            import_ids.append(import_id)
+            collections |= theirs
+            runs |= {run_id for run_id, name in uses if wanted(name)}
+            found_by |= {(name, hashtag) for name in theirs if hashtag is not None}
+    return Provenance(
+        sorted({hashtag for _, hashtag in found_by}), sorted(collections), import_ids, sorted(found_by), sorted(runs)
+    )
+
+
+def _runs_of_imports(conn: Connection, import_ids: Iterable[str]) -> dict[str, set[tuple[str, str | None]]]:
+    """The runs that worked on each import, each with its collection."""
+    found: dict[str, set[tuple[str, str | None]]] = defaultdict(set)
     for part in chunks(sorted(import_ids)):
         query = (
-            select(_run_imports.c.import_id, _runs.c.collection)
-            .join(_runs, _runs.c.run_id == _run_imports.c.run_id)
-            .where(_run_imports.c.import_id.in_(part), _runs.c.collection.is_not(None))
-            .distinct()
+            select(_run_imports.c.import_id, _run_imports.c.run_id, _runs.c.collection)
+            .outerjoin(_runs, _runs.c.run_id == _run_imports.c.run_id)
+            .where(_run_imports.c.import_id.in_(part))
         )
-        for import_id, collection in conn.execute(query):
-            found[import_id].add(collection)
+        for import_id, run_id, collection in conn.execute(query):
+            found[import_id].add((run_id, collection))
     return found
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal
 
-from sqlalchemy import BigInteger, Connection, Row, Table, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import BigInteger, Connection, Table, bindparam, case, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
@@ -140,6 +140,19 @@ def day_total(conn: Connection, account: str, day: str) -> int:
     return used_micros(conn, f"day:{account}:{day}")
 
 
+def left_micros(
+    conn: Connection, caps: Caps, *, account: str, day: str, run_id: str, collection: str | None
+) -> int | None:
+    """The most that a run may still spend under all its caps; None where there is no cap."""
+    of_scope = {"run": caps.run_micros, "day": caps.day_micros, "collection": caps.collection_micros}
+    left = [
+        cap - used_micros(conn, scope)
+        for kind, scope in _scopes(account, day, run_id, collection)
+        if (cap := of_scope[kind]) is not None
+    ]
+    return max(0, min(left)) if left else None
+
+
 def reserve(
     conn: Connection,
     purpose: Purpose,
@@ -240,6 +253,23 @@ def settle_import(conn: Connection, import_id: str, *, spent_micros: int, posts:
     return spend_id is not None and settle(conn, spend_id, spent_micros=spent_micros, calls=posts, now=now)
 
 
+def settle_late(conn: Connection, import_id: str, *, spent_micros: int, posts: int) -> bool:
+    """Raise what an import that was settled has cost, where it listed more since; False if it did not."""
+    newest = (
+        select(_spend.c.spend_id, _spend.c.spent_micros, _spend.c.settled_at, *_counted_under)
+        .where(_spend.c.import_id == import_id)
+        .order_by(_spend.c.reserved_at.desc())
+        .limit(1)
+    )
+    row = conn.execute(newest).one_or_none()
+    if row is None or row.settled_at is None or row.spent_micros >= spent_micros:
+        return False
+    more = {"spent_micros": spent_micros, "calls": posts}
+    conn.execute(update(_spend).where(_spend.c.spend_id == row.spend_id).values(**more))
+    _count(conn, row, spent_micros - row.spent_micros)
+    return True
+
+
 def release(conn: Connection, spend_id: str, *, now: datetime) -> bool:
     """Give a whole reservation back, for nothing was called; False if it was settled before."""
     return settle(conn, spend_id, spent_micros=0, calls=0, now=now)
@@ -263,7 +293,7 @@ def shrink(conn: Connection, spend_id: str, *, micros: int) -> bool:
 _counted_under = (_spend.c.account, _spend.c.day, _spend.c.run_id, _spend.c.collection)
 
 
-def _count(conn: Connection, row: Row[Any], more: int) -> None:
+def _count(conn: Connection, row: Any, more: int) -> None:
     for _, scope in _scopes(row.account, row.day, row.run_id, row.collection) if more else ():
         conn.execute(_add, {"which": scope, "more": more})
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Connection, and_, select, union
 
 from blocks.database.store import imports as ledger
-from blocks.database.store import runs
+from blocks.database.store import inbox, leases, runs
+from blocks.database.store.import_rows import OpenImport, items, read, run_imports
 from blocks.database.store.import_rows import imports as imports_table
-from blocks.database.store.import_rows import items, run_imports
 from blocks.database.store.imports import FoundPost, Ticket
 from blocks.database.store.statements import insert_into, same_post, table_of, write_rows
 from blocks.database.tables import Post, Run, RunPost, Work
@@ -25,29 +26,81 @@ class LeftOver:
 
     tickets: list[Ticket]
     posts: list[FoundPost]
+    held: dict[str, datetime] = field(default_factory=dict)
+    """Imports that another run seems to follow, with the end of its lease: renewed later, it lives."""
+    called_back: frozenset[str] = frozenset()
+    """Those of the tickets that had ended, before a callback told of more."""
 
 
-def take_up(conn: Connection, *, run_id: str, account: str, now: datetime, most_posts: int = 5000) -> LeftOver:
+def take_up(
+    conn: Connection, *, run_id: str, account: str, now: datetime, owner: str | None = None, most_posts: int = 5000
+) -> LeftOver:
     """Write down for a run every import of the account that is under way, and every pending post of its runs.
 
-    Under way are submitted and collecting imports, and `empty` ones that are due to be looked at again. What was
-    being sent by a holder that is dead becomes `ambiguous` by this, and is left alone. So are planned imports: a
-    sweep submits nothing, and whoever planned them (a cap halted that run, or its user gave it up) takes them up by
-    the same command. Posts are those that imports listed and those that runs were given to enrich.
+    Under way are submitted and collecting imports, `empty` ones that are due to be looked at again, and ended ones
+    about which a callback brought news since. Those that another run than `owner`'s seems to follow are left out,
+    with their posts. What was being sent by a holder that is dead becomes `ambiguous` by this, and is left alone. So
+    are planned imports: a sweep submits nothing, and whoever planned them (a cap halted that run, or its user gave it
+    up) takes them up by the same command. Posts are those that imports listed and those that runs were given to
+    enrich; `most_posts` 0 asks for none.
     """
     ledger.recover_sending(conn, account=account)
-    rows = [row for row in ledger.open_imports(conn, account, now=now) if row.state not in ("planned", "sending")]
+    called_back = _called_back(conn, account)
+    running = [row for row in ledger.open_imports(conn, account, now=now) if row.state not in ("planned", "sending")]
+    rows, held = _free(conn, {row.import_id: row for row in (*running, *called_back)}.values(), now=now, owner=owner)
     write_rows(
         conn,
         insert_into(conn.dialect.name, run_imports).on_conflict_do_nothing(),
         [{"run_id": run_id, "import_id": row.import_id, "how": "attached"} for row in rows],
     )
+    posts = _pending_posts(conn, account, held, most_posts) if most_posts else []
+    runs.take_posts(conn, run_id, [(post.ref, post.source_url) for post in posts], now=now)
+    tickets = [
+        Ticket(
+            import_id=row.import_id,
+            how="attached",
+            state=row.state,
+            planned_at=row.planned_at,
+            since=row.since,
+            task_id=row.task_id,
+            requested=row.requested,
+        )
+        for row in rows
+    ]
+    return LeftOver(tickets, posts, held, frozenset(row.import_id for row in called_back))
+
+
+def _free(
+    conn: Connection, rows: Iterable[OpenImport], *, now: datetime, owner: str | None
+) -> tuple[list[OpenImport], dict[str, datetime]]:
+    """The imports that nobody else follows, and the ends of the others' leases."""
+    # Leases go by the database's clock; on SQLite that is the caller's.
+    at = now if conn.dialect.name == "sqlite" else leases.clock(conn)
+    free, held = [], {}
+    for row in rows:
+        if row.lease_until is None or leases.is_free(row.lease_owner, row.lease_until, now=at, me=owner):
+            free.append(row)
+        else:
+            held[row.import_id] = row.lease_until
+    return free, held
+
+
+def _called_back(conn: Connection, account: str) -> list[OpenImport]:
+    """Ended imports with news by callback, open again."""
+    news = read(conn, imports_table.c.account == account, inbox.worth_a_look(), lock=True)
+    for row in news:
+        # What ended `empty` is opened by whoever follows it.
+        ledger.reopen(conn, row.import_id)
+    return [ledger.get(conn, row.import_id) for row in news]
+
+
+def _pending_posts(conn: Connection, account: str, held: Iterable[str], most_posts: int) -> list[FoundPost]:
     unbought = and_(_work.c.purpose == "enrich", _work.c.state.in_(("pending", "claimed")))
     listed = (
         select(_work.c.platform, _work.c.post_id)
         .join(items, same_post(items.c, _work.c))
         .join(imports_table, imports_table.c.import_id == items.c.import_id)
-        .where(unbought, imports_table.c.account == account)
+        .where(unbought, imports_table.c.account == account, imports_table.c.import_id.not_in(list(held)))
     )
     given = (
         select(_work.c.platform, _work.c.post_id)
@@ -62,21 +115,7 @@ def take_up(conn: Connection, *, run_id: str, account: str, now: datetime, most_
         .order_by(_posts.c.platform, _posts.c.post_id)
         .limit(most_posts)
     )
-    posts = [
+    return [
         FoundPost(PostRef(row.platform, row.post_id, row.url, row.shortcode), row.source_url)
         for row in conn.execute(pending)
     ]
-    runs.take_posts(conn, run_id, [(post.ref, post.source_url) for post in posts], now=now)
-    tickets = [
-        Ticket(
-            import_id=row.import_id,
-            how="attached",
-            state=row.state,
-            planned_at=row.planned_at,
-            since=row.since,
-            task_id=row.task_id,
-            requested=row.requested,
-        )
-        for row in rows
-    ]
-    return LeftOver(tickets, posts)

@@ -92,6 +92,7 @@ def claim(
     purpose: str,
     *,
     fresh_after: datetime | None,
+    measured_after: datetime | None = None,
     now: datetime | None = None,
     alive: Alive = leases.alive,
 ) -> Claimed:
@@ -99,8 +100,8 @@ def claim(
 
     What was settled at or after `fresh_after` stays as it is: a post that was measured since then is `fresh`, one
     that failed or was gone since then has `ended`. What was settled before is asked for anew, whatever came of it.
-    None: what is settled stays settled for ever (a checkpoint of the snapshot plan). Failures are taken up sooner
-    by `requeue` only.
+    None: what is settled stays settled for ever (a checkpoint of the snapshot plan), and a post that was measured
+    at or after `measured_after`, for whatever purpose, is `fresh`. Failures are taken up sooner by `requeue` only.
     """
     at = leases.clock(conn, now)
     found = Claimed()
@@ -131,7 +132,7 @@ def claim(
                 found.held.append(ref)
             elif row.state in ("failed", "gone") and (fresh_after is None or row.updated_at >= fresh_after):
                 found.ended.append((ref, row.state))
-            elif _is_fresh(row, fresh_after):
+            elif _is_fresh(row, fresh_after, measured_after):
                 found.fresh.append(ref)
                 if row.state in ("pending", "claimed"):
                     surely_done.append(key)
@@ -218,10 +219,12 @@ def _each(conn: Connection, query: Select[Any], table: Any, keys: Iterable[Key])
     return select(one).select_from(pairs.join(one, true()))
 
 
-def _is_fresh(row: Any, fresh_after: datetime | None) -> bool:
+def _is_fresh(row: Any, fresh_after: datetime | None, measured_after: datetime | None) -> bool:
     if fresh_after is None:
-        return bool(row.state == "done")
-    return row.observed_at is not None and row.observed_at >= fresh_after
+        if row.state == "done":
+            return True
+        fresh_after = measured_after
+    return fresh_after is not None and row.observed_at is not None and bool(row.observed_at >= fresh_after)
 
 
 def _unparsed(

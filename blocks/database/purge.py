@@ -1,0 +1,130 @@
+"""Purge: erases posts by age, by creator or one by one, with all that was stored about them, in small transactions."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from blocks.database.compacting import compact
+from blocks.database.engine import Store
+from blocks.database.store import Connection, erased, erasing, meta, purging
+from blocks.database.store.erasing import Key
+from blocks.database.store.purging import Person, Words
+from blocks.memories.posts.record import PostRef
+
+BATCH_POSTS = 200
+BATCH_ROWS = 5000
+
+FIRST: Key = ("", "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What is to be erased: all that is older than `cutoff`, or one post, or one creator (by user name or id)."""
+
+    cutoff: datetime | None = None
+    post: PostRef | None = None
+    platform: str | None = None
+    creator: str | None = None
+
+    @property
+    def on_request(self) -> bool:
+        """Whether it is to stay out from now on; what is only old may come back when it is found again."""
+        return self.cutoff is None
+
+
+@dataclass(slots=True)
+class Purged:
+    """What was erased, by table, and what is left to do by hand; `pattern` finds texts elsewhere that name them."""
+
+    erased: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    pattern: re.Pattern[str] | None = None
+
+
+async def purge(store: Store, target: Target, *, dry_run: bool = False) -> Purged:
+    """Erase a target from the database, and its bytes from a SQLite file; `dry_run` only counts.
+
+    Rows of money stay: they name nobody. If the process ends in between, the same call does the rest.
+
+    Raises:
+        StoreError: the database cannot be used.
+    """
+    done = Purged()
+    carry_out = store.read if dry_run else store.run
+    if not dry_run:
+        await store.run(meta.comment_key)
+    if target.cutoff is not None:
+        await _older(store, carry_out, target.cutoff, done, dry_run=dry_run)
+    else:
+        await _requested(store, carry_out, target, done, dry_run=dry_run)
+    if not dry_run and (left := await asyncio.to_thread(compact, store)) is not None:
+        done.notes.append(left)
+    return done
+
+
+async def _older(store: Store, carry_out: Callable[..., Any], cutoff: datetime, done: Purged, *, dry_run: bool) -> None:
+    now, after = datetime.now(UTC), FIRST
+    while keys := await store.read(erasing.old_posts, cutoff, after, BATCH_POSTS):
+        done.erased += await carry_out(erasing.erase_posts, keys, now=now, on_request=False, dry_run=dry_run)
+        after = keys[-1]
+    while True:
+        part = await carry_out(erasing.erase_answers_before, cutoff, limit=BATCH_ROWS, dry_run=dry_run)
+        done.erased += part
+        if dry_run or not part:
+            break
+    done.erased += await carry_out(purging.blank_before, cutoff, dry_run=dry_run)
+
+
+async def _requested(
+    store: Store, carry_out: Callable[..., Any], target: Target, done: Purged, *, dry_run: bool
+) -> None:
+    now, words = datetime.now(UTC), Words()
+    if target.post is not None:
+        key = (target.post.platform, target.post.post_id)
+        words.words |= {key[1], *([target.post.shortcode] if target.post.shortcode else [])}
+        await _erase(carry_out, [key], done, words, now=now, dry_run=dry_run)
+    if target.creator is not None:
+        whom: Person = await store.read(purging.person, target.platform, target.creator)
+        words.words |= {*whom.names, *(author_id for _, author_id in whom.author_ids)}
+        # First of all, so that a run which is under way brings nothing back.
+        if not dry_run:
+            await store.run(purging.keep_out, whom, now)
+        after = FIRST
+        about = (whom.platform, whom.names, whom.author_ids)
+        while keys := await store.read(erasing.posts_of_creator, *about, after, BATCH_POSTS):
+            await _erase(carry_out, keys, done, words, now=now, dry_run=dry_run)
+            after = keys[-1]
+        if dry_run:
+            # Rows of creators that would go with their posts are all still there, and are counted now.
+            del done.erased["creators"]
+        done.erased += await carry_out(purging.erase_comments_of, whom, dry_run=dry_run)
+        if named := await store.read(purging.posts_naming, whom):
+            done.notes.append(
+                f"{named:,} posts of other people mention them or name them as co-author or tagged; those stay, and so "
+                "do their raw payloads, in which comments may be theirs: `tagtrail purge --post URL` erases one"
+            )
+    done.pattern = words.pattern()
+    if done.pattern is not None:
+        done.erased += await carry_out(purging.scrub_texts, done.pattern, dry_run=dry_run)
+
+
+async def _erase(
+    carry_out: Callable[..., Any], keys: list[Key], done: Purged, words: Words, *, now: datetime, dry_run: bool
+) -> None:
+    part, found = await carry_out(_one_batch, keys, now, dry_run)
+    done.erased += part
+    words.words |= found
+
+
+def _one_batch(conn: Connection, keys: list[Key], now: datetime, dry_run: bool) -> tuple[Counter[str], set[str]]:
+    found = purging.words_of(conn, keys)
+    if not dry_run:
+        # Also what is not there (yet) stays out.
+        erased.remember(conn, "post", keys, now)
+    return erasing.erase_posts(conn, keys, now=now, on_request=True, dry_run=dry_run), found

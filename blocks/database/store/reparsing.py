@@ -1,0 +1,276 @@
+"""Rebuilds rows from stored answers: each is parsed as the mappers are now, and what comes out otherwise is written.
+
+A measurement is its answer and the moment of it, and those never change. The columns of a snapshot, like those of a
+post, are what a mapper read in the answer: they are read anew, and `parser_version` says by which mapper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Connection, Row, and_, bindparam, delete, select, update
+
+from blocks.database.store import erased, erasing, failures, post_rows, posts, raw, resting
+from blocks.database.store.answers import Policy, Reading, next_posts, readings
+from blocks.database.store.difference import Difference, Key
+from blocks.database.store.post_rows import FACTS, METRICS, EnrichedPost
+from blocks.database.store.statements import chunks, one_of, posts_among, same_post, table_of, write_rows
+from blocks.database.tables import Comment, Creator, Failure, Post, Snapshot, Work
+from blocks.memories.posts import mapping
+from blocks.memories.posts.record import Channel
+from blocks.plan import SnapshotPlan
+
+__all__ = ["Policy", "next_posts", "reparse_posts"]
+
+_posts, _snapshots, _comments, _creators = (table_of(one) for one in (Post, Snapshot, Comment, Creator))
+_failures, _work = table_of(Failure), table_of(Work)
+
+POST_COLUMNS = (*FACTS, "url", "shortcode", "likes_hidden", "null_reasons", "extra")
+SNAPSHOT_COLUMNS = (*METRICS, "likes_hidden", "age_seconds", "null_reasons")
+CREATOR_COLUMNS = ("author_username", "author_name", "verified", "followers")
+COMMENT_COLUMNS = ("author", "text", "likes", "created_at")
+
+
+def reparse_posts(
+    conn: Connection, keys: Sequence[Key], policy: Policy, *, since: datetime | None, now: datetime, dry_run: bool
+) -> Difference:
+    """Parse all stored answers of these posts (since a time) anew, and write what is other than before.
+
+    Nothing that was measured is taken away: an answer that the mappers understood once and do not any more keeps its
+    rows, and is counted. `dry_run`: only tell the difference.
+    """
+    diff = Difference()
+    among = posts_among(_posts.c.platform, _posts.c.post_id, keys)
+    stored = {(row.platform, row.post_id): row for row in conn.execute(select(_posts).where(among))}
+    read = list(readings(conn, keys, stored, policy, since=since, diff=diff))
+    read = _without_erased(conn, read, now, dry_run=dry_run)
+    understood = [one for one in read if one.record is not None]
+    version = mapping.PARSER_VERSION
+    saved = [_enriched(one, version, policy.plan) for one in understood]
+    rows = [post_rows.post_row(one, now) for one in saved]
+    pairs = list(zip(saved, rows, strict=True))
+    _snapshots_anew(conn, pairs, keys, diff, [one for one in read if one.record is None], dry_run=dry_run)
+    _comments_anew(conn, pairs, diff, dry_run=dry_run)
+    touched = _posts_anew(conn, pairs, stored, diff, dry_run=dry_run)
+    _creators_anew(conn, touched, stored, diff, dry_run=dry_run)
+    _settle(conn, read, diff, now=now, dry_run=dry_run)
+    if not dry_run:
+        parsed = [(*one.key, one.row.raw_sha256) for one in understood if one.row.parser_version != version]
+        raw.mark_parsed(conn, parsed, parser_version=version, now=now)
+    return diff
+
+
+def _enriched(one: Reading, version: str, plan: SnapshotPlan | None) -> EnrichedPost:
+    assert one.record is not None
+    return EnrichedPost(
+        record=one.record,
+        channel=cast(Channel, one.row.channel),
+        observed_at=one.row.fetched_at,
+        run_id=one.row.run_id,
+        raw_sha256=one.row.raw_sha256,
+        purpose=one.row.purpose,
+        plan=plan,
+        parser_version=version,
+    )
+
+
+def _without_erased(conn: Connection, readings: list[Reading], now: datetime, *, dry_run: bool) -> list[Reading]:
+    """An answer that only now tells that it is by an erased creator goes, with its post."""
+    records = [one.record for one in readings if one.record is not None]
+    erased.leave_commenters_out(conn, records)
+    out = erased.records_among(conn, records)
+    if out and not dry_run:
+        erasing.erase_posts(conn, sorted(out), now=now, on_request=True)
+    return [one for one in readings if one.key not in out]
+
+
+_Pairs = Sequence[tuple[EnrichedPost, dict[str, Any]]]
+
+
+def _snapshots_anew(
+    conn: Connection,
+    pairs: _Pairs,
+    keys: Sequence[Key],
+    diff: Difference,
+    not_understood: Sequence[Reading],
+    *,
+    dry_run: bool,
+) -> None:
+    among = posts_among(_snapshots.c.platform, _snapshots.c.post_id, keys)
+    there = {(row.platform, row.post_id, row.observed_at): row for row in conn.execute(select(_snapshots).where(among))}
+    added: list[dict[str, Any]] = []
+    changed: list[dict[str, Any]] = []
+    for one, post in pairs:
+        new = post_rows.snapshot_row(one, post)
+        old = there.get((*one.key, one.observed_at))
+        if old is None:
+            diff.recovered_snapshots += 1
+            added.append(new)
+            continue
+        other = diff.compare("snapshots", one.key, old, new, SNAPSHOT_COLUMNS)
+        if other or old.parser_version != new["parser_version"]:
+            late = old.lateness_seconds
+            if old.target_age is not None and new["age_seconds"] is not None:
+                late = new["age_seconds"] - old.target_age
+            these = {"of_platform": one.key[0], "of_post": one.key[1], "at": one.observed_at, "late": late}
+            changed.append(these | {f"new_{name}": new[name] for name in (*SNAPSHOT_COLUMNS, "parser_version")})
+    kept = {lost.key for lost in not_understood if (*lost.key, lost.row.fetched_at) in there}
+    diff.no_longer_understood += len(kept)
+    diff.not_understood += sum(lost.key not in kept and not lost.gone for lost in not_understood)
+    if not dry_run:
+        write_rows(conn, _mend_snapshot, changed)
+        resting.set_targets(conn, added, [one.plan for one, _ in pairs if (*one.key, one.observed_at) not in there])
+        write_rows(conn, post_rows.insert_snapshots(conn.dialect.name), added)
+
+
+_mend_snapshot = (
+    update(_snapshots)
+    .where(
+        _snapshots.c.platform == bindparam("of_platform"),
+        _snapshots.c.post_id == bindparam("of_post"),
+        _snapshots.c.observed_at == bindparam("at"),
+    )
+    .values(
+        {name: bindparam(f"new_{name}") for name in (*SNAPSHOT_COLUMNS, "parser_version")}
+        | {"lateness_seconds": bindparam("late")}
+    )
+)
+
+
+def _posts_anew(
+    conn: Connection, pairs: _Pairs, stored: Mapping[Key, Row[Any]], diff: Difference, *, dry_run: bool
+) -> list[dict[str, Any]]:
+    """A post's row is that of its newest answer that is understood; the rows that differ."""
+    newest = {one.key: (one, post) for one, post in pairs}
+    touched: list[dict[str, Any]] = []
+    stamped: list[dict[str, Any]] = []
+    for key, (one, new) in newest.items():
+        old = stored[key]
+        if old.observed_at is not None and old.observed_at > one.observed_at:
+            continue
+        new["shortcode"] = new["shortcode"] if new["shortcode"] is not None else old.shortcode
+        if old.observed_at is None:
+            diff.recovered_posts += 1
+        if diff.compare("posts", key, old, new, POST_COLUMNS) or old.observed_at != one.observed_at:
+            touched.append(new)
+        elif old.parser_version != new["parser_version"]:
+            stamped.append(new)
+    diff.restamped += len(stamped)
+    if not dry_run:
+        write_rows(conn, post_rows.upsert_posts(conn.dialect.name), [*touched, *stamped])
+    return touched
+
+
+def _creators_anew(
+    conn: Connection,
+    touched: Sequence[dict[str, Any]],
+    stored: Mapping[Key, Row[Any]],
+    diff: Difference,
+    *,
+    dry_run: bool,
+) -> None:
+    """The authors of posts that differ; one whom no post names any more goes."""
+    rows = {
+        (row["platform"], row["author_id"]): post_rows.creator_row(row)
+        for row in sorted(touched, key=lambda row: row["observed_at"])
+        if row["author_id"] is not None
+    }
+    among = posts_among(_creators.c.platform, _creators.c.author_id, rows)
+    there = {(row.platform, row.author_id): row for row in conn.execute(select(_creators).where(among))}
+    for key, row in rows.items():
+        if key not in there:
+            diff.added["creators"] += 1
+        elif there[key].observed_at <= row["observed_at"]:
+            diff.compare("creators", key, there[key], row, CREATOR_COLUMNS)
+    if not dry_run:
+        write_rows(conn, post_rows.upsert_creators(conn.dialect.name), [rows[key] for key in sorted(rows)])
+    before = {(row["platform"], stored[row["platform"], row["post_id"]].author_id) for row in touched}
+    ours = posts_among(_posts.c.platform, _posts.c.post_id, [(row["platform"], row["post_id"]) for row in touched])
+    for platform, author_id in sorted((name, one) for name, one in before - rows.keys() if one is not None):
+        theirs = select(_posts.c.post_id).where(_posts.c.platform == platform, _posts.c.author_id == author_id, ~ours)
+        left = and_(_creators.c.platform == platform, _creators.c.author_id == author_id, ~theirs.exists())
+        diff.removed["creators"] += erasing.remove(conn, _creators, left, dry_run=dry_run)
+
+
+def _comments_anew(conn: Connection, pairs: _Pairs, diff: Difference, *, dry_run: bool) -> None:
+    """Comments by their newest answer; one that its own answer does not hold any more goes."""
+    told = {
+        (row["platform"], row["comment_id"]): row for one, post in pairs for row in post_rows.comment_rows(one, post)
+    }
+    answers = {(*one.key, one.observed_at) for one, _ in pairs}
+    there: dict[Key, Row[Any]] = {}
+    for part in chunks(sorted({one.key for one, _ in pairs})):
+        query = select(_comments).where(posts_among(_comments.c.platform, _comments.c.post_id, part))
+        there |= {(row.platform, row.comment_id): row for row in conn.execute(query)}
+    elsewhere = sorted(told.keys() - there.keys())
+    for part in chunks(elsewhere):
+        query = select(_comments).where(posts_among(_comments.c.platform, _comments.c.comment_id, part))
+        there |= {(row.platform, row.comment_id): row for row in conn.execute(query)}
+    written = []
+    for key, row in sorted(told.items()):
+        old = there.get(key)
+        if old is None:
+            diff.added["comments"] += 1
+            written.append(row)
+        elif old.post_id == row["post_id"] and old.observed_at <= row["observed_at"]:
+            other = diff.compare("comments", (row["platform"], row["post_id"]), old, row, COMMENT_COLUMNS)
+            if other or old.observed_at < row["observed_at"]:
+                written.append(row)
+    lost = [
+        key for key, row in there.items() if key not in told and (row.platform, row.post_id, row.observed_at) in answers
+    ]
+    diff.removed["comments"] += len(lost)
+    if not dry_run:
+        write_rows(conn, post_rows.upsert_comments(conn.dialect.name), written)
+        for part in chunks(sorted(lost)):
+            conn.execute(delete(_comments).where(posts_among(_comments.c.platform, _comments.c.comment_id, part)))
+
+
+def _settle(conn: Connection, readings: Sequence[Reading], diff: Difference, *, now: datetime, dry_run: bool) -> None:
+    """Close failures whose answer is understood now, and end the work on them; nothing is bought for it."""
+    by_key = {(*one.key, one.row.raw_sha256): one for one in readings}
+    open_ones: dict[Key, Reading] = {}
+    for part in chunks(sorted({one.key for one in readings})):
+        query = select(_failures.c.platform, _failures.c.post_id, _failures.c.raw_sha256).where(
+            posts_among(_failures.c.platform, _failures.c.post_id, part),
+            _failures.c.stage == "parse",
+            _failures.c.resolved_at.is_(None),
+        )
+        for platform, post_id, sha in conn.execute(query):
+            if (one := by_key.get((platform, post_id, sha))) is not None:
+                open_ones[platform, post_id] = one
+    closed = {key: one for key, one in open_ones.items() if one.record is not None}
+    gone = [one for one in open_ones.values() if one.gone]
+    diff.resolved_failures += len(closed) + len(gone)
+    diff.gone += len(gone)
+    if dry_run:
+        return
+    failures.resolve(conn, [":".join(key) for key in closed], now, stages=("parse",))
+    never = [one for one in readings if one.record is not None and one.row.parsed_at is None]
+    ended = {(*one.key, one.row.purpose) for one in (*closed.values(), *never)}
+    write_rows(
+        conn, _end_work, [{"of_platform": one[0], "of_post": one[1], "of": one[2], "now": now} for one in sorted(ended)]
+    )
+    for one in gone:
+        posts.mark_gone(conn, [one.ref], one.row.run_id, one.row.fetched_at)
+
+
+_other_failure = (
+    select(_failures.c.failure_id)
+    .where(same_post(_failures.c, _work.c), _failures.c.resolved_at.is_(None))
+    .correlate(_work)
+    .exists()
+)
+_end_work = (
+    update(_work)
+    .where(
+        _work.c.platform == bindparam("of_platform"),
+        _work.c.post_id == bindparam("of_post"),
+        _work.c.purpose == bindparam("of"),
+        one_of(_work.c.state, ("pending", "failed")),
+        ~_other_failure,
+    )
+    .values(state="done", updated_at=bindparam("now"))
+)

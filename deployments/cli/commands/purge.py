@@ -1,0 +1,169 @@
+"""`tagtrail purge`: retention and erasure, in the database, on the Prefect server, and a list of what is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from blocks.database.engine import Store
+from blocks.database.purge import Purged, Target
+from blocks.database.purge import purge as erase
+from blocks.memories.errors import TagtrailError, UsageError
+from blocks.memories.identity import parse_creator_url, parse_post_url
+from blocks.settings import Settings, get_settings
+from deployments import local_server
+from deployments.cli import servers, stores
+from deployments.cli.exported import Exported, exported
+from deployments.cli.options import Flag, Output, moment
+from deployments.cli.terminal import results, tell, write_json
+
+_Optional = Annotated[str | None, Parameter(show_default=False)]
+
+
+def purge(
+    *,
+    older_than: _Optional = None,
+    creator: _Optional = None,
+    post: _Optional = None,
+    dry_run: Annotated[bool, Flag] = False,
+    yes: Annotated[bool, Flag] = False,
+    output: Output = Output(),  # noqa: B008 - frozen
+) -> int:
+    """Erase posts with all that is stored about them, and say what was erased; with --dry-run first, only count.
+
+    Rows, raw payloads, comments, snapshots, failures and creators go, and on the Prefect server artifacts and runs
+    that name them. Exported files that may hold them are listed, not touched. Money that was spent stays in the books.
+    A post or creator that is erased by name stays out when an import finds it again; what is only old does not.
+
+    Parameters
+    ----------
+    older_than
+        Everything measured before: 90d, 2026-11-01; posts by their last measurement.
+    creator
+        A user name, or the URL of a profile: all their posts, and their comments.
+    post
+        The URL of one post.
+    dry_run
+        Only count.
+    yes
+        Do not ask.
+    """
+    settings = get_settings()
+    target = _target(older_than, creator, post)
+    with stores.opened(settings, quiet=output.json) as store:
+        if store is None:
+            done, on_server = Purged(), Counter[str]()
+        else:
+            if not (dry_run or yes):
+                _ask(store, target)
+            done = asyncio.run(erase(store, target, dry_run=dry_run))
+            on_server = _on_server(settings, target, done, dry_run=dry_run)
+    files = exported(settings.home)
+    if output.json:
+        write_json(as_json(target, done, on_server, files, dry_run=dry_run))
+    else:
+        console = results()
+        for line in lines(done, on_server, files, dry_run=dry_run):
+            console.print(line, soft_wrap=True, markup=False)
+    return 0
+
+
+def _target(older_than: str | None, creator: str | None, post: str | None) -> Target:
+    """
+    Raises:
+        UsageError: not exactly one of the three, or one that cannot be read.
+    """
+    if sum(one is not None for one in (older_than, creator, post)) != 1:
+        raise UsageError("say one of --older-than 90d, --creator USERNAME_OR_URL and --post URL")
+    if older_than is not None:
+        cutoff = moment("--older-than", older_than, datetime.now(UTC))
+        if cutoff > datetime.now(UTC):
+            raise UsageError(f"--older-than is a time in the past, such as 90d; not {older_than}")
+        return Target(cutoff=cutoff)
+    if post is not None:
+        return Target(post=parse_post_url(post))
+    typed = (creator or "").strip()
+    if "/" in typed or ("." in typed and typed.lower().startswith(("http", "www."))):
+        platform, handle, _ = parse_creator_url(typed)
+        return Target(platform=platform, creator=handle.lower())
+    name = typed.removeprefix("@").lower()
+    if not re.fullmatch(r"[\w.\-·]{1,200}", name):
+        raise UsageError("--creator is a user name, such as @loom.works, or the URL of a profile")
+    return Target(creator=name)
+
+
+def _ask(store: Store, target: Target) -> None:
+    """
+    Raises:
+        UsageError: nobody can be asked, or the answer is no.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError("this erases for good: look at it with --dry-run first, then say --yes")
+    would = asyncio.run(erase(store, target, dry_run=True))
+    tell(f"This erases for good: {_counts(would.erased) or 'nothing'}. Type yes to go on:")
+    if sys.stdin.readline().strip().lower() != "yes":
+        raise UsageError("nothing was erased")
+
+
+def _on_server(settings: Settings, target: Target, done: Purged, *, dry_run: bool) -> Counter[str]:
+    """Erase on the Prefect server in use, if there is one; where it cannot be used that is a note."""
+    found = servers.configured()
+    own = None if found is not None else local_server.running(settings.home)
+    if found is None and own is None:
+        done.notes.append(
+            "no Prefect server runs, so that its artifacts and runs were not looked through; with one running the same "
+            "command does that"
+        )
+        return Counter()
+
+    server = servers.PrefectServer.configured(*found) if found is not None else None
+    if server is None and own is not None:
+        server = servers.PrefectServer.of_our_own(own)
+    assert server is not None
+    server.into(os.environ)
+    from deployments.cli.running import server_faults
+    from flows.steps.erasing import erase_on_server
+
+    try:
+        with server_faults(server):
+            return asyncio.run(erase_on_server(pattern=done.pattern, before=target.cutoff, dry_run=dry_run))
+    except TagtrailError as error:
+        done.notes.append(f"artifacts and runs on the Prefect server were not looked through: {error}")
+        return Counter()
+
+
+def as_json(
+    target: Target, done: Purged, on_server: Counter[str], files: list[Exported], *, dry_run: bool
+) -> dict[str, Any]:
+    """What was erased, for `--json`."""
+    return {
+        "dry_run": dry_run,
+        "stays_out": target.on_request and not dry_run,
+        "erased": dict(sorted(done.erased.items())),
+        "prefect": dict(sorted(on_server.items())),
+        "exported_files": [{"path": str(one.path), "what": one.what, "rows": one.rows, "at": one.at} for one in files],
+        "notes": done.notes,
+    }
+
+
+def lines(done: Purged, on_server: Counter[str], files: list[Exported], *, dry_run: bool) -> list[str]:
+    """What was erased and what is left, as sentences."""
+    word = "Would be erased" if dry_run else "Erased"
+    told = [f"{word}: {_counts(done.erased) or 'nothing; the database holds nothing of it'}."]
+    if on_server:
+        told.append(f"{word} on the Prefect server: {_counts(on_server)}.")
+    if files:
+        told.append("Exported files that may hold it, for you to delete or to write anew:")
+        told += [f"  {one.path} ({one.what}, written {one.at})" for one in files]
+    return told + [f"Note: {note}." for note in done.notes]
+
+
+def _counts(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))

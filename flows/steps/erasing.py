@@ -1,0 +1,115 @@
+"""Erasure on the Prefect server: artifacts and runs that name what was erased, or that are older than a moment."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterStartTime,
+)
+from prefect.client.schemas.objects import TERMINAL_STATES, Artifact, FlowRun
+from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
+from prefect.exceptions import ObjectNotFound
+
+OURS = (
+    "track-hashtags", "enrich-posts", "collect-imports", "import-posts", "import-creators", "refresh-metrics",
+    "resolve-import",
+)  # fmt: skip
+"""Flows whose names nobody else has; their runs and artifacts are ours."""
+
+TAGGED = ("report", "canary", "purge")
+"""Flows whose runs are ours only with the tag: another project on the same server may have flows of these names."""
+
+TAG = "tagtrail"
+
+PAGE = 200
+
+
+async def erase_on_server(
+    *, pattern: re.Pattern[str] | None = None, before: datetime | None = None, dry_run: bool = False
+) -> Counter[str]:
+    """Delete artifacts and ended runs of our flows that hold a text of `pattern`, or are older than `before`.
+
+    Deployments and automations whose parameters hold such a text are only counted: they are the operator's.
+
+    Raises:
+        Prefect's own errors where its server cannot be used.
+    """
+    found: Counter[str] = Counter()
+    async with get_client() as client:
+        runs = await _runs(client, before)
+        for artifact in await _artifacts(client, {run.id for run in runs}):
+            if _names(pattern, f"{artifact.data} {artifact.description}") or _is_older(artifact.created, before):
+                found["artifacts"] += 1
+                if not dry_run and artifact.id is not None:
+                    await _gone(client.delete_artifact(artifact.id))
+        for run in runs:
+            if run.state_type not in TERMINAL_STATES:
+                # One that is under way holds what it needs.
+                continue
+            named = _names(pattern, f"{_text(run.parameters)} {run.name} {run.state and run.state.message}")
+            if named or _is_older(run.start_time, before):
+                found["runs"] += 1
+                if not dry_run:
+                    await _gone(client.delete_flow_run(run.id))
+        if pattern is not None:
+            found["deployments that name them (not changed)"] = sum(
+                _names(pattern, f"{_text(one.parameters)} {_text([each.parameters for each in one.schedules])}")
+                for one in await client.read_deployments(limit=PAGE)
+            )
+    return +found
+
+
+async def _artifacts(client: PrefectClient, run_ids: set[UUID]) -> list[Artifact]:
+    """All artifacts that are ours; looked through before anything goes, for pages would shift."""
+    ours: list[Artifact] = []
+    offset = 0
+    while page := await client.read_artifacts(sort=ArtifactSort.ID_DESC, limit=PAGE, offset=offset):
+        ours += [one for one in page if one.flow_run_id in run_ids or (one.key or "").startswith(OURS)]
+        offset += PAGE
+    return ours
+
+
+async def _runs(client: PrefectClient, before: datetime | None) -> list[FlowRun]:
+    found: list[FlowRun] = []
+    started = None if before is None else FlowRunFilter(start_time=FlowRunFilterStartTime(before_=before))
+    for names, tag in ((OURS, None), (TAGGED, TAG)):
+        offset = 0
+        while page := await client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=list(names))),
+            flow_run_filter=started,
+            sort=FlowRunSort.ID_DESC,
+            limit=PAGE,
+            offset=offset,
+        ):
+            found += [run for run in page if tag is None or tag in run.tags]
+            offset += PAGE
+    return found
+
+
+async def _gone(deleting: Any) -> None:
+    try:
+        await deleting
+    except ObjectNotFound:
+        return
+
+
+def _names(pattern: re.Pattern[str] | None, text: str) -> bool:
+    return pattern is not None and pattern.search(text) is not None
+
+
+def _is_older(moment: datetime | None, before: datetime | None) -> bool:
+    return before is not None and moment is not None and moment < before
+
+
+def _text(value: Any) -> str:
+    return orjson.dumps(value, default=str).decode()

@@ -1,0 +1,267 @@
+"""Re-parse: a mended mapper reaches rows that were stored long ago, and a second pass differs in nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+from sqlalchemy import select
+
+from blocks.database.engine import Store
+from blocks.database.reparse import reparse
+from blocks.database.store import failures, meta, posts, raw, work
+from blocks.database.store.difference import Difference
+from blocks.database.store.failures import GivenUp
+from blocks.database.store.filters import Filters
+from blocks.database.store.posts import EnrichedPost
+from blocks.database.store.raw import RawAnswer
+from blocks.database.store.statements import table_of
+from blocks.database.tables import Comment, Creator, Failure, Post, RawFetch, Snapshot, Work
+from blocks.memories.errors import PayloadError
+from blocks.memories.identity import parse_post_url
+from blocks.memories.posts import locate, map_post, mapping, scrub_comments
+from blocks.memories.posts.instagram import GRAPHQL
+from blocks.memories.posts.record import PostRef
+
+T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+CODES = ("DKr4Zt0sQ1x", "DKr4Zt0sQ2x", "DKr4Zt0sQ3x")
+
+
+def ref(code: str) -> PostRef:
+    return parse_post_url(f"https://www.instagram.com/p/{code}/")
+
+
+def media(code: str, likes: int = 5, **more: Any) -> dict[str, Any]:
+    """An invented post whose saves stand where no mapper of today looks."""
+    return {
+        "__typename": "XDTGraphVideo",
+        "id": ref(code).post_id,
+        "shortcode": code,
+        "is_video": True,
+        "video_play_count": 100,
+        "taken_at_timestamp": 1_772_000_000,
+        "owner": {"id": "77", "username": "loom", "edge_followed_by": {"count": 9}},
+        "edge_media_to_caption": {"edges": [{"node": {"text": "a secret caption #wool"}}]},
+        "edge_media_preview_like": {"count": likes},
+        "kept_by": {"count": 3},
+        "edge_media_to_parent_comment": {
+            "count": 1,
+            "edges": [{"node": {"id": f"c{code}", "text": "fine", "created_at": 1, "owner": {"username": "a.moth"}}}],
+        },
+        **more,
+    }
+
+
+def buy(store: Store, code: str, data: Any, at: datetime = T0, purpose: str = "enrich") -> None:
+    """What a run does with an answer: scrubbed, stored raw, parsed, stored."""
+    post = ref(code)
+    with store.begin() as conn:
+        key = bytes.fromhex(meta.comment_key(conn))
+        posts.ensure_posts(conn, [(post, None)], at, "r1")
+        work.enqueue(conn, [post], purpose, now=at)
+        body = orjson.dumps({"code": "0000", "data": scrub_comments(data, "pseudonymise", key)})
+        [sha] = raw.save_raw(conn, [RawAnswer(post, body, "apify", post.url, purpose, at, "r1")])
+        try:
+            record = map_post(orjson.loads(body)["data"], post)
+        except PayloadError as error:
+            given_up = GivenUp.post(post, "parse", error, attempts=1, channel="apify", raw_sha256=sha, run_id="r1")
+            posts.mark_failed(conn, [given_up], at, purpose=purpose)
+        else:
+            saved = EnrichedPost(
+                record=record, channel="apify", observed_at=at, run_id="r1", raw_sha256=sha, purpose=purpose
+            )
+            posts.save_posts(conn, [saved], at)
+
+
+@pytest.fixture
+def mended(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A mapper change: saves are found under `kept_by`, and the version goes up."""
+
+    def mend(columns: dict[str, Any] | None = None) -> None:
+        new = replace(GRAPHQL, columns={**GRAPHQL.columns, **(columns or {"saves": ("kept_by.count",)})})
+        monkeypatch.setattr(locate, "SHAPES", (new, *locate.SHAPES[1:]))
+        monkeypatch.setattr(mapping, "PARSER_VERSION", mapping.PARSER_VERSION + "1")
+
+    return mend
+
+
+async def again(store: Store, **more: Any) -> Difference:
+    return await reparse(store, **{"filters": Filters(), "comments": "pseudonymise", **more})
+
+
+def rows(store: Store, model: Any) -> list[Any]:
+    with store.connect() as conn:
+        table = table_of(model)
+        return conn.execute(select(table).order_by(*table.primary_key.columns)).all()
+
+
+def everything(store: Store) -> dict[str, list[Any]]:
+    models = (Post, Snapshot, Creator, Comment, Failure, Work, RawFetch)
+    return {model.__tablename__: rows(store, model) for model in models}
+
+
+async def test_without_a_change_nothing_differs(store: Store) -> None:
+    for code in CODES:
+        buy(store, code, media(code))
+    before = everything(store)
+    told = await again(store)
+    assert (told.answers, told.is_empty, told.restamped) == (3, True, 0)
+    assert everything(store) == before
+
+
+async def test_a_mended_mapper_reaches_posts_and_all_their_snapshots(store: Store, mended: Callable[..., None]) -> None:
+    buy(store, CODES[0], media(CODES[0]))
+    buy(store, CODES[0], media(CODES[0], likes=6, kept_by={"count": 4}), T0 + HOUR, "refresh:3600")
+    buy(store, CODES[1], media(CODES[1], kept_by=None))
+    before = everything(store)
+    mended()
+
+    dry = await again(store, dry_run=True)
+    assert everything(store) == before, "a dry run writes nothing"
+    done = await again(store)
+    assert done == dry
+    saves = done.columns["snapshots"]["saves"]
+    assert (saves.gained, saves.lost, saves.changed) == (2, 0, 0)
+    assert saves.examples == [f"instagram:{ref(CODES[0]).post_id}"]
+    assert done.columns["posts"]["saves"].gained == 1
+    assert done.columns["posts"]["null_reasons"].changed == 1
+    assert (done.touched["posts"], done.touched["snapshots"], done.restamped) == (1, 2, 1)
+    assert "caption" not in str(done.as_dict())
+
+    posts_now = {row.post_id: row for row in rows(store, Post)}
+    assert {row.saves for row in posts_now.values()} == {4, None}
+    assert posts_now[ref(CODES[1]).post_id].null_reasons["saves"] == "not_in_payload"
+    assert [row.saves for row in rows(store, Snapshot) if row.post_id == ref(CODES[0]).post_id] == [3, 4]
+    assert {row.parser_version for model in (Post, Snapshot, RawFetch) for row in rows(store, model)} == {
+        mapping.PARSER_VERSION
+    }
+    for old, new in zip(before["snapshots"], rows(store, Snapshot), strict=True):
+        kept = ("observed_at", "channel", "run_id", "raw_sha256", "likes", "plays", "target_age", "age_seconds")
+        assert [getattr(old, name) for name in kept] == [getattr(new, name) for name in kept]
+    assert [row.enriched_at for row in before["posts"]] == [row.enriched_at for row in rows(store, Post)]
+
+    settled = everything(store)
+    twice = await again(store)
+    assert twice.is_empty
+    assert twice.restamped == 0
+    assert everything(store) == settled
+
+
+async def test_a_failure_of_unknown_shape_is_mended_without_a_call(store: Store, mended: Callable[..., None]) -> None:
+    odd = {"an_odd_media": {"odd_id": ref(CODES[0]).post_id, "kept_by": {"count": 3}, "oddly": 1}}
+    buy(store, CODES[0], odd)
+    buy(store, CODES[1], {"nothing": "of use"})
+    assert [row.status for row in rows(store, Post)] == ["failed", "failed"]
+    mended()
+    shapes = (replace(locate.SHAPES[0], marks=("odd_id", "kept_by", "oddly")), *locate.SHAPES[1:])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(locate, "SHAPES", shapes)
+        patch.setattr(locate, "_WRAPPERS", ("an_odd_media", *locate._WRAPPERS))
+        done = await again(store)
+        assert (done.recovered_posts, done.recovered_snapshots, done.resolved_failures) == (1, 1, 1)
+        assert done.not_understood == 1
+        assert (await again(store)).is_empty
+    found = {row.post_id: row for row in rows(store, Post)}
+    post = found[ref(CODES[0]).post_id]
+    assert (post.status, post.saves, post.observed_at, post.likes) == ("enriched", 3, T0, None)
+    assert found[ref(CODES[1]).post_id].status == "failed"
+    with store.connect() as conn:
+        assert [one.post_id for one in failures.find(conn)] == [ref(CODES[1]).post_id]
+        states = dict(conn.execute(select(table_of(Work).c.post_id, table_of(Work).c.state)).all())
+    assert states == {ref(CODES[0]).post_id: "done", ref(CODES[1]).post_id: "failed"}
+
+
+async def test_a_broken_mapper_takes_nothing_away(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    buy(store, CODES[0], media(CODES[0]))
+    before = everything(store)
+    monkeypatch.setattr(locate, "SHAPES", tuple(one for one in locate.SHAPES if one.platform != "instagram"))
+    done = await again(store)
+    assert (done.no_longer_understood, done.is_empty) == (1, True)
+    assert everything(store) == before
+
+
+async def test_comments_and_creators_follow_their_payload(store: Store, mended: Callable[..., None]) -> None:
+    buy(store, CODES[0], media(CODES[0]))
+    [told] = rows(store, Comment)
+    assert told.author.startswith("anon-")
+    mended({"author_id": ("owner.username",)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("blocks.memories.posts.mapping.comment_rows", lambda node: [])
+        dry = await again(store, dry_run=True)
+        assert (dry.removed["comments"], dry.removed["creators"]) == (1, 1)
+    done = await again(store)
+    assert (done.added["creators"], done.removed["creators"]) == (1, 1)
+    assert [(row.author_id, row.author_username) for row in rows(store, Creator)] == [("loom", "loom")]
+    assert rows(store, Comment) == [told], "the same key gives the same pseudonym"
+    assert (await again(store)).is_empty
+    dropped = await again(store, comments="drop")
+    assert dropped.removed["comments"] == 1
+    assert rows(store, Comment) == []
+
+
+async def test_filters_and_batches(store: Store, mended: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blocks.database.reparse.BATCH_POSTS", 1)
+    for hours, code in enumerate(CODES):
+        buy(store, code, media(code), T0 + hours * HOUR)
+    mended()
+    seen: list[int] = []
+    assert (await again(store, filters=Filters(platform="tiktok"))).answers == 0
+    assert (await again(store, filters=Filters(collection="nobody"))).answers == 0
+    assert (await again(store, filters=Filters(since=T0 + 2 * HOUR))).touched["posts"] == 1
+    assert (await again(store, progress=seen.append)).touched["posts"] == 2
+    assert seen == [1, 2, 3]
+
+
+async def test_a_killed_reparse_goes_on_where_it_stopped(
+    store: Store, mended: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blocks.database.reparse.BATCH_POSTS", 1)
+    for code in CODES:
+        buy(store, code, media(code))
+    mended()
+
+    def killed(done: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await again(store, progress=killed)
+    assert [row.saves for row in rows(store, Post)].count(3) == 2
+    assert (await again(store)).touched["posts"] == 1
+    assert [row.saves for row in rows(store, Post)] == [3, 3, 3]
+
+
+async def test_an_answer_that_a_killed_run_never_parsed_is_taken_in(store: Store) -> None:
+    post = ref(CODES[0])
+    body = orjson.dumps({"code": "0000", "data": media(CODES[0])})
+    with store.begin() as conn:
+        posts.ensure_posts(conn, [(post, None)], T0, "r1")
+        work.enqueue(conn, [post], "enrich", now=T0)
+        raw.save_raw(conn, [RawAnswer(post, body, "apify", post.url, "enrich", T0, "r1")])
+    done = await again(store)
+    assert (done.recovered_posts, done.added["comments"]) == (1, 1)
+    [comment] = rows(store, Comment)
+    assert comment.author.startswith("anon-"), "the policy of today holds for what is read today"
+    assert [row.state for row in rows(store, Work)] == ["done"]
+    with store.connect() as conn:
+        assert raw.unparsed(conn) == []
+
+
+async def test_an_answer_that_says_gone_ends_the_failure(store: Store) -> None:
+    post = ref(CODES[0])
+    body = orjson.dumps({"code": "0000", "data": {"xdt_shortcode_media": None}})
+    with store.begin() as conn:
+        posts.ensure_posts(conn, [(post, None)], T0, "r1")
+        [sha] = raw.save_raw(conn, [RawAnswer(post, body, "apify", post.url, "enrich", T0, "r1")])
+        one = GivenUp.post(post, "parse", PayloadError("odd"), attempts=1, raw_sha256=sha)
+        posts.mark_failed(conn, [one], T0)
+    done = await again(store)
+    assert (done.gone, done.resolved_failures) == (1, 1)
+    [row] = rows(store, Post)
+    assert (row.status, row.gone_at) == ("gone", T0)
+    assert (await again(store)).is_empty

@@ -1,0 +1,137 @@
+"""The commands of raw payloads and people's data: `reparse`, `purge`, and what `status` says of gaps."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from blocks.database.engine import Store
+from blocks.database.store import gaps, imports, posts, raw
+from blocks.database.store.ending import end_import
+from blocks.database.store.imports import ItemSeen
+from blocks.database.store.post_rows import EnrichedPost
+from blocks.database.store.raw import RawAnswer
+from blocks.memories.identity import parse_post_url
+from blocks.memories.posts import map_post
+from deployments.cli.exported import exported, note_export
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+URL = "https://www.tiktok.com/@loom.9/video/7500000000000000009"
+
+
+@pytest.fixture
+def answered(home_store: Store) -> Store:
+    """One post with its stored answer, read by a mapper that found no plays."""
+    ref = parse_post_url(URL)
+    data = [
+        {
+            "id": ref.post_id, "text": "a secret caption", "playCount": 5, "diggCount": 2, "shareCount": 1,
+            "authorMeta": {"id": "a9", "name": "loom.9"},
+        }
+    ]  # fmt: skip
+    with home_store.begin() as conn:
+        posts.ensure_posts(conn, [(ref, URL)], NOW, "r1")
+        body = orjson.dumps({"code": "0000", "data": data})
+        [sha] = raw.save_raw(conn, [RawAnswer(ref, body, "apify", URL, "enrich", NOW, "r1")])
+        record = map_post(data, ref)
+        record.plays, record.null_reasons["plays"] = None, "not_in_payload"
+        saved = EnrichedPost(
+            record=record, channel="apify", observed_at=NOW, run_id="r1", raw_sha256=sha, parser_version="0"
+        )
+        posts.save_posts(conn, [saved], NOW)
+    return home_store
+
+
+def test_reparse_tells_and_then_writes_the_difference(answered: Store, tagtrail: Any) -> None:
+    dry = tagtrail("reparse", "--dry-run")
+    assert dry.status == 0
+    assert "This would differ (nothing was written):" in dry.out
+    assert "  plays: 1 gained (such as tiktok:7500000000000000009)" in dry.out
+    assert "secret caption" not in dry.out + dry.err
+    done = tagtrail("reparse", "--json")
+    assert done.json["columns"]["posts"]["plays"] == {
+        "gained": 1, "lost": 0, "changed": 0, "examples": ["tiktok:7500000000000000009"],
+    }  # fmt: skip
+    assert (done.json["dry_run"], done.json["answers"], done.json["touched"]) == (
+        False,
+        1,
+        {"posts": 1, "snapshots": 1},
+    )
+    assert "Nothing differs." in tagtrail("reparse").out
+
+
+def test_reparse_and_purge_of_a_home_without_data(tagtrail: Any) -> None:
+    assert "Nothing differs." in tagtrail("reparse").out
+    assert "nothing" in tagtrail("purge", "--post", URL, "--yes").out
+
+
+def test_purge_asks_first_and_lists_the_files(
+    answered: Store, tagtrail: Any, clean_environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "posts.csv"
+    file.write_text("x")
+    note_export(clean_environment, file, "posts", 1, NOW)
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    refused = tagtrail("purge", "--creator", "@loom.9")
+    assert refused.status == 2
+    assert "--dry-run first, then say --yes" in refused.err
+    dry = tagtrail("purge", "--creator", "https://www.tiktok.com/@loom.9", "--dry-run")
+    assert "Would be erased: creators 1, posts 1, raw_fetches 1, raw_payloads 1, snapshots 1, work 1." in dry.out
+    done = tagtrail("purge", "--creator", "@loom.9", "--yes", "--json")
+    assert done.json["erased"] == {
+        "creators": 1, "posts": 1, "raw_fetches": 1, "raw_payloads": 1, "snapshots": 1, "work": 1,
+    }  # fmt: skip
+    assert [(each["path"], each["what"]) for each in done.json["exported_files"]] == [(str(file), "posts")]
+    assert done.json["stays_out"] is True
+    assert any("no Prefect server runs" in note for note in done.json["notes"])
+    again = tagtrail("purge", "--creator", "@loom.9", "--yes")
+    assert "Erased: nothing; the database holds nothing of it." in again.out
+    assert str(file) in again.out
+    file.unlink()
+    assert exported(clean_environment) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "say one of"),
+        (("--older-than", "90d", "--post", URL), "say one of"),
+        (("--older-than", "soon"), "--older-than is a date"),
+        (("--older-than", "2999-01-01"), "a time in the past"),
+        (("--post", "https://example.com/x"), "example.com"),
+        (("--creator", "https://example.com/x"), "profile"),
+        (("--creator", "two words"), "a user name"),
+    ],
+)
+def test_wrong_usage_of_purge(arguments: tuple[str, ...], words: str, tagtrail: Any) -> None:
+    called = tagtrail("purge", *arguments, "--yes")
+    assert called.status == 2
+    assert words in called.err
+
+
+def test_status_tells_gaps_and_that_it_is_a_sample(home_store: Store, tagtrail: Any) -> None:
+    for number, hours in ((1, 48), (2, 24)):
+        at = datetime.now(UTC) - timedelta(hours=hours)
+        url = f"https://www.tiktok.com/player/v1/750000000000000000{number}"
+        with home_store.begin() as conn:
+            ticket = imports.plan_import(
+                conn, account="acc", kind="hashtag", hashtag="linen", wanted={"hashtag": "Linen"}, wish="w",
+                collection="fibres", namespace="fibres", library="private", requested=1, run_id=f"r{number}",
+                owner="o", reuse_after=None, fresh=False, now=at,
+            )  # fmt: skip
+            imports.mark_sending(conn, ticket.import_id, owner="o", now=at)
+            imports.mark_submitted(conn, ticket.import_id, f"task-{number}", owner="o", now=at)
+            imports.record_poll(conn, ticket.import_id, [ItemSeen("V", url, "PARSE", parse_post_url(url))], now=at)
+            end_import(conn, ticket.import_id, state="complete", post_micros=0, run_id=f"r{number}", now=at)
+    with home_store.connect() as conn:
+        assert len(gaps.find(conn)) == 1
+    told = tagtrail("status")
+    assert "Gap: #linen (collection fibres): the imports of" in told.out
+    assert "posts in between were probably missed" in told.out
+    assert "a sample, not a census" in told.out
+    assert [gap["hashtag"] for gap in tagtrail("status", "--json").json["gaps"]] == ["linen"]

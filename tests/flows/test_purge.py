@@ -1,0 +1,83 @@
+"""Erasure and retention on a real Prefect server, and runs that meet what was erased."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from sqlmodel import SQLModel
+
+from blocks.database.purge import Target, purge
+from blocks.database.store import export
+from blocks.memories.identity import parse_post_url
+from flows.purge import purge as purge_flow
+from flows.steps.erasing import erase_on_server
+
+URL = "https://www.tiktok.com/@moss.bot/video/7300000000000000077"
+
+
+async def runs_of(name: str) -> dict[str, Any]:
+    async with get_client() as client:
+        found = await client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=[name])))
+    return {str(run.id): run.parameters for run in found}
+
+
+async def test_an_erased_post_stays_out_and_no_run_on_the_server_names_it(weather: Any) -> None:
+    first = await weather.track("LVMH")
+    given = await weather.enrich(URL)
+    assert given.enriched == 1
+    with weather.store() as store:
+        rows = list(export.rows(store, "posts"))
+        listed = next(row for row in rows if row["source_hashtags"])
+        for url in (listed["url"], URL):
+            done = await purge(store, Target(post=parse_post_url(url)))
+    assert done.pattern is not None
+    assert given.run_id in await runs_of("enrich-posts")
+    told = await erase_on_server(pattern=done.pattern, dry_run=True)
+    assert given.run_id in await runs_of("enrich-posts"), "a dry run deletes nothing"
+    assert await erase_on_server(pattern=done.pattern) == told
+    assert told["runs"] == 1
+    left = await runs_of("enrich-posts")
+    assert given.run_id not in left
+    assert not any("7300000000000000077" in str(parameters) for parameters in left.values())
+    assert first.run_id in await runs_of("track-hashtags")
+
+    bought = weather.bought()
+    again = await weather.enrich(URL)
+    assert (again.outcome, again.requested) == ("done", 0)
+    assert any("erased on request" in note for note in again.notes)
+    fresh = await weather.track("LVMH", fresh=True)
+    [bought_again] = fresh.imports
+    assert (fresh.outcome, fresh.requested, bought_again.withheld) == ("done", 9, 1)
+    assert bought_again.overlap is not None
+    assert bought_again.overlap + (bought_again.not_seen_again or 0) == 9
+    erased = [key for key in bought if key.endswith((listed["post_id"], "7300000000000000077"))]
+    assert len(erased) == 2
+    assert [weather.bought()[key] for key in erased] == [1, 1], "what was erased is not bought"
+    with weather.store() as store:
+        assert listed["post_id"] not in {row["post_id"] for row in export.rows(store, "posts")}
+
+
+async def test_what_is_older_than_the_setting_goes(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    idle = await purge_flow(return_state=True)
+    assert idle.is_completed()
+    assert "TAGTRAIL_RETENTION_DAYS is not set" in idle.message
+    await weather.enrich(URL)
+    with weather.store() as store, store.begin() as conn:
+        old = datetime.now(UTC) - timedelta(days=31)
+        for table, column in (("posts", "observed_at"), ("snapshots", "observed_at"), ("raw_fetches", "fetched_at")):
+            conn.execute(SQLModel.metadata.tables[table].update().values({column: old}))
+    monkeypatch.setenv("TAGTRAIL_RETENTION_DAYS", "30")
+    dry = await purge_flow(dry_run=True, return_state=True)
+    assert "would be erased of what is older than 30 days" in dry.message
+    assert "posts 1" in dry.message
+    done = await purge_flow(return_state=True)
+    assert done.is_completed(), done.message
+    assert "posts 1" in done.message
+    with weather.store() as store:
+        assert list(export.rows(store, "posts")) == []
+    again = await purge_flow(return_state=True)
+    assert "nothing was that old" in again.message
