@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 
 from blocks.memories.errors import UsageError
 from blocks.memories.posts.record import CHANNELS, PLATFORMS, Channel
+from blocks.plan import SnapshotPlan, parse_ages
 
 V1_BASE_URL = "https://api.memories.ai/serve/api/v1"
 V2_BASE_URL = "https://mavi-backend.memories.ai/serve/api/v2"
@@ -102,6 +103,28 @@ class Settings(BaseSettings):
     tagtrail_max_age_hours: float = Field(
         default=12, ge=0, description="Metadata younger than this is not bought again."
     )
+    tagtrail_snapshot_ages: Annotated[tuple[int, ...], NoDecode] = Field(
+        default=SnapshotPlan.ages,
+        description="Ages at which posts are measured again by `refresh`; `none`: no plan.",
+    )
+    tagtrail_snapshot_tolerance_percent: float = Field(
+        default=SnapshotPlan.tolerance_percent,
+        gt=0,
+        le=100,
+        description="So much of the gap to the next age a snapshot may be late; then it is missed.",
+    )
+    tagtrail_rest_percent: float = Field(
+        default=SnapshotPlan.rest_percent,
+        ge=0,
+        le=100,
+        description="A post whose counts all change by less rests; 0: none ever does.",
+    )
+    tagtrail_rest_snapshots: int = Field(
+        default=SnapshotPlan.rest_snapshots,
+        ge=2,
+        le=20,
+        description="Over so many snapshots, and at least a day.",
+    )
     tagtrail_channel_order: Annotated[tuple[Channel, ...], NoDecode] = Field(
         default=CHANNELS, description="Channels in the order in which `auto` tries them."
     )
@@ -116,14 +139,14 @@ class Settings(BaseSettings):
     tagtrail_comments: CommentPolicy = Field(
         default="pseudonymise", description="What is kept of commenters: pseudonymise, keep or drop."
     )
-    tagtrail_retention_days: int | None = Field(
-        default=None, ge=1, description="For a purge of older posts, which does not exist yet: nothing acts on it."
+    tagtrail_retention_days: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_cap)] = Field(
+        default=None, description="What was last measured so many days ago is erased by the purge; `none`: kept."
     )
     tagtrail_callback_url: str = Field(
-        default="", description="Told to the vendor with each import, if the secret is set too; no receiver exists yet."
+        default="", description="Where the vendor reaches `tagtrail receive`; told with each import, with the secret."
     )
     tagtrail_callback_secret: SecretStr = Field(
-        default=SecretStr(""), description="Last part of the callback's path; it goes to the vendor."
+        default=SecretStr(""), description="Last part of the callback's path; URL-safe, it goes to the vendor."
     )
     tagtrail_in_flight: int = Field(
         default=50, ge=1, le=500, description="Metadata calls under way at once in one run."
@@ -138,12 +161,27 @@ class Settings(BaseSettings):
     def _split_channels(cls, value: Any) -> Any:
         return _channels(value)
 
+    @field_validator("tagtrail_snapshot_ages", mode="before")
+    @classmethod
+    def _split_ages(cls, value: Any) -> Any:
+        return parse_ages(value) if isinstance(value, str) else value
+
     @field_validator("memories_v1_base_url", "memories_v2_base_url")
     @classmethod
     def _is_http(cls, value: str) -> str:
         if not value.startswith(("http://", "https://")):
             raise ValueError("a base URL starts with https:// (or http://)")
         return value.rstrip("/")
+
+    @property
+    def snapshot_plan(self) -> SnapshotPlan:
+        """The ages at which posts are measured, and when they rest."""
+        return SnapshotPlan(
+            ages=self.tagtrail_snapshot_ages,
+            tolerance_percent=self.tagtrail_snapshot_tolerance_percent,
+            rest_percent=self.tagtrail_rest_percent,
+            rest_snapshots=self.tagtrail_rest_snapshots,
+        )
 
     @property
     def home(self) -> Path:

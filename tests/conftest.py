@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -103,7 +104,11 @@ def run_postgres() -> Iterator[sa.URL]:
 
 def _wait_for_port(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
     for _ in range(600):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        # It listens before it takes anybody in ("the database system is starting up").
+        with (
+            contextlib.suppress(psycopg.OperationalError),
+            psycopg.connect(host="127.0.0.1", port=port, user="postgres", connect_timeout=5),
+        ):
             return
         if server.poll() is not None:
             break

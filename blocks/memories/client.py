@@ -56,6 +56,7 @@ class MemoriesClient:
         timeout_seconds: how long one call may take in all, a body that drips in among it.
         transport: takes the place of real connections, in tests.
         now: the clock by which a `Retry-After` date is read.
+        witness: is shown each answer as it came, without the key: (endpoint, HTTP status, body).
 
     Raises:
         UsageError: the key or a base URL cannot be used.
@@ -71,6 +72,7 @@ class MemoriesClient:
         max_connections: int = 100,
         transport: httpx.AsyncBaseTransport | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        witness: Callable[[str, int, bytes], None] | None = None,
     ) -> None:
         key = outgoing.checked_key(api_key.get_secret_value())
         self._v1 = outgoing.checked_base_url("MEMORIES_V1_BASE_URL", v1_base_url)
@@ -94,6 +96,7 @@ class MemoriesClient:
         self._max_connections = max_connections
         self._transport = transport
         self._now = now
+        self._witness = witness
         self._http: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tiktok_forms: dict[Channel, str] = {}
@@ -236,6 +239,8 @@ class MemoriesClient:
             failure = NoAnswer(str(error) or type(error).__name__, endpoint=endpoint)
         else:
             body = self._scrub(body)
+            if self._witness is not None:
+                self._witness(endpoint, response.status_code, body)
             if len(body) > MAX_BODY_BYTES:
                 raise Unreadable("larger than any metadata", endpoint=endpoint, body=body[:MAX_BODY_BYTES])
             return body, wire.open_envelope(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from prefect.blocks.abstract import CredentialsBlock
 from pydantic import Field, HttpUrl, SecretStr
 
+from blocks.memories.callbacks import address
 from blocks.settings import V1_BASE_URL, V2_BASE_URL
 
 if TYPE_CHECKING:
@@ -51,6 +52,19 @@ class MemoriesCredentials(CredentialsBlock):
     timeout_seconds: float = Field(
         default=90.0, gt=0, title="Timeout (seconds)", description="How long one call may take in all, in seconds."
     )
+
+    callback_url: str = Field(
+        default="",
+        title="Callback URL",
+        description="Told to the service with each import, with the secret: where `tagtrail receive` is reached.",
+    )
+    callback_secret: SecretStr = Field(
+        default=SecretStr(""), title="Callback secret", description="Last part of the callback's path."
+    )
+
+    def get_callback(self) -> str | None:
+        """Where the service is told to call back, with the secret; None where that is not set up in the block."""
+        return address(self.callback_url, self.callback_secret.get_secret_value())
 
     def get_client(self) -> MemoriesClient:
         """A new client of this account; close it, or use it with `async with`.

@@ -26,6 +26,7 @@ __all__ = [
     "parse_post_url",
     "platform_of",
     "shortcode_to_id",
+    "shown",
 ]
 
 _LONGEST_URL = 2048
@@ -85,7 +86,7 @@ class _Address(NamedTuple):
     query: str
 
 
-def _shown(url: str) -> str:
+def shown(url: str) -> str:
     """The URL as an error may show it: short, and without anything that is no plain character."""
     plain = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in url[:80])
     return f"{plain}…" if len(url) > 80 else plain
@@ -105,20 +106,20 @@ def _split(url: object) -> _Address:
     if len(text) > _LONGEST_URL:
         raise NotAPostUrl(f"the address has {len(text)} characters, more than any post's; {_GIVE_ANY}")
     if any(letter.isspace() or not letter.isprintable() for letter in text) or "\\" in text:
-        raise NotAPostUrl(f'"{_shown(text)}" holds spaces, backslashes or control characters; give one plain address')
+        raise NotAPostUrl(f'"{shown(text)}" holds spaces, backslashes or control characters; give one plain address')
     scheme, mark, rest = text.partition("://")
     if not mark or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
         rest = text.removeprefix("//")
     elif scheme.lower() not in ("http", "https"):
-        raise NotAPostUrl(f'"{_shown(text)}" is no web address; give one that starts with https://')
+        raise NotAPostUrl(f'"{shown(text)}" is no web address; give one that starts with https://')
     try:
         split = urlsplit(f"https://{rest}")
     except ValueError:
-        raise NotAPostUrl(f'"{_shown(text)}" cannot be read as an address; {_GIVE_ANY}') from None
+        raise NotAPostUrl(f'"{shown(text)}" cannot be read as an address; {_GIVE_ANY}') from None
     host = split.netloc.lower()
     if not split.netloc.isascii() or not _HOST.match(host):
         raise NotAPostUrl(
-            f'"{_shown(text)}" has a host with a user name, a port or foreign characters; give the plain address'
+            f'"{shown(text)}" has a host with a user name, a port or foreign characters; give the plain address'
         )
     return _Address(host, [unquote(part) for part in split.path.split("/") if part], split.query)
 
@@ -143,10 +144,10 @@ def parse_post_url(url: str) -> PostRef:
     address = _split(url)
     platform = _HOSTS.get(address.host)
     if platform is None:
-        raise NotAPostUrl(f'"{_shown(url.strip())}" is on no known platform; {_GIVE_ANY}')
+        raise NotAPostUrl(f'"{shown(url.strip())}" is on no known platform; {_GIVE_ANY}')
     ref = _READERS[platform](address)
     if ref is None:
-        raise NotAPostUrl(f'"{_shown(url.strip())}" names no post; give an address such as {_GIVE[platform]}')
+        raise NotAPostUrl(f'"{shown(url.strip())}" names no post; give an address such as {_GIVE[platform]}')
     return ref
 
 
@@ -251,11 +252,11 @@ def parse_creator_url(url: str) -> tuple[Platform, str, str]:
     try:
         address = _split(url)
     except NotAPostUrl:
-        raise UsageError(f'"{_shown(str(url).strip())}" is no creator\'s profile; {_GIVE_CREATOR}') from None
+        raise UsageError(f'"{shown(str(url).strip())}" is no creator\'s profile; {_GIVE_CREATOR}') from None
     platform = _HOSTS.get(address.host)
     found = _profile(platform, address.parts) if platform else None
     if platform is None or found is None:
-        raise UsageError(f'"{_shown(url.strip())}" is no creator\'s profile; {_GIVE_CREATOR}')
+        raise UsageError(f'"{shown(url.strip())}" is no creator\'s profile; {_GIVE_CREATOR}')
     return platform, *found
 
 

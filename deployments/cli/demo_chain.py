@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from blocks.database.tables import Post
 from blocks.settings import get_settings
 from deployments.cli.commands import enrich, run
+from deployments.cli.commands.report import write_report
 from deployments.cli.options import Loud, Output
 from deployments.cli.results import tell_result
 from deployments.cli.running import connect, leading_posts, run_flow
@@ -16,6 +18,7 @@ from deployments.cli.terminal import tell
 
 HASHTAGS: Final = ("slowfashion", "streetstyle")
 POSTS: Final = 15
+REPORT: Final = "report.html"
 URLS: Final = ("https://www.instagram.com/p/DTagtrail01/", "https://www.instagram.com/reel/DTagtrail02/")
 
 
@@ -42,4 +45,10 @@ def demo_chain(*, loud: Loud = Loud()) -> int:  # noqa: B008 - frozen
         leading=True,
     )
     urls = step(f"enrich {' '.join(URLS)}", enrich.FLOW, {"urls": list(URLS)}, len(URLS), leading=False)
+    if max(tags, urls) == 0:
+        tell("\n$ tagtrail report")
+        target = settings.home / REPORT
+        now = datetime.now(UTC)
+        write_report(settings, collection=None, hashtag=None, since=None, output=target, now=now, quiet=True)
+        tell(f"The report: {target}")
     return max(tags, urls)

@@ -12,11 +12,13 @@ from blocks.database.store import imports, spend
 from blocks.database.store.imports import OpenImport
 from blocks.memories.budget import Estimate, estimate
 from blocks.memories.errors import StoreError, UsageError
-from blocks.settings import Settings
+from blocks.memories.identity import parse_creator_url
+from blocks.memories.posts.record import Channel
+from blocks.settings import Prices, Settings
 from deployments.cli import stores
 from deployments.cli.options import Output
 from deployments.cli.terminal import counted, write_json
-from flows.steps.summary import TODAY
+from flows.steps.summary import CREATORS, TODAY, named
 from flows.steps.wish import NO_CAP_USD, Wish
 
 LATEST: Final = 1000
@@ -27,18 +29,17 @@ SERVES: Final = ("submitted", "collecting", "complete", "empty")
 
 
 def tell_estimate(wish: Wish, posts: int, settings: Settings, output: Output) -> int:
-    """Write the most that a wish for hashtags, `posts` each, may cost by the price table; calls nothing."""
+    """Write the most that a wish for imports, `posts` each, may cost by the price table; calls nothing."""
     order = wish.channels(settings.tagtrail_channel_order)
-    cost = estimate(len(wish.imports), posts, settings.tagtrail_prices, order)
+    kind = wish.imports[0].kind
+    cost = _cost(wish, posts, settings.tagtrail_prices, order[0])
     cap = None if wish.max_spend_usd >= NO_CAP_USD else wish.max_spend_usd
     known = _known(wish, settings)
     if output.json:
         write_json(_facts(wish, posts, order[0], cost, cap) | _today(settings, known))
         return 0
-    tags = ", ".join(f"#{one.wanted['hashtag']}" for one in wish.imports)
     lines = [
-        f"{counted(len(wish.imports), 'hashtag')} ({tags}), {counted(posts, 'post')} each: "
-        f"up to {counted(wish.expected_posts, 'post')}.",
+        _what(wish, posts),
         f"Import: up to {cost.import_micros / 1e6:,.2f} USD.",
         f"Metadata: up to {cost.metadata_micros / 1e6:,.2f} USD through {order[0]}, one call a post.",
         f"In all: up to {cost.total_usd:,.2f} USD, estimated by the price table; less where imports are used again or "
@@ -48,10 +49,32 @@ def tell_estimate(wish: Wish, posts: int, settings: Settings, output: Output) ->
         verdict = "would halt this run before its end" if cost.total_usd > cap else "leaves room for it"
         lines.append(f"The cap of {cap:,.2f} USD per run {verdict}.")
     lines += _more(wish, settings, known)
-    lines.append(TODAY)
+    if kind != "urls":
+        lines.append(TODAY if kind == "hashtag" else CREATORS)
     lines.append("Nothing was called.")
     print("\n".join(lines))  # noqa: T201
     return 0
+
+
+def _cost(wish: Wish, posts: int, prices: Prices, channel: Channel) -> Estimate:
+    """Each post imported once, and its metadata bought once through the first channel."""
+    if wish.imports[0].kind == "urls":
+        calls = sum(prices.metadata_micros(ref.platform, channel) for ref, _ in wish.posts)
+        return Estimate(prices.import_micros(len(wish.posts)), calls)
+    if wish.imports[0].kind == "hashtag":
+        return estimate(len(wish.imports), posts, prices, [channel])
+    platforms = {parse_creator_url(one.wanted["creator"])[0] for one in wish.imports}
+    return estimate(len(wish.imports), posts, prices, [channel], platforms=platforms)
+
+
+def _what(wish: Wish, posts: int) -> str:
+    """What is asked for, in a sentence."""
+    kind, count = wish.imports[0].kind, len(wish.imports)
+    if kind == "urls":
+        return f"{counted(len(wish.posts), 'post')} by URL, in {counted(count, 'import')}."
+    each = ", ".join(f"#{one.wanted['hashtag']}" if kind == "hashtag" else one.wanted[kind] for one in wish.imports)
+    most = counted(wish.expected_posts, "post")
+    return f"{counted(count, kind)} ({each}), {counted(posts, 'post')} each: up to {most}."
 
 
 @dataclass(frozen=True)
@@ -92,9 +115,8 @@ def _more(wish: Wish, settings: Settings, known: _Known | None) -> list[str]:
         left = "" if known is None else f"; {max(0.0, cap - known.spent_micros / 1e6):,.2f} USD of it are left today"
         lines.append(f"The cap per UTC day is {cap:,.2f} USD{left}.")
     for one in [] if known is None else known.reused:
-        lines.append(
-            f"An import of #{one.hashtag} of the last {wish.reuse_hours:g} h would be used again: it costs nothing."
-        )
+        what = named(one.kind, one.hashtag, one.import_id)
+        lines.append(f"An import of {what} of the last {wish.reuse_hours:g} h would be used again: it costs nothing.")
     return lines
 
 
@@ -107,10 +129,13 @@ def _today(settings: Settings, known: _Known | None) -> dict[str, object]:
 
 
 def _facts(wish: Wish, posts: int, channel: str, cost: Estimate, cap: float | None) -> dict[str, object]:
+    kind = wish.imports[0].kind
+    each: dict[str, object] = {"urls": len(wish.posts), "imports": len(wish.imports)}
+    if kind != "urls":
+        each = {f"{kind}s": [one.wanted[kind] for one in wish.imports], f"posts_per_{kind}": posts}
     return {
         "dry_run": True,
-        "hashtags": [one.wanted["hashtag"] for one in wish.imports],
-        "posts_per_hashtag": posts,
+        **each,
         "posts": wish.expected_posts,
         "channel": channel,
         "import_usd": cost.import_micros / 1e6,

@@ -26,12 +26,20 @@ COMMANDS: Final = {
     "demo": "The whole chain on the built-in sandbox: no account, no network.",
     "run": "Follow hashtags once, here: import, enrich, store.",
     "enrich": "Enrich given post URLs, without an import.",
+    "doctor": "Check all that Tagtrail needs, and say what to do.",
+    "refresh": "Measure known posts again, by the snapshot plan.",
     "status": "Open imports, pending posts, failures, spend.",
     "top": "The leading posts, of a hashtag or of all.",
     "export": "Write posts, snapshots, creators, comments, imports or failures.",
+    "report": "One offline HTML file with tables and plots.",
     "resolve": "Decide an import whose submission ended in doubt.",
     "retry": "Take failures up again.",
+    "reparse": "Rebuild rows from stored raw payloads, with a difference.",
+    "purge": "Retention and erasure: posts, creators, all that is older.",
+    "setup": "Make on a Prefect server what Tagtrail needs there.",
     "sandbox": "The sandbox API alone: a local server that answers like the real one.",
+    "up": "The local stack in one command: Prefect server and UI, worker, deployments, receiver.",
+    "receive": "The webhook receiver alone: the service's callbacks become events.",
     "down": "End what Tagtrail started in the background.",
 }
 
@@ -60,6 +68,10 @@ def make_app(arguments: Sequence[str] = ()) -> App:
     text = "Bring the schema to this version."
     database.command("deployments.cli.commands.db:upgrade", name="upgrade", help=short("upgrade", text))
     app.command(database)
+    imports = App(name="import", help="The chain from other sources: post URLs, creators.", sort_key=2)
+    for source, text in (("urls", "Import given posts, and enrich them."), ("creators", "Follow creators once.")):
+        imports.command(f"deployments.cli.commands.imports:{source}", name=source, help=short(source, text))
+    app.command(imports)
     return app
 
 

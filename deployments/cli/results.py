@@ -78,7 +78,7 @@ EMPTY: Final = (
 
 
 def _import_line(each: ImportSummary) -> str:
-    what = f"#{each.hashtag}" if each.hashtag else each.kind
+    what = each.name
     note = f" ({each.note})" if each.note else ""
     if each.how == "reused" and each.state == "complete":
         # What was new when it was bought is not new now.
@@ -89,14 +89,24 @@ def _import_line(each: ImportSummary) -> str:
         if each.state != "empty"
         else EMPTY
     )
-    return f"Import {what}: {each.state}{how}, {found}{note}."
+    return f"Import {what}: {each.state}{how}, {found}{_beside_the_one_before(each)}{note}."
+
+
+def _beside_the_one_before(each: ImportSummary) -> str:
+    withheld = f"; {each.withheld:,} left out, erased on request" if each.withheld else ""
+    if each.overlap is None or each.not_seen_again is None:
+        return withheld
+    return (
+        f"; of the {counted(each.overlap + each.not_seen_again, 'post')} of the import before it {each.overlap:,} "
+        f"listed again, {each.not_seen_again:,} not seen again{withheld}"
+    )
 
 
 def _decisions(summary: RunSummary) -> list[str]:
     """How to decide the imports that are in doubt, where no note of the run says so."""
     told = " ".join(summary.notes)
     return [
-        f"Decide the import of {f'#{each.hashtag}' if each.hashtag else each.kind}, which is in doubt: "
+        f"Decide the import of {each.name}, which is in doubt: "
         f"tagtrail resolve {each.import_id} --resubmit|--attach TASK_ID|--drop"
         for each in summary.imports
         if each.state == "ambiguous" and f"resolve {each.import_id}" not in told

@@ -38,14 +38,14 @@ TERMINATED: Final = 143
 
 
 def require_key(settings: Settings) -> None:
-    """Refuse to begin without a key, unless a block on the user's own Prefect server may hold one.
+    """Refuse to begin without a key, unless a block on the Prefect server in use may hold one.
 
     Raises:
         UsageError: there is no key, or what is there cannot be one.
     """
     if key := settings.memories_api_key.get_secret_value():
         checked_key(key)
-    elif servers.configured() is None:
+    elif servers.configured() is None and local_server.running(settings.home) is None:
         raise UsageError("MEMORIES_API_KEY is not set; put your key there or in .env, or try `tagtrail demo`")
 
 
@@ -84,7 +84,7 @@ def _saved_database_url(server: PrefectServer) -> str | None:
                 raise _unreachable(server) from fault
         return await saved_database_url()
 
-    with _server_faults(server):
+    with server_faults(server):
         return asyncio.run(ask())
 
 
@@ -104,7 +104,7 @@ def run_flow(
     # Prefect is imported here, under the picture: it takes a second or more.
     with shown(progress, expected=expected, quiet=output.json), _kept_alive(server), watch(progress):
         flow = getattr(importlib.import_module(module), name)
-        with _server_faults(server):
+        with server_faults(server):
             outcome = asyncio.run(_outcome(flow, parameters))
     if isinstance(outcome, BaseException):
         _tell_fault(outcome, verbose=output.verbose)
@@ -147,6 +147,9 @@ def _kept_alive(server: PrefectServer) -> Iterator[None]:
     def look() -> None:
         while not over.wait(LOOK_SECONDS):
             if local_server.recorded(own.home) is None:
+                if local_server.ended_on_purpose(own.home):
+                    tell("Tagtrail's Prefect server was ended under this run, which therefore takes longer to end.")
+                    return
                 with suppress(TagtrailError):
                     local_server.ensure(own.home, tell)
                 return
@@ -160,7 +163,7 @@ def _kept_alive(server: PrefectServer) -> Iterator[None]:
 
 
 @contextmanager
-def _server_faults(server: PrefectServer) -> Iterator[None]:
+def server_faults(server: PrefectServer) -> Iterator[None]:
     """Say in a sentence that the Prefect server cannot be used; Prefect raises these before a run begins."""
     from prefect.exceptions import PrefectHTTPStatusError
 

@@ -84,6 +84,8 @@ class Imports:
             if slot.appears > now:
                 continue
             item = dict(slot.item)
+            if scenario.url_when_ready and slot.parsed > now:
+                item["video_url"] = ""
             if slot.parsed <= now:
                 item["status"] = "PARSE"
                 if scenario.statuses and place % scenario.status_every == scenario.status_every - 1:
@@ -118,10 +120,16 @@ def _slots(posts: list[Post], scenario: Scenario, clock: VirtualClock, *, public
         appears = started + scenario.first_item_seconds + spread * place / len(posts)
         if scenario.pause_after and place >= scenario.pause_after:
             appears += scenario.pause_seconds
-        parsed = appears + 6.0 + 9.0 * post.dice.unit(10)
+        parsed = appears + scenario.parse_seconds + 9.0 * post.dice.unit(10)
         number = video_number(post, public=public)
         slots.append(Slot(post, number, appears, parsed, _item(post, number, place, scenario, clock)))
     return slots
+
+
+def _url(post: Post, scenario: Scenario) -> str:
+    if post.platform == "tiktok" and scenario.tiktok_listed_as == "handle":
+        return f"https://www.tiktok.com/@{post.handle}/video/{post.post_id}"
+    return import_url(post.platform, post.post_id, post.code)
 
 
 def _item(post: Post, number: str, place: int, scenario: Scenario, clock: VirtualClock) -> Item:
@@ -136,7 +144,7 @@ def _item(post: Post, number: str, place: int, scenario: Scenario, clock: Virtua
         "width": 576,
         "height": 1024,
         "create_time": created if scenario.item_numbers else str(created),
-        "video_url": import_url(post.platform, post.post_id, post.code),
+        "video_url": _url(post, scenario),
         "resolution_label": None,
     }
     every = scenario.url_missing_every

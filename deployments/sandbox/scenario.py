@@ -49,13 +49,17 @@ class Scenario:
     platforms: tuple[str, ...] = ("tiktok", "instagram")
     stock: int | None = None
     shared_every: int = 0
+    surplus_posts: int = 0
     # How answers are written.
     code_form: CodeForm = "documented"
     success_code: str | int = "0000"
     flags: bool = True
     retry_after: RetryAfter = ""
     spring_404: bool = False
-    # How an import's items are written.
+    # How an import is named, and how its items are written.
+    task_key: Literal["taskId", "task_id"] = "taskId"
+    tiktok_listed_as: Literal["player", "handle"] = "player"
+    url_when_ready: bool = False
     id_list: Literal["videos", "video_ids", "videoIds", "strings"] = "videos"
     id_key: Literal["video_no", "videoNo", "video_id", "videoId"] = "video_no"
     item_numbers: bool = False
@@ -67,6 +71,7 @@ class Scenario:
     renumber: bool = False
     # When they appear.
     first_item_seconds: float = 5.0
+    parse_seconds: float = 6.0
     pause_after: int = 0
     pause_seconds: float = 0.0
     stays_empty: bool = False
@@ -81,6 +86,7 @@ class Scenario:
     # Callbacks.
     callbacks: Literal["new", "old", "both"] = "new"
     callbacks_messy: bool = False
+    callbacks_refused: bool = False
     callback_status: Literal["SUCCEEDED", "FAILED"] = "SUCCEEDED"
 
     def changed(self, changes: Mapping[str, Any]) -> Scenario:

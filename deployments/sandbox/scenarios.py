@@ -120,6 +120,10 @@ SCENARIOS: dict[str, Scenario] = {
     "account-disabled": _halting(
         "account", "the account is disabled after 10 metadata calls (0403)", after=10, also_status=True
     ),
+    "key-for-imports": Scenario(
+        about="the key is good for imports (v1) and refused for metadata (v2)",
+        faults=(Fault(on="metadata", kind="key", every=1, times=None),),
+    ),
     "permission-denied": Scenario(
         about="submissions are refused with 9009, permission denied",
         faults=(Fault(on="submit", kind="permission", every=1, times=None),),
@@ -187,6 +191,22 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "out-of-order": Scenario(about="items come in another order at each poll", shuffle_items=True),
     "renumbered": Scenario(about="video numbers change between polls", renumber=True),
+    "otherwise": Scenario(
+        about="all that the contract leaves open comes out the other way: codes, flags, names, forms, counts, shapes",
+        code_form="text",
+        success_code=200,
+        flags=False,
+        surplus_posts=2,
+        task_key="task_id",
+        tiktok_listed_as="handle",
+        url_when_ready=True,
+        id_key="videoNo",
+        item_numbers=True,
+        empty_is_refused=True,
+        callbacks_refused=True,
+        tiktok_forms=("player",),
+        faults=(Fault(on="metadata", kind="unknown_shape", every=1, times=None, channels=("apify",)),),
+    ),
     # Callbacks.
     "callbacks-old": Scenario(about="callbacks of the old generation only", callbacks="old"),
     "callbacks-messy": Scenario(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import http.client
-import signal
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any
 
 import orjson
@@ -19,14 +16,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from deployments.sandbox.app import TRANSPORT, V1, V2, Sandbox, make_app
 from deployments.sandbox.scenario import Scenario
+from deployments.serving import PortTaken, QuietServer, listen
+
+__all__ = ["DEFAULT_PORT", "PortTaken", "SandboxServer", "serve"]
 
 DEFAULT_PORT = 8650
 _START_SECONDS = 20.0
 _STOP_SECONDS = 3
-
-
-class PortTaken(OSError):
-    """The port is in use; the message says what to do."""
 
 
 class _Protocol(H11Protocol):
@@ -44,8 +40,8 @@ class _Protocol(H11Protocol):
         self.app = with_transport
 
 
-class _Server(uvicorn.Server):
-    """A server that ends quietly on SIGINT and SIGTERM, and says when it listens."""
+class _Server(QuietServer):
+    """The sandbox's server; it says when it listens."""
 
     def __init__(self, sandbox: Sandbox, on_start: Callable[[], None]) -> None:
         config = uvicorn.Config(
@@ -72,37 +68,6 @@ class _Server(uvicorn.Server):
         self._sandbox.close()
         await super().shutdown(sockets=sockets)
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """As the base's, but a signal that was obeyed is not raised once more at the end."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            self.should_exit = True
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    # With the protocol named, asyncio turns Nagle's algorithm off; without it every answer waits 40 ms for an ACK.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        if error.errno != errno.EADDRINUSE:
-            raise
-        raise PortTaken(errno.EADDRINUSE, f"port {port} of {host} is in use; choose another with --port") from None
-    return listener
-
 
 def serve(
     *,
@@ -123,7 +88,7 @@ def serve(
         BadPayload: a file of `payloads` cannot be served.
     """
     sandbox = make_app(scenario, time_scale=time_scale, limits=limits, latency_ms=latency_ms, payloads=payloads)
-    listener = _listen(host, port)
+    listener = listen(host, port)
     url = f"http://{host}:{listener.getsockname()[1]}"
     try:
         _Server(sandbox, lambda: announce(url)).run(sockets=[listener])
@@ -151,7 +116,7 @@ class SandboxServer:
         self.sandbox = make_app(
             scenario, time_scale=time_scale, limits=limits, latency_ms=latency_ms, payloads=payloads, keys=keys
         )
-        self._listener = _listen("127.0.0.1", port)
+        self._listener = listen("127.0.0.1", port)
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.v1_base_url = self.url + V1

@@ -148,11 +148,17 @@ class Numbers:
 
 
 def numbers_of(post: Post, calendar: VirtualClock) -> Numbers:
-    """The post's counts now; they never shrink, grow fast at first and slower for ever after."""
+    """The post's counts now; they never shrink, grow fast at first and slower after.
+
+    Half of the posts grow for ever; the others have had their day after a day or a week, and then stand still.
+    """
     dice = post.dice
     age = max(60.0, step_of(calendar) - post.born)
     pace = 43_200.0 + 400_000.0 * dice.unit(3)
-    grown = 0.85 * -math.expm1(-age / pace) + 0.15 * -math.expm1(-age / (pace * 40))
+    if dice.unit(10) < 0.5:
+        grown = -math.expm1(-age / (pace / 5))
+    else:
+        grown = 0.85 * -math.expm1(-age / pace) + 0.15 * -math.expm1(-age / (pace * 40))
     final = 10 ** (3.0 + 3.6 * dice.unit(4))
     plays = int(final * grown)
     likes = int(plays * (0.01 + 0.11 * dice.unit(5)))

@@ -72,7 +72,11 @@ def _tag_posts(state: State, asked: dict[str, Any]) -> tuple[list[str], list[Pos
     posts: dict[str, Post] = {}
     for tag in tags:
         newest = state.stock.newest(
-            scenario.platforms, count, tag=tag, limit=scenario.stock, shared_every=scenario.shared_every
+            scenario.platforms,
+            count + scenario.surplus_posts,
+            tag=tag,
+            limit=scenario.stock,
+            shared_every=scenario.shared_every,
         )
         posts.update((post.key, post) for post in newest)
     return [f"hashtag:{tag.casefold()}" for tag in tags], list(posts.values()), count
@@ -126,6 +130,9 @@ def submit(state: State, request: Request, kind: str, public: bool) -> Answer:
                 state.books.submissions[wish][over.code] += 1
             return over
         namespace, folder_id = _namespace(asked, public=public)
+        callback = next((asked[name] for name in ("callback", "callback_url") if asked.get(name)), None)
+        if callback is not None and state.scenario.callbacks_refused:
+            raise Refusal("bad", "callback is not a known parameter.")
         wishes, posts, count = _POSTS[kind](state, asked)
     except Refusal as refusal:
         return state.writer.refusal(refusal.name, 1, message=refusal.message)
@@ -136,10 +143,9 @@ def submit(state: State, request: Request, kind: str, public: bool) -> Answer:
             posts, state.scenario, namespace=namespace, folder_id=folder_id, public=public, empty=empty
         )
         _enter(state, request, job, kind, wishes, count)
-        callback = next((asked[name] for name in ("callback", "callback_url") if asked.get(name)), None)
         if isinstance(callback, str):
             state.callbacks.start(job, callback, state.scenario)
-        return state.writer.success({"taskId": job.task_id})
+        return state.writer.success({state.scenario.task_key: job.task_id})
 
     attempt = sum(state.books.submissions[wishes[0]].values())
     answer = befall("submit", wishes[0], attempt, Strike(state, 1, request.path, serve))

@@ -8,6 +8,7 @@ from prefect.blocks.core import Block
 from prefect.exceptions import ObjectNotFound
 
 from blocks.database.credentials import TagtrailDatabase
+from blocks.memories.callbacks import address
 from blocks.memories.client import MemoriesClient
 from blocks.memories.credentials import MAX_CONNECTIONS, MemoriesCredentials
 from blocks.memories.errors import UsageError
@@ -38,6 +39,13 @@ async def open_client(credentials: str, settings: Settings) -> MemoriesClient:
         timeout_seconds=settings.tagtrail_timeout_seconds,
         max_connections=MAX_CONNECTIONS,
     )
+
+
+async def callback_of(credentials: str, settings: Settings) -> str | None:
+    """Where the service may call back about imports, with the secret: by the block, else by the settings."""
+    block = await _saved(MemoriesCredentials, credentials)
+    saved = None if block is None else block.get_callback()
+    return saved or address(settings.tagtrail_callback_url, settings.tagtrail_callback_secret.get_secret_value())
 
 
 async def saved_database_url() -> str | None:

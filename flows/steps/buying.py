@@ -59,7 +59,7 @@ async def enrich_one(run: Run, post: PostTask) -> bool:
         if channel is None:
             raise AssertionError("a post without a channel left was not given up")
         try:
-            bought = await _buy(run, post, channel)
+            bought = await buy_metadata(run, post, channel)
         except TagtrailError as error:
             if error.halts:
                 run.halt(error)
@@ -82,7 +82,7 @@ async def enrich_one(run: Run, post: PostTask) -> bool:
     return False
 
 
-async def _buy(run: Run, post: PostTask, channel: Channel) -> Bought:
+async def buy_metadata(run: Run, post: PostTask, channel: Channel) -> Bought:
     """One call, within the limits and the caps, and its answer stored; every failed one is counted on the post.
 
     Raises:
@@ -205,7 +205,7 @@ async def _parse_and_store(
         run_id=run.run_id,
         raw_sha256=sha256,
         purpose=post.purpose,
-        target_age=None,
+        plan=run.settings.snapshot_plan,
     )
     await run.store.run_grouped(posts_store.save_posts, [enriched], now=run.clock())
     post.outcome = "enriched"

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from blocks.database.store import erased, gaps, runs, spend, written
 from blocks.database.store import imports as ledger
-from blocks.database.store import runs, spend
+from blocks.database.store.gaps import Overlap
+from blocks.database.store.imports import OpenImport
 from blocks.database.store.spend import RunSpend
 from blocks.memories.errors import StoreError, TagtrailError, UsageError
-from flows.steps import showing
-from flows.steps.summary import ImportSummary, Outcome, RunSummary, plural
+from flows.steps import announcing, showing
+from flows.steps.summary import CREATORS, ImportSummary, Outcome, RunSummary, plural
 from flows.steps.wish import NO_CAP_USD, Wish
 
 if TYPE_CHECKING:
@@ -43,10 +45,16 @@ def parameters_of(wish: Wish) -> dict[str, Any]:
 
 
 async def close(run: Run, *, broken: BaseException | None) -> RunSummary:
-    """Settle the run's money, check its sums, write its row, and show the summary.
+    """Settle the run's money, check its sums, write its row, show the summary, and announce the end.
 
     `broken` is an error that is not Tagtrail's own and ended it: a cancellation, or a fault of ours.
     """
+    summary = await _settled(run, broken=broken)
+    announcing.run_ended(run, summary)
+    return summary
+
+
+async def _settled(run: Run, *, broken: BaseException | None) -> RunSummary:
     now = run.clock()
     if not run.opened:
         # Refused before anything was opened: there is nothing to settle and nowhere to write.
@@ -64,10 +72,15 @@ async def close(run: Run, *, broken: BaseException | None) -> RunSummary:
         sums = await run.store.read(runs.reconcile, run.run_id)
         money = await run.store.read(spend.totals, run.run_id)
         rows = await run.store.read(ledger.of_run, run.run_id)
+        wrote = await run.store.read(written.written, run.run_id)
+        overlaps = await run.store.read(gaps.overlaps, [row.import_id for row in rows])
+        out = await run.store.read(erased.posts_among, [post.ref for post in run.posts.values()])
     except StoreError as error:
         run.error = run.error or error
         return _remembered(run, now)
-    imports = [ImportSummary.model_validate(row, from_attributes=True) for row in rows]
+    if out:
+        _leave_out(run, out)
+    imports = [_import_summary(row, overlaps.get(row.import_id)) for row in rows]
     measured = Counter(key.partition(":")[0] for key in run.posts)
     new_enriched = sum(post.was_new and post.outcome == "enriched" for post in run.posts.values())
     cost_usd = money.counted_micros / 1_000_000
@@ -91,7 +104,7 @@ async def close(run: Run, *, broken: BaseException | None) -> RunSummary:
         cost_usd=cost_usd,
         usd_per_1000_new=cost_usd / new_enriched * 1000 if new_enriched else None,
         halted_because=None if run.halted is None else str(run.halted),
-        notes=[*run.notes, *_notes(run, money)],
+        notes=[*run.notes, *_notes(run, money), *_of_creators(imports), *_gaps(overlaps.values(), imports)],
         started_at=run.progress.started_at or now,
         finished_at=now,
     )
@@ -108,8 +121,35 @@ async def close(run: Run, *, broken: BaseException | None) -> RunSummary:
     if not await _written(run, ending):
         summary.outcome = _outcome(run, summary, broken=broken)
         summary.message = _message(run, summary, broken=broken)
+    announcing.assets_written(wrote, run_id=run.run_id)
     await showing.show(summary)
     return summary
+
+
+def _leave_out(run: Run, keys: Iterable[tuple[str, str]]) -> None:
+    """Posts that were erased on request while the run had them are none of its posts any more."""
+    gone = {":".join(key) for key in keys}
+    run.posts = {key: post for key, post in run.posts.items() if key not in gone}
+    run.fresh -= gone
+    run.note(f"{plural(len(gone), 'post')} left out: erased on request (`tagtrail purge`), or by somebody who was")
+
+
+def _import_summary(row: OpenImport, overlap: Overlap | None) -> ImportSummary:
+    told = ImportSummary.model_validate(row, from_attributes=True)
+    if overlap is not None:
+        told.overlap, told.not_seen_again = overlap.shared, overlap.not_seen_again
+    return told
+
+
+def _gaps(overlaps: Iterable[Overlap], imports: Sequence[ImportSummary]) -> list[str]:
+    """A sentence for each import that shares nothing with the one before it."""
+    names = {one.import_id: one.name for one in imports}
+    return [
+        f"{names[one.import_id]}: no post is shared with the import of {one.from_at:%Y-%m-%d %H:%M} UTC, so that posts "
+        "of the time in between were probably missed; a shorter interval or more posts per hashtag closes such gaps"
+        for one in overlaps
+        if one.shared == 0
+    ]
 
 
 async def _written(run: Run, work: Awaitable[None]) -> bool:
@@ -203,9 +243,20 @@ def _message(run: Run, summary: RunSummary, *, broken: BaseException | None) -> 
     empty = sum(one.state in NEEDS_A_LOOK for one in summary.imports)
     if empty:
         parts.append(f"{plural(empty, 'import')} empty or ambiguous")
-    if run.wish.wait and (unfinished := _unfinished(summary)):
-        parts.append(f"{plural(unfinished, 'import')} not finished")
+    if unfinished := _unfinished(summary):
+        parts.append(f"{plural(unfinished, 'import')} {'not finished' if run.wish.wait else _left_to(run)}")
     return f"{reason}{plural(summary.requested, 'post')}: {', '.join(parts)}; about {summary.cost_usd:.2f} USD"
+
+
+def _left_to(run: Run) -> str:
+    """Who collects the imports of a run that does not wait for them."""
+    sweep = "the sweep (collect-imports/sweep), or the same run with wait=true, collects"
+    return f"under way; {sweep}" if run.callback_url is None else f"under way; the service calls back, else {sweep}"
+
+
+def _of_creators(imports: list[ImportSummary]) -> list[str]:
+    """What is known of creators' imports that stay empty, where there is one."""
+    return [CREATORS] if any(one.kind == "creator" and one.state == "empty" for one in imports) else []
 
 
 def _notes(run: Run, money: RunSpend) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import timedelta
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -28,7 +29,10 @@ from blocks.memories.errors import (
 )
 from blocks.memories.identity import parse_post_url
 from blocks.memories.outgoing import Where
+from flows.steps import announcing
+from flows.steps.hearing import Hearing
 from flows.steps.run import Run, current_run
+from flows.steps.summary import named
 from flows.steps.valve import valve
 from flows.steps.wish import Library
 
@@ -63,7 +67,8 @@ async def plan_imports(run: Run) -> list[Ticket]:
         if ticket.how != "submit":
             at = ticket.since.strftime("%H:%M")
             done = "re-used" if ticket.how == "reused" else "joined"
-            run.note(f"{done} the import of {at} UTC for #{wish.wanted.get('hashtag', wish.kind)}")
+            what = named(wish.kind, wish.wanted.get("hashtag"), ticket.import_id)
+            run.note(f"{done} the import of {at} UTC for {what}")
         tickets.append(ticket)
     run.progress.imports_open = len(tickets)
     return tickets
@@ -74,17 +79,18 @@ async def collect_posts(run: Run, tickets: list[Ticket]) -> None:
     run.progress.stage = "importing"
     async with asyncio.TaskGroup() as group:
         for ticket in tickets:
-            group.create_task(_collect_one(run, ticket))
+            group.create_task(collect_one(run, ticket))
     run.progress.stage = "enriching"
 
 
-async def _collect_one(run: Run, ticket: Ticket) -> None:
+async def collect_one(run: Run, ticket: Ticket) -> None:
+    """Submit and poll one import; what halts the run is kept in it, and the others end by themselves."""
     try:
         await _submit_and_poll(run, ticket)
     except TagtrailError as error:
         if not error.halts:
             raise
-        # The others end by themselves: an answer that one of them waits for is taken in.
+        # An answer that one of the others waits for is taken in.
         run.halt(error)
     run.progress.imports_open -= 1
     run.progress.imports_done += 1
@@ -111,18 +117,18 @@ async def submit_import(import_id: str) -> str:
     """
     run = current_run()
     for attempt in range(1, SUBMIT_TRIES + 1):
-        if not await _turn_to_send(run, import_id) or not await run.slot("imports"):
+        if not await turn_to_send(run, import_id) or not await run.slot("imports"):
             break
         async with valve(run) as opened:
             if not opened:
                 break
-            state = await _submit_once(run, import_id, last=attempt == SUBMIT_TRIES)
+            state = await submit_once(run, import_id, last=attempt == SUBMIT_TRIES)
         if state is not None:
             return state
     return (await run.store.read(ledger.get, import_id)).state
 
 
-async def _submit_once(run: Run, import_id: str, *, last: bool) -> str | None:
+async def submit_once(run: Run, import_id: str, *, last: bool) -> str | None:
     """Pay for the import, say so in the ledger, and send it; None: nothing was started, and it may be sent again."""
     row = await run.store.read(ledger.get, import_id)
     voucher = await run.budget.take_import(import_id, row.requested)
@@ -175,7 +181,7 @@ async def _cancelled_while_sending(run: Run, import_id: str, voucher: Voucher, *
     await run.store.run(ledger.back_to_planned, import_id, note=why, owner=run.owner, durable=True)
 
 
-async def _turn_to_send(run: Run, import_id: str) -> bool:
+async def turn_to_send(run: Run, import_id: str) -> bool:
     """Wait while another living run is about to send the import; False once it is sent, or need not be.
 
     That run may wait for its slot for minutes, and may end without having sent anything: then it is this run's.
@@ -204,7 +210,8 @@ async def _refused(run: Run, import_id: str, error: TagtrailError) -> str:
     if error.halts:
         await run.store.run(ledger.back_to_planned, import_id, note=str(error), owner=run.owner, durable=True)
         raise error
-    await run.store.run(ledger.mark_failed, import_id, note=str(error), owner=run.owner, durable=True)
+    if await run.store.run(ledger.mark_failed, import_id, note=str(error), owner=run.owner, durable=True):
+        await announcing.import_ended(run, import_id)
     run.note(f"an import was not accepted: {error}")
     return "failed"
 
@@ -243,7 +250,9 @@ async def _follow(run: Run, import_id: str) -> str:
     wait_seconds = run.settings.tagtrail_poll_seconds
     post_micros = run.settings.tagtrail_prices.import_micros(1)
     row = await run.store.run(ledger.start_following, import_id)
+    hearing = Hearing(run, import_id)
     while run.halted is None:
+        await hearing.listen()
         items = await _ask(run, row)
         now = run.clock()
         if items is None:
@@ -264,16 +273,17 @@ async def _follow(run: Run, import_id: str) -> str:
                 now,
                 quiet_seconds=run.settings.tagtrail_import_quiet_seconds,
                 deadline_seconds=run.settings.tagtrail_import_deadline_seconds,
+                said=await hearing.answered(result),
             )
             if state is not None:
-                await run.store.run(
-                    end_import, import_id, state=state, post_micros=post_micros, run_id=run.run_id, now=now
-                )
+                ended: dict[str, Any] = {"state": state, "post_micros": post_micros, "run_id": run.run_id, "now": now}
+                if await run.store.run(end_import, import_id, **ended):
+                    await announcing.import_ended(run, import_id)
                 return state
             wait_seconds = next_poll_seconds(
                 result.quiet_polls, run.settings.tagtrail_poll_seconds, jitter=random.random()
             )
-        await run.pause(wait_seconds)
+        await hearing.pause(wait_seconds)
     return row.state
 
 

@@ -84,9 +84,25 @@ class Enrichment:
         for post in posts:
             key = item_key(post.ref)
             if key not in self.run.posts:
-                self.run.posts[key] = PostTask(post.ref, post.source_url)
+                self.run.posts[key] = PostTask(post.ref, post.source_url, post.purpose)
                 self.run.progress.found += 1
                 self._queue.put_nowait(key)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a post is not settled yet."""
+        return any(post.outcome is None for post in self.run.posts.values())
+
+    @property
+    def held(self) -> bool:
+        """Whether another live run was buying a post of this one when it was last looked at."""
+        return bool(self._held)
+
+    async def try_held(self) -> None:
+        """Take over what others were buying: its result, or the post itself where they died."""
+        held, self._held = self._held, []
+        for at in range(0, len(held), GROUP_POSTS):
+            await self._run_group(held[at : at + GROUP_POSTS])
 
     async def __aenter__(self) -> Enrichment:
         self.run.found = self.add
@@ -147,13 +163,28 @@ class Enrichment:
                     tasks.create_task(self._run_task(claimed[at : at + size]))
 
     async def _claim(self, keys: list[str]) -> list[str]:
+        claimed: list[str] = []
+        for purpose, of_purpose in self._by_purpose(keys).items():
+            claimed += await self._claim_for(purpose, of_purpose)
+        return claimed
+
+    def _by_purpose(self, keys: list[str]) -> dict[str, list[str]]:
+        purposes: dict[str, list[str]] = {}
+        for key in keys:
+            purposes.setdefault(self.run.posts[key].purpose, []).append(key)
+        return purposes
+
+    async def _claim_for(self, purpose: str, keys: list[str]) -> list[str]:
         run = self.run
+        of_plan = purpose != "enrich"
         claim = await run.store.run(
             work.claim,
             run.owner,
             [run.posts[key].ref for key in keys],
-            "enrich",
-            fresh_after=run.fresh_after,
+            purpose,
+            # A checkpoint is answered once; whoever measured the post since the plan was read may have answered it.
+            fresh_after=None if of_plan else run.fresh_after,
+            measured_after=run.fresh_after if of_plan else None,
         )
         for item in claim.claimed:
             post = run.posts[item_key(item.ref)]
@@ -178,11 +209,12 @@ class Enrichment:
             self.run.halt(error)
         finally:
             self._slots.release()
-            left = [self.run.posts[key].ref for key in keys if self.run.posts[key].outcome in (None, "pending")]
-            if left:
+            left = [key for key in keys if self.run.posts[key].outcome in (None, "pending")]
+            for purpose, of_purpose in self._by_purpose(left).items():
+                refs = [self.run.posts[key].ref for key in of_purpose]
                 # Where the database cannot be used their leases end by themselves.
                 with suppress(StoreError):
-                    await asyncio.shield(self.run.store.run(work.release, self.run.owner, left, "enrich"))
+                    await asyncio.shield(self.run.store.run(work.release, self.run.owner, refs, purpose))
 
     async def _wait_for_others(self) -> None:
         """Posts that another live run buys at this moment: wait for its result, or take over if it dies."""
@@ -190,6 +222,4 @@ class Enrichment:
         until = run.clock().timestamp() + run.settings.tagtrail_import_deadline_seconds
         while self._held and run.halted is None and run.clock().timestamp() < until:
             await run.pause(1.0)
-            held, self._held = self._held, []
-            for at in range(0, len(held), GROUP_POSTS):
-                await self._run_group(held[at : at + GROUP_POSTS])
+            await self.try_held()

@@ -28,7 +28,7 @@ from blocks.memories.limiter import Limiter, rates_from
 from blocks.memories.posts.record import Channel, PostRef
 from blocks.settings import Settings, get_settings
 from flows.steps import closing
-from flows.steps.accounts import open_client, saved_database_url
+from flows.steps.accounts import callback_of, open_client, saved_database_url
 from flows.steps.channels import Channels
 from flows.steps.garbage import fewer_collections
 from flows.steps.progress import Progress, current_progress
@@ -94,6 +94,8 @@ class Run:
         self.notes: list[str] = []
         self.fresh: set[str] = set()
         self.poll_errors: Counter[str] = Counter()
+        self.callback_url: str | None = None
+        """Where the service may report an import's end, with the secret as its last part; None if not set up."""
         self._acquiring: set[asyncio.Future[None]] = set()
         self._calls: dict[str, asyncio.Semaphore] = {}
         self.opened = False
@@ -125,9 +127,24 @@ class Run:
         self.wish = replace(wish, reuse_hours=await reuse_hours_for_this_run(wish.reuse_hours))
         self.settings = get_settings()
         url = await saved_database_url() or self.settings.database_url
-        self.store = await asyncio.to_thread(open_store, url, create=True)
-        self._stack.callback(self.store.close)
-        self.client = await self._stack.enter_async_context(await open_client(self.credentials, self.settings))
+        store = await asyncio.to_thread(open_store, url, create=True)
+        self._stack.callback(store.close)
+        client = await self._stack.enter_async_context(await open_client(self.credentials, self.settings))
+        self.callback_url = await callback_of(self.credentials, self.settings)
+        await self.begin(store, client)
+        await ensure_valve()
+        self.opened = True
+        bar = ProgressBar(self)
+        await bar.start()
+        self._stack.push_async_callback(bar.stop)
+        return self.wish
+
+    async def begin(self, store: Store, client: MemoriesClient) -> None:
+        """Take up limits, money and leases on an open database and client, and write the run down.
+
+        `wish` and `settings` are set; the caller says when the run counts as `opened`, and closes what it gave.
+        """
+        self.store, self.client = store, client
         self.limiter = Limiter(self.store, self.client.account, rates_from(self.settings))
         self._stack.push_async_callback(self.limiter.aclose)
         self.budget = Budget(
@@ -135,7 +152,7 @@ class Run:
             self.client.account,
             self.run_id,
             self.wish.collection,
-            self._caps(),
+            self.caps(),
             self.settings.tagtrail_prices,
         )
         self._stack.push_async_callback(_as_far_as_it_goes, self.budget.close)
@@ -154,16 +171,11 @@ class Run:
             now=self.clock(),
         )
         self.comment_key = bytes.fromhex(await self.store.run(meta.comment_key))
-        await ensure_valve()
-        self.opened = True
         beat = asyncio.create_task(self._heartbeat())
         self._stack.push_async_callback(self._stop_heartbeat, beat)
-        bar = ProgressBar(self)
-        await bar.start()
-        self._stack.push_async_callback(bar.stop)
-        return self.wish
 
-    def _caps(self) -> Caps:
+    def caps(self) -> Caps:
+        """What this run may spend, by the wish and the settings."""
         per_run = self.wish.max_spend_usd
         per_day = self.settings.tagtrail_max_spend_usd_per_day
         return Caps(
@@ -171,12 +183,6 @@ class Run:
             day_micros=None if per_day is None else round(per_day * 1_000_000),
             collection_micros=micros_of(self.settings.tagtrail_max_spend_usd_per_collection),
         )
-
-    @property
-    def callback_url(self) -> str | None:
-        """Where the vendor may report an import's end, with the secret as its last part; None if not set up."""
-        base, secret = self.settings.tagtrail_callback_url, self.settings.tagtrail_callback_secret.get_secret_value()
-        return f"{base.rstrip('/')}/{secret}" if base and secret else None
 
     def halt(self, error: TagtrailError) -> None:
         """Buy nothing more in this run; what is in flight is awaited and stored.

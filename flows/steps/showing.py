@@ -41,27 +41,29 @@ def markdown(summary: RunSummary) -> str:
     ]
     if summary.imports:
         lines += [
-            "| import of | how | state | asked | listed | new | known |",
-            "|---|---|---|---:|---:|---:|---:|",
+            "| import of | how | state | asked | listed | new | known | in the one before too | not seen again |",
+            "|---|---|---|---:|---:|---:|---:|---:|---:|",
             *(
-                f"| {_cell(one.hashtag or one.kind)} | {one.how} | {one.state} | {one.requested} | {one.seen} "
-                f"| {one.new} | {one.known} |"
+                f"| {_cell(one.name)} | {one.how} | {one.state} | {one.requested} | {one.seen} "
+                f"| {one.new} | {one.known} | {_count(one.overlap)} | {_count(one.not_seen_again)} |"
                 for one in summary.imports
             ),
             "",
-            SAMPLE,
-            "",
         ]
     if summary.platforms:
-        lines.append("Platforms: " + ", ".join(f"{name} {count}" for name, count in summary.platforms.items()) + ".")
+        lines.append("- Platforms: " + ", ".join(f"{name} {count}" for name, count in summary.platforms.items()) + ".")
     if any(one.kind == "hashtag" for one in summary.imports):
-        lines.append(TODAY)
+        lines += [f"- {SAMPLE}", f"- {TODAY}"]
     if summary.failures:
-        lines.append("Failures: " + ", ".join(f"{name} {count}" for name, count in summary.failures.items()) + ".")
+        lines.append("- Failures: " + ", ".join(f"{name} {count}" for name, count in summary.failures.items()) + ".")
     if summary.calls:
-        lines.append("Calls: " + ", ".join(f"{name} {count}" for name, count in summary.calls.items()) + ".")
+        lines.append("- Calls: " + ", ".join(f"{name} {count}" for name, count in summary.calls.items()) + ".")
     lines += [f"- {note}" for note in summary.notes]
     return "\n".join(lines)
+
+
+def _count(number: int | None) -> str:
+    return "–" if number is None else str(number)
 
 
 def _cell(text: str) -> str:
@@ -101,7 +103,9 @@ class ProgressBar:
         if FlowRunContext.get() is not None:
             with best_effort("the progress"):
                 self._artifact = await acreate_progress_artifact(
-                    progress=0.0, key=artifact_key(f"{self._run.flow}-progress", self._run.wish.collection)
+                    progress=0.0,
+                    key=artifact_key(f"{self._run.flow}-progress", self._run.wish.collection),
+                    description="Posts settled, of those found so far.",
                 )
             self._task = asyncio.create_task(self._keep())
 

@@ -14,6 +14,11 @@ EXIT_STATUS: dict[str, int] = {"done": 0, "failed": 1, "attention": 3, "halted":
 
 SAMPLE = "A hashtag import is a sample, not a census: the newest posts that the service sees, never all of them."
 
+CREATORS = (
+    "Imports of Instagram and YouTube creators were seen to be accepted and to stay empty for ever; posts that are "
+    "known by URL come in by `tagtrail import urls` or `tagtrail enrich`."
+)
+
 TODAY = (
     "Today the real service's hashtag import finds TikTok posts only; Instagram posts come in by URL and by creator."
 )
@@ -32,8 +37,19 @@ class ImportSummary(BaseModel):
     seen: int
     new: int
     known: int
+    withheld: int = 0
+    """Listed posts that are not kept, because they were erased on request."""
+    overlap: int | None = None
+    """Posts that the hashtag's previous import in this collection listed as well; None where there is none."""
+    not_seen_again: int | None = None
+    """Posts that the previous import listed and this one did not."""
     planned_at: datetime
     note: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called (see `named`)."""
+        return named(self.kind, self.hashtag, self.import_id)
 
 
 class RunSummary(BaseModel):
@@ -78,6 +94,11 @@ class RunSummary(BaseModel):
     def seconds(self) -> float:
         """How long the run took."""
         return (self.finished_at - self.started_at).total_seconds()
+
+
+def named(kind: str, hashtag: str | None, import_id: str) -> str:
+    """What an import is called: its hashtag, else its kind and the first letters of its id; never a creator's name."""
+    return f"#{hashtag}" if hashtag else f"{kind} {import_id[:8]}"
 
 
 def plural(count: int, noun: str) -> str:

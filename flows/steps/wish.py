@@ -10,8 +10,9 @@ from typing import Any, Literal
 import orjson
 
 from blocks.memories.captions import hashtag_key, normalise_hashtag
-from blocks.memories.errors import UsageError
-from blocks.memories.identity import parse_post_url
+from blocks.memories.errors import NotAPostUrl, UsageError
+from blocks.memories.identity import item_key, parse_creator_url, parse_post_url, shown
+from blocks.memories.outgoing import MAX_URLS
 from blocks.memories.posts.record import CHANNELS, Channel, PostRef
 
 Library = Literal["private", "public"]
@@ -27,6 +28,9 @@ Measured (see CONTRIBUTING): a server's in-memory queues drop task-run records w
 """
 
 BATCH_POSTS = 50
+
+MOST_SHOWN = 10
+"""So many wrong addresses are named in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +62,14 @@ class Wish:
     fresh: bool = False
     wait: bool = True
     posts_per_task: int = 0
+    hashtag: str | None = None
+    """A refresh: only posts that an import of this hashtag (NFC, case-folded) found."""
 
     @property
     def expected_posts(self) -> int:
         """How many posts the run may have to account for, at most."""
-        return len(self.posts) + sum(wish.requested for wish in self.imports)
+        listed = (wish.requested for wish in self.imports if wish.kind != "urls")
+        return len(self.posts) + sum(listed)
 
     @property
     def batch_size(self) -> int:
@@ -119,13 +126,98 @@ def wish_for_urls(urls: Sequence[str], **common: Any) -> Wish:
         UsageError: no URL, a URL that names no post (NotAPostUrl), or a bad common parameter.
     """
     shared = _common(**common)
+    return Wish(posts=_posts_named_by(urls), **shared)
+
+
+def wish_for_post_imports(urls: Sequence[str], *, permanent: bool = False, **common: Any) -> Wish:
+    """Check a wish for given posts that are to be imported as well: batches of up to 50 of one platform each.
+
+    A batch's wish is known by the set of its posts, whatever the order and the form of their URLs. Posts go into
+    batches in the order of their ids, which grow with time: newer posts beside known ones change the last batch only.
+
+    Raises:
+        UsageError: as `wish_for_urls`, or a post of X, which the API does not import.
+    """
+    shared = _common(permanent=permanent, **common)
+    posts = _posts_named_by(urls)
+    if not_imported := sum(ref.platform == "x" for ref, _ in posts):
+        raise UsageError(
+            f"the API imports no posts of X, and {not_imported} of these {len(posts)} are: leave them out here, "
+            "and give them to `tagtrail enrich`; nothing was submitted"
+        )
+    imports = []
+    for platform in sorted({ref.platform for ref, _ in posts}):
+        of_platform = sorted((ref for ref, _ in posts if ref.platform == platform), key=_by_age)
+        for at in range(0, len(of_platform), MAX_URLS):
+            batch = of_platform[at : at + MAX_URLS]
+            imports.append(
+                ImportWish(
+                    kind="urls",
+                    wanted={"urls": [ref.url for ref in batch]},
+                    requested=len(batch),
+                    key=_wish_key("urls", [item_key(ref) for ref in batch], shared["namespace"], shared["library"]),
+                )
+            )
+    return Wish(imports=tuple(imports), posts=posts, **shared)
+
+
+def wish_for_creators(
+    creators: Sequence[str], posts_per_creator: int, *, permanent: bool = False, **common: Any
+) -> Wish:
+    """Check a wish for the newest posts of creators, each given by the URL of a profile, each an import by itself.
+
+    Raises:
+        UsageError: no profile, an address that is none, a count below 1, or a bad common parameter.
+    """
+    shared = _common(permanent=permanent, **common)
+    if isinstance(creators, str) or not creators:
+        raise UsageError("give at least one profile, for example https://www.tiktok.com/@USER")
+    if posts_per_creator < 1:
+        raise UsageError(f"ask for at least 1 post per creator, not {posts_per_creator}")
+    profiles = list(dict.fromkeys(parse_creator_url(url) for url in creators))
+    return Wish(
+        imports=tuple(
+            ImportWish(
+                kind="creator",
+                wanted={"creator": profile},
+                requested=posts_per_creator,
+                key=_wish_key("creator", [platform, handle], shared["namespace"], shared["library"]),
+            )
+            for platform, handle, profile in profiles
+        ),
+        **shared,
+    )
+
+
+def _posts_named_by(urls: Sequence[str]) -> tuple[tuple[PostRef, str], ...]:
+    """The posts that URLs name, each once, with its URL as typed; TikTok's form with the handle says the most."""
     if isinstance(urls, str) or not urls:
         raise UsageError("give at least one post URL, for example https://www.instagram.com/p/CODE/")
     posts: dict[tuple[str, str], tuple[PostRef, str]] = {}
+    wrong: list[tuple[str, NotAPostUrl]] = []
     for url in urls:
-        ref = parse_post_url(url)
-        posts.setdefault((ref.platform, ref.post_id), (ref, url.strip()))
-    return Wish(posts=tuple(posts.values()), **shared)
+        try:
+            ref = parse_post_url(url)
+        except NotAPostUrl as error:
+            wrong.append((str(url), error))
+            continue
+        known = posts.get((ref.platform, ref.post_id))
+        if known is None or (known[0].handle is None and ref.handle is not None):
+            posts[ref.platform, ref.post_id] = (ref, url.strip())
+    if len(wrong) == 1:
+        raise NotAPostUrl(f"{wrong[0][1]}; nothing was submitted")
+    if wrong:
+        named = ", ".join(f'"{shown(url.strip())}"' for url, _ in wrong[:MOST_SHOWN])
+        more = f" and {len(wrong) - MOST_SHOWN} more" if len(wrong) > MOST_SHOWN else ""
+        raise NotAPostUrl(
+            f"{len(wrong)} of {len(urls)} addresses name no post of Instagram, TikTok, YouTube or X: {named}{more}; "
+            "nothing was submitted"
+        )
+    return tuple(posts.values())
+
+
+def _by_age(ref: PostRef) -> tuple[int, str]:
+    return len(ref.post_id), ref.post_id
 
 
 def wish_for_sweep(*, channel: str, max_spend_usd: float, max_age_hours: float) -> Wish:
@@ -136,6 +228,31 @@ def wish_for_sweep(*, channel: str, max_spend_usd: float, max_age_hours: float) 
     """
     shared = _common(channel=channel, max_spend_usd=max_spend_usd, max_age_hours=max_age_hours)
     return Wish(**{**shared, "collection": None, "posts_per_task": BATCH_POSTS})
+
+
+def wish_for_refresh(
+    *,
+    collection: str = "",
+    hashtag: str = "",
+    channel: str = "auto",
+    max_spend_usd: float = 5.0,
+    posts_per_task: int = 0,
+) -> Wish:
+    """Check a refresh's parameters; which posts are due is in the database. No collection: all of them.
+
+    Raises:
+        UsageError: a parameter cannot be used.
+    """
+    every = not collection.strip()
+    shared = _common(
+        channel=channel,
+        collection="default" if every else collection,
+        max_spend_usd=max_spend_usd,
+        max_age_hours=0,
+        posts_per_task=posts_per_task,
+    )
+    tag = hashtag_key(normalise_hashtag(hashtag)) if hashtag.strip() else None
+    return Wish(**{**shared, "collection": None if every else shared["collection"], "hashtag": tag})
 
 
 def _common(

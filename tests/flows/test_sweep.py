@@ -17,6 +17,7 @@ async def sweep(weather: Any) -> Any:
 async def test_a_run_that_does_not_wait_is_collected_by_the_sweep(weather: Any) -> None:
     left = await weather.track("LVMH", wait=False)
     assert (left.outcome, [one.state for one in left.imports]) == ("done", ["submitted"])
+    assert "1 import under way; the sweep" in left.message
 
     swept = await sweep(weather)
     assert (swept.outcome, swept.enriched, swept.pending) == ("done", 10, 0)

@@ -71,6 +71,9 @@ _LIKES = (
 )
 _CREATED = ("created_at", "created_at_utc", "createdAt", "timestamp", "createTime", "create_time", "createTimeISO")
 
+PATHS = {"comment_id": _ID, "author": _AUTHOR, "text": _TEXT, "likes": _LIKES, "created_at": _CREATED}
+"""Column → paths in a comment's node at which it is looked for."""
+
 _MOST_DEEP = 20
 
 

@@ -127,7 +127,7 @@ def _comment(node: dict[str, Any], key: bytes, depth: int) -> dict[str, Any]:
         if name in _PERSONS:
             kept[name] = _person(value, key)
         elif name in _USERNAMES or name in _PERSON_IDS:
-            kept[name] = _pseudonym(value, key)
+            kept[name] = pseudonym(value, key)
         elif name in _HOLDERS and isinstance(value, dict | list):
             kept[name] = _container(value, key, depth + 1)
         elif value is None or isinstance(value, bool):
@@ -147,17 +147,17 @@ def _number(value: Any) -> Any:
 def _person(value: Any, key: bytes) -> Any:
     """A person's object with hashed user names and ids and whether it is verified, and nothing else."""
     if not isinstance(value, dict):
-        return _pseudonym(value, key)
+        return pseudonym(value, key)
     kept: dict[str, Any] = {}
     for name, inner in value.items():
         if name in _USERNAMES or name in _PERSONS_OWN_IDS:
-            kept[name] = _pseudonym(inner, key)
+            kept[name] = pseudonym(inner, key)
         elif name in ("is_verified", "verified", "isVerified") and isinstance(inner, bool):
             kept[name] = inner
     return kept
 
 
-def _pseudonym(value: Any, key: bytes) -> str | None:
+def pseudonym(value: Any, key: bytes) -> str | None:
     """`anon-` and 16 hex digits; user names are taken without regard to case and to an `@` before them."""
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         return None

@@ -16,6 +16,7 @@ from blocks.memories.errors import UsageError
 from blocks.settings import get_settings
 from deployments import local_server
 from deployments.cli import stores
+from deployments.cli.demo_chain import REPORT
 from deployments.cli.options import Loud
 from deployments.cli.terminal import tell
 from deployments.sandbox.server import SandboxServer
@@ -85,6 +86,7 @@ def _farewell(home: Path) -> list[str]:
         "The sandbox finds TikTok and Instagram posts for a hashtag; the real service's",
         "hashtag import finds TikTok posts only today.",
         "",
+        f"The report, one file for any browser: {home / REPORT}",
         f"The database: {home / 'tagtrail.db'}",
         "Look into it:",
         f"  {tagtrail} top slowfashion --by likes",

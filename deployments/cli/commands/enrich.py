@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from blocks.memories.errors import UsageError
 from blocks.settings import get_settings
+from deployments.cli.given_urls import given_urls
 from deployments.cli.options import ChannelChoice, Hours, Output, Spend, spend_cap
 from deployments.cli.running import connect, finish, require_key, run_flow
 from flows.steps.wish import wish_for_urls
@@ -45,12 +44,7 @@ def enrich(
     max_age
         Hours; younger metadata is not bought again; TAGTRAIL_MAX_AGE_HOURS by itself.
     """
-    # Hyphens are let through for the sake of `-`.
-    if unknown := next((url for url in urls if url.startswith("-") and url != "-"), None):
-        raise UsageError(f"Unknown option: {unknown}.")
-    given = [url for typed in urls for url in (_lines(None) if typed == "-" else [typed])]
-    if file is not None:
-        given += _lines(None if str(file) == "-" else file)
+    given = given_urls(urls, file)
     settings = get_settings()
     parameters = {
         "channel": channel,
@@ -63,13 +57,3 @@ def enrich(
     server, settings = connect(settings)
     summary = run_flow(FLOW, {"urls": given, **parameters}, server=server, expected=wish.expected_posts, output=output)
     return finish(summary, server=server, settings=settings, output=output)
-
-
-def _lines(file: Path | None) -> list[str]:
-    try:
-        text = sys.stdin.read() if file is None else file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise UsageError(f"{'standard input' if file is None else file} cannot be read: {reason}") from None
-    stripped = (line.strip() for line in text.splitlines())
-    return [line for line in stripped if line and not line.startswith("#")]

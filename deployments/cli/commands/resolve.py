@@ -86,7 +86,7 @@ def _one(conn: Connection, typed: str) -> OpenImport:
 
 
 def _sentence(now: OpenImport, decision: Decision) -> str:
-    what = f"#{now.hashtag}" if now.hashtag else f"{now.kind}"
+    what = f"#{now.hashtag}" if now.hashtag else {"urls": "posts by URL", "creator": "a creator"}[now.kind]
     if decision == "resubmit":
         return f"Import {now.import_id} of {what} is planned again; the next run of it sends it."
     if decision == "attach":

@@ -9,19 +9,26 @@ from typing import Any, Final
 
 from rich.text import Text
 
-from blocks.database.store import imports, overview
+from blocks.database.store import gaps, history, imports, overview
+from blocks.database.store.gaps import GapRow
 from blocks.database.store.imports import OpenImport as LedgerImport
 from blocks.database.store.overview import LastRun, OpenImport, Overview
 from blocks.settings import Settings, get_settings
 from deployments import local_server
-from deployments.cli import servers, stores
+from deployments.cli import forecasts, servers, stores
 from deployments.cli.options import Output
 from deployments.cli.results import EMPTY
 from deployments.cli.terminal import counted, results, tell, write_json
 from deployments.cli.writers import iso
+from flows.steps.summary import SAMPLE, named
 
 LATEST: Final = 500
 """Imports of the ledger that are looked through for empty ones."""
+
+GAPS_SHOWN: Final = timedelta(days=30)
+"""So long a gap between two imports is shown."""
+
+MOST_GAPS: Final = 5
 
 EMPTY_SHOWN: Final = timedelta(hours=48)
 """So long an import that ended empty is shown."""
@@ -34,16 +41,22 @@ def status(*, output: Output = Output()) -> int:  # noqa: B008 - frozen
     tell(f"Prefect server: {server or 'none configured, and none of Tagtrail running'}")
     now = datetime.now(UTC)
     with stores.opened(settings) as store:
-        seen, empty = None, []
+        seen, empty, missed, coming = None, [], [], None
         if store is not None:
             with store.connect() as conn:
                 seen = overview.overview(conn, now)
                 empty = ended_empty(imports.find_imports(conn, "", limit=LATEST), now)
+                missed = gaps.find(conn, since=now - GAPS_SHOWN)
+                coming = history.next_snapshots(conn, settings.snapshot_plan, now)
     if output.json:
-        write_json(as_json(seen, server=server, database=stores.shown(settings)))
+        shown = as_json(seen, server=server, database=stores.shown(settings), missed=missed)
+        write_json(shown | {"next_snapshots": None if coming is None else _plain(dataclasses.asdict(coming))})
     elif seen is not None:
         console = results()
-        for line in lines(seen, settings, empty=empty):
+        told = lines(seen, settings, empty=empty, missed=missed)
+        if coming is not None and seen.posts:
+            told.append(forecasts.next_line(coming, settings.snapshot_plan))
+        for line in told:
             console.print(Text(line), soft_wrap=True)
     return 0
 
@@ -56,12 +69,16 @@ def server_in_use(settings: Settings) -> str | None:
     return None if info is None else servers.PrefectServer.of_our_own(info).shown
 
 
-def as_json(seen: Overview | None, *, server: str | None, database: str) -> dict[str, Any]:
+def as_json(
+    seen: Overview | None, *, server: str | None, database: str, missed: Sequence[GapRow] = ()
+) -> dict[str, Any]:
     """The figures for `--json`; `overview` is null where there is no database yet."""
     return {
         "prefect_server": server,
         "database": database,
         "overview": None if seen is None else _plain(dataclasses.asdict(seen)),
+        "gaps": [_plain(dataclasses.asdict(gap)) for gap in missed],
+        "note": SAMPLE,
     }
 
 
@@ -98,8 +115,10 @@ def ended_empty(latest: Sequence[LedgerImport], now: datetime) -> list[OpenImpor
     ]
 
 
-def lines(seen: Overview, settings: Settings, *, empty: Sequence[OpenImport] = ()) -> list[str]:
-    """The figures as sentences; `empty`: imports that ended without a post."""
+def lines(
+    seen: Overview, settings: Settings, *, empty: Sequence[OpenImport] = (), missed: Sequence[GapRow] = ()
+) -> list[str]:
+    """The figures as sentences; `empty`: imports that ended without a post, `missed`: gaps, the latest first."""
     told = []
     for platform, counts in seen.posts.items():
         parts = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
@@ -111,6 +130,11 @@ def lines(seen: Overview, settings: Settings, *, empty: Sequence[OpenImport] = (
             f"In doubt: {_import(each)}; decide it: tagtrail resolve {each.import_id} --resubmit|--attach|--drop"
         )
     told += [f"Empty: {_import(each)}; {EMPTY}" for each in empty]
+    told += [f"Gap: {_gap(each)}" for each in missed[:MOST_GAPS]]
+    if len(missed) > MOST_GAPS:
+        told.append(
+            f"{len(missed) - MOST_GAPS:,} more gaps in the last {GAPS_SHOWN.days} days: `status --json` has all."
+        )
     if seen.pending_work:
         told.append("Pending: " + ", ".join(f"{count:,} {purpose}" for purpose, count in seen.pending_work.items()))
     if seen.failures:
@@ -120,11 +144,20 @@ def lines(seen: Overview, settings: Settings, *, empty: Sequence[OpenImport] = (
     of_cap = "" if cap is None else f" of at most {cap:,.2f}"
     told.append(f"Spent today (UTC, estimated): {seen.spent_micros / 1e6:,.4f} USD{of_cap}{reserved}")
     told.append(f"Last run: {_run(seen.last_run)}" if seen.last_run else "No run yet.")
+    if seen.posts:
+        told.append(SAMPLE)
     return told
 
 
+def _gap(each: GapRow) -> str:
+    return (
+        f"#{each.hashtag} (collection {each.collection}): the imports of {each.from_at:%Y-%m-%d %H:%M} and "
+        f"{each.until_at:%Y-%m-%d %H:%M} UTC share no post; posts in between were probably missed"
+    )
+
+
 def _import(each: OpenImport) -> str:
-    what = f"#{each.hashtag}" if each.hashtag else each.kind
+    what = named(each.kind, each.hashtag, each.import_id)
     polled = "" if each.polled_seconds_ago is None else f", last poll {age(each.polled_seconds_ago)} ago"
     note = f" ({each.note})" if each.note else ""
     task = f", task {each.task_id}" if each.task_id else ""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks.memories.clocks import Clocks, finished_state, next_poll_seconds, overdue
+from blocks.memories.clocks import Clocks, Said, finished_state, next_poll_seconds, overdue
 
 T0 = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 
@@ -81,3 +81,38 @@ def test_waits_grow_to_thirty_seconds_and_start_anew() -> None:
 def test_jitter_only_shortens_and_never_by_more_than_a_fifth(quiet: int, first: float, jitter: float) -> None:
     full = next_poll_seconds(quiet, first, jitter=0)
     assert 0.8 * full - 1e-9 <= next_poll_seconds(quiet, first, jitter=jitter) <= full <= max(30, first)
+
+
+def after(
+    now: float, quiet_polls: int, *, said_at: float = 6, succeeded: bool = True, **facts: Any
+) -> Literal["complete", "empty", "failed"] | None:
+    """Like `state`, with a callback that came at second `said_at`, and so many quiet polls asked after it."""
+    times = {name: at(value) for name, value in facts.items() if name.endswith("_at")}
+    clocks = Clocks(since=T0, requested=10, last_polled_at=at(now), **{**facts, **times})
+    said = Said(succeeded, at(said_at), quiet_polls)
+    return finished_state(clocks, at(now), quiet_seconds=120, deadline_seconds=900, said=said)
+
+
+@pytest.mark.parametrize("succeeded", [True, False])
+@pytest.mark.parametrize(
+    ("now", "quiet_polls", "expected"), [(35, 2, "complete"), (34, 2, None), (35, 1, None), (100, 1, None)]
+)
+def test_with_items_a_callback_makes_the_quiet_time_short(
+    now: float, quiet_polls: int, expected: str | None, succeeded: bool
+) -> None:
+    facts = {"seen": 4, "first_item_at": 2, "last_new_at": 5}
+    assert after(now, quiet_polls, succeeded=succeeded, **facts) == expected
+
+
+def test_success_without_any_item_changes_nothing() -> None:
+    assert after(899, 50) is None
+    assert after(900, 50) == "empty"
+
+
+@pytest.mark.parametrize(("now", "quiet_polls", "expected"), [(126, 3, "failed"), (125, 3, None), (126, 2, None)])
+def test_failure_is_believed_after_the_quiet_time(now: float, quiet_polls: int, expected: str | None) -> None:
+    assert after(now, quiet_polls, succeeded=False) == expected
+
+
+def test_failure_is_not_believed_against_items() -> None:
+    assert after(5, 0, succeeded=False, seen=10, first_item_at=5, last_new_at=5) == "complete"

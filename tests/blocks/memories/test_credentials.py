@@ -52,7 +52,7 @@ class TestTagtrailDatabaseByPrefect(Standard):
 @pytest.mark.parametrize(
     ("block", "name", "slug", "secrets"),
     [
-        (MemoriesCredentials, "Memories.ai Credentials", "memories-credentials", ["api_key"]),
+        (MemoriesCredentials, "Memories.ai Credentials", "memories-credentials", ["api_key", "callback_secret"]),
         (TagtrailDatabase, "Tagtrail Database", "tagtrail-database", ["url"]),
     ],
 )

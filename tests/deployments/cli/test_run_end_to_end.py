@@ -179,6 +179,9 @@ def test_the_demo_shows_the_chain_and_leaves_nothing_running(
     assert "Traceback" not in done.stderr
     database = clean_environment / "demo" / "tagtrail.db"
     assert str(database) in done.stderr
+    page = clean_environment / "demo" / "report.html"
+    assert str(page) in done.stderr
+    assert "of 32 posts" in page.read_text(encoding="utf-8")
     with closing(sqlite3.connect(database)) as conn:
         assert conn.execute("select count(*) from posts where status = 'enriched'").fetchone() == (32,)
     assert local_server.recorded(clean_environment / "demo") is None

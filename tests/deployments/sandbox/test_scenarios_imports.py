@@ -109,3 +109,29 @@ def test_lists_that_change(api, name):
     assert (urls[0] == urls[1]) == (name == "renumbered")
     numbers = [{item["video_no"] for item in items} for items in (first, second)]
     assert (numbers[0] == numbers[1]) == (name != "renumbered")
+
+
+@of("otherwise")
+def test_all_that_is_open_comes_out_the_other_way(api, name):
+    assert api.outcome(lambda: api.submit("kites", 1, callback="http://127.0.0.1:9/x")) == (200, "0001")
+    accepted = api.submit("kites", 1).json()
+    assert (accepted["code"], accepted.keys() & {"success", "failed"}) == (200, set())
+    task_id = accepted["data"]["task_id"]
+    assert api.outcome(lambda: api.poll("no-such-task")) == (200, "0001")
+    api.server.advance(7)
+    waiting = api.poll(task_id).json()["data"]["videos"]
+    assert [item["video_url"] for item in waiting if item["status"] == "UNPARSE"][:1] == [""]
+    api.server.advance(200)
+    items = api.poll(task_id).json()["data"]["videos"]
+    assert (len(items), "videoNo" in items[0], type(items[0]["duration"])) == (3, True, int)
+    assert "/@" in items[0]["video_url"]
+    assert api.outcome(lambda: api.metadata(items[0]["video_url"])) == (200, "0001")
+    player = f"https://www.tiktok.com/player/v1/{items[0]['video_url'].rpartition('/')[2]}"
+    assert "aweme_detail" in api.metadata(player).json()["data"]
+    assert "itemInfo" in api.metadata(player, "rapid").json()["data"]
+
+
+@of("key-for-imports")
+def test_a_key_that_is_good_for_imports_only(api, name):
+    assert api.outcome(lambda: api.submit("kites", 1)) == OK
+    assert api.outcome(lambda: api.metadata("https://www.instagram.com/p/DTagtrail01/")) == (401, 401)

@@ -8,7 +8,16 @@ import pytest
 
 from blocks.memories.errors import NotAPostUrl, UsageError
 from blocks.memories.posts.record import CHANNELS
-from flows.steps.wish import BATCH_POSTS, SMALL_RUN_POSTS, Wish, wish_for_hashtags, wish_for_sweep, wish_for_urls
+from flows.steps.wish import (
+    BATCH_POSTS,
+    SMALL_RUN_POSTS,
+    Wish,
+    wish_for_creators,
+    wish_for_hashtags,
+    wish_for_post_imports,
+    wish_for_sweep,
+    wish_for_urls,
+)
 
 
 def key(hashtag: str = "moss", posts: int = 5, **more: Any) -> str:
@@ -108,3 +117,58 @@ def test_auto_tries_the_settings_order_and_a_named_channel_stands_alone() -> Non
 def test_a_sweep_belongs_to_no_collection_and_wishes_for_nothing_new() -> None:
     wish = wish_for_sweep(channel="auto", max_spend_usd=1, max_age_hours=12)
     assert (wish.collection, wish.imports, wish.posts) == (None, (), ())
+
+
+def test_posts_to_import_go_in_batches_of_one_platform_known_by_their_set() -> None:
+    tiktok = [f"https://www.tiktok.com/@loom/video/75000000000000000{number:02}" for number in range(10, 62)]
+    wish = wish_for_post_imports([*tiktok, "https://youtu.be/abcDEF12345"])
+    assert [(one.kind, one.requested, one.hashtag) for one in wish.imports] == [
+        ("urls", 50, None), ("urls", 2, None), ("urls", 1, None),
+    ]  # fmt: skip
+    assert wish.expected_posts == 53, "posts that are given and imported count once"
+    keys = [one.key for one in wish.imports]
+    players = [f"https://www.tiktok.com/player/v1/{url.rpartition('/')[2]}" for url in reversed(tiktok)]
+    again = wish_for_post_imports(["https://www.youtube.com/shorts/abcDEF12345", *players])
+    assert [one.key for one in again.imports] == keys, "neither order nor form matters"
+    newer = wish_for_post_imports([*tiktok, "https://www.tiktok.com/@loom/video/7600000000000000000"])
+    assert newer.imports[0].key == keys[0]
+    assert newer.imports[1].key != keys[1]
+    assert wish_for_post_imports(tiktok[:1], namespace="n").imports[0].key not in keys
+
+
+def test_a_post_of_tiktok_given_in_two_forms_is_asked_for_by_the_one_with_the_handle() -> None:
+    handle, player = (
+        "https://www.tiktok.com/@loom/video/7500000000000000001",
+        "tiktok.com/player/v1/7500000000000000001",
+    )
+    for urls in ([handle, player], [player, handle]):
+        assert wish_for_post_imports(urls).imports[0].wanted == {"urls": [handle]}
+
+
+def test_creators_are_imported_each_by_itself_and_known_by_platform_and_handle() -> None:
+    wish = wish_for_creators(["tiktok.com/@Loom", "https://www.tiktok.com/@loom/", "instagram.com/loom"], 7)
+    assert [(one.kind, one.wanted, one.requested) for one in wish.imports] == [
+        ("creator", {"creator": "https://www.tiktok.com/@loom"}, 7),
+        ("creator", {"creator": "https://www.instagram.com/loom/"}, 7),
+    ]
+    assert wish.imports[0].key != wish.imports[1].key
+    assert wish.imports[0].key == wish_for_creators(["https://www.tiktok.com/@LOOM"], 500).imports[0].key
+
+
+def test_all_wrong_addresses_are_named_in_one_sentence() -> None:
+    good, bad = (
+        "https://youtu.be/abcDEF12345",
+        ["https://example.com/p/1", "nothing", "https://www.instagram.com/loom/"],
+    )
+    for make in (wish_for_urls, wish_for_post_imports):
+        with pytest.raises(NotAPostUrl, match="3 of 4 addresses") as caught:
+            make([good, *bad])
+        assert all(url in str(caught.value) for url in bad)
+        assert "\n" not in str(caught.value)
+    many = [f"https://example.com/{number}" for number in range(30)]
+    with pytest.raises(NotAPostUrl, match="and 20 more"):
+        wish_for_urls(many)
+    with pytest.raises(UsageError, match="1 of these 2"):
+        wish_for_post_imports([good, "https://x.com/i/status/1900000000000000001"])
+    with pytest.raises(UsageError, match="at least 1 post"):
+        wish_for_creators(["https://www.tiktok.com/@loom"], 0)

@@ -1,0 +1,37 @@
+"""The account that runs would use, found without starting anything: a saved block comes before the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
+
+from blocks.memories.client import MemoriesClient
+from deployments.doctor.evidence import Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account to talk to the API with; `whose` says where its key was found."""
+
+    whose: str
+    api_key: SecretStr
+    v1_base_url: str
+    v2_base_url: str
+    timeout_seconds: float
+    callback: str | None = field(default=None, repr=False)
+    """Where the service is told to call back, with the secret."""
+
+    def client(self, evidence: Evidence | None = None) -> MemoriesClient:
+        """A client, whose answers are shown to the evidence.
+
+        Raises:
+            UsageError: the key or an address cannot be used.
+        """
+        return MemoriesClient(
+            self.api_key,
+            v1_base_url=self.v1_base_url,
+            v2_base_url=self.v2_base_url,
+            timeout_seconds=self.timeout_seconds,
+            witness=None if evidence is None else evidence.witness,
+        )

@@ -1,0 +1,72 @@
+"""Plain questions over HTTP, without any credentials: does it answer, what does it say, and what is its time."""
+
+from __future__ import annotations
+
+import http.client
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+from urllib.parse import urlsplit
+
+from blocks.memories.outgoing import proxy_for
+
+SECONDS: Final = 10.0
+"""How long an answer may take."""
+
+MOST_BYTES: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An answer: its status, the beginning of its body, and how far its clock is ahead of ours (seconds; ± 1)."""
+
+    status: int
+    body: str
+    ahead_seconds: float | None
+
+
+class Silence(Exception):
+    """No answer came; the message says why, in a few words."""
+
+
+def hear(url: str, *, seconds: float = SECONDS) -> Heard:
+    """Ask for a page, without credentials, and without following redirects anywhere else.
+
+    Raises:
+        Silence: no answer, or none of HTTP.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Silence("it is no http(s) address")
+    proxy = proxy_for(parts.scheme, parts.hostname)
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({parts.scheme: proxy} if proxy else {}), _NoRedirects()
+    )
+    try:
+        with opener.open(url, timeout=seconds) as answer:
+            return _heard(answer.status, answer.read(MOST_BYTES), answer.headers.get("date"))
+    except urllib.error.HTTPError as error:
+        with error:
+            return _heard(error.code, error.read(MOST_BYTES), error.headers.get("date"))
+    except urllib.error.URLError as error:
+        raise Silence(str(getattr(error.reason, "strerror", None) or error.reason)) from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise Silence(str(error) or type(error).__name__) from None
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: object, **__: object) -> None:
+        return None
+
+
+def _heard(status: int, body: bytes, date: str | None) -> Heard:
+    ahead: float | None = None
+    if date is not None:
+        try:
+            ahead = (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            ahead = None
+    return Heard(status, body.decode("utf-8", "replace"), ahead)

@@ -1,0 +1,137 @@
+"""All checks in their order, on whatever is configured; nothing is started, bought or changed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blocks.database.engine import Store
+from blocks.memories.callbacks import address
+from blocks.memories.errors import UsageError
+from blocks.settings import Settings
+from deployments import local_server
+from deployments.cli.servers import PrefectServer, configured
+from deployments.doctor.account import Account
+from deployments.doctor.machine import packages_check, python_check, rooms_check
+from deployments.doctor.service import accepted_check, api_clock_check, callback_check, database_checks, key_check
+from deployments.doctor.verdicts import Check, ok
+
+if TYPE_CHECKING:
+    from prefect.blocks.core import Block
+
+
+@dataclass(slots=True)
+class Examined:
+    """What was found. `account` and `database_url` are those that runs would use; None where there is no key."""
+
+    checks: list[Check] = field(default_factory=list)
+    account: Account | None = None
+    database_url: str = ""
+    callback: tuple[str, str] = field(default=("", ""), repr=False)
+    """The address and the secret under which the receiver is reached."""
+
+    @property
+    def exit_status(self) -> int:
+        """1 where something that matters failed, else 0."""
+        return int(any(check.verdict == "failed" for check in self.checks))
+
+
+def examine(settings: Settings, work_pool: str | None) -> Examined:
+    """Run all checks."""
+    found = Examined(database_url=settings.database_url)
+    found.checks += [python_check(), packages_check(), rooms_check(Path.cwd()), key_check(settings)]
+    server = _server_in_use(settings)
+    blocks: dict[str, Block] = {}
+    if server is None:
+        none = "none is configured, and none of Tagtrail's own runs"
+        prefect = [ok("prefect server", f"{none}: `tagtrail run` would start one, `tagtrail up` the whole stack")]
+    else:
+        prefect, blocks = _prefect_checks(settings, *server, work_pool)
+    _choose(found, settings, blocks)
+    checks, store = database_checks(found.database_url)
+    with _closing(store):
+        found.checks += [*checks, *asyncio.run(_api_checks(found, settings))]
+    found.checks += [*prefect, callback_check(*found.callback)]
+    return found
+
+
+@contextmanager
+def _closing(store: Store | None) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if store is not None:
+            store.close()
+
+
+def _server_in_use(settings: Settings) -> tuple[PrefectServer, str] | None:
+    """The server that the next run would work with, and its API's address; none is started."""
+    if (named := configured()) is not None:
+        return PrefectServer.configured(*named), named[0]
+    own = local_server.running(settings.home)
+    return None if own is None else (PrefectServer.of_our_own(own), own.api_url)
+
+
+def _prefect_checks(
+    settings: Settings, server: PrefectServer, api_url: str, work_pool: str | None
+) -> tuple[list[Check], dict[str, Block]]:
+    server.into(os.environ)
+    # One answer is enough to know: Prefect's client would ask for half a minute.
+    os.environ["PREFECT_CLIENT_MAX_RETRIES"] = "1"
+    # Prefect may be imported from here on: the lines above made this process ready for the server.
+    from deployments.doctor.prefect_side import door_checks, server_checks
+
+    checks, is_open = door_checks(api_url, server.shown)
+    if not is_open:
+        return checks, {}
+    more, blocks = asyncio.run(server_checks(settings, work_pool))
+    return [*checks, *more], blocks
+
+
+def _choose(found: Examined, settings: Settings, blocks: dict[str, Block]) -> None:
+    """Whose account and which database runs would use: a saved block comes before the settings."""
+    secret = settings.tagtrail_callback_secret.get_secret_value()
+    found.callback = (settings.tagtrail_callback_url, secret)
+    callback = address(*found.callback)
+    if settings.memories_api_key.get_secret_value():
+        found.account = Account(
+            "MEMORIES_API_KEY",
+            settings.memories_api_key,
+            settings.memories_v1_base_url,
+            settings.memories_v2_base_url,
+            settings.tagtrail_timeout_seconds,
+            callback,
+        )
+    if not blocks:
+        return
+    from blocks.database.credentials import TagtrailDatabase
+    from blocks.memories.credentials import MemoriesCredentials
+
+    saved, database = blocks.get("memories-credentials"), blocks.get("tagtrail-database")
+    if isinstance(saved, MemoriesCredentials):
+        if saved.get_callback() is not None:
+            found.callback = (saved.callback_url, saved.callback_secret.get_secret_value())
+        if saved.api_key.get_secret_value():
+            whose = "block memories-credentials/default"
+            addresses = (saved.v1_base_url, saved.v2_base_url)
+            found.account = Account(
+                whose, saved.api_key, *addresses, saved.timeout_seconds, saved.get_callback() or callback
+            )
+    if isinstance(database, TagtrailDatabase):
+        found.database_url = database.get_url()
+
+
+async def _api_checks(found: Examined, settings: Settings) -> Sequence[Check]:
+    if found.account is None:
+        return []
+    try:
+        async with found.account.client() as client:
+            checks = [await accepted_check(client, found.account.whose)]
+    except UsageError as error:
+        return [Check("api", "failed", str(error))]
+    return checks + (api_clock_check(found.account.v1_base_url) if checks[0].verdict != "failed" else [])

@@ -1,0 +1,218 @@
+"""The live look: buys one import of one post and one metadata call per platform and channel, and judges by what comes.
+
+It is a run like any other: the import goes through the ledger and is never sent twice blindly, every call within the
+account's limits and caps, every payload is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from blocks.database.engine import Store
+from blocks.database.store import Connection, contract, overview
+from blocks.database.store import posts as posts_store
+from blocks.database.store.imports import FoundPost
+from blocks.database.store.posts import EnrichedPost
+from blocks.memories.errors import BadParameters, MemoriesError, NotFound, PayloadError, SpendCapReached
+from blocks.memories.identity import parse_post_url
+from blocks.memories.outgoing import tiktok_form, url_forms
+from blocks.memories.posts import map_post
+from blocks.memories.posts.record import CHANNELS, PLATFORMS, Channel, Platform, PostRef
+from blocks.settings import Settings
+from deployments.doctor.account import Account
+from deployments.doctor.evidence import Evidence, Metered, Verdict
+from deployments.doctor.points import Finding, judge, shape_point
+from deployments.doctor.service import NOT_THERE
+from flows.steps.buying import Bought, buy_metadata
+from flows.steps.collect import SUBMIT_TRIES, plan_imports, poll_import, submit_once, turn_to_send
+from flows.steps.run import PostTask, Run
+from flows.steps.summary import RunSummary
+from flows.steps.wish import Wish, wish_for_hashtags
+
+COLLECTION: Final = "doctor"
+FLOW: Final = "doctor"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What came of a live look."""
+
+    findings: list[Finding]
+    summary: RunSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a live look is asked for: a hashtag to import one post of, posts by URL, and a cap in US dollars."""
+
+    hashtag: str
+    urls: Sequence[str]
+    max_spend_usd: float
+
+    def wish(self, settings: Settings) -> Wish:
+        """As the ledger knows it.
+
+        Raises:
+            UsageError: no hashtag, or an address that names no post.
+        """
+        for url in self.urls:
+            parse_post_url(url)
+        wish = wish_for_hashtags([self.hashtag], 1, collection=COLLECTION, max_spend_usd=self.max_spend_usd)
+        return replace(wish, reuse_hours=settings.tagtrail_import_reuse_hours)
+
+
+async def look(
+    settings: Settings,
+    store: Store,
+    account: Account,
+    wanted: Wanted,
+    say: Callable[[str], None],
+) -> Look:
+    """Buy, look, and keep what was found; ends early where a cap is reached or the account is refused.
+    The store stays open.
+    """
+    wish, evidence = wanted.wish(settings), Evidence()
+    async with account.client(evidence) as client:
+        known = await store.read(contract.findings, client.account)
+        young = {name for name, found in known.items() if found["at"] >= _since(settings.tagtrail_max_age_hours)}
+        async with Run(FLOW) as run:
+            run.wish, run.settings, run.callback_url = wish, settings, account.callback
+            await run.begin(store, client)
+            run.opened = True
+            await _Looker(run, evidence, wanted, young, say).look()
+    evidence.hashtag_platforms = await store.read(contract.hashtag_platforms, client.account)
+    judged = judge(evidence)
+    now = {one.name: (one.verdict, one.said) for one in judged}
+    await store.run(contract.keep_findings, client.account, now, run.clock())
+    assert run.summary is not None
+    return Look([_as_known(one, known) for one in judged], run.summary)
+
+
+def _since(hours: float) -> str:
+    return contract.written(datetime.now(UTC) - timedelta(hours=hours))
+
+
+def _as_known(one: Finding, known: Mapping[str, Mapping[str, str]]) -> Finding:
+    """What this look says nothing of stays as an earlier one found it."""
+    earlier = known.get(one.name)
+    if one.verdict != "unknown" or earlier is None:
+        return one
+    verdict: Verdict = "confirmed" if earlier["verdict"] == "confirmed" else "contradicted"
+    said = f"{earlier['said']}, " if earlier["said"] else ""
+    return replace(one, verdict=verdict, said=f"{said}found {earlier['at']}")
+
+
+class _Looker:
+    """The steps of one look, in the order of what they tell for their money."""
+
+    def __init__(
+        self, run: Run, evidence: Evidence, wanted: Wanted, young: Collection[str], say: Callable[[str], None]
+    ) -> None:
+        self.run, self.evidence, self.wanted, self.say = run, evidence, wanted, say
+        self._young = young
+        """Points that were found lately: metadata is not bought again for them."""
+        self._measured: set[PostRef] = set()
+
+    async def look(self) -> None:
+        await self._ask_for_nothing()
+        posts: list[FoundPost] = []
+        self.run.found = posts.extend
+        longest = self.run.settings.tagtrail_import_deadline_seconds
+        self.say(f"importing one post of #{self.wanted.hashtag}, which may take up to {longest:g} s …")
+        await self._import_one()
+        posts += [FoundPost(parse_post_url(url), url) for url in self.wanted.urls]
+        by_platform = {found.ref.platform: found for found in reversed(posts)}
+        for platform in PLATFORMS:
+            known = None if platform in by_platform else await self._known_post(platform)
+            if known is not None:
+                by_platform[platform] = known
+        if missing := [name for name in PLATFORMS if name not in by_platform]:
+            self.say(f"no post of {', '.join(missing)} is known, so nothing is asked for there: give one with --url")
+        for channel in CHANNELS:
+            for platform in PLATFORMS:
+                if platform not in by_platform or shape_point(platform, channel) in self._young:
+                    continue
+                if not await self._buy(by_platform[platform], channel):
+                    return
+
+    async def _ask_for_nothing(self) -> None:
+        """What the API says of a task that does not exist, which is free; also whether it takes the key at all."""
+        await self.run.slot("status")
+        before = len(self.evidence.answers)
+        await self._status(str(NOT_THERE))
+        if len(self.evidence.answers) > before:
+            self.evidence.unknown_task = self.evidence.answers[-1]
+
+    async def _status(self, task_id: str) -> None:
+        try:
+            await self.run.client.import_status(task_id, namespace=self.run.wish.namespace)
+        except MemoriesError as error:
+            if error.halts:
+                raise
+
+    async def _import_one(self) -> None:
+        run = self.run
+        self.evidence.namespace = run.wish.namespace
+        [ticket] = await plan_imports(run)
+        state: str | None = ticket.state
+        for attempt in range(1, SUBMIT_TRIES + 1):
+            if state != "planned" or not await turn_to_send(run, ticket.import_id) or not await run.slot("imports"):
+                break
+            self.evidence.callback_sent = run.callback_url is not None
+            state = await submit_once(run, ticket.import_id, last=attempt == SUBMIT_TRIES) or "planned"
+        await poll_import.fn(ticket.import_id)
+        if state == "complete" and ticket.task_id is not None and await run.slot("status"):
+            # An earlier look has it already: asking for it again is free, and shows how its items are written.
+            await self._status(ticket.task_id)
+
+    async def _known_post(self, platform: Platform) -> FoundPost | None:
+        """A post of the platform that is in the database, whichever leads."""
+
+        def find(conn: Connection) -> FoundPost | None:
+            for metric in ("plays", "likes"):
+                for post in overview.top(conn, metric=metric, platform=platform, limit=1):
+                    return FoundPost(PostRef(platform, post.post_id, post.url, post.shortcode), post.source_url)
+            return None
+
+        return await self.run.store.read(find)
+
+    async def _buy(self, found: FoundPost, channel: Channel) -> bool:
+        """One metadata call; False where the money is at its end."""
+        ref = found.ref
+        task = PostTask(ref, found.source_url, purpose="live")
+        form = tiktok_form(url_forms(ref, found.source_url)[0]) if ref.platform == "tiktok" else ""
+        try:
+            bought = await buy_metadata(self.run, task, channel)
+        except SpendCapReached:
+            self.run.note("the cap of this look is reached; what was not asked for stays unknown")
+            return False
+        except MemoriesError as error:
+            served = False if isinstance(error, BadParameters | NotFound) else None
+            said = Metered(error=error.error_class, said=str(error), form=form, first_form_served=served)
+            self.evidence.metadata[ref.platform, channel] = said
+            if error.halts:
+                raise
+            return True
+        read = await self._read(found, bought, channel)
+        self.evidence.metadata[ref.platform, channel] = replace(read, form=form, first_form_served=task.attempts == 1)
+        return True
+
+    async def _read(self, found: FoundPost, bought: Bought, channel: Channel) -> Metered:
+        """Which shape it has; the first payload of a post that can be read is kept as its measurement."""
+        run, ref = self.run, found.ref
+        try:
+            record = map_post(bought.data, ref)
+        except PayloadError as error:
+            return Metered(error=error.error_class, said=str(error))
+        if ref not in self._measured:
+            self._measured.add(ref)
+            measured = EnrichedPost(
+                record=record, channel=channel, observed_at=bought.observed_at, run_id=run.run_id,
+                raw_sha256=bought.sha256,
+            )  # fmt: skip
+            await run.store.run(posts_store.ensure_posts, [(ref, found.source_url)], run.clock(), run.run_id)
+            await run.store.run(posts_store.save_posts, [measured], run.clock())
+        return Metered(shape=record.shape)

@@ -1,0 +1,98 @@
+"""Checks of this machine: Python, packages, and whose `flows`, `blocks` and `deployments` are loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from deployments.doctor.asking import Heard
+from deployments.doctor.verdicts import Check, failed, ok, warning
+
+DISTRIBUTION: Final = "tagtrail"
+ROOMS: Final = ("blocks", "flows", "deployments")
+ROOT: Final = Path(__file__).resolve().parent.parent.parent
+
+SKEW_SECONDS: Final = 10.0
+"""A clock that is further off gets a warning: ages of posts and the UTC day of the caps go by it."""
+
+WRONG_SECONDS: Final = 300.0
+
+
+def python_check(version: Iterable[int] = sys.version_info[:3]) -> Check:
+    """Whether this Python is one that Tagtrail is made for."""
+    running = ".".join(map(str, version))
+    try:
+        wanted = metadata.metadata(DISTRIBUTION)["Requires-Python"]
+    except metadata.PackageNotFoundError:
+        return failed("python", f"{running}, and Tagtrail is not installed", _INSTALL)
+    if SpecifierSet(wanted).contains(running):
+        return ok("python", running)
+    return failed("python", f"{running}, where Tagtrail needs {wanted}", "make its environment with another Python")
+
+
+_INSTALL: Final = "install it: pip install . (or make, in a clone)"
+
+
+def packages_check(version_of: Callable[[str], str] = metadata.version) -> Check:
+    """Whether every package that Tagtrail needs is there, in a version that it was made for."""
+    try:
+        named = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        return failed("packages", "Tagtrail is not installed", _INSTALL)
+    needed = [wanted for wanted in map(Requirement, named) if wanted.marker is None or wanted.marker.evaluate()]
+    wrong = []
+    for wanted in needed:
+        try:
+            found = version_of(wanted.name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{wanted.name} is missing")
+            continue
+        if not wanted.specifier.contains(found, prereleases=True):
+            wrong.append(f"{wanted.name} {found} is not {wanted.specifier}")
+    if wrong:
+        return failed("packages", "; ".join(wrong), "pip install --require-hashes -r requirements.lock")
+    return ok("packages", f"{len(needed)} as wanted, prefect {version_of('prefect')} among them")
+
+
+def rooms_check(here: Path, *, rooms: Iterable[str] = ROOMS) -> Check:
+    """Whether the rooms' common names resolve to Tagtrail's own files, here and in a process started in `here`."""
+    for room in rooms:
+        spec = importlib.util.find_spec(room)
+        found = Path(spec.origin).resolve() if spec is not None and spec.origin else None
+        if found is None or found.parent.parent != ROOT:
+            where = "nothing" if found is None else str(found.parent)
+            return failed("rooms", f"`import {room}` finds {where}", "take it out of this environment or of PYTHONPATH")
+        # A folder without this file never hides a package that has one.
+        elsewhere = [
+            Path(entry) / room for entry in sys.path if entry and (Path(entry) / room / "__init__.py").exists()
+        ]
+        if others := [str(path) for path in elsewhere if path.resolve() != ROOT / room]:
+            advice = "give Tagtrail an environment alone"
+            return warning("rooms", f"there is another {room} at {', '.join(others)}", advice)
+        if (here / room / "__init__.py").exists() and (here / room).resolve() != ROOT / room:
+            return warning(
+                "rooms",
+                f"this folder has a {room} of its own, which `python -m` and workers started here would load",
+                "start workers in an empty folder",
+            )
+    return ok("rooms", f"{', '.join(rooms)} are Tagtrail's own, in {ROOT}")
+
+
+def clock_check(whose: str, heard: Heard) -> Check:
+    """How far this machine's clock is from the one that answered."""
+    name = f"clock ({whose})"
+    if heard.ahead_seconds is None:
+        return warning(name, "it does not tell its time, so nothing can be said")
+    off = abs(heard.ahead_seconds)
+    if off < SKEW_SECONDS:
+        return ok(name, "agrees with this machine's to some seconds")
+    told = f"it is {off:.0f} s {'ahead of' if heard.ahead_seconds > 0 else 'behind'} this machine's"
+    advice = "set this machine's clock (NTP): ages of posts and the day of the caps go by it"
+    return failed(name, told, advice) if off >= WRONG_SECONDS else warning(name, told, advice)

@@ -1,0 +1,286 @@
+"""The open points of the API's contract, as a table: what was assumed, and what the evidence says of it.
+
+Each point is what the vendor's documents say or leave open. Tagtrail works either way; reports may call a point
+confirmed only once `doctor --live` has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from blocks.memories.identity import platform_of
+from blocks.memories.outgoing import tiktok_form
+from blocks.memories.posts.record import CHANNELS, PLATFORMS
+from deployments.doctor.evidence import Answer, Evidence, Verdict
+
+Judged = tuple[Verdict, str]
+
+MANY_POSTS: Final = 20
+"""So many posts of one platform alone make it likely that a hashtag import finds no other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One open point: a name for machines, what was assumed, and who judges it."""
+
+    name: str
+    assumed: str
+    judge: Callable[[Evidence], Judged]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the evidence says of a point."""
+
+    name: str
+    assumed: str
+    verdict: Verdict
+    said: str
+
+    @property
+    def line(self) -> str:
+        """The finding as one line."""
+        said = f" ({self.said})" if self.said else ""
+        return f"{self.verdict:<13}{self.assumed}{said}"
+
+
+def judge(evidence: Evidence) -> list[Finding]:
+    """Every point, in the table's order."""
+    return [Finding(point.name, point.assumed, *point.judge(evidence)) for point in POINTS]
+
+
+def _all(found: Sequence[Any], wanted: Callable[[Any], bool], nothing: str, differs: Callable[[Any], str]) -> Judged:
+    """Confirmed where all are as wanted, contradicted by the first that is not, unknown where there is none."""
+    if not found:
+        return "unknown", nothing
+    wrong = [one for one in found if not wanted(one)]
+    return ("contradicted", differs(wrong[0])) if wrong else ("confirmed", "")
+
+
+def _successes(version: int) -> Callable[[Evidence], Judged]:
+    def look(evidence: Evidence) -> Judged:
+        found = [one for one in evidence.answers if one.version == version and one.is_success]
+        return _all(found, lambda one: one.code == "0000", "no success was seen", lambda one: f"code {one.code!r}")
+
+    return look
+
+
+def _flags(evidence: Evidence) -> Judged:
+    found = [one for one in evidence.answers if one.document is not None and one.code is not None]
+    return _all(
+        found,
+        lambda one: {"success", "failed"} <= one.document.keys(),
+        "no envelope was seen",
+        lambda one: f"they are missing at {one.endpoint}",
+    )
+
+
+def _refusals(version: int, wanted: Callable[[Answer], bool]) -> Callable[[Evidence], Judged]:
+    def look(evidence: Evidence) -> Judged:
+        refused = [one for one in evidence.answers if one.version == version and not one.is_success and one.code]
+        return _all(
+            refused, wanted, "no refusal was seen", lambda one: f"HTTP {one.http_status} with code {one.code!r}"
+        )
+
+    return look
+
+
+def _task_id(evidence: Evidence) -> Judged:
+    submitted = evidence.submission
+    if submitted is None or not submitted.is_success:
+        return "unknown", "no import was accepted in this look"
+    data = (submitted.document or {}).get("data")
+    keys = sorted(data) if isinstance(data, dict) else []
+    return ("confirmed", "") if "taskId" in keys else ("contradicted", f"its keys are {', '.join(keys) or 'none'}")
+
+
+def _list(evidence: Evidence) -> Judged:
+    def items_are_objects(data: dict[str, Any]) -> bool:
+        videos = data.get("videos")
+        return isinstance(videos, list) and bool(videos) and all(isinstance(item, dict) for item in videos)
+
+    return _all(
+        list(evidence.lists()),
+        items_are_objects,
+        "nothing was listed",
+        lambda data: "bare ids" if data.get("videos") else f"the list is called {_list_name(data)}",
+    )
+
+
+def _list_name(data: dict[str, Any]) -> str:
+    return next((name for name, value in data.items() if isinstance(value, list) and value), "otherwise")
+
+
+def _items(wanted: Callable[[dict[str, Any]], bool], differs: Callable[[dict[str, Any]], str]) -> Any:
+    return lambda evidence: _all(evidence.items(), wanted, "no item was listed", differs)
+
+
+def _url_of(item: dict[str, Any]) -> str:
+    url = item.get("video_url")
+    return url if isinstance(url, str) else ""
+
+
+def _player(evidence: Evidence) -> Judged:
+    urls = [url for item in evidence.items() if platform_of(url := _url_of(item)) == "tiktok"]
+    return _all(urls, lambda url: tiktok_form(url) == "player", "no TikTok URL was listed", lambda url: "another form")
+
+
+def _before_ready(evidence: Evidence) -> Judged:
+    waiting = [item for item in evidence.items() if item.get("status") not in ("PARSE", None)]
+    return _all(
+        waiting,
+        lambda item: bool(_url_of(item)),
+        "the item was ready at the first look",
+        lambda item: f"no URL while its status was {item.get('status')}",
+    )
+
+
+def _count(evidence: Evidence) -> Judged:
+    most = max((len(data.get("videos") or ()) for data in evidence.lists()), default=0)
+    if most > evidence.requested:
+        return "contradicted", f"{most} were listed where {evidence.requested} was asked for"
+    return ("confirmed", "") if most == evidence.requested else ("unknown", "nothing was listed")
+
+
+def _namespace(evidence: Evidence) -> Judged:
+    if any(evidence.lists()):
+        return "confirmed", f"as {evidence.namespace!r}"
+    return "unknown", "nothing was listed: also what a wrong name looks like"
+
+
+def _no_such_task(evidence: Evidence) -> Judged:
+    one = evidence.unknown_task
+    if one is None or (not one.is_success and one.code is None):
+        return "unknown", "it was not answered"
+    if one.is_success:
+        return "confirmed", ""
+    return "contradicted", f"code {one.code!r}"
+
+
+def _platforms(evidence: Evidence) -> Judged:
+    found = {name: count for name, count in evidence.hashtag_platforms.items() if count}
+    if set(found) - {"tiktok"}:
+        return "contradicted", ", ".join(f"{name} {count}" for name, count in sorted(found.items()))
+    tiktok = found.get("tiktok", 0)
+    if tiktok >= MANY_POSTS:
+        return "confirmed", f"so far: {tiktok} posts, all of TikTok"
+    return "unknown", f"{tiktok} of TikTok so far, which says too little" if tiktok else "no post was listed yet"
+
+
+def _player_served(evidence: Evidence) -> Judged:
+    asked = [
+        (channel, one)
+        for (platform, channel), one in evidence.metadata.items()
+        if platform == "tiktok" and one.form == "player" and one.first_form_served is not None
+    ]
+    return _all(
+        asked, lambda pair: pair[1].first_form_served, "none was asked for", lambda pair: f"refused by {pair[0]}"
+    )
+
+
+def _one_key(evidence: Evidence) -> Judged:
+    served = {one.version for one in evidence.answers if one.is_success}
+    refused = {one.version for one in evidence.answers if str(one.code) in ("0401", "401")}
+    if refused and served:
+        return "contradicted", f"version {min(refused)} refuses it"
+    return ("confirmed", "") if served == {1, 2} else ("unknown", "not both of them answered")
+
+
+def _callback(evidence: Evidence) -> Judged:
+    if not evidence.callback_sent:
+        return "unknown", "no callback is set up, or no import was sent in this look"
+    submitted = evidence.submission
+    if submitted is None or (not submitted.is_success and submitted.code is None):
+        return "unknown", "the submission was not answered"
+    return ("confirmed", "") if submitted.is_success else ("contradicted", f"refused with code {submitted.code!r}")
+
+
+def _gone(evidence: Evidence) -> Judged:
+    told = [one.error for one in evidence.metadata.values() if one.error in ("PostGone", "NotFound")]
+    return _all(told, lambda one: one == "PostGone", "no such post was met", lambda one: "it is refused as not found")
+
+
+DOCUMENTED: Final[dict[tuple[str, str], str]] = {
+    ("instagram", "apify"): "instagram_graphql",
+    ("tiktok", "apify"): "tiktok_item",
+    ("tiktok", "rapid"): "tiktok_item_struct",
+    ("tiktok", "memories.ai"): "tiktok_item_struct",
+    ("youtube", "rapid"): "youtube_object",
+    ("x", "apify"): "x_tweet",
+}
+"""Shapes that some source names; the others are open altogether, and any that is read will do."""
+
+NO_SHAPE: Final = ("UnknownShape", "WrongPost", "BadParameters", "Unreadable", "PermissionDenied")
+"""Errors that say that a channel does not give what was assumed; all others say nothing about shapes."""
+
+
+def shape_point(platform: str, channel: str) -> str:
+    """The name of the point about one platform and channel."""
+    return f"metadata_{platform}_{channel}"
+
+
+def _shape(platform: str, channel: str) -> Point:
+    wanted = DOCUMENTED.get((platform, channel))
+
+    def look(evidence: Evidence) -> Judged:
+        one = evidence.metadata.get((platform, channel))
+        if one is None:
+            return "unknown", "not asked: no post of it is known, or the money did not reach"
+        if one.shape is None:
+            return ("contradicted" if one.error in NO_SHAPE else "unknown"), f"{one.error}: {one.said}"
+        if wanted == one.shape:
+            return "confirmed", ""
+        return ("contradicted" if wanted else "confirmed"), f"shape {one.shape}"
+
+    told = f"has the shape {wanted}" if wanted else "has a shape that Tagtrail reads"
+    return Point(shape_point(platform, channel), f"metadata of {platform} through {channel} {told}", look)
+
+
+POINTS: Final[tuple[Point, ...]] = (
+    Point("v1_success_code", 'v1 says success with the text code "0000"', _successes(1)),
+    Point("v2_success_code", 'v2 says success with the text code "0000"', _successes(2)),
+    Point("flags", "the flags success and failed stand in every envelope", _flags),
+    Point(
+        "v1_refusals",
+        "v1 refuses with HTTP 200 and a text code",
+        _refusals(1, lambda one: one.http_status == 200 and isinstance(one.code, str)),
+    ),
+    Point(
+        "v2_refusals",
+        "v2 refuses with a whole number that equals the HTTP status",
+        _refusals(2, lambda one: one.code == one.http_status and isinstance(one.code, int)),
+    ),
+    Point("one_key", "one key serves imports (v1) and metadata (v2)", _one_key),
+    Point("no_such_task", "a task that does not exist is an empty list, not an error", _no_such_task),
+    Point("task_id", "an accepted import is named taskId", _task_id),
+    Point("list_of_objects", "an import lists objects under data.videos", _list),
+    Point(
+        "item_url",
+        "every listed item carries the post's URL as video_url",
+        _items(lambda item: platform_of(_url_of(item)) is not None, lambda item: "one has none, or a file's"),
+    ),
+    Point(
+        "item_casing",
+        "items are numbered video_no, not videoNo",
+        _items(lambda item: "video_no" in item, lambda item: f"its keys: {', '.join(sorted(item))}"[:120]),
+    ),
+    Point(
+        "item_texts",
+        "duration and create_time of items are texts",
+        _items(
+            lambda item: all(isinstance(item.get(key), str | None) for key in ("duration", "create_time")),
+            lambda item: "they are numbers",
+        ),
+    ),
+    Point("tiktok_player", "TikTok posts are listed by the player's URL, without the author", _player),
+    Point("url_before_ready", "the URL is there before the video is indexed", _before_ready),
+    Point("count_per_hashtag", "scraper_cnt is the number of posts per hashtag", _count),
+    Point("namespace", "unique_id names the namespace, in submission and polls", _namespace),
+    Point("callback", "a submission may name a callback", _callback),
+    Point("hashtag_tiktok_only", "a hashtag import finds TikTok posts only", _platforms),
+    Point("player_metadata", "metadata can be asked for by TikTok's player URL", _player_served),
+    Point("gone", "a post that is private or removed is null in a success, not an error", _gone),
+    *(_shape(platform, channel) for channel in CHANNELS for platform in PLATFORMS),
+)

@@ -1,0 +1,262 @@
+"""Checks of the Prefect server in use: reachable, protected, of our version, and set up as this Tagtrail would."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+from prefect.blocks.core import Block
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import WorkerStatus
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
+
+from blocks.database.credentials import TagtrailDatabase
+from blocks.memories.credentials import MemoriesCredentials
+from blocks.settings import Settings
+from deployments.doctor.asking import Silence, hear
+from deployments.doctor.machine import clock_check
+from deployments.doctor.verdicts import Check, failed, ok, warning
+from deployments.setup.automations import read_automations
+from deployments.setup.definitions import Definition, read_definitions
+from deployments.setup.server import default_pool
+from flows.steps.valve import VALVE
+
+SET_UP: Final = "run `tagtrail setup`"
+NO_AUTHENTICATION: Final = (
+    "it asks for no credentials: whoever reaches it can read the secrets of all blocks, the API key among them"
+)
+
+
+def door_checks(api_url: str, shown: str) -> tuple[list[Check], bool]:
+    """Whether the server answers, asks strangers for credentials, fits the client, and has the right time."""
+    name = "prefect server"
+    page = f"{api_url.rstrip('/')}/admin/version"
+    try:
+        heard = hear(page)
+    except Silence as silence:
+        return [failed(name, f"{shown} cannot be reached ({silence})", "start it, or unset PREFECT_API_URL")], False
+    checks = [ok(name, f"{shown} is reachable"), clock_check("prefect server", heard)]
+    if heard.status in (401, 403):
+        checks.append(ok("server authentication", "on"))
+    elif heard.status == 200:
+        advice = "set PREFECT_SERVER_API_AUTH_STRING for the server, and PREFECT_API_AUTH_STRING for clients"
+        checks.append(warning("server authentication", NO_AUTHENTICATION, advice))
+    else:
+        checks.append(warning("server authentication", f"unknown: {page} answers with HTTP {heard.status}"))
+    return checks, True
+
+
+async def server_checks(settings: Settings, work_pool: str | None) -> tuple[list[Check], dict[str, Block]]:
+    """All that is seen with credentials; also the saved blocks (see `block_checks`), by type.
+
+    To be called with Prefect's settings for that server; a server that refuses is one failed check.
+    """
+    checks: list[Check] = []
+    blocks: dict[str, Block] = {}
+    try:
+        async with get_client() as client:
+            checks.append(_versions(await client.api_version()))
+            blocks = await _saved_blocks(client)
+            checks += block_checks(settings, blocks)
+            checks += await _set_up_checks(client, work_pool)
+    except PrefectHTTPStatusError as error:
+        status = error.response.status_code
+        what = "does not accept your credentials" if status in (401, 403) else f"answers with HTTP {status}"
+        checks.append(failed("prefect server", f"it {what}", "mend PREFECT_API_AUTH_STRING or PREFECT_API_KEY"))
+    except (RuntimeError, OSError) as error:
+        checks.append(failed("prefect server", f"it stopped answering: {error}", "look at its log"))
+    return checks, blocks
+
+
+def _versions(of_server: str) -> Check:
+    name, ours = "prefect versions", importlib.metadata.version("prefect")
+    said = f"client {ours}, server {of_server}"
+    lines = [tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) for version in (ours, of_server)]
+    if lines[0] == lines[1]:
+        return ok(name, said)
+    if lines[1] < lines[0]:
+        return failed(name, f"{said}: the server is older than the client", "upgrade the server to the client's line")
+    return warning(name, f"{said}: not the line that Tagtrail is run on", "make them the same where you can")
+
+
+async def _saved_blocks(client: PrefectClient) -> dict[str, Block]:
+    found: dict[str, Block] = {}
+    for kind in (MemoriesCredentials, TagtrailDatabase):
+        slug = kind.get_block_type_slug()
+        try:
+            await client.read_block_document_by_name("default", slug, include_secrets=False)
+        except ObjectNotFound:
+            continue
+        found[slug] = await kind.aload("default", client=client)
+    return found
+
+
+def block_checks(settings: Settings, blocks: Mapping[str, Block]) -> list[Check]:
+    """Whether the saved blocks, which come first in every run, say the same as the environment; nothing is shown."""
+    checks = []
+    account = blocks.get("memories-credentials")
+    ours = settings.memories_api_key.get_secret_value()
+    name = "block memories-credentials/default"
+    if not isinstance(account, MemoriesCredentials):
+        none = "there is none: runs use the settings of their own environment"
+        advice = f"set MEMORIES_API_KEY, then {SET_UP}"
+        checks.append(ok(name, none) if ours else failed(name, f"{none}, and no key is here", advice))
+    elif not account.api_key.get_secret_value():
+        checks.append(failed(name, "its key is empty", "open it in the Prefect UI and save the key"))
+    elif ours and _digest(account.api_key.get_secret_value()) != _digest(ours):
+        checks.append(
+            warning(
+                name,
+                "it holds another key than MEMORIES_API_KEY here; runs use the block's",
+                "`tagtrail setup --overwrite` makes the block from the environment",
+            )
+        )
+    else:
+        checks.append(ok(name, "it holds the key of this environment" if ours else "it holds a key"))
+    if isinstance(account, MemoriesCredentials):
+        pairs = (
+            ("imports", account.v1_base_url, settings.memories_v1_base_url),
+            ("metadata", account.v2_base_url, settings.memories_v2_base_url),
+        )
+        differ = [what for what, of_block, here in pairs if of_block.rstrip("/") != here.rstrip("/")]
+        if differ:
+            checks.append(
+                warning(name, f"it sends {' and '.join(differ)} to another address than these settings", _WHICH)
+            )
+    database = blocks.get("tagtrail-database")
+    if isinstance(database, TagtrailDatabase) and database.get_url() != settings.database_url:
+        checks.append(
+            warning("block tagtrail-database/default", "it names another database than these settings", _WHICH)
+        )
+    return checks
+
+
+_WHICH: Final = "runs use the block's; make sure that it is the one you mean"
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+
+
+async def _set_up_checks(client: PrefectClient, work_pool: str | None) -> list[Check]:
+    definitions = read_definitions()
+    stands = {each.full_name: await _deployment(client, each) for each in definitions}
+    if not any(stands.values()):
+        return [warning("deployments", "there are none: only commands run here, no schedule and no event", SET_UP)]
+    pools = [one.work_pool_name for one in stands.values() if one is not None and one.work_pool_name]
+    pool = work_pool or (max(set(pools), key=pools.count) if pools else default_pool())
+    schemas = await asyncio.to_thread(_schemas, definitions)
+    return [
+        *deployment_checks(definitions, stands, schemas),
+        await _pool_check(client, pool),
+        await _automation_check(client),
+        await _valve_check(client),
+    ]
+
+
+async def _deployment(client: PrefectClient, definition: Definition) -> DeploymentResponse | None:
+    try:
+        return await client.read_deployment_by_name(definition.full_name)
+    except ObjectNotFound:
+        return None
+
+
+def _schemas(definitions: Sequence[Definition]) -> dict[str, dict[str, Any]]:
+    found = {}
+    for each in definitions:
+        flow: Flow[..., Any] = load_flow_from_entrypoint(each.entrypoint, use_placeholder_flow=False)
+        # As it comes back from the server.
+        found[each.full_name] = orjson.loads(orjson.dumps(parameter_schema(flow).model_dump(exclude_unset=True)))
+    return found
+
+
+def deployment_checks(
+    definitions: Sequence[Definition],
+    stands: Mapping[str, DeploymentResponse | None],
+    schemas: Mapping[str, Mapping[str, Any]],
+) -> list[Check]:
+    """Whether the deployments are those of prefect.yaml; parameters and schedules are the user's to change."""
+    name = "deployments"
+    missing, stale, changed = [], [], []
+    for each in definitions:
+        one = stands[each.full_name]
+        if one is None:
+            missing.append(each.full_name)
+            continue
+        different = [
+            what
+            for what, ours, theirs in (
+                ("entrypoint", each.entrypoint, one.entrypoint),
+                ("tags", sorted(each.tags), sorted(one.tags or [])),
+                ("parameter form", dict(schemas[each.full_name]), one.parameter_openapi_schema),
+            )
+            if ours != theirs
+        ]
+        if different:
+            stale.append(f"{each.full_name} ({', '.join(different)})")
+        elif mine := _changed_by_user(each, one):
+            changed.append(f"{each.full_name} ({', '.join(mine)})")
+    checks = []
+    if missing:
+        checks.append(failed(name, f"missing: {', '.join(missing)}", SET_UP))
+    if stale:
+        checks.append(failed(name, f"of another version of Tagtrail: {', '.join(stale)}", SET_UP))
+    if not checks:
+        yours = f"; set by you: {', '.join(changed)}" if changed else ""
+        checks.append(ok(name, f"all {len(definitions)} are as in prefect.yaml{yours}"))
+    return checks
+
+
+def _changed_by_user(wanted: Definition, stands: DeploymentResponse) -> list[str]:
+    crons = {each["slug"]: (each["cron"], each["active"]) for each in wanted.schedules}
+    theirs = {each.slug: (getattr(each.schedule, "cron", None), each.active) for each in stands.schedules}
+    pairs = {
+        "parameters": (dict(wanted.parameters), stands.parameters or {}),
+        "schedules": (crons, theirs),
+        "paused": (False, bool(stands.paused)),
+    }
+    return [what for what, (ours, found) in pairs.items() if ours != found]
+
+
+async def _pool_check(client: PrefectClient, pool: str) -> Check:
+    name = f"work pool {pool}"
+    try:
+        found = await client.read_work_pool(pool)
+    except ObjectNotFound:
+        return failed(name, "there is none of that name", f"`tagtrail setup --work-pool {pool}`, or name another")
+    if found.is_paused:
+        return failed(name, "it is paused: no run starts", "resume it in the Prefect UI")
+    workers = await client.read_workers_for_work_pool(pool)
+    live = [worker for worker in workers if worker.status == WorkerStatus.ONLINE]
+    if live:
+        return ok(name, f"{len(live)} live worker{'' if len(live) == 1 else 's'}")
+    return failed(name, "no live worker: runs wait for ever", f"prefect worker start --pool {pool}")
+
+
+async def _valve_check(client: PrefectClient) -> Check:
+    name = f"limit {VALVE}"
+    try:
+        limit = (await client.read_global_concurrency_limit_by_name(VALVE)).limit
+    except ObjectNotFound:
+        return ok(name, "is made by the first run")
+    return ok(name, f"{limit}") if limit else warning(name, "it is 0: nothing is bought", "raise it when that is over")
+
+
+async def _automation_check(client: PrefectClient) -> Check:
+    name = "automations"
+    written = read_automations()
+    enabled = {each.name: each.enabled for each in await client.read_automations()}
+    # The one for notifications is only made where somebody named a block for it.
+    wanted = [each["name"] for each in written if not any("block" in action for action in each["actions"])]
+    if missing := [each for each in wanted if each not in enabled]:
+        return failed(name, f"missing: {', '.join(missing)}", SET_UP)
+    if off := [each["name"] for each in written if enabled.get(each["name"]) is False]:
+        return warning(name, f"switched off: {', '.join(off)}", "switch them on in the Prefect UI if you miss them")
+    return ok(name, f"all {sum(each['name'] in enabled for each in written)} are enabled")

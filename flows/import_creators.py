@@ -1,0 +1,78 @@
+"""Flow `import-creators`: from creators' profiles to their newest posts, enriched, in SQL.
+
+It runs by hand (`tagtrail import creators`, the Prefect UI); it needs a key and a database like `track-hashtags`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from pydantic import Field
+
+from flows.steps.collect import collect_posts, plan_imports
+from flows.steps.enrich import Enrichment
+from flows.steps.run import Run
+from flows.steps.wish import ChannelChoice, Library, wish_for_creators
+
+
+@flow(name="import-creators", persist_result=False, validate_parameters=True)
+async def import_creators(
+    creators: Annotated[list[str], Field(min_length=1)],
+    posts_per_creator: Annotated[int, Field(ge=1, le=10_000)] = 25,
+    channel: ChannelChoice = "auto",
+    collection: str = "default",
+    namespace: str = "",
+    library: Library = "private",
+    permanent: bool = False,
+    max_spend_usd: Annotated[float, Field(ge=0)] = 5.0,
+    max_age_hours: Annotated[float, Field(ge=0)] = 12,
+    wait: bool = True,
+    credentials: str = "default",
+    reuse_hours: Annotated[float, Field(ge=0)] = 6,
+    fresh: bool = False,
+    posts_per_task: Annotated[int, Field(ge=0, le=500)] = 0,
+) -> State[Any]:
+    """Import the newest posts of creators, enrich each with the platform's own metadata, and store them.
+
+    Imports of Instagram and YouTube creators were seen to be accepted and to stay empty for ever: they end empty.
+
+    Args:
+        creators: Profile URLs, such as https://www.tiktok.com/@USER. Each is imported by itself.
+        posts_per_creator: How many of the newest posts to import for each creator.
+        channel: Where metadata comes from; auto tries apify, rapid and memories.ai in the settings' order.
+        collection: The collection under which the posts are kept.
+        namespace: The API's unique_id; empty means the collection's name.
+        library: The vendor's library to import into. Public imports can never be deleted.
+        permanent: Has to be true for the public library.
+        max_spend_usd: Cap on what this run may spend, in US dollars (estimated by the price table).
+        max_age_hours: Metadata younger than this is not bought again.
+        wait: Wait for the imports to finish; if not, a later run or the sweep collects the posts.
+        credentials: Name of the memories-credentials block; without such a block the settings are used.
+        reuse_hours: An import of the same creator younger than this is used again instead of a new one.
+        fresh: Buy a new import even if a young one exists.
+        posts_per_task: Posts in one Prefect task; 0 means 1 for up to 500 posts and batches of 50 above.
+    """
+    async with Run("import-creators", credentials=credentials) as run:
+        await run.accept(
+            lambda: wish_for_creators(
+                creators,
+                posts_per_creator,
+                channel=channel,
+                collection=collection,
+                namespace=namespace,
+                library=library,
+                permanent=permanent,
+                max_spend_usd=max_spend_usd,
+                max_age_hours=max_age_hours,
+                wait=wait,
+                reuse_hours=reuse_hours,
+                fresh=fresh,
+                posts_per_task=posts_per_task,
+            )
+        )
+        imports = await plan_imports(run)
+        async with Enrichment(run):
+            await collect_posts(run, imports)
+    return run.state

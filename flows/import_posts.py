@@ -1,0 +1,78 @@
+"""Flow `import-posts`: given posts are imported by their URLs, and enriched, and stored.
+
+It runs by hand (`tagtrail import urls`, the Prefect UI); it needs a key and a database like `track-hashtags`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from pydantic import Field
+
+from flows.steps.collect import collect_posts, plan_imports
+from flows.steps.enrich import Enrichment
+from flows.steps.given import take_given_posts
+from flows.steps.run import Run
+from flows.steps.wish import ChannelChoice, Library, wish_for_post_imports
+
+
+@flow(name="import-posts", persist_result=False, validate_parameters=True)
+async def import_posts(
+    urls: Annotated[list[str], Field(min_length=1)],
+    channel: ChannelChoice = "auto",
+    collection: str = "default",
+    namespace: str = "",
+    library: Library = "private",
+    permanent: bool = False,
+    max_spend_usd: Annotated[float, Field(ge=0)] = 5.0,
+    max_age_hours: Annotated[float, Field(ge=0)] = 12,
+    wait: bool = True,
+    credentials: str = "default",
+    reuse_hours: Annotated[float, Field(ge=0)] = 6,
+    fresh: bool = False,
+    posts_per_task: Annotated[int, Field(ge=0, le=500)] = 0,
+) -> State[Any]:
+    """Import given posts into the vendor's library, enrich each with the platform's own metadata, and store them.
+
+    Metadata does not wait for the import: the posts are known by their URLs. Who wants numbers only takes
+    enrich-posts, which imports nothing.
+
+    Args:
+        urls: Post URLs of Instagram, TikTok or YouTube; up to 50 of one platform make one import.
+        channel: Where metadata comes from; auto tries apify, rapid and memories.ai in the settings' order.
+        collection: The collection under which the posts are kept.
+        namespace: The API's unique_id; empty means the collection's name.
+        library: The vendor's library to import into. Public imports can never be deleted.
+        permanent: Has to be true for the public library.
+        max_spend_usd: Cap on what this run may spend, in US dollars (estimated by the price table).
+        max_age_hours: Metadata younger than this is not bought again.
+        wait: Wait for the imports to finish; if not, a later run or the sweep follows them.
+        credentials: Name of the memories-credentials block; without such a block the settings are used.
+        reuse_hours: An import of the same posts younger than this is used again instead of a new one.
+        fresh: Buy a new import even if a young one exists.
+        posts_per_task: Posts in one Prefect task; 0 means 1 for up to 500 posts and batches of 50 above.
+    """
+    async with Run("import-posts", credentials=credentials) as run:
+        await run.accept(
+            lambda: wish_for_post_imports(
+                urls,
+                channel=channel,
+                collection=collection,
+                namespace=namespace,
+                library=library,
+                permanent=permanent,
+                max_spend_usd=max_spend_usd,
+                max_age_hours=max_age_hours,
+                wait=wait,
+                reuse_hours=reuse_hours,
+                fresh=fresh,
+                posts_per_task=posts_per_task,
+            )
+        )
+        imports = await plan_imports(run)
+        async with Enrichment(run):
+            await take_given_posts(run)
+            await collect_posts(run, imports)
+    return run.state

@@ -1,0 +1,139 @@
+"""The matrix shape × field of the invented payloads: filled, null by nature, null by absence; kept in shape_matrix.md.
+
+`python tests/blocks/memories/posts/test_shape_matrix.py` writes the file anew after a change of the mappers.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocks.memories.errors import WrongPost
+from blocks.memories.posts import map_post
+from blocks.memories.posts.locate import SHAPES, locate
+from blocks.memories.posts.mapping import NULLABLE
+from blocks.memories.posts.record import PostRecord, PostRef
+
+FILE = Path(__file__).with_name("shape_matrix.md")
+NAMES = sorted(path.stem for path in (Path(__file__).parent / "payloads").glob("*.json"))
+
+# Columns that are worked out from others: the caption's, and those that have a table of their own.
+DERIVED = {"caption", "hashtags", "mentions", "media_type", "likes"}
+
+OTHERS = {
+    "instagram": PostRef("instagram", "3000000000000000001", "https://www.instagram.com/p/other/", "other"),
+    "tiktok": PostRef("tiktok", "7111111111111111111", "https://www.tiktok.com/player/v1/7111111111111111111"),
+    "youtube": PostRef("youtube", "otherVideo0", "https://www.youtube.com/watch?v=otherVideo0"),
+    "x": PostRef("x", "1900000000000000009", "https://x.com/i/status/1900000000000000009"),
+}
+
+
+def tells(platform: str, column: str) -> bool:
+    """Whether any shape of the platform has a place for the column."""
+    of_platform = [shape for shape in SHAPES if shape.platform == platform]
+    named = (column in {**shape.columns, **shape.flags, **shape.lists} for shape in of_platform)
+    return column in DERIVED or (platform == "instagram" and column == "shortcode") or any(named)
+
+
+def cell(record: PostRecord, column: str) -> str:
+    """How one column came out: filled, or null and why."""
+    if getattr(record, column) is not None:
+        return "filled"
+    reason = record.null_reasons[column]
+    if reason == "hidden_by_owner":
+        return "hidden"
+    if column == "caption" and record.hashtags is not None:
+        return "nature"  # The payload tells that there is none.
+    return "nature" if reason == "not_a_video" or not tells(record.platform, column) else "absent"
+
+
+def matrix(mapped: Callable[[str], PostRecord]) -> str:
+    """The whole table, as Markdown."""
+    records = {name: mapped(name) for name in NAMES}
+    lines = [
+        "# Shape × field",
+        "",
+        "What the mappers make of the invented payloads. `filled` · `nature`: null, because the platform or this kind",
+        "of post has no such thing · `absent`: null, because this form of payload (or this payload) does not tell it ·",
+        "`hidden`: null, because the owner hides it. Every null stands in `null_reasons` too.",
+        "",
+        f"| field | {' | '.join(NAMES)} |",
+        f"|---|{'---|' * len(NAMES)}",
+        f"| *shape* | {' | '.join(record.shape for record in records.values())} |",
+    ]
+    for column in NULLABLE:
+        lines.append(f"| {column} | {' | '.join(cell(record, column) for record in records.values())} |")
+    for what, count in (
+        ("*comments kept*", lambda record: len(record.comment_rows)),
+        ("*children*", lambda record: len(record.extra.get("children", ()))),
+        ("*extra*", lambda record: len(record.extra)),
+    ):
+        lines.append(f"| {what} | {' | '.join(str(count(record)) for record in records.values())} |")
+    return "\n".join(lines) + "\n"
+
+
+def test_the_stored_matrix_is_what_the_mappers_do(mapped: Callable[[str], PostRecord]) -> None:
+    assert FILE.read_text(encoding="utf-8") == matrix(mapped)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_payload_of_another_post_is_refused_in_every_shape(
+    load: Callable[[str], Any], asked: Callable[[str], PostRef], name: str
+) -> None:
+    with pytest.raises(WrongPost):
+        map_post(load(name), OTHERS[asked(name).platform])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_identity_comes_from_the_url_in_every_shape(
+    load: Callable[[str], Any], asked: Callable[[str], PostRef], mapped: Callable[[str], PostRecord], name: str
+) -> None:
+    data, ref = load(name), asked(name)
+    found = locate(data, ref)
+    for path in (*found.shape.ids, *found.shape.codes, "__typename", "type", "url", "webVideoUrl", "twitterUrl"):
+        found.node.pop(path, None)
+    before, bare = mapped(name), map_post(data, ref)
+    assert (bare.post_id, bare.shortcode, bare.likes, bare.plays) == (
+        before.post_id, before.shortcode, before.likes, before.plays,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_real_zero_stays_zero_and_a_negative_number_is_none_in_every_shape(
+    load: Callable[[str], Any], asked: Callable[[str], PostRef], name: str
+) -> None:
+    def changed(value: int) -> PostRecord:
+        data = load(name)
+        found = locate(data, asked(name))
+        for column in ("likes", "comments", "plays", "views", "shares", "saves"):
+            for path in found.shape.columns.get(column, ()):
+                _replace(found.node, path.split("."), value)
+        for paths in found.shape.hidden.values():
+            for path in paths:
+                found.node.pop(path, None)
+        return map_post(copy.deepcopy(data), asked(name))
+
+    zero, negative = changed(0), changed(-1)
+    for column in ("likes", "comments", "plays", "views", "shares", "saves"):
+        assert getattr(zero, column) in (0, None), column
+        assert getattr(negative, column) is None, column
+    assert (zero.likes, zero.likes_hidden) == (0, False)
+    assert (negative.likes_hidden, negative.null_reasons["likes"]) == (True, "hidden_by_owner")
+
+
+def _replace(node: Any, path: list[str], value: int) -> None:
+    """Put a number where one stands at a path."""
+    for part in path[:-1]:
+        node = node.get(part) if isinstance(node, dict) else None
+    if isinstance(node, dict) and path[-1] in node:
+        node[path[-1]] = value
+
+
+if __name__ == "__main__":
+    import conftest
+
+    FILE.write_text(matrix(lambda name: map_post(conftest._load(name), conftest._asked(name))), encoding="utf-8")

@@ -1,0 +1,189 @@
+"""Checks of the machine, the database, the API and the callback's address, each made to pass and to fail."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from blocks.database.engine import Store
+from blocks.settings import get_settings
+from deployments.doctor.account import Account
+from deployments.doctor.asking import Heard, Silence, hear
+from deployments.doctor.machine import clock_check, packages_check, python_check, rooms_check
+from deployments.doctor.service import (
+    HEALTHY,
+    accepted_check,
+    api_clock_check,
+    callback_check,
+    database_checks,
+    key_check,
+)
+from deployments.sandbox.server import SandboxServer
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[SandboxServer]:
+    with SandboxServer(time_scale=100, limits=False) as running:
+        yield running
+
+
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_python_is_judged_by_what_the_package_asks_for() -> None:
+    assert python_check().verdict == "ok"
+    assert python_check((3, 10, 4)).verdict == "failed"
+    assert python_check((3, 14, 0)).verdict == "failed"
+
+
+def test_packages_are_judged_by_their_ranges() -> None:
+    assert packages_check().verdict == "ok"
+
+    def version_of(name: str) -> str:
+        if name == "uvicorn":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "0.155.1" if name == "fastapi" else importlib.metadata.version(name)
+
+    wrong = packages_check(version_of)
+    assert wrong.verdict == "failed"
+    assert "fastapi 0.155.1 is not" in wrong.said
+    assert "uvicorn is missing" in wrong.said
+    assert "requirements.lock" in wrong.line
+
+
+def test_rooms_are_tagtrails_own_and_a_folder_of_that_name_is_told(tmp_path: Path) -> None:
+    assert rooms_check(tmp_path).verdict == "ok"
+    (tmp_path / "flows").mkdir()
+    assert rooms_check(tmp_path).verdict == "ok", "a folder that is no package hides none"
+    (tmp_path / "flows" / "__init__.py").touch()
+    assert rooms_check(tmp_path).verdict == "warning"
+    assert rooms_check(tmp_path, rooms=["json"]).verdict == "failed"
+    assert rooms_check(tmp_path, rooms=["no_such_room"]).verdict == "failed"
+
+
+@pytest.mark.parametrize(
+    ("ahead", "verdict"), [(0.4, "ok"), (-9.0, "ok"), (30.0, "warning"), (-400.0, "failed"), (None, "warning")]
+)
+def test_a_clock_is_judged_by_how_far_it_is_off(ahead: float | None, verdict: str) -> None:
+    assert clock_check("api", Heard(200, "", ahead)).verdict == verdict
+
+
+def test_a_database_is_reachable_and_at_head_or_what_to_do_is_told(sqlite_store: Store, tmp_path: Path) -> None:
+    [good], store = database_checks(f"sqlite:///{tmp_path / 'tagtrail.db'}")
+    assert good.verdict == "ok"
+    assert store is not None
+    store.close()
+    [absent], none = database_checks(f"sqlite:///{tmp_path / 'nothing.db'}")
+    assert (absent.verdict, none) == ("ok", None)
+    assert not (tmp_path / "nothing.db").exists(), "a check makes nothing"
+    [unreachable], none = database_checks(f"postgresql+psycopg://invented:secret@127.0.0.1:{unused_port()}/x")
+    assert (unreachable.verdict, none) == ("failed", None)
+    assert "secret" not in unreachable.line
+    [wrong], none = database_checks("mysql://nowhere/x")
+    assert (wrong.verdict, none) == ("failed", None)
+
+
+def test_a_schema_that_is_behind_is_no_reason_to_stop_on_sqlite(tmp_path: Path) -> None:
+    (tmp_path / "empty.db").touch()
+    [behind], none = database_checks(f"sqlite:///{tmp_path / 'empty.db'}")
+    assert (behind.verdict, none) == ("warning", None)
+    assert "db upgrade" in behind.line
+
+
+def test_a_database_server_has_a_clock_too(store: Store, database_url: str) -> None:
+    checks, opened = database_checks(database_url)
+    assert opened is not None
+    opened.close()
+    assert [check.verdict for check in checks] == ["ok"] * (1 if store.is_sqlite else 2)
+
+
+def test_a_key_is_set_and_can_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert key_check(get_settings()).verdict == "warning"
+    for key, verdict in (("sk-invented", "ok"), ("Bearer sk-invented", "failed")):
+        monkeypatch.setenv("MEMORIES_API_KEY", key)
+        found = key_check(get_settings())
+        assert found.verdict == verdict
+        assert "sk-invented" not in found.line
+
+
+async def test_a_key_is_accepted_refused_or_nothing_is_known(sandbox: SandboxServer) -> None:
+    async def asked(v1: str | None = None) -> str:
+        account = Account("tests", SecretStr("sk-invented"), v1 or sandbox.v1_base_url, sandbox.v2_base_url, 2)
+        async with account.client() as client:
+            check = await accepted_check(client, account.whose)
+        assert "sk-invented" not in check.line
+        return check.verdict
+
+    for scenario, verdict in (
+        ("default", "ok"),
+        ("no-videos-code", "ok"),
+        ("key-revoked", "failed"),
+        ("account-disabled", "failed"),
+    ):
+        sandbox.play(scenario, **({"after": 0} if verdict == "failed" else {}))
+        assert await asked() == verdict, scenario
+    assert sandbox.books()["accepted"] == {}, "asking costs nothing"
+    assert await asked(f"http://127.0.0.1:{unused_port()}/serve/api/v1") == "failed"
+    sandbox.play("default")
+    [agrees] = api_clock_check(sandbox.v1_base_url)
+    assert agrees.verdict == "ok"
+    assert api_clock_check(f"http://127.0.0.1:{unused_port()}") == []
+
+
+def test_a_callbacks_address_answers_or_what_to_do_is_told(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert callback_check("", "").verdict == "ok"
+    assert "TAGTRAIL_CALLBACK_SECRET" in callback_check("https://hooks.example.com", "").line
+    assert "TAGTRAIL_CALLBACK_URL" in callback_check("", "hidden-secret").line
+    for url in (f"http://127.0.0.1:{unused_port()}/hooks", f"{sandbox.url}/hooks"):
+        found = callback_check(url, "hidden-secret")
+        assert found.verdict == "failed"
+        assert "hidden-secret" not in found.line
+    asked: list[str] = []
+
+    def answers(page: str) -> Heard:
+        asked.append(page)
+        return Heard(200 if page == "https://hooks.example.com/health" else 404, HEALTHY, None)
+
+    monkeypatch.setattr("deployments.doctor.service.hear", answers)
+    assert callback_check("https://hooks.example.com/tagtrail", "hidden-secret").verdict == "ok"
+    assert all("hidden-secret" not in page for page in asked)
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/x", "nothing", "http://127.0.0.1:1/x"])
+def test_what_does_not_answer_is_silence(url: str) -> None:
+    with pytest.raises(Silence):
+        hear(url, seconds=5)
+
+
+def test_the_command_checks_a_bare_machine_and_starts_nothing(
+    tagtrail: Callable[..., Any], clean_environment: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    called = tagtrail("doctor", "--json")
+    assert called.status == 0
+    found = {check["name"]: check["verdict"] for check in called.json["checks"]}
+    assert found == {
+        "python": "ok", "packages": "ok", "rooms": "ok", "key": "warning", "database": "ok", "prefect server": "ok",
+        "callback": "ok",
+    }  # fmt: skip
+    assert not clean_environment.exists()
+    monkeypatch.setenv("TAGTRAIL_POLL_SECONDS", "soon")
+    broken = tagtrail("doctor")
+    assert broken.status == 1
+    assert "failed  settings: TAGTRAIL_POLL_SECONDS" in broken.out
+    monkeypatch.delenv("TAGTRAIL_POLL_SECONDS")
+    for arguments, words in ((["--max-spend", "1"], "--live"), (["--live"], "MEMORIES_API_KEY is not set")):
+        refused = tagtrail("doctor", *arguments)
+        assert refused.status == 2
+        assert words in refused.err
