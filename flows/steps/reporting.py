@@ -21,6 +21,7 @@ from blocks.settings import get_settings
 from flows.reporting.figures import Figures
 from flows.reporting.making import default_target, make
 from flows.steps.accounts import saved_database_url
+from flows.steps.exported import note_export
 from flows.steps.showing import artifact_key, best_effort
 from flows.steps.summary import SAMPLE, plural
 
@@ -51,7 +52,9 @@ def _write(url: str, collection: str, hashtag: str, days: int, now: datetime) ->
         made = []
         for name in wanted:
             target = default_target(home, collection=name, hashtag=tag, now=now)
-            made.append((name, target, make(store, target, collection=name, hashtag=tag, since=since, now=now)))
+            figures = make(store, target, collection=name, hashtag=tag, since=since, now=now)
+            note_export(home, target, "report", sum(section.whole.posts for section in figures.sections), now)
+            made.append((name, target, figures))
         return made
     finally:
         store.close()

@@ -272,5 +272,5 @@ def _settled_unanswered(
             )
             .group_by(_posts.c.platform)
         )
-        found.update(dict(conn.execute(query).tuples()))
+        found.update(dict(conn.execute(query).tuples().all()))
     return found

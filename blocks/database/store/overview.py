@@ -165,7 +165,7 @@ def _posts_by_status(conn: Connection) -> dict[str, dict[str, int]]:
 
 
 def _counted(conn: Connection, query: Select[Any]) -> dict[str, int]:
-    return dict(conn.execute(query).tuples())
+    return dict(conn.execute(query).tuples().all())
 
 
 def _spent(conn: Connection, which: Any) -> tuple[int, int]:

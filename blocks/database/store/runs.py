@@ -120,7 +120,7 @@ def reconcile(conn: Connection, run_id: str) -> Sums:
     """
     outcomes = _outcomes(run_id)
     by_outcome = select(outcomes.c.outcome, func.count()).group_by(outcomes.c.outcome)
-    counted: dict[str | None, int] = dict(conn.execute(by_outcome).tuples())
+    counted: dict[str | None, int] = dict(conn.execute(by_outcome).tuples().all())
     closed = case((_imports.c.state.in_(CLOSED_IMPORTS), "failed"), else_="pending").label("outcome")
     nameless: dict[str, int] = dict(
         conn.execute(
@@ -130,7 +130,9 @@ def reconcile(conn: Connection, run_id: str) -> Sums:
             .join(_items, _items.c.import_id == _run_imports.c.import_id)
             .where(_run_imports.c.run_id == run_id, _items.c.post_id.is_(None))
             .group_by(closed)
-        ).tuples()
+        )
+        .tuples()
+        .all()
     )
     no_url = sum(nameless.values())
     return Sums(
@@ -204,4 +206,4 @@ def _failure_classes(conn: Connection, run_id: str, outcomes: Subquery) -> dict[
     )
     found = union(of_posts, of_items).subquery()
     query = select(found.c.error_class, func.count()).group_by(found.c.error_class).order_by(found.c.error_class)
-    return dict(conn.execute(query).tuples())
+    return dict(conn.execute(query).tuples().all())

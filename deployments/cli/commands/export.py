@@ -17,11 +17,11 @@ from blocks.memories.captions import hashtag_key, normalise_hashtag
 from blocks.memories.errors import UsageError
 from blocks.settings import get_settings
 from deployments.cli import dictionaries, stores
-from deployments.cli.exported import note_export
 from deployments.cli.options import Flag, Loud, PlatformName, moment
 from deployments.cli.parquet import require_pyarrow, write_parquet
 from deployments.cli.writers import Format, Maker, is_device, place, text_maker
 from deployments.cli.xlsx import write_xlsx
+from flows.steps.exported import note_export
 
 _Optional = Annotated[str | None, Parameter(show_default=False)]
 

@@ -20,9 +20,9 @@ from blocks.memories.identity import parse_creator_url, parse_post_url
 from blocks.settings import Settings, get_settings
 from deployments import local_server
 from deployments.cli import servers, stores
-from deployments.cli.exported import Exported, exported
 from deployments.cli.options import Flag, Output, moment
 from deployments.cli.terminal import results, tell, write_json
+from flows.steps.exported import Exported, exported
 
 _Optional = Annotated[str | None, Parameter(show_default=False)]
 

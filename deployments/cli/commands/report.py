@@ -12,9 +12,9 @@ from cyclopts import Parameter
 from blocks.memories.captions import hashtag_key, normalise_hashtag
 from blocks.settings import Settings, get_settings
 from deployments.cli import stores
-from deployments.cli.exported import note_export
 from deployments.cli.options import Loud, moment
 from deployments.cli.terminal import counted, tell
+from flows.steps.exported import note_export
 
 _Optional = Annotated[str | None, Parameter(show_default=False)]
 

@@ -23,8 +23,8 @@ from blocks.database.store.posts import EnrichedPost, save_posts
 from blocks.memories.errors import UsageError
 from blocks.memories.identity import parse_post_url
 from blocks.memories.posts.record import PostRecord
-from deployments.cli.exported import exported
 from deployments.cli.options import moment
+from flows.steps.exported import exported
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

@@ -18,7 +18,7 @@ from blocks.database.store.post_rows import EnrichedPost
 from blocks.database.store.raw import RawAnswer
 from blocks.memories.identity import parse_post_url
 from blocks.memories.posts import map_post
-from deployments.cli.exported import exported, note_export
+from flows.steps.exported import exported, note_export
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 URL = "https://www.tiktok.com/@loom.9/video/7500000000000000009"

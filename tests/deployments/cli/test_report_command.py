@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from deployments.cli.exported import exported
+from flows.steps.exported import exported
 
 
 @pytest.mark.usefixtures("filled")

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from blocks.database.engine import open_store
 from flows.report import report
+from flows.steps.exported import exported
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -41,3 +42,5 @@ async def test_a_report_for_each_collection_and_the_same_again(
     again = await report(return_state=True)
     assert again.message == state.message
     assert sorted((clean_environment / "reports").iterdir()) == written
+    # What a purge names as files that may hold what it erased.
+    assert sorted(one.path for one in exported(clean_environment)) == written

@@ -1,0 +1,250 @@
+"""The compose file's services as processes: 200 posts on two workers, of which one is lost, and later the other."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentUpdate
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.states import Cancelling
+
+from blocks.database.engine import open_store
+from blocks.database.store import export
+from deployments.sandbox.books import busiest
+from deployments.sandbox.server import SandboxServer
+
+POSTS = 50
+HASHTAGS = {"schedule": "lvmh", "event": "dior", "hand": "chanel", "cancelled": "gucci"}
+POOL = "tagtrail"
+
+TIME_SCALE = 20.0
+GRANTED_PER_SECOND = 20.0
+"""Metadata calls that the service answers before it refuses one."""
+ASKED_PER_SECOND = 7.0
+
+REFUSED_BY_JITTER = 6
+
+SHOWN_FIRST = 20
+"""Posts of each import that are listed at once; the others when all four runs are under way."""
+LATER_SECONDS = 1_000_000.0
+
+# The waits of a real service, twenty times as fast. Keys and addresses are in blocks.
+QUICK = {
+    "TAGTRAIL_IMPORTS_PER_MINUTE": "20",
+    "TAGTRAIL_STATUS_PER_SECOND": "5",
+    "TAGTRAIL_METADATA_PER_SECOND": str(ASKED_PER_SECOND),
+    "TAGTRAIL_POLL_SECONDS": "0.5",
+}
+TRACKING = {**QUICK, "TAGTRAIL_IMPORT_QUIET_SECONDS": "90", "TAGTRAIL_IMPORT_DEADLINE_SECONDS": "180"}
+SWEEPING = {**QUICK, "TAGTRAIL_IMPORT_QUIET_SECONDS": "3", "TAGTRAIL_IMPORT_DEADLINE_SECONDS": "60"}
+
+WAIT_SECONDS = 90.0
+
+
+class Scene:
+    """The stack with its Prefect client, the service, and Tagtrail's database."""
+
+    def __init__(self, stack: Any, client: PrefectClient, sandbox: SandboxServer) -> None:
+        self.stack, self.client, self.sandbox = stack, client, sandbox
+        self.in_flight: set[str] = set()
+
+    def rows(self, what: export.What) -> list[dict[str, Any]]:
+        store = open_store(self.stack.data_url)
+        try:
+            return list(export.rows(store, what))
+        finally:
+            store.close()
+
+    def enriched(self) -> Counter[str]:
+        """Stored posts by hashtag."""
+        return Counter(row["source_hashtags"][0] for row in self.rows("posts") if row["status"] == "enriched")
+
+    def served(self) -> Counter[str]:
+        return Counter(self.sandbox.books()["metadata_served"])
+
+    async def make_quick(self, name: str, waits: dict[str, str], **fields: Any) -> Any:
+        """Give a deployment's runs these waits; returns it."""
+        deployment = await self.client.read_deployment_by_name(name)
+        variables = deployment.job_variables or {}
+        quick = {**variables, "env": {**variables.get("env", {}), **waits}}
+        await self.client.update_deployment(deployment.id, DeploymentUpdate(job_variables=quick, **fields))
+        return deployment
+
+    async def running(self) -> dict[str, Any]:
+        """The flow runs that are under way, by what started them."""
+        found = {}
+        for run in await self.client.read_flow_runs():
+            for by, tag in HASHTAGS.items():
+                if run.state_name == "Running" and run.parameters.get("hashtags") == [tag]:
+                    found[by] = run
+        return found
+
+    def machine_of(self, run: Any) -> Any:
+        """The worker on which this run is, or None."""
+        machines = [one for one in self.stack.machines if one.service == "worker" and one.process.poll() is None]
+        return next((one for one in machines if str(run.id) in one.runs()), None)
+
+    def lose(self, machine: Any) -> None:
+        """Lose a worker with all its runs; notes which posts were bought and not stored."""
+        machine.lose()
+        stored = {f"{row['platform']}:{row['post_id']}" for row in self.rows("posts") if row["status"] == "enriched"}
+        self.in_flight |= set(self.served()) - stored
+
+
+async def until(what: str, look: Callable[[], Awaitable[Any]], seconds: float = WAIT_SECONDS) -> Any:
+    """Look again and again; gives the first answer that is something."""
+    deadline = time.monotonic() + seconds
+    while not (found := await look()):
+        assert time.monotonic() < deadline, f"waited in vain for: {what}"
+        await asyncio.sleep(0.25)
+    return found
+
+
+@pytest.fixture
+def sandbox() -> Iterator[SandboxServer]:
+    with SandboxServer(time_scale=TIME_SCALE, limits=True, latency_ms=150) as started:
+        started.play(
+            "default",
+            metadata_per_second=GRANTED_PER_SECOND / TIME_SCALE,
+            pause_after=SHOWN_FIRST,
+            pause_seconds=LATER_SECONDS,
+        )
+        yield started
+
+
+@pytest.fixture
+async def scene(stack: Any, sandbox: SandboxServer) -> AsyncIterator[Scene]:
+    stack.setting("setup", MEMORIES_V1_BASE_URL=sandbox.v1_base_url, MEMORIES_V2_BASE_URL=sandbox.v2_base_url)
+    stack.start_redis()
+    stack.wait_healthy(stack.start("server"))
+    stack.start("services")
+    said = stack.run("setup")
+    assert "track-hashtags/on-request" in said
+    stack.wait_healthy(stack.start("worker"), stack.start("worker"))
+    settings = {
+        PREFECT_API_URL: stack.api_url,
+        PREFECT_API_AUTH_STRING: stack.secrets["prefect_auth"],
+        PREFECT_HOME: stack.folder / "client",
+    }
+    with temporary_settings(settings):
+        async with get_client() as client:
+            yield Scene(stack, client, sandbox)
+
+
+async def start_four_runs(scene: Scene) -> dict[str, Any]:
+    """50 posts each by schedule, by event and, twice, by hand; gives the runs by what started them."""
+    daily = await scene.make_quick(
+        "track-hashtags/daily",
+        TRACKING,
+        parameters={"hashtags": [HASHTAGS["schedule"]], "posts_per_hashtag": POSTS},
+    )
+    often = IntervalSchedule(interval=timedelta(seconds=15))
+    [schedule] = await scene.client.create_deployment_schedules(daily.id, [(often, True)])
+    await scene.make_quick("track-hashtags/on-request", TRACKING)
+    event = {
+        "id": str(uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": "tagtrail.track.requested",
+        "resource": {"prefect.resource.id": "a-shop.campaign.7"},
+        "payload": {"hashtags": [HASHTAGS["event"]], "posts_per_hashtag": POSTS},
+    }
+    (await scene.client._client.post("/events", json=[event])).raise_for_status()
+    manual = await scene.make_quick("track-hashtags/manual", TRACKING)
+    for by in ("hand", "cancelled"):
+        await scene.client.create_flow_run_from_deployment(
+            manual.id, parameters={"hashtags": [HASHTAGS[by]], "posts_per_hashtag": POSTS}
+        )
+
+    async def all_run() -> dict[str, Any] | None:
+        running = await scene.running()
+        return running if running.keys() == HASHTAGS.keys() else None
+
+    runs: dict[str, Any] = await until("a run by schedule, one by event and two by hand", all_run)
+    await scene.client.update_deployment_schedule(daily.id, schedule.id, active=False)
+    return runs
+
+
+async def sweep(scene: Scene) -> Any:
+    """Run the sweep once, to its end."""
+    deployment = await scene.client.read_deployment_by_name("collect-imports/sweep")
+    started = await scene.client.create_flow_run_from_deployment(deployment.id)
+
+    async def ended() -> Any:
+        run = await scene.client.read_flow_run(started.id)
+        return run if run.state is not None and run.state.is_final() else None
+
+    return await until("the end of a sweep", ended)
+
+
+@pytest.mark.timeout(400)
+async def test_two_workers_are_lost_and_everything_is_enriched_once(scene: Scene) -> None:
+    # The clock may strike a full ten minutes at any moment; here the sweep runs when the test says so.
+    swept = await scene.make_quick("collect-imports/sweep", SWEEPING)
+    for schedule in swept.schedules:
+        await scene.client.update_deployment_schedule(swept.id, schedule.id, active=False)
+    for machine in scene.stack.machines:
+        ours = [name for name in machine.environment if name.startswith(("TAGTRAIL_", "MEMORIES_"))]
+        assert machine.service in ("setup", "redis") or not ours
+
+    runs = await start_four_runs(scene)
+
+    async def all_in_the_middle() -> bool:
+        return scene.enriched() == dict.fromkeys(HASHTAGS.values(), SHOWN_FIRST)
+
+    await until("all four runs in the middle", all_in_the_middle)
+    second = scene.machine_of(runs["cancelled"])
+    first = next(one for run in runs.values() if (one := scene.machine_of(run)) is not second)
+    scene.sandbox.advance(LATER_SECONDS)
+
+    async def both_are_buying() -> bool:
+        counts = scene.enriched()
+        bought = {by: counts[tag] > SHOWN_FIRST for by, tag in HASHTAGS.items()}
+        return bought["cancelled"] and any(bought[by] for by, run in runs.items() if scene.machine_of(run) is first)
+
+    await until("both workers buying", both_are_buying)
+    scene.lose(first)
+    await scene.client.set_flow_run_state(runs["cancelled"].id, Cancelling(), force=True)
+    scene.lose(second)
+    left = sum(scene.enriched().values())
+    assert left < len(HASHTAGS) * POSTS
+
+    scene.stack.wait_healthy(scene.stack.start("worker"), scene.stack.start("worker"))
+    ended = await sweep(scene)
+    assert ended.state.is_completed(), ended.state
+    check_everything(scene)
+
+    before = scene.sandbox.books()
+    again = await sweep(scene)
+    assert again.state.is_completed(), again.state
+    after = scene.sandbox.books()
+    assert [before[what] for what in ("accepted", "metadata_served")] == [after["accepted"], after["metadata_served"]]
+    check_everything(scene)
+
+
+def check_everything(scene: Scene) -> None:
+    books = scene.sandbox.books()
+    assert scene.enriched() == dict.fromkeys(HASHTAGS.values(), POSTS)
+    assert len(scene.rows("snapshots")) == len(HASHTAGS) * POSTS
+    assert books["accepted"] == {f"hashtag:{tag}": 1 for tag in HASHTAGS.values()}
+    assert {row["state"] for row in scene.rows("imports")} == {"complete"}
+    assert scene.rows("failures") == []
+    # What was bought and not stored when a machine was lost is bought again; nothing else is.
+    assert {post for post, count in scene.served().items() if count > 1} <= scene.in_flight
+    assert max(scene.served().values()) <= 2
+    # One rate for the account: each worker by itself would have sent as much as both together did.
+    times = {kind: deque(when) for kind, when in books["times"].items()}
+    assert busiest(times["metadata/apify"], 3.0) <= 3 * ASKED_PER_SECOND * 1.3, json.dumps(books["busiest_second"])
+    refused = Counter({kind: codes.get("429", 0) + codes.get("0429", 0) for kind, codes in books["answers"].items()})
+    # The service looks at every twentieth of a second, a busy machine does not.
+    assert refused.total() <= REFUSED_BY_JITTER, refused
+    assert refused["v1/scraper_tag"] == 0
