@@ -25,6 +25,8 @@ CHANGING = (
     "raw_sha256",
     "note",
     "age_seconds",
+    "target_age",
+    "lateness_seconds",
     "new",
     "known",
     "author",

@@ -36,7 +36,7 @@ from deployments.cli.commands import down
         (["enrich", "--file", "missing.txt"], "missing.txt cannot be read: No such file or directory"),
         (["export", "everything"], 'Invalid value "everything"'),
         (["export", "posts", "--since", "yesterday"], "--since"),
-        (["export", "posts", "--output", "x.parquet"], "csv or jsonl"),
+        (["export", "posts", "--output", "x.ods"], "csv, jsonl, parquet or xlsx"),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_2(

@@ -32,12 +32,17 @@ _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 def compose(**variables: str) -> dict[str, Any]:
     """The compose file with its variables put in, as docker compose would."""
 
-    def put_in(found: re.Match[str]) -> str:
-        value: str = variables.get(found[1], found[2])
-        return value
+    def put_in(value: Any) -> Any:
+        # In what was read, never in the text: a variable that is empty is an empty text there, and no null.
+        if isinstance(value, dict):
+            return {name: put_in(each) for name, each in value.items()}
+        if isinstance(value, list):
+            return [put_in(each) for each in value]
+        return (
+            _VARIABLE.sub(lambda found: variables.get(found[1], found[2]), value) if isinstance(value, str) else value
+        )
 
-    text = (CONTAINERS / "compose.yaml").read_text(encoding="utf-8")
-    read: dict[str, Any] = yaml.safe_load(_VARIABLE.sub(put_in, text))
+    read: dict[str, Any] = put_in(yaml.safe_load((CONTAINERS / "compose.yaml").read_text(encoding="utf-8")))
     return read
 
 

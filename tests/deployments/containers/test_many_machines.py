@@ -89,6 +89,10 @@ class Scene:
                     found[by] = run
         return found
 
+    async def said_by_ended_runs(self) -> list[str]:
+        """What the summaries of runs that ended tell."""
+        return [str(each.data) for each in await self.client.read_artifacts() if each.type == "markdown"]
+
     def machine_of(self, run: Any) -> Any:
         """The worker on which this run is, or None."""
         machines = [one for one in self.stack.machines if one.service == "worker" and one.process.poll() is None]
@@ -167,6 +171,7 @@ async def start_four_runs(scene: Scene) -> dict[str, Any]:
 
     async def all_run() -> dict[str, Any] | None:
         running = await scene.running()
+        assert not (said := await scene.said_by_ended_runs()), said
         return running if running.keys() == HASHTAGS.keys() else None
 
     runs: dict[str, Any] = await until("a run by schedule, one by event and two by hand", all_run)

@@ -26,6 +26,7 @@ class AnyRun:
     error: TagtrailError | None = None
     halted: TagtrailError | None = None
     posts: dict[str, Any] = field(default_factory=dict)
+    callback_url: str | None = None
 
 
 def summary(**changes: Any) -> RunSummary:
@@ -154,8 +155,13 @@ def test_the_markdown_has_every_number_and_the_two_warnings() -> None:
 
 def test_where_nothing_new_came_the_cost_of_a_thousand_is_unknown_and_not_0() -> None:
     text = markdown(summary(requested=1, enriched=1, fresh=1))
-    assert "| 0.0000 USD | – |" in text
+    assert "| 0.00 USD | – |" in text
     assert SAMPLE not in text
+
+
+@pytest.mark.parametrize(("amount", "shown"), [(0.24, "0.24"), (0.004, "0.0040"), (12.0, "12.00"), (0.2401, "0.2401")])
+def test_amounts_have_as_many_digits_as_they_need(amount: float, shown: str) -> None:
+    assert f"| {shown} USD | – |" in markdown(summary(cost_usd=amount))
 
 
 def test_a_hashtag_cannot_break_the_table() -> None:
