@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, SecretStr
 
+from blocks.plan import age_text
 from blocks.settings import Settings
 from deployments import local_server
 from deployments.local_server import ServerInfo
@@ -46,7 +47,8 @@ def _text(value: Any) -> str | None:
     if isinstance(value, BaseModel):
         return value.model_dump_json()
     if isinstance(value, tuple):
-        return ",".join(value)
+        # Channels, or ages in seconds; of none at all the plan alone can be made.
+        return ",".join(age_text(one) if isinstance(one, int) else one for one in value) or "none"
     # Of the settings that may be None, only the caps are ever set to it.
     return "none" if value is None else str(value)
 

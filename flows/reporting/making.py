@@ -11,6 +11,7 @@ from blocks.database.engine import Store
 from blocks.memories.errors import UsageError
 from flows.reporting.figures import Figures, gather
 from flows.reporting.page import render, write
+from flows.steps.naming import distinct
 
 
 def make(
@@ -44,4 +45,5 @@ def default_target(home: Path, *, collection: str | None, hashtag: str | None, n
 
 def _in_a_name(text: str) -> str:
     """A text as part of a file's name: letters and digits of any script stay, all else is a dash."""
-    return re.sub(r"[^\w]+", "-", unicodedata.normalize("NFC", text)).strip("-_")[:60] or "unnamed"
+    text = unicodedata.normalize("NFC", text)
+    return distinct(re.sub(r"[^\w]+", "-", text).strip("-_")[:60] or "unnamed", text)

@@ -13,6 +13,7 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifa
 from prefect.context import FlowRunContext
 from prefect.logging import get_logger
 
+from flows.steps.naming import distinct
 from flows.steps.summary import SAMPLE, TODAY, RunSummary
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ UPDATE_SECONDS = 2.0
 
 def artifact_key(flow: str, collection: str | None) -> str:
     """A key as Prefect wants it: lower case, digits, dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", f"{flow}-{collection or 'default'}".lower()).strip("-")
+    typed = collection or "default"
+    return f"{flow}-{distinct(re.sub(r'[^a-z0-9]+', '-', typed.lower()).strip('-'), typed)}"
 
 
 def markdown(summary: RunSummary) -> str:
@@ -36,7 +38,7 @@ def markdown(summary: RunSummary) -> str:
         "| requested | enriched | of them fresh | failed | gone | pending | cost (estimate) | per 1,000 new |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|",
         f"| {summary.requested} | {summary.enriched} | {summary.fresh} | {summary.failed} | {summary.gone} "
-        f"| {summary.pending} | {summary.cost_usd:.4f} USD | {per_1000} |",
+        f"| {summary.pending} | {_usd(summary.cost_usd)} | {per_1000} |",
         "",
     ]
     if summary.imports:
@@ -60,6 +62,12 @@ def markdown(summary: RunSummary) -> str:
         lines.append("- Calls: " + ", ".join(f"{name} {count}" for name, count in summary.calls.items()) + ".")
     lines += [f"- {note}" for note in summary.notes]
     return "\n".join(lines)
+
+
+def _usd(amount: float) -> str:
+    """Cents, or where they do not tell it exactly, hundredths of cents."""
+    exact = f"{amount:.4f}"
+    return f"{exact.removesuffix('00')} USD"
 
 
 def _count(number: int | None) -> str:

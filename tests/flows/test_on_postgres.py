@@ -12,7 +12,18 @@ from blocks.settings import get_settings
 
 # Ids and times of their own differ from run to run; all else has to be the same.
 OWN = {"first_seen_at", "enriched_at", "observed_at", "import_ids", "run_id", "import_id", "task_id", "submitted_at"}
-OWN |= {"finished_at", "age_seconds", "target_age", "lateness_seconds", "posted_at", "raw_sha256", "created_at", "extra", "first_at", "last_at"}
+OWN |= {
+    "finished_at",
+    "age_seconds",
+    "target_age",
+    "lateness_seconds",
+    "posted_at",
+    "raw_sha256",
+    "created_at",
+    "extra",
+    "first_at",
+    "last_at",
+}
 
 
 def contents(weather: Any) -> dict[str, list[dict[str, Any]]]:

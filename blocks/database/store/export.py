@@ -122,7 +122,9 @@ def _complete_posts(conn: Connection, batch: list[dict[str, Any]], *, collection
         row["import_ids"] = of_post.import_ids
         row["extra"] = row["extra"] or {}
         if row["resting_since"] is not None and row["rested_until"] is None:
-            row["extra"]["resting_since"] = row["resting_since"]
+            since = row["resting_since"]
+            # Inside JSON it is text, also where the columns are moments.
+            row["extra"]["resting_since"] = since if isinstance(since, str) else iso(since)
         rates, reasons = engagement_rates(row)
         row |= rates
         row["null_reasons"] = (row["null_reasons"] or {}) | reasons

@@ -207,6 +207,8 @@ def test_a_post_whose_numbers_stand_still_rests_until_they_move(store: Store, me
     assert until is None
     [post] = export.rows(store, "posts")
     assert post["extra"] == {"resting_since": "2026-03-04T10:00:00Z"}
+    # The same where the columns are moments, for it stands inside JSON.
+    assert [typed["extra"] for typed in export.rows(store, "posts", moments=True)] == [post["extra"]]
     assert due(store, 8 * 24) == []
     told = outlook(store, 8 * 24)
     assert (told.resting_posts, told.spared, sum(told.due.values())) == (1, 2, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -155,7 +156,10 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_names_of_reports_are_names_of_files(tmp_path: Path) -> None:
     name = default_target(tmp_path, collection="../Öl & more", hashtag="été", now=NOW)
-    assert name == tmp_path / "reports" / "report-Öl-more-été-2026-11-20.html"
+    assert name.parent == tmp_path / "reports"
+    assert re.fullmatch(r"report-Öl-more-[0-9a-f]{6}-été-2026-11-20\.html", name.name)
+    alike = ("fashion week", "fashion-week", "Q4/2026", "Q4 2026", "🔥", "***")
+    assert len({default_target(tmp_path, collection=one, hashtag=None, now=NOW) for one in alike}) == len(alike)
     assert default_target(tmp_path, collection=None, hashtag=None, now=NOW).name == "report-all-2026-11-20.html"
 
 

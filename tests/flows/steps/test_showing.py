@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -169,7 +170,9 @@ def test_a_hashtag_cannot_break_the_table() -> None:
 
 
 def test_keys_of_artifacts_are_lower_case_digits_and_dashes() -> None:
-    assert artifact_key("track-hashtags", "Été & Fibres/2026") == "track-hashtags-t-fibres-2026"
+    accented = artifact_key("track-hashtags", "Été & Fibres/2026")
+    assert re.fullmatch(r"track-hashtags-t-fibres-2026-[0-9a-f]{6}", accented)
+    assert len({artifact_key("report", name) for name in ("🔥", "***", "q4 2026", "q4-2026", "Q4-2026")}) == 5
     assert artifact_key("track-hashtags", None) == "track-hashtags-default"
     assert (plural(1, "post"), plural(2, "post"), plural(0, "post")) == ("1 post", "2 posts", "0 posts")
 
