@@ -42,7 +42,8 @@ demo: .venv/.run
 	@$(BIN)/tagtrail demo
 
 test: .venv/.dev
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"
+	@$(BIN)/python -m pytest -m alone
 
 lint: .venv/.dev
 	@$(BIN)/ruff check .

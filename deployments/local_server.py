@@ -72,10 +72,17 @@ class ServerInfo:
         return f"{self.url}/api"
 
 
-def ensure(home: Path, announce: Callable[[str], None], *, port: int | None = None) -> ServerInfo:
+def ensure(
+    home: Path,
+    announce: Callable[[str], None],
+    *,
+    port: int | None = None,
+    begun: Callable[[ServerInfo], None] = lambda _: None,
+) -> ServerInfo:
     """The server of this home, started if none is running; `announce` gets a sentence if that takes time.
 
     `port`: where it has to listen; by itself it takes the port of last time, or any that is free.
+    `begun`: told where the server will be, once, before the wait for it; what takes long to load can begin then.
 
     Raises:
         TagtrailError: it did not start within START_SECONDS, or another command has been starting it for longer.
@@ -87,17 +94,19 @@ def ensure(home: Path, announce: Callable[[str], None], *, port: int | None = No
                 f"Tagtrail's own Prefect server runs at port {info.port} already; `tagtrail down` ends it, "
                 f"and then it can have port {port}"
             )
+        begun(info)
         return info
     with _locked(home):
         known = recorded(home)
         if known is not None:
             # Another command has just started it, or was killed while it did.
             if known.version == prefect_version() and _wait(known, lambda: began(known.pid) == known.started):
+                begun(known)
                 return known
             _end(known)
         first = not (_folder(home) / "prefect.db").exists()
         announce(f"starting Tagtrail's own Prefect server ({'first time: about 20' if first else 'about 5'} s) …")
-        return _start(home, port)
+        return _start(home, port, begun)
 
 
 def running(home: Path) -> ServerInfo | None:
@@ -241,7 +250,7 @@ def _wait(info: ServerInfo, alive: Callable[[], bool]) -> bool:
     return False
 
 
-def _start(home: Path, asked_port: int | None) -> ServerInfo:
+def _start(home: Path, asked_port: int | None, begun: Callable[[ServerInfo], None]) -> ServerInfo:
     auth_string = _auth_string(home)
     log = log_file(home)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -265,6 +274,7 @@ def _start(home: Path, asked_port: int | None) -> ServerInfo:
         )
     remember(process)
     info = ServerInfo(home, process.pid, began(process.pid) or "", port, prefect_version(), auth_string)
+    begun(info)
     if _wait(info, lambda: process.poll() is None):
         return info
     died = process.poll() is not None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextvars import ContextVar
 
 import pytest
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.concurrency._asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.asyncio import concurrency
 from prefect.runtime import flow_run
@@ -130,3 +134,27 @@ async def test_parameters_are_validated_before_the_body_runs() -> None:
         track_hashtags.validate_parameters({"hashtags": ["a"], "posts_per_hashtag": 0})
     with pytest.raises(Exception, match="hashtags"):
         track_hashtags.validate_parameters({"hashtags": []})
+
+
+async def test_an_active_schedule_makes_scheduled_runs() -> None:
+    # With SQLAlchemy 2.1 the server's scheduler fails on each of its loops, and nothing but its log says so.
+    @flow(persist_result=False)
+    async def scheduled() -> None:
+        raise AssertionError("nobody runs it")
+
+    hourly = DeploymentScheduleCreate(schedule=CronSchedule(cron="0 * * * *", timezone="UTC"), active=True)
+    async with get_client() as client:
+        made = await client.create_deployment(
+            await client.create_flow(scheduled), "hourly", schedules=[hourly], tags=["tests"]
+        )
+        try:
+            # The server looks for new schedules every 5 s.
+            give_up_at = time.monotonic() + 60
+            only_its = DeploymentFilter(id=DeploymentFilterId(any_=[made]))
+            while not (runs := await client.read_flow_runs(deployment_filter=only_its)):
+                assert time.monotonic() < give_up_at, "no run was ever scheduled"
+                await asyncio.sleep(0.2)
+        finally:
+            await client.delete_deployment(made)
+    assert all(run.auto_scheduled and run.state_name == "Scheduled" for run in runs)
+    assert {run.expected_start_time.minute for run in runs} == {0}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from blocks.database.store.history import OUTLOOK_DAYS, NextSnapshots, Outlook
@@ -13,10 +13,8 @@ from deployments.cli.terminal import counted
 
 WEEK_DAYS = 7
 
-NEW_POSTS = (
-    "Posts that are not found yet are in none of these figures but the last one, which holds if as many are found, "
-    "as old, as in the last week."
-)
+NOT_FOUND_YET = "Posts that are not found yet are in none of these figures."
+TOO_YOUNG = f"{NOT_FOUND_YET} What they will add can be told once posts have come in for two days."
 NO_PLAN = "There is no snapshot plan: TAGTRAIL_SNAPSHOT_AGES is none."
 
 
@@ -45,17 +43,26 @@ def forecast(told: Outlook, settings: Settings, order: Sequence[Channel]) -> dic
             "calls": sum(day["calls"] for day in days),
             "usd": round(sum(day["usd"] for day in days), 6),
             "days": days,
-            "new_posts": {
-                "calls": round(sum(told.expected_new.values())),
-                "usd": round(sum(usd(calls, name) for name, calls in told.expected_new.items()), 6),
-                "note": NEW_POSTS,
-            },
+            "new_posts": _of_new_posts(told, usd),
         },
         "last_30_days": {state: told.past[state] for state in ("taken", "missed", "resting", "unseen")},
         "resting_posts": told.resting_posts,
         "spared_by_rest": told.spared,
         "posts_of_unknown_age": told.unknown_age,
     }
+
+
+def _of_new_posts(told: Outlook, usd: Callable[[float, str], float]) -> dict[str, Any]:
+    """What posts that are not found yet will add; null where there is too little to go by."""
+    if not told.expected_new:
+        return {"calls": None, "usd": None, "days": round(told.rate_days, 1), "note": TOO_YOUNG}
+    calls = round(sum(told.expected_new.values()))
+    cost = round(sum(usd(count, name) for name, count in told.expected_new.items()), 6)
+    note = (
+        f"{NOT_FOUND_YET} If as many come, as old, as in the last {told.rate_days:.0f} days, they add about "
+        f"{counted(calls, 'snapshot')}, {cost:,.2f} USD."
+    )
+    return {"calls": calls, "usd": cost, "days": round(told.rate_days, 1), "note": note}
 
 
 def lines(facts: dict[str, Any], settings: Settings, plan: SnapshotPlan, cap_usd: float | None) -> list[str]:
@@ -89,8 +96,7 @@ def lines(facts: dict[str, Any], settings: Settings, plan: SnapshotPlan, cap_usd
     told += [
         f"Next 30 days, of the posts known now: {counted(coming['calls'], 'snapshot')}, {coming['usd']:,.2f} USD by "
         "the price table, at most: posts that come to rest cost less.",
-        f"{NEW_POSTS} They would add about {counted(coming['new_posts']['calls'], 'snapshot')}, "
-        f"{coming['new_posts']['usd']:,.2f} USD.",
+        coming["new_posts"]["note"],
     ]
     past = facts["last_30_days"]
     told.append(

@@ -15,6 +15,7 @@ from typing import Final
 from cyclopts import App, CycloptsError
 
 from blocks.memories.errors import TagtrailError, UsageError
+from flows.steps.garbage import quick_to_load_and_to_end
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -131,6 +132,7 @@ def main() -> int:
     """The console script: as `call`, and a fault of ours is one sentence too (Python then exits with 1)."""
     if "--verbose" not in sys.argv:
         sys.excepthook = _tell_a_fault
+    quick_to_load_and_to_end()
     return call(sys.argv[1:])
 
 

@@ -15,7 +15,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from deployments.cli.terminal import diagnostics, tell
+from deployments.cli.terminal import counted, diagnostics, tell
 from flows.steps.progress import Progress
 
 LOOK_SECONDS: Final = 0.25
@@ -141,13 +141,15 @@ def _posts(progress: Progress, expected: int) -> str:
     counts = [("enriched", progress.enriched), ("already fresh", progress.fresh)]
     counts += [("failed", progress.failed), ("gone", progress.gone)]
     shown_counts = [f"{count} {name}" for name, count in counts if count or name == "enriched"]
-    return " · ".join([f"{progress.found} posts found{asked}", *shown_counts])
+    return " · ".join([f"{counted(progress.found, 'post')} found{asked}", *shown_counts])
 
 
 def _pace(progress: Progress, now: datetime) -> str:
     parts = []
     if progress.paused_until is not None and progress.paused_until > now:
         parts.append(f"waiting until {progress.paused_until.astimezone().strftime('%H:%M:%S')}")
+    if progress.turns_awaited:
+        parts.append(f"{counted(progress.turns_awaited, 'import')} to be sent, at TAGTRAIL_IMPORTS_PER_MINUTE")
     if (rate := progress.rate_per_second(now)) is not None:
         parts.append(f"{rate:.1f} posts/s")
     if (left := seconds_left(progress, now)) is not None:

@@ -88,6 +88,28 @@ def _saved_database_url(server: PrefectServer) -> str | None:
         return asyncio.run(ask())
 
 
+def where_runs_are(settings: Settings) -> tuple[PrefectServer | None, Settings]:
+    """As `connect`, for a command that runs nothing: no server is started, None where there is none.
+
+    This process is made ready for the server; a database block that is saved on it comes before the settings.
+
+    Raises:
+        TagtrailError: the user's own server cannot be used, and so nobody can say which database its runs use.
+    """
+    found = servers.configured()
+    own = local_server.running(settings.home) if found is None else None
+    if found is not None:
+        server = PrefectServer.configured(*found)
+    elif own is not None:
+        server = PrefectServer.of_our_own(own)
+    else:
+        return None, settings
+    server.into(os.environ)
+    if (url := _saved_database_url(server)) is not None:
+        settings = settings.model_copy(update={"tagtrail_database_url": url})
+    return server, settings
+
+
 def run_flow(
     entrypoint: str, parameters: dict[str, Any], *, server: PrefectServer, expected: int, output: Output
 ) -> RunSummary:
@@ -105,7 +127,7 @@ def run_flow(
     with shown(progress, expected=expected, quiet=output.json), _kept_alive(server), watch(progress):
         flow = getattr(importlib.import_module(module), name)
         with server_faults(server):
-            outcome = asyncio.run(_outcome(flow, parameters))
+            outcome = _run(flow, parameters)
     if isinstance(outcome, BaseException):
         _tell_fault(outcome, verbose=output.verbose)
     if progress.summary is None:
@@ -114,6 +136,16 @@ def run_flow(
         # Refused before anything was opened: the sentence is all there is to it.
         raise UsageError(progress.summary.message)
     return progress.summary
+
+
+def _run(flow: Callable[..., Awaitable[State[Any]]], parameters: dict[str, Any]) -> object:
+    from prefect.exceptions import TerminationSignal
+
+    try:
+        return asyncio.run(_outcome(flow, parameters))
+    except TerminationSignal as ended:
+        # Raised wherever the main thread was, also between two steps of the flow.
+        return ended
 
 
 async def _outcome(flow: Callable[..., Awaitable[State[Any]]], parameters: dict[str, Any]) -> object:
@@ -193,11 +225,29 @@ def finish(summary: RunSummary, *, server: PrefectServer, settings: Settings, ou
     from deployments.cli.results import tell_result
 
     leading: Sequence[Post] = []
+    failed: list[str] = []
     if not output.json and summary.requested:
         with stores.opened(settings, quiet=True) as store:
-            leading = [] if store is None else leading_posts(store, summary)
-    tell_result(summary, leading, where=where_to_look(settings, server), json=output.json)
+            if store is not None:
+                leading, failed = leading_posts(store, summary), failed_posts(store, summary)
+    where = [*failed, *where_to_look(settings, server, failed=summary.failed > 0)]
+    tell_result(summary, leading, where=where, json=output.json)
     return summary.exit_status
+
+
+MOST_FAILED: Final = 3
+
+
+def failed_posts(store: Store, summary: RunSummary) -> list[str]:
+    """The first posts that this run gave up, each with the reason."""
+    from blocks.database.store.failures import find
+
+    if not summary.failed:
+        return []
+    with store.connect() as conn:
+        rows = find(conn, run_id=summary.run_id, limit=MOST_FAILED)
+    more = summary.failed - len(rows)
+    return [f"Failed: {row.url}: {row.message}" for row in rows] + ([f"… and {more:,} more."] if more > 0 else [])
 
 
 LEADING: Final = 5
@@ -224,9 +274,10 @@ def _leading(store: Store, summary: RunSummary, metric: str) -> list[Post]:
             limit *= 10
 
 
-def where_to_look(settings: Settings, server: PrefectServer) -> list[str]:
-    """Where the data and the run can be seen."""
-    lines = [f"Database: {stores.shown(settings)}", "Next: tagtrail export posts --output posts.csv · tagtrail status"]
+def where_to_look(settings: Settings, server: PrefectServer, *, failed: bool = False) -> list[str]:
+    """Where the data and the run can be seen, and what to do about posts that failed."""
+    next_ = "tagtrail export failures · tagtrail retry" if failed else "tagtrail export posts --output posts.csv"
+    lines = [f"Database: {stores.shown(settings)}", f"Next: {next_} · tagtrail status"]
     if server.own is not None:
         auth = local_server.auth_file(server.own.home)
         lines.append(f"Prefect UI: {server.own.url} (it asks for the string in {auth}); `tagtrail down` ends it")

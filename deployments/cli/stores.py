@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,6 +52,27 @@ def opened(settings: Settings, *, quiet: bool = False) -> Iterator[Store | None]
         yield store
     finally:
         store.close()
+
+
+MOST_NAMES = 20
+
+
+def tell_unknown(store: Store, *, collection: str | None, hashtag: str | None) -> None:
+    """Say of a collection or a hashtag (its key) by which is filtered that this database knows no such one."""
+    from blocks.database.store import known
+
+    with store.connect() as conn:
+        if collection is not None:
+            _tell_unless_known("collection", collection, known.collections(conn))
+        if hashtag is not None:
+            _tell_unless_known("import of the hashtag", hashtag, known.hashtags(conn))
+
+
+def _tell_unless_known(what: str, wanted: str, names: Sequence[str]) -> None:
+    if wanted not in names:
+        listed = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
+        there = f"there are {listed}" if names else "there is none yet"
+        tell(f"There is no {what} {wanted} in the database; {there}.")
 
 
 def shown(settings: Settings) -> str:

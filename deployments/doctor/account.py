@@ -34,4 +34,5 @@ class Account:
             v2_base_url=self.v2_base_url,
             timeout_seconds=self.timeout_seconds,
             witness=None if evidence is None else evidence.witness,
+            callback_url=self.callback,
         )

@@ -162,7 +162,7 @@ class _Looker:
             if state != "planned" or not await turn_to_send(run, ticket.import_id) or not await run.slot("imports"):
                 break
             self.evidence.callback_sent = run.callback_url is not None
-            state = await submit_once(run, ticket.import_id, last=attempt == SUBMIT_TRIES) or "planned"
+            state = await submit_once(run, ticket.import_id, attempt=attempt) or "planned"
         await poll_import.fn(ticket.import_id)
         if state == "complete" and ticket.task_id is not None and await run.slot("status"):
             # An earlier look has it already: asking for it again is free, and shows how its items are written.

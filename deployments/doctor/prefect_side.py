@@ -63,7 +63,7 @@ async def server_checks(settings: Settings, work_pool: str | None) -> tuple[list
     try:
         async with get_client() as client:
             checks.append(_versions(await client.api_version()))
-            blocks = await _saved_blocks(client)
+            blocks = await saved_blocks(client)
             checks += block_checks(settings, blocks)
             checks += await _set_up_checks(client, work_pool)
     except PrefectHTTPStatusError as error:
@@ -86,7 +86,8 @@ def _versions(of_server: str) -> Check:
     return warning(name, f"{said}: not the line that Tagtrail is run on", "make them the same where you can")
 
 
-async def _saved_blocks(client: PrefectClient) -> dict[str, Block]:
+async def saved_blocks(client: PrefectClient) -> dict[str, Block]:
+    """The blocks that runs use by themselves, by the slug of their type; those that are not there are left out."""
     found: dict[str, Block] = {}
     for kind in (MemoriesCredentials, TagtrailDatabase):
         slug = kind.get_block_type_slug()

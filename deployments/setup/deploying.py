@@ -35,8 +35,13 @@ async def pool_in_use(client: PrefectClient, definitions: Sequence[Definition]) 
     return pools.most_common(1)[0][0] if pools else None
 
 
+def flow_of(definition: Definition) -> Flow[..., Any]:
+    """The flow that is deployed; loading the first takes seconds."""
+    return load_flow_from_entrypoint(definition.entrypoint, use_placeholder_flow=False)
+
+
 async def _deploy(client: PrefectClient, definition: Definition, pool: str) -> Step:
-    flow: Flow[..., Any] = load_flow_from_entrypoint(definition.entrypoint, use_placeholder_flow=False)
+    flow = flow_of(definition)
     schema = parameter_schema(flow)
     stands = await _read(client, definition)
     if stands is None:

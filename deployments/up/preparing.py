@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 
 from blocks.memories.errors import TagtrailError, UsageError
 from blocks.settings import Settings, get_settings
+from deployments import local_server
+from deployments.doctor.prefect_side import block_checks, saved_blocks
+from deployments.setup.definitions import read_definitions
+from deployments.setup.deploying import flow_of
 from deployments.setup.server import Choices, set_up
 from deployments.setup.steps import Step
 from deployments.up.environment import IS_SANDBOX, POOL, SANDBOX_KEY
+from flows.steps.garbage import end_without_collecting
 
 NOT_OURS = (
     "the block memories-credentials/default of this home holds an account of yours, which --sandbox does not touch; "
@@ -23,12 +29,27 @@ NOT_OURS = (
 
 def main() -> int:
     """Set up the server that the environment names; 2 and a sentence where that must not be."""
+    settings = get_settings()
     try:
-        asyncio.run(_prepare(get_settings()))
+        # While the server is still starting.
+        for definition in read_definitions():
+            flow_of(definition)
+        _wait_for_server(settings)
+        asyncio.run(_prepare(settings))
     except TagtrailError as error:
         sys.stderr.write(f"{error}\n")
         return 2 if isinstance(error, UsageError) else 1
     return 0
+
+
+def _wait_for_server(settings: Settings) -> None:
+    give_up_at = time.monotonic() + local_server.START_SECONDS
+    while local_server.running(settings.home) is None:
+        if time.monotonic() > give_up_at:
+            raise TagtrailError(
+                f"the Prefect server does not answer; its log is {local_server.log_file(settings.home)}"
+            )
+        time.sleep(0.1)
 
 
 async def _prepare(settings: Settings) -> None:
@@ -37,6 +58,11 @@ async def _prepare(settings: Settings) -> None:
         await refuse_real_account()
     # The sandbox may have another port than last time.
     await set_up(settings, Choices(work_pool=POOL, overwrite=sandbox), _say)
+    async with get_client() as client:
+        for check in block_checks(settings, await saved_blocks(client)):
+            if check.verdict == "warning":
+                # Blocks of an earlier day come first in every run, whatever the environment says today.
+                sys.stdout.write(f"warning: {check.name}: {check.said}; {check.advice}\n")
 
 
 async def refuse_real_account() -> None:
@@ -60,4 +86,5 @@ def _say(step: Step) -> None:
 
 
 if __name__ == "__main__":
+    end_without_collecting()
     sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -20,6 +21,7 @@ from typing import Final
 from blocks.memories.errors import TagtrailError, UsageError
 from blocks.settings import Settings
 from deployments import local_server, ports
+from deployments.cli import stores
 from deployments.local_server import ServerInfo
 from deployments.processes import began
 from deployments.receiver.server import DEFAULT_PORT as RECEIVER_PORT
@@ -125,7 +127,7 @@ class Stack:
         ours = there is None or (left and before is not None and before.server_is_ours)
         self.running = replace(self.running, server_is_ours=ours)
         state.write(self.home, self.running)
-        self.server = local_server.ensure(self.home, self.say, port=self.wanted.server_port)
+        self.server = local_server.ensure(self.home, self.say, port=self.wanted.server_port, begun=self._begin_setup)
         self.running = replace(self.running, server_pid=self.server.pid)
         state.write(self.home, self.running)
 
@@ -150,15 +152,18 @@ class Stack:
         asked = ["--scenario", self.wanted.scenario, "--time-scale", f"{self.wanted.time_scale:g}"]
         command = [sys.executable, "-m", "deployments.sandbox", "--port", str(self.sandbox_port), *asked]
         self._begin("sandbox", command, environment.of_process(self.home, None, {}))
-        self._until("sandbox", lambda: ports.answers(self.sandbox_port))
+
+    def _begin_setup(self, server: ServerInfo) -> None:
+        """It takes seconds to load, which the server's start takes too; it waits for the server by itself."""
+        preparing = environment.of_process(self.home, server, self.chosen)
+        preparing |= {environment.IS_SANDBOX: "1"} if self.wanted.sandbox else {}
+        (self.logs / "up-setup.log").unlink(missing_ok=True)
+        self._begin("setup", [sys.executable, "-m", "deployments.up.preparing"], preparing)
 
     def _start_rest(self, server: ServerInfo) -> None:
         """What needs the server: all at once, for each takes seconds to load."""
-        chosen = self._chosen()
+        chosen = self.chosen
         of_process = environment.of_process(self.home, server, chosen)
-        preparing = of_process | ({environment.IS_SANDBOX: "1"} if self.wanted.sandbox else {})
-        (self.logs / "up-setup.log").unlink(missing_ok=True)
-        self._begin("setup", [sys.executable, "-m", "deployments.up.preparing"], preparing)
         worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", environment.POOL, "--type", "process"]
         name = ["--name", f"tagtrail-up-{os.getpid()}"]
         self._begin("worker", [*worker, *name], environment.of_worker(self.home, server, chosen))
@@ -170,8 +175,11 @@ class Stack:
         self._until("worker", lambda: _worker_is_online(server, name[1]))
         if self.has_receiver:
             self._until("receiver", lambda: ports.answers(self.receiver_port))
+        if self.wanted.sandbox:
+            self._until("sandbox", lambda: ports.answers(self.sandbox_port))
 
-    def _chosen(self) -> dict[str, str]:
+    @functools.cached_property
+    def chosen(self) -> dict[str, str]:
         if not self.wanted.sandbox:
             return environment.of_settings(self.settings)
         sandbox, receiver = (f"http://{ports.HOST}:{port}" for port in (self.sandbox_port, self.receiver_port))
@@ -202,7 +210,7 @@ class Stack:
         made = sum(did == "made" for did, _, _ in lines)
         self.say(f"set-up: {made} things made; what and where is in {log}" if made else "set-up: all stood already")
         for did, _, sentence in lines:
-            if did == "missing" and sentence.startswith("block"):
+            if did == "warning" or (did == "missing" and sentence.startswith("block")):
                 self.say(sentence)
 
     def _until(self, name: str, ready: Callable[[], bool]) -> None:
@@ -275,7 +283,8 @@ class Stack:
             lines.append(f"Webhook receiver: http://{ports.HOST}:{self.receiver_port}/<secret>")
         else:
             lines.append("Webhook receiver: none; it needs TAGTRAIL_CALLBACK_URL and TAGTRAIL_CALLBACK_SECRET")
-        return [*lines, f"Database: {self.home / 'tagtrail.db'}", f"Logs: {self.logs}"]
+        database = str(self.home / "tagtrail.db") if self.wanted.sandbox else stores.shown(self.settings)
+        return [*lines, f"Database: {database}", f"Logs: {self.logs}"]
 
 
 def _worker_is_online(server: ServerInfo, name: str) -> bool:

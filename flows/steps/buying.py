@@ -41,6 +41,10 @@ class StillPending(TagtrailError):
         super().__init__(f"{count} posts are still pending")
 
 
+class TooLate(TagtrailError):
+    """The window of the post's checkpoint closed while it waited; nothing was bought."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bought:
     """An answer that is stored: its envelope's data, the hash of what was stored, and when it came."""
@@ -54,7 +58,7 @@ async def enrich_one(run: Run, post: PostTask) -> bool:
     """Bring one claimed post to its end, as far as this try goes; True if it should be tried again later."""
     if post.unparsed is not None and await _parse_stored(run, post):
         return False
-    while run.halted is None:
+    while run.halted is None and post.collection not in run.full:
         channel = run.channels.pick(post.refused_by)
         if channel is None:
             raise AssertionError("a post without a channel left was not given up")
@@ -62,9 +66,9 @@ async def enrich_one(run: Run, post: PostTask) -> bool:
             bought = await buy_metadata(run, post, channel)
         except TagtrailError as error:
             if error.halts:
-                run.halt(error)
+                run.stop_buying(error, post.collection)
                 break
-            if error is run.halted:
+            if isinstance(error, TooLate) or error is run.halted:
                 break
             if not isinstance(error, MemoriesError):
                 raise  # The database cannot be used: another try would only buy what cannot be stored.
@@ -87,6 +91,7 @@ async def buy_metadata(run: Run, post: PostTask, channel: Channel) -> Bought:
 
     Raises:
         SpendCapReached: the next call would overstep a cap.
+        TooLate: what it is bought for is over.
         MemoriesError: the call failed.
         StoreError: the answer could not be stored.
     """
@@ -97,9 +102,12 @@ async def buy_metadata(run: Run, post: PostTask, channel: Channel) -> Bought:
         # Before a second call (TikTok's other URL form): the first was made, and refused, which is not billed.
         for earlier in vouchers:
             await earlier.release()
+        # Before the slot, which the others wait for, and after it, for that may have taken minutes.
+        _must_be_in_time(run, post)
         if not await run.slot(*names) and run.halted is not None:
             raise run.halted
-        vouchers.append(await run.budget.take(post.ref.platform, channel))
+        _must_be_in_time(run, post)
+        vouchers.append(await run.budget.take(post.ref.platform, channel, collection=post.collection))
 
     async with run.calls_of(names[0]):
         await may_call()
@@ -123,6 +131,11 @@ async def buy_metadata(run: Run, post: PostTask, channel: Channel) -> Bought:
     for name in names:
         run.limiter.succeeded(name)
     return bought
+
+
+def _must_be_in_time(run: Run, post: PostTask) -> None:
+    if post.ends_at is not None and run.clock() >= post.ends_at:
+        raise TooLate("the window of the post's checkpoint is over")
 
 
 async def _count_failed_call(run: Run, post: PostTask, channel: Channel, error: MemoriesError) -> None:
@@ -209,9 +222,7 @@ async def _parse_and_store(
     )
     await run.store.run_grouped(posts_store.save_posts, [enriched], now=run.clock())
     post.outcome = "enriched"
-    run.progress.enriched += 1
-    if run.progress.first_enriched_at is None:
-        run.progress.first_enriched_at = run.clock()
+    run.progress.one_enriched(run.clock())
 
 
 async def _store_raw(run: Run, post: PostTask, body: bytes, channel: Channel) -> str:

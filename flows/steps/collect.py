@@ -11,7 +11,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from blocks.database.store import imports as ledger
-from blocks.database.store.ending import end_import
+from blocks.database.store.ending import SAID_FAILED, end_import
 from blocks.database.store.imports import ItemSeen, Ticket
 from blocks.memories.budget import Voucher
 from blocks.memories.client import ImportItemSeen
@@ -38,6 +38,9 @@ from flows.steps.wish import Library
 
 SUBMIT_TRIES = 8
 """A submission is sent again only where the API refused it (too many requests, busy) or nothing left."""
+
+NOT_SENT_TRIES = 3
+"""Where the API cannot be reached at all, somebody has to look."""
 
 UNANSWERED_POLLS = 3
 """So many polls in a row without an answer, past the deadline, and the import is left to a later run."""
@@ -117,19 +120,30 @@ async def submit_import(import_id: str) -> str:
     """
     run = current_run()
     for attempt in range(1, SUBMIT_TRIES + 1):
-        if not await turn_to_send(run, import_id) or not await run.slot("imports"):
+        if not await turn_to_send(run, import_id) or not await _turn_by_rate(run):
             break
         async with valve(run) as opened:
             if not opened:
                 break
-            state = await submit_once(run, import_id, last=attempt == SUBMIT_TRIES)
+            state = await submit_once(run, import_id, attempt=attempt)
         if state is not None:
             return state
     return (await run.store.read(ledger.get, import_id)).state
 
 
-async def submit_once(run: Run, import_id: str, *, last: bool) -> str | None:
-    """Pay for the import, say so in the ledger, and send it; None: nothing was started, and it may be sent again."""
+async def _turn_by_rate(run: Run) -> bool:
+    run.progress.turns_awaited += 1
+    try:
+        return await run.slot("imports")
+    finally:
+        run.progress.turns_awaited -= 1
+
+
+async def submit_once(run: Run, import_id: str, *, attempt: int = SUBMIT_TRIES) -> str | None:
+    """Pay for the import, say so in the ledger, and send it; None: nothing was started, and it may be sent again.
+
+    `attempt` counts from 1; after the last one the import is given up.
+    """
     row = await run.store.read(ledger.get, import_id)
     voucher = await run.budget.take_import(import_id, row.requested)
     may_have_left = False
@@ -148,8 +162,10 @@ async def submit_once(run: Run, import_id: str, *, last: bool) -> str | None:
             await _ambiguous(run, import_id, str(error))
             return "ambiguous"
         await voucher.release()
-        if not isinstance(error, TooManyRequests | Busy | NotSent) or last:
+        last = SUBMIT_TRIES if isinstance(error, TooManyRequests | Busy) else NOT_SENT_TRIES
+        if not isinstance(error, TooManyRequests | Busy | NotSent) or attempt >= last:
             return await _refused(run, import_id, error)
+        run.progress.notes.append(f"{error}; trying again ({attempt} of {last})")
         await run.store.run(ledger.back_to_planned, import_id, note=str(error), owner=run.owner, durable=True)
         if isinstance(error, TooManyRequests):
             await run.limiter.penalise("imports", error.retry_after_seconds)
@@ -212,7 +228,13 @@ async def _refused(run: Run, import_id: str, error: TagtrailError) -> str:
         raise error
     if await run.store.run(ledger.mark_failed, import_id, note=str(error), owner=run.owner, durable=True):
         await announcing.import_ended(run, import_id)
-    run.note(f"an import was not accepted: {error}")
+    row = await run.store.read(ledger.get, import_id)
+    if row.kind == "hashtag":
+        run.note(f"an import was not accepted: {error}")
+    else:
+        # The service may repeat a creator's name; its words stand in the ledger, and notes are shown in Prefect.
+        what = named(row.kind, row.hashtag, import_id)
+        run.note(f"{what} was not accepted ({error.error_class}); `tagtrail export imports` has the service's words")
     return "failed"
 
 
@@ -268,15 +290,18 @@ async def _follow(run: Run, import_id: str) -> str:
             if result.new_posts:
                 run.found(result.new_posts)
             row = result.row
+            said = await hearing.answered(result)
             state = finished_state(
                 row.clocks(),
                 now,
                 quiet_seconds=run.settings.tagtrail_import_quiet_seconds,
                 deadline_seconds=run.settings.tagtrail_import_deadline_seconds,
-                said=await hearing.answered(result),
+                said=said,
             )
             if state is not None:
                 ended: dict[str, Any] = {"state": state, "post_micros": post_micros, "run_id": run.run_id, "now": now}
+                if state == "empty" and said is not None and not said.succeeded:
+                    ended["note"] = SAID_FAILED
                 if await run.store.run(end_import, import_id, **ended):
                     await announcing.import_ended(run, import_id)
                 return state

@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flows.steps.summary import RunSummary
 
+RECENT_POSTS = 50
+STILL_SECONDS = 10.0
+"""Without a post for so long a run waits for something, and its pace says nothing."""
+
 
 @dataclass(slots=True)
 class Progress:
@@ -31,7 +35,10 @@ class Progress:
     gone: int = 0
     cost_usd: float = 0.0
     started_at: datetime | None = None
-    first_enriched_at: datetime | None = None
+    recent: deque[datetime] = field(default_factory=lambda: deque(maxlen=RECENT_POSTS))
+    """When the last posts were enriched."""
+    turns_awaited: int = 0
+    """Imports that wait for the account's rate before they are sent."""
     paused_until: datetime | None = None
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=100))
     summary: RunSummary | None = None
@@ -42,12 +49,17 @@ class Progress:
         """Posts that need nothing more in this run."""
         return self.enriched + self.fresh + self.failed + self.gone
 
+    def one_enriched(self, now: datetime) -> None:
+        """Count a post that was measured."""
+        self.enriched += 1
+        self.recent.append(now)
+
     def rate_per_second(self, now: datetime) -> float | None:
-        """Posts enriched per second since the first one; None before there are two."""
-        if self.first_enriched_at is None or self.enriched < 2:
+        """Posts enriched per second, by the last fifty; None before there are two, and where none came for a while."""
+        if len(self.recent) < 2 or (now - self.recent[-1]).total_seconds() > STILL_SECONDS:
             return None
-        seconds = (now - self.first_enriched_at).total_seconds()
-        return (self.enriched - 1) / seconds if seconds > 0 else None
+        seconds = (now - self.recent[0]).total_seconds()
+        return (len(self.recent) - 1) / seconds if seconds > 0 else None
 
 
 _watched: ContextVar[Progress | None] = ContextVar("tagtrail_progress", default=None)

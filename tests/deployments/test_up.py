@@ -69,6 +69,7 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 async def test_the_whole_stack_runs_in_four_ways_and_ends_without_a_trace(
     home: Path, migrated: Callable[[Path], None], tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -132,10 +132,13 @@ def find(
     platform: str | None = None,
     stages: Sequence[Stage] | None = None,
     older_than: datetime | None = None,
+    run_id: str | None = None,
     limit: int | None = None,
 ) -> list[Failure]:
-    """Open failures, oldest first; `older_than` compares with the last attempt's time."""
+    """Open failures, oldest first; `older_than` compares with the last attempt's time, `run_id` is that attempt's."""
     query = select(_failures).where(_failures.c.resolved_at.is_(None))
+    if run_id is not None:
+        query = query.where(_failures.c.run_id == run_id)
     if error_class is not None:
         query = query.where(_failures.c.error_class == error_class)
     if platform is not None:

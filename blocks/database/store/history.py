@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Text, and_, exist
 from sqlalchemy import cast as as_type
 
 from blocks.database.store import filters as conditions
-from blocks.database.store import resting
+from blocks.database.store import payers, resting
 from blocks.database.store.filters import Filters
 from blocks.database.store.statements import chunks, same_post, table_of
 from blocks.database.store.work import SETTLED
@@ -28,6 +28,9 @@ OUTLOOK_DAYS = 30
 RATE_DAYS = 7
 """The posts found in so many days say how many more will be found."""
 
+LEAST_RATE_DAYS = 2
+"""A home that is younger says nothing of it: its first import would count as one of many."""
+
 BATCH = 1000
 
 _is_resting = and_(_posts.c.resting_since.is_not(None), _posts.c.rested_until.is_(None))
@@ -39,6 +42,7 @@ class DuePost:
 
     `growth` is what its counts gained a day between its last two snapshots (see `plan.growth_per_day`). With
     `ends_at` None it is paid for: an answer was bought and stored, and never parsed, because the run was killed.
+    `collection` pays for it: that of the filters, else the one that found it first.
     """
 
     ref: PostRef
@@ -46,6 +50,7 @@ class DuePost:
     purpose: str
     ends_at: datetime | None
     growth: float = 0.0
+    collection: str | None = None
 
 
 def due(conn: Connection, plan: SnapshotPlan, now: datetime, filters: Filters | None = None) -> list[DuePost]:
@@ -68,7 +73,14 @@ def due(conn: Connection, plan: SnapshotPlan, now: datetime, filters: Filters | 
             ends_at = row.posted_at + timedelta(seconds=row.ends_seconds)
             found.append(DuePost(_ref(row), row.source_url, f"refresh:{row.age_seconds}", ends_at, growth))
     found.sort(key=lambda one: (-one.growth, one.ends_at, one.ref.platform, one.ref.post_id))
-    return [*paid, *found]
+    return _with_payers(conn, [*paid, *found], filters)
+
+
+def _with_payers(conn: Connection, found: list[DuePost], filters: Filters) -> list[DuePost]:
+    if filters.collection is not None:
+        return [replace(one, collection=filters.collection) for one in found]
+    known = payers.payers(conn, [(one.ref.platform, one.ref.post_id) for one in found])
+    return [replace(one, collection=known.get((one.ref.platform, one.ref.post_id))) for one in found]
 
 
 def _ref(row: Row[Any]) -> PostRef:
@@ -168,7 +180,7 @@ class Outlook:
     and given up. `past`: those whose window ended in the last 30 days, and those that are answered already, by
     state. `resting_posts`, of which `spared` checkpoints in the next 30 days are left out; `unknown_age` posts whose
     time of posting is not known. `expected_new`, by platform: checkpoints of posts that are not found yet, if as many
-    come, as old, as in the last week.
+    come, as old, as in the last `rate_days`; nothing where posts came for less than two days.
     """
 
     due: Counter[str] = field(default_factory=Counter)
@@ -179,6 +191,7 @@ class Outlook:
     spared: int = 0
     unknown_age: int = 0
     expected_new: dict[str, float] = field(default_factory=dict)
+    rate_days: float = 0.0
 
 
 def outlook(conn: Connection, plan: SnapshotPlan, now: datetime, filters: Filters | None = None) -> Outlook:
@@ -188,14 +201,14 @@ def outlook(conn: Connection, plan: SnapshotPlan, now: datetime, filters: Filter
     which = conditions.of_posts(filters, _posts)
     told.unknown_age = _count(conn, _posts.c.status == "enriched", _posts.c.posted_at.is_(None), *which)
     first = conn.execute(select(func.min(_posts.c.first_seen_at)).where(*which)).scalar_one()
-    rate_days = RATE_DAYS if first is None else min(float(RATE_DAYS), max(1.0, (now - first) / DAY))
+    rate_days = told.rate_days = 0.0 if first is None else min(float(RATE_DAYS), (now - first) / DAY)
     for row, post in _planned(conn, plan, now, filters):
         if post.resting_since is not None and post.rested_until is None and now < post.posted_at + plan.longest:
             told.resting_posts += 1
         age_seconds = (now - post.posted_at).total_seconds()
         for checkpoint, state in zip(plan.checkpoints, plan.states(post, now), strict=True):
             _add(told, state, checkpoint, row.platform, age_seconds)
-        if post.first_seen_at > now - timedelta(days=rate_days):
+        if rate_days >= LEAST_RATE_DAYS and post.first_seen_at > now - timedelta(days=rate_days):
             calls = told.expected_new.get(row.platform, 0.0) + _calls_to_come(plan, post) / rate_days
             told.expected_new[row.platform] = calls
     settled = _settled_unanswered(conn, plan, now, which)

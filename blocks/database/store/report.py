@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select, union
+from sqlalchemy import Connection, case, func, select
 
 from blocks.database.store import contract
+from blocks.database.store.known import collections as collections
 from blocks.database.store.statements import table_of
-from blocks.database.tables import Import, Run, Spend
+from blocks.database.tables import Run, Spend
 
-_imports, _runs, _spend = table_of(Import), table_of(Run), table_of(Spend)
+_runs, _spend = table_of(Run), table_of(Spend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,6 @@ class SpendTotal:
     calls: int
     spent_micros: int
     reserved_micros: int
-
-
-def collections(conn: Connection) -> list[str]:
-    """All collections that an import or a run ever had, in alphabetical order."""
-    names = union(select(_imports.c.collection), select(_runs.c.collection).where(_runs.c.collection.is_not(None)))
-    return sorted(conn.execute(names).scalars())
 
 
 def spending(conn: Connection, collection: str, since: datetime | None = None) -> list[SpendTotal]:

@@ -83,6 +83,7 @@ def export(
     settings = get_settings()
     with stores.opened(settings) as store:
         if store is not None:
+            stores.tell_unknown(store, collection=filters.collection, hashtag=filters.hashtag)
             source: Iterable[Mapping[str, Any]] = rows(store, what, filters, moments=shape in ("parquet", "xlsx"))
         elif output is not None:
             source = []

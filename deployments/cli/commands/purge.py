@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import sys
 from collections import Counter
@@ -13,14 +12,15 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from blocks.database.engine import Store
-from blocks.database.purge import Purged, Target
+from blocks.database.purge import Purged, Target, names_of
 from blocks.database.purge import purge as erase
 from blocks.memories.errors import TagtrailError, UsageError
 from blocks.memories.identity import parse_creator_url, parse_post_url
-from blocks.settings import Settings, get_settings
-from deployments import local_server
-from deployments.cli import servers, stores
+from blocks.settings import get_settings
+from deployments.cli import stores
 from deployments.cli.options import Flag, Output, moment
+from deployments.cli.running import server_faults, where_runs_are
+from deployments.cli.servers import PrefectServer
 from deployments.cli.terminal import results, tell, write_json
 from flows.steps.exported import Exported, exported
 
@@ -41,6 +41,7 @@ def purge(
     Rows, raw payloads, comments, snapshots, failures and creators go, and on the Prefect server artifacts and runs
     that name them. Exported files that may hold them are listed, not touched. Money that was spent stays in the books.
     A post or creator that is erased by name stays out when an import finds it again; what is only old does not.
+    The database is the one that runs use: a block that is saved on the Prefect server comes before the settings.
 
     Parameters
     ----------
@@ -55,19 +56,22 @@ def purge(
     yes
         Do not ask.
     """
-    settings = get_settings()
     target = _target(older_than, creator, post)
+    server, settings = where_runs_are(get_settings())
     with stores.opened(settings, quiet=output.json) as store:
+        if not (dry_run or yes):
+            _ask(store, target)
         if store is None:
-            done, on_server = Purged(), Counter[str]()
+            done = Purged(naming=names_of(target).naming())
+            if target.on_request and not dry_run:
+                done.notes.append("there is no database yet, in which it could be noted that this is to stay out")
         else:
-            if not (dry_run or yes):
-                _ask(store, target)
             done = asyncio.run(erase(store, target, dry_run=dry_run))
-            on_server = _on_server(settings, target, done, dry_run=dry_run)
+        on_server = _on_server(server, target, done, dry_run=dry_run)
     files = exported(settings.home)
     if output.json:
-        write_json(as_json(target, done, on_server, files, dry_run=dry_run))
+        stays_out = target.on_request and store is not None and not dry_run
+        write_json(as_json(done, on_server, files, dry_run=dry_run, stays_out=stays_out))
     else:
         console = results()
         for line in lines(done, on_server, files, dry_run=dry_run):
@@ -92,60 +96,51 @@ def _target(older_than: str | None, creator: str | None, post: str | None) -> Ta
     typed = (creator or "").strip()
     if "/" in typed or ("." in typed and typed.lower().startswith(("http", "www."))):
         platform, handle, _ = parse_creator_url(typed)
-        return Target(platform=platform, creator=handle.lower())
-    name = typed.removeprefix("@").lower()
+        return Target(platform=platform, creator=handle)
+    name = typed.removeprefix("@")
     if not re.fullmatch(r"[\w.\-·]{1,200}", name):
         raise UsageError("--creator is a user name, such as @loom.works, or the URL of a profile")
     return Target(creator=name)
 
 
-def _ask(store: Store, target: Target) -> None:
+def _ask(store: Store | None, target: Target) -> None:
     """
     Raises:
         UsageError: nobody can be asked, or the answer is no.
     """
     if not sys.stdin.isatty():
         raise UsageError("this erases for good: look at it with --dry-run first, then say --yes")
-    would = asyncio.run(erase(store, target, dry_run=True))
+    would = Purged() if store is None else asyncio.run(erase(store, target, dry_run=True))
     tell(f"This erases for good: {_counts(would.erased) or 'nothing'}. Type yes to go on:")
     if sys.stdin.readline().strip().lower() != "yes":
         raise UsageError("nothing was erased")
 
 
-def _on_server(settings: Settings, target: Target, done: Purged, *, dry_run: bool) -> Counter[str]:
+def _on_server(server: PrefectServer | None, target: Target, done: Purged, *, dry_run: bool) -> Counter[str]:
     """Erase on the Prefect server in use, if there is one; where it cannot be used that is a note."""
-    found = servers.configured()
-    own = None if found is not None else local_server.running(settings.home)
-    if found is None and own is None:
+    if server is None:
         done.notes.append(
             "no Prefect server runs, so that its artifacts and runs were not looked through; with one running the same "
             "command does that"
         )
         return Counter()
-
-    server = servers.PrefectServer.configured(*found) if found is not None else None
-    if server is None and own is not None:
-        server = servers.PrefectServer.of_our_own(own)
-    assert server is not None
-    server.into(os.environ)
-    from deployments.cli.running import server_faults
     from flows.steps.erasing import erase_on_server
 
     try:
         with server_faults(server):
-            return asyncio.run(erase_on_server(pattern=done.pattern, before=target.cutoff, dry_run=dry_run))
+            return asyncio.run(erase_on_server(naming=done.naming, before=target.cutoff, dry_run=dry_run))
     except TagtrailError as error:
         done.notes.append(f"artifacts and runs on the Prefect server were not looked through: {error}")
         return Counter()
 
 
 def as_json(
-    target: Target, done: Purged, on_server: Counter[str], files: list[Exported], *, dry_run: bool
+    done: Purged, on_server: Counter[str], files: list[Exported], *, dry_run: bool, stays_out: bool
 ) -> dict[str, Any]:
     """What was erased, for `--json`."""
     return {
         "dry_run": dry_run,
-        "stays_out": target.on_request and not dry_run,
+        "stays_out": stays_out,
         "erased": dict(sorted(done.erased.items())),
         "prefect": dict(sorted(on_server.items())),
         "exported_files": [{"path": str(one.path), "what": one.what, "rows": one.rows, "at": one.at} for one in files],

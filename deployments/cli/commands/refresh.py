@@ -12,7 +12,7 @@ from blocks.database.store.filters import Filters
 from blocks.settings import Settings, get_settings
 from deployments.cli import forecasts, stores
 from deployments.cli.options import ChannelChoice, Flag, Output, Spend, spend_cap
-from deployments.cli.running import connect, finish, require_key, run_flow
+from deployments.cli.running import connect, finish, require_key, run_flow, where_runs_are
 from deployments.cli.terminal import tell, write_json
 from flows.steps.wish import NO_CAP_USD, Wish, wish_for_refresh
 
@@ -58,12 +58,14 @@ def refresh(
     }
     wish = wish_for_refresh(**parameters)
     if dry_run:
+        _, settings = where_runs_are(settings)
         return _tell_forecast(wish, settings, output)
     require_key(settings)
     server, settings = connect(settings)
     with stores.opened(settings, quiet=True) as store:
         expected = 0
         if store is not None:
+            stores.tell_unknown(store, collection=wish.collection, hashtag=wish.hashtag)
             with store.connect() as conn:
                 expected = history.next_snapshots(conn, settings.snapshot_plan, datetime.now(UTC)).due
     summary = run_flow(FLOW, parameters, server=server, expected=expected, output=output)
@@ -75,6 +77,7 @@ def _tell_forecast(wish: Wish, settings: Settings, output: Output) -> int:
     told = history.Outlook()
     with stores.opened(settings) as store:
         if store is not None:
+            stores.tell_unknown(store, collection=wish.collection, hashtag=wish.hashtag)
             with store.connect() as conn:
                 filters = Filters(collection=wish.collection, hashtag=wish.hashtag)
                 told = history.outlook(conn, plan, datetime.now(UTC), filters)

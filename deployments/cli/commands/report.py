@@ -75,6 +75,9 @@ def write_report(
         from flows.reporting.making import default_target, make
         from flows.reporting.page import render
 
+        if not quiet:
+            # An unknown collection is refused below.
+            stores.tell_unknown(store, collection=None, hashtag=hashtag)
         if output == Path("-"):
             figures = gather(store, collection=collection, hashtag=hashtag, since=since, now=now)
             sys.stdout.write(render(figures))

@@ -54,6 +54,8 @@ def top(
                 posts = overview.top(
                     conn, metric=by, hashtag=tag, collection=collection, platform=platform, limit=limit
                 )
+        if store is not None:
+            stores.tell_unknown(store, collection=collection, hashtag=tag)
         if store is not None and not posts:
             tell(f"There is no such post with a known number of {by.replace('_', ' ')}.")
     if output.json:

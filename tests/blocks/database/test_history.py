@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from blocks.database.engine import Store
-from blocks.database.store import export, history, posts, work
+from blocks.database.store import export, history, leftovers, posts, runs, work
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.filters import Filters
 from blocks.database.store.raw import RawAnswer, save_raw
@@ -242,9 +242,51 @@ def test_the_outlook_adds_up(store: Store, measure: Callable[..., None]) -> None
     assert dict(told.due) == {"tiktok": 2}
     days = {day: count for day, count in enumerate(told.upcoming["tiktok"]) if count}
     assert days == {1: 3, 5: 3, 28: 3}
-    assert told.expected_new.keys() == {"tiktok"}
+    # A database of 29 hours says nothing of what will come, one of two days does.
+    assert told.expected_new == {}
+    assert outlook(store, 50).expected_new.keys() == {"tiktok"}
     with store.connect() as conn:
         seen = history.next_snapshots(conn, PLAN, after(30))
     assert (seen.due, seen.next_day, seen.next_at, seen.resting) == (2, 0, after(72), 0)
     empty = outlook(store, 30, SnapshotPlan(ages=()))
     assert (sum(empty.due.values()), empty.upcoming, sum(empty.past.values())) == (0, {}, 0)
+
+
+def test_what_is_due_is_paid_by_who_found_it_first(store: Store, measure: Callable[..., None]) -> None:
+    for number in (1, 2, 3):
+        measure(number, 0.5)
+    with store.begin() as conn:
+        for hours, name, found in ((3, "autumn", (1, 2)), (2, "spring", (2,)), (1, None, (1, 2, 3))):
+            runs.start_run(conn, run_id=f"{name}", flow="x", collection=name, now=after(hours))
+            runs.take_posts(conn, f"{name}", [(ref_of(number), None) for number in found], now=after(hours))
+    assert {numbers([one])[0]: one.collection for one in due(store, 7)} == {1: "autumn", 2: "spring", 3: None}
+    assert {one.collection for one in due(store, 7, collection="autumn")} == {"autumn"}
+
+
+def test_work_on_a_missed_checkpoint_is_dropped(store: Store, measure: Callable[..., None]) -> None:
+    for number in (1, 2, 3, 4):
+        measure(number, 0.5)
+    with store.begin() as conn:
+        for number, run in ((1, "killed"), (2, "killed"), (3, "killed"), (4, "living")):
+            runs.start_run(conn, run_id=run, flow="refresh-metrics", now=after(7 if run == "killed" else 30))
+            runs.take_posts(conn, run, [(ref_of(number), None)], purpose="refresh:21600", now=after(7))
+        runs.take_posts(conn, "killed", [(ref_of(1), None)], now=after(7))
+        # 2 was being bought when the run was killed; 3 was bought, and not parsed.
+        work.claim(conn, "nobody", [ref_of(2)], "refresh:21600", fresh_after=None, now=after(7))
+        save_raw(conn, [RawAnswer(ref_of(3), b"{}", "apify", "u", "refresh:21600", after(7), "killed")])
+
+    def left_at(hours: float) -> list[int]:
+        with store.begin() as conn:
+            leftovers.drop_missed(conn, PLAN, after(hours))
+            query = "SELECT post_id FROM work WHERE purpose = 'refresh:21600' ORDER BY post_id"
+            found = conn.exec_driver_sql(query).scalars().all()
+            assert conn.exec_driver_sql("SELECT count(*) FROM work WHERE purpose = 'enrich'").scalar_one() >= 1
+        return [int(post_id) - 7_500_000_000_000_000_000 for post_id in found]
+
+    assert left_at(16) == [1, 2, 3, 4], "what a run under way counts stays"
+    with store.begin() as conn:
+        runs.finish_run(conn, "killed", outcome="halted", message="", summary=None, now=after(8))
+    assert left_at(14) == [1, 2, 3, 4], "the window is open"
+    assert left_at(31) == [3, 4], "what is paid for is kept, and what a run under way counts"
+    assert left_at(31) == [3, 4]
+    assert left_at(60) == [3], "a run does not last for ever"

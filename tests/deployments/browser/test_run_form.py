@@ -132,7 +132,8 @@ class RunForm:
         await row.get_by_role("link", name=deployment, exact=True).click()
         await page.get_by_role("button", name="Run", exact=True).click()
         await page.get_by_role("menuitem", name="Custom run").click()
-        await expect(page.get_by_role("button", name="Submit")).to_be_visible()
+        # The page comes first, the parameters after it.
+        await expect(self.count).to_have_value("25", timeout=SHOW_MS)
 
     async def fill(self, name: str, *hashtags: str, posts: int) -> None:
         await self.page.locator("input[name=name]").fill(name)
@@ -177,7 +178,6 @@ async def the_form_refuses(page: Page) -> None:
     wanted = ["hashtags", "posts_per_hashtag", "channel", "collection"]
     assert [name for name in named if name in wanted] == wanted
     await shown(page, "What to follow, with or without the leading #.")
-    await expect(form.count).to_have_value("25")
 
     # A count of 0: the browser says so, beside the field.
     await form.fill("refused", "dior", posts=0)
@@ -200,9 +200,8 @@ async def the_form_refuses(page: Page) -> None:
     await shown(page, re.compile("None is not of type 'string'"))
 
 
-async def a_person(page: Page) -> None:
+async def two_runs(page: Page) -> tuple[str, str]:
     form = RunForm(page)
-    # The form keeps an error until it is opened anew.
     await form.open("track-hashtags", "manual")
     await form.fill("by-hand", "LVMH", "dior", posts=6)
     await page.mouse.move(0, 0)
@@ -210,8 +209,10 @@ async def a_person(page: Page) -> None:
     by_hand = await form.submit_run()
     await form.open("track-hashtags", "manual")
     await form.fill("with-a-space", "lvmh paris", posts=3)
-    with_a_space = await form.submit_run()
+    return by_hand, await form.submit_run()
 
+
+async def their_ends(page: Page, by_hand: str, with_a_space: str) -> None:
     await page.goto(by_hand)
     await ended(page, "Completed")
     await picture(page, "run")
@@ -243,17 +244,20 @@ async def the_block_types(page: Page) -> None:
         await shown(page, title)
         await shown(page, "Example")
         await expect(page.get_by_role("link", name="Documentation").first).to_have_attribute(
-            "href", re.compile("https")
+            "href", re.compile("https"), timeout=SHOW_MS
         )
         assert await page.locator("img[src^='https://']").count() >= 1
         await picture(page, f"block-{slug}")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.alone
+@pytest.mark.timeout(400)
 def test_the_run_form_and_the_block_types(site: Site) -> None:
-    async def all_three(page: Page) -> None:
+    async def everything(page: Page) -> None:
+        runs = await two_runs(page)
+        # The worker is at it meanwhile.
         await the_form_refuses(page)
-        await a_person(page)
         await the_block_types(page)
+        await their_ends(page, *runs)
 
-    in_browser(site, all_three)
+    in_browser(site, everything)

@@ -272,3 +272,22 @@ def test_a_filtered_export_names_no_other_collection(
     ]
     both = table(tagtrail("export", "posts").out)[0]
     assert both["collections"] == '["fibres", "rival"]'
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["export", "posts", "--hashtag", "wool"], "There is no import of the hashtag wool in the database; there are"),
+        (["top", "wool"], "There is no import of the hashtag wool in the database; there are"),
+        (["export", "posts", "--collection", "nope"], "There is no collection nope in the database; there are"),
+        (["refresh", "--dry-run", "--collection", "nope"], "There is no collection nope in the database; there are"),
+    ],
+)
+def test_a_misspelt_filter_is_told_with_what_there_is(
+    command: list[str], said: str, tagtrail: Callable[..., Any]
+) -> None:
+    called = tagtrail(*command)
+    assert called.status == 0
+    assert said in called.err
+    assert "linen" in called.err or "There is no collection" in called.err

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from sqlmodel import SQLModel
 
 from blocks.database.engine import Store
 from blocks.database.store import gaps, imports, posts, raw
 from blocks.database.store.ending import end_import
 from blocks.database.store.imports import ItemSeen
+from blocks.database.store.naming import Naming
 from blocks.database.store.post_rows import EnrichedPost
 from blocks.database.store.raw import RawAnswer
+from blocks.memories.errors import TagtrailError
 from blocks.memories.identity import parse_post_url
 from blocks.memories.posts import map_post
+from deployments.cli import running, servers
+from deployments.cli.servers import PrefectServer
 from flows.steps.exported import exported, note_export
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -94,6 +100,61 @@ def test_purge_asks_first_and_lists_the_files(
     assert str(file) in again.out
     file.unlink()
     assert exported(clean_environment) == []
+
+
+@pytest.fixture
+def on_server(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """A Prefect server of the user's own is configured; what is looked for on it, as the first post's id."""
+    looked_for: list[str | None] = []
+
+    async def erase_on_server(*, naming: Naming | None, before: datetime | None, dry_run: bool) -> Counter[str]:
+        assert (naming is None) == (before is not None)
+        looked_for.append(None if naming is None else next(iter(naming.words), ""))
+        return Counter(runs=1)
+
+    monkeypatch.setattr(servers, "configured", lambda: ("http://127.0.0.1:1/api", "PREFECT_API_URL"))
+    monkeypatch.setattr(PrefectServer, "into", lambda self, environ: None)
+    monkeypatch.setattr("flows.steps.erasing.erase_on_server", erase_on_server)
+    return looked_for
+
+
+def test_purge_looks_where_runs_write(
+    answered: Store, on_server: list[str], tagtrail: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "_saved_database_url", lambda server: answered.engine.url.render_as_string())
+    monkeypatch.setenv("TAGTRAIL_DATABASE_URL", f"sqlite:///{tmp_path / 'another.db'}")
+    done = tagtrail("purge", "--post", URL, "--yes", "--json")
+    assert (done.json["erased"]["posts"], done.json["prefect"]) == (1, {"runs": 1})
+    assert on_server == ["7500000000000000009"]
+    assert not (tmp_path / "another.db").exists()
+    assert str(answered.engine.url.database) in tagtrail("refresh", "--dry-run").err
+
+
+def test_purge_refuses_where_nobody_knows_which_database_is_meant(
+    answered: Store, on_server: list[str], tagtrail: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(server: PrefectServer) -> str:
+        raise TagtrailError("the Prefect server cannot be reached; start it")
+
+    monkeypatch.setattr(running, "_saved_database_url", away)
+    refused = tagtrail("purge", "--post", URL, "--yes")
+    assert (refused.status, refused.out) == (1, "")
+    assert "cannot be reached; start it" in refused.err
+    with answered.connect() as conn:
+        assert conn.execute(SQLModel.metadata.tables["posts"].select()).all()
+
+
+def test_purge_looks_through_prefect_without_a_database_too(
+    on_server: list[str], tagtrail: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "_saved_database_url", lambda server: None)
+    assert tagtrail("purge", "--post", URL).status == 2
+    assert on_server == [], "it asks first"
+    done = tagtrail("purge", "--post", URL, "--yes", "--json")
+    assert (done.json["erased"], done.json["prefect"], done.json["stays_out"]) == ({}, {"runs": 1}, False)
+    assert "there is no database yet" in done.json["notes"][0]
+    assert tagtrail("purge", "--older-than", "90d", "--yes", "--json").json["prefect"] == {"runs": 1}
+    assert on_server == ["7500000000000000009", None]
 
 
 @pytest.mark.parametrize(

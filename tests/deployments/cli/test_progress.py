@@ -2,6 +2,7 @@
 
 import io
 import time
+from collections import deque
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -26,7 +27,7 @@ def half_way() -> Progress:
         gone=2,
         cost_usd=0.613,
         started_at=NOW - timedelta(seconds=75),
-        first_enriched_at=NOW - timedelta(seconds=10),
+        recent=deque(NOW - timedelta(seconds=seconds / 2) for seconds in range(20, -1, -1)),
     )
 
 
@@ -46,6 +47,19 @@ def test_time_left_is_of_the_posts_that_are_not_settled() -> None:
     assert seconds_left(progress, NOW) == pytest.approx(13 / 2)
     progress.found = progress.settled
     assert seconds_left(progress, NOW) is None
+
+
+def test_a_pace_is_of_the_last_posts_and_none_while_nothing_comes() -> None:
+    progress = Progress(found=60)
+    for second in range(60):
+        progress.one_enriched(NOW + timedelta(seconds=second / 10 if second >= 10 else second / 100))
+    assert progress.enriched == 60
+    assert progress.rate_per_second(progress.recent[-1]) == pytest.approx(10)
+    assert "posts/s" not in line(progress, 60, progress.recent[-1] + timedelta(seconds=11))
+
+
+def test_imports_that_wait_for_the_rate_are_told() -> None:
+    assert "1 import to be sent, at TAGTRAIL_IMPORTS_PER_MINUTE" in line(Progress(turns_awaited=1), 0, NOW)
 
 
 def test_a_pause_says_when_it_goes_on() -> None:

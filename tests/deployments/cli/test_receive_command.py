@@ -62,6 +62,17 @@ def submitted(store: Store, task_id: str) -> None:
         ledger.mark_submitted(conn, ticket.import_id, task_id, owner="o")
 
 
+def own(folder: Path, store: Store) -> dict[str, str]:
+    """The variables of a receiver whose Prefect server is away."""
+    return {
+        "TAGTRAIL_CALLBACK_URL": URL,
+        "TAGTRAIL_CALLBACK_SECRET": SECRET,
+        "TAGTRAIL_DATABASE_URL": store.engine.url.render_as_string(),
+        "PREFECT_API_URL": "http://127.0.0.1:1/api",
+        "PREFECT_HOME": str(folder / "prefect"),
+    }
+
+
 def post(port: int, path: str, body: Any) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
@@ -71,18 +82,35 @@ def post(port: int, path: str, body: Any) -> int:
         connection.close()
 
 
+def test_one_that_cannot_go_on_ends_with_status_1(
+    tagtrail: Callable[..., Any], tmp_path: Path, sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fault(self: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    class Nobody:
+        """A Prefect server that is not asked for anything."""
+
+        async def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("deployments.receiver.intake.Intake._meet_strangers", fault)
+    monkeypatch.setattr("deployments.cli.commands.receive._connected", lambda settings: settings)
+    monkeypatch.setattr("deployments.cli.commands.receive.PrefectSender", Nobody)
+    monkeypatch.setattr("deployments.receiver.intake.LOOK_SECONDS", 0.01)
+    for name, value in own(tmp_path, sqlite_store).items():
+        monkeypatch.setenv(name, value)
+    called = tagtrail("receive", "--port", "0")
+    assert (called.status, called.out) == (1, "")
+    assert "tagtrail: the receiver could not go on: OSError: [Errno 28] No space left on device (" in called.err
+    assert SECRET not in called.err
+
+
 def test_it_serves_though_the_prefect_server_is_away_and_ends_by_a_signal(tmp_path: Path, sqlite_store: Store) -> None:
     submitted(sqlite_store, "t1")
-    own = {
-        "TAGTRAIL_CALLBACK_URL": URL,
-        "TAGTRAIL_CALLBACK_SECRET": SECRET,
-        "TAGTRAIL_DATABASE_URL": sqlite_store.engine.url.render_as_string(),
-        "PREFECT_API_URL": "http://127.0.0.1:1/api",
-        "PREFECT_HOME": str(tmp_path / "prefect"),
-    }
     receiver = subprocess.Popen(
         [sys.executable, "-m", "deployments.cli.main", "receive", "--port", "0"],
-        env=os.environ | own, stderr=subprocess.PIPE, text=True,
+        env=os.environ | own(tmp_path, sqlite_store), stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     said = ""
     try:

@@ -19,11 +19,15 @@ _stack: Any = importlib.import_module("stack")
 
 # Read now: no test sees settings of the developer's shell.
 POSTGRES = os.environ.get("TAGTRAIL_TEST_STACK_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
+USABLE = """
+SELECT count(*) FROM pg_available_extensions, pg_roles
+WHERE name = 'pg_trgm' AND rolname = current_user AND (rolcreatedb OR rolsuper)
+"""
 SECRETS = {
     # Signs that have a meaning in URLs and in HTTP's authentication.
     "prefect_auth": "tagtrail:inv/ented @:for%20tests",
     "memories_api_key": "sk-invented-for-tests",
-    "callback_secret": "invented-for-tests",
+    "callback_secret": "invented-for-tests-and-long",
 }
 
 
@@ -42,7 +46,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     admin = sa.create_engine(server, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 5})
     try:
         with admin.connect() as conn:
-            found = conn.scalar(sa.text("SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_trgm'"))
+            found = conn.scalar(sa.text(USABLE))
     except sa.exc.OperationalError:
         found = 0
     if not found:
@@ -55,6 +59,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with admin.connect() as conn:
         for name in names:
             conn.exec_driver_sql(f"CREATE DATABASE {name}")
+            # Nothing here outlives a loss of power.
+            conn.exec_driver_sql(f"ALTER DATABASE {name} SET synchronous_commit TO off")
     # Where everybody is trusted the password is not looked at, and so it can be a difficult one.
     secrets = {**SECRETS, "postgres_password": server.password or "p@ss:w/rd%41"}
     databases = tuple(server.set(drivername="postgresql", database=name) for name in names)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from prefect.settings import get_current_settings
 
+from blocks.settings import get_settings
 from deployments.containers.entrypoint import NoSecret, filled_in
 
 ROOT = Path(__file__).parents[3]
@@ -62,8 +63,25 @@ def test_every_secret_comes_from_a_file_that_the_service_is_given(compose: dict[
                 assert "<secret:" in value, setting
     assert all(secret["file"].startswith("./secrets/") for secret in compose["secrets"].values())
     assert "secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8")
+
+
+def test_a_worker_is_told_what_may_be_spent_and_kept_and_no_account(
+    compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "TAGTRAIL_MAX_SPEND_USD_PER_DAY: ${TAGTRAIL_MAX_SPEND_USD_PER_DAY:-" in (
+        (CONTAINERS / "compose.yaml").read_text(encoding="utf-8")
+    )
     worker = compose["services"]["worker"]["environment"]
-    assert not [setting for setting in worker if setting.startswith(("TAGTRAIL_", "MEMORIES_"))]
+    limits = {name: value for name, value in worker.items() if name.startswith(("TAGTRAIL_", "MEMORIES_"))}
+    assert limits.keys() == {
+        "TAGTRAIL_MAX_SPEND_USD_PER_DAY", "TAGTRAIL_MAX_SPEND_USD_PER_COLLECTION", "TAGTRAIL_COMMENTS",
+        "TAGTRAIL_RETENTION_DAYS",
+    }  # fmt: skip
+    # Without a variable they are Tagtrail's own defaults.
+    defaults = get_settings()
+    for name, value in limits.items():
+        monkeypatch.setenv(name, value)
+    assert get_settings().model_dump() == defaults.model_dump()
 
 
 def test_prefect_knows_every_setting(compose: dict[str, Any]) -> None:

@@ -175,12 +175,28 @@ def test_a_crash_never_starts_the_crashed_deployment() -> None:
             assert '"prefect.resource.name": "!collect-imports"' in events
 
 
+OTHER_FILES = {
+    "blocks/database/migrations/script.py.mako",
+    "deployments/cli/prefect_logging.yml",
+    "deployments/containers/Dockerfile",
+    "deployments/containers/Dockerfile.dockerignore",
+    "deployments/containers/compose.yaml",
+    "deployments/containers/databases.sql",
+    "deployments/containers/entrypoint.py",
+    "flows/reporting/page.html.j2",
+}
+"""What a wheel has to bring beside the definitions and the automations; tests run from a clone, and miss nothing."""
+
+
 def test_a_wheel_carries_the_definitions(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
     [wheel] = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
         archive.extractall(tmp_path / "installed")
+    assert names >= OTHER_FILES
+    assert not [name for name in names if "/secrets/" in name or "/screenshots/" in name or "__pycache__" in name]
     code = "from deployments.setup.definitions import *; print(definitions_file(), len(read_definitions()))"
     code += "; from deployments.setup.automations import *; print(len(read_automations()))"
     ran = subprocess.run(
