@@ -30,7 +30,8 @@ async def refresh_metrics(
     """Measure known posts again, those whose snapshot is due by the plan; nothing is imported.
 
     Args:
-        collection: Only posts of this collection, whose cap then holds too; empty means all posts.
+        collection: Only posts of this collection, which pays for them; empty means all posts, each paid by the
+            collection that found it first.
         hashtag: Only posts that an import of this hashtag found; empty means all.
         channel: Where metadata comes from; auto tries apify, rapid and memories.ai in the settings' order.
         max_spend_usd: Cap on what this run may spend, in US dollars (estimated by the price table).

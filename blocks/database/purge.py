@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +13,8 @@ from blocks.database.compacting import compact
 from blocks.database.engine import Store
 from blocks.database.store import Connection, erased, erasing, meta, purging
 from blocks.database.store.erasing import Key
-from blocks.database.store.purging import Person, Words
+from blocks.database.store.naming import Names, Naming
+from blocks.database.store.purging import Person
 from blocks.memories.posts.record import PostRef
 
 BATCH_POSTS = 200
@@ -40,11 +40,22 @@ class Target:
 
 @dataclass(slots=True)
 class Purged:
-    """What was erased, by table, and what is left to do by hand; `pattern` finds texts elsewhere that name them."""
+    """What was erased, by table, and what is left to do by hand; `naming` finds texts elsewhere that name them."""
 
     erased: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
-    pattern: re.Pattern[str] | None = None
+    naming: Naming | None = None
+
+
+def names_of(target: Target) -> Names:
+    """What is known to name a target where there is no database to ask; nothing for one by age."""
+    words = Names() if target.platform is None else Names(platforms=(target.platform,))
+    if target.post is not None:
+        words.codes |= {target.post.post_id} | ({target.post.shortcode} if target.post.shortcode else set())
+    if target.creator is not None:
+        words.people.add(target.creator)
+        words.author_ids.add(target.creator)
+    return words
 
 
 async def purge(store: Store, target: Target, *, dry_run: bool = False) -> Purged:
@@ -84,19 +95,19 @@ async def _older(store: Store, carry_out: Callable[..., Any], cutoff: datetime, 
 async def _requested(
     store: Store, carry_out: Callable[..., Any], target: Target, done: Purged, *, dry_run: bool
 ) -> None:
-    now, words = datetime.now(UTC), Words()
+    now, words = datetime.now(UTC), names_of(target)
     if target.post is not None:
         key = (target.post.platform, target.post.post_id)
-        words.words |= {key[1], *([target.post.shortcode] if target.post.shortcode else [])}
         await _erase(carry_out, [key], done, words, now=now, dry_run=dry_run)
     if target.creator is not None:
         whom: Person = await store.read(purging.person, target.platform, target.creator)
-        words.words |= {*whom.names, *(author_id for _, author_id in whom.author_ids)}
+        words.people |= set(whom.names)
+        words.author_ids |= {author_id for _, author_id in whom.author_ids}
         # First of all, so that a run which is under way brings nothing back.
         if not dry_run:
             await store.run(purging.keep_out, whom, now)
         after = FIRST
-        about = (whom.platform, whom.names, whom.author_ids)
+        about = (whom.platform, whom.names, whom.written, whom.author_ids)
         while keys := await store.read(erasing.posts_of_creator, *about, after, BATCH_POSTS):
             await _erase(carry_out, keys, done, words, now=now, dry_run=dry_run)
             after = keys[-1]
@@ -109,17 +120,17 @@ async def _requested(
                 f"{named:,} posts of other people mention them or name them as co-author or tagged; those stay, and so "
                 "do their raw payloads, in which comments may be theirs: `tagtrail purge --post URL` erases one"
             )
-    done.pattern = words.pattern()
-    if done.pattern is not None:
-        done.erased += await carry_out(purging.scrub_texts, done.pattern, dry_run=dry_run)
+    done.naming = words.naming()
+    if done.naming is not None:
+        done.erased += await carry_out(purging.scrub_texts, done.naming, dry_run=dry_run)
 
 
 async def _erase(
-    carry_out: Callable[..., Any], keys: list[Key], done: Purged, words: Words, *, now: datetime, dry_run: bool
+    carry_out: Callable[..., Any], keys: list[Key], done: Purged, words: Names, *, now: datetime, dry_run: bool
 ) -> None:
     part, found = await carry_out(_one_batch, keys, now, dry_run)
     done.erased += part
-    words.words |= found
+    words.codes |= found
 
 
 def _one_batch(conn: Connection, keys: list[Key], now: datetime, dry_run: bool) -> tuple[Counter[str], set[str]]:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from blocks.settings import Prices, Settings
 
 BLOCK_CALLS = 10
-"""Calls reserved ahead for a platform and channel; a run that is killed leaves so many too many counted as spent."""
+"""Calls reserved ahead for a collection, platform and channel; a run that is killed leaves so many too many counted
+as spent."""
 
 MOST_BLOCK_CALLS = 50
 """Where more calls than a block wait, they are reserved together, up to so many."""
@@ -82,6 +83,7 @@ class _Block:
     """Calls reserved together: `size` reserved, `taken` handed out, of which `ended` were accounted for."""
 
     spend_id: str
+    collection: str | None
     day: str
     price_micros: int
     size: int
@@ -97,7 +99,7 @@ class _Block:
 
 @dataclass(slots=True, eq=False)
 class _Cell:
-    """One platform and channel: the block that calls are drawn from, and who waits for the next."""
+    """One collection, platform and channel: the block that calls are drawn from, and who waits for the next."""
 
     purpose: Purpose
     price_micros: int
@@ -138,7 +140,8 @@ class Voucher:
 class Budget:
     """One run's spending, for one event loop; close it (or use it as a context) before the store.
 
-    `collection` is the run's, `caps` are shared with all other runs of the account (day) and collection.
+    `collection` is the run's, if it has one; a run over all collections says for which one it takes. `caps` are
+    shared with all other runs of the account (day) and collection.
     """
 
     def __init__(
@@ -156,7 +159,7 @@ class Budget:
         self._store, self._caps, self._prices, self._clock = store, caps, prices, clock
         self._account, self._run_id, self._collection = account, run_id, collection
         self._block_calls = block_calls
-        self._cells: dict[tuple[Platform, Channel], _Cell] = {}
+        self._cells: dict[tuple[str | None, Platform, Channel], _Cell] = {}
         self._blocks: set[_Block] = set()
         self._reserving: set[asyncio.Task[_Block]] = set()
         self._near_cap = asyncio.Lock()
@@ -170,13 +173,17 @@ class Budget:
     ) -> None:
         await self.close()
 
-    async def take(self, platform: Platform, channel: Channel, calls: int = 1) -> Voucher:
+    async def take(
+        self, platform: Platform, channel: Channel, calls: int = 1, *, collection: str | None = None
+    ) -> Voucher:
         """Money for `calls` metadata calls; ask for as many as may be made, and settle for what was.
+
+        They are bought for `collection`, or by itself for the run's.
 
         Raises:
             SpendCapReached: a cap leaves no room for them; nothing was taken. Fewer may still fit.
         """
-        cell = self._cell(platform, channel)
+        cell = self._cell(self._collection if collection is None else collection, platform, channel)
         cell.wanting += calls
         try:
             async with cell.lock:
@@ -185,7 +192,7 @@ class Budget:
                     cell.block = None
                     await self._trim(block)
                     block = None
-                # Again where another platform or channel, near a cap, took it back before this task went on.
+                # Again where another cell, near a cap, took it back before this task went on.
                 while block is None or block.left < calls:
                     block = await self._block_for(cell, calls)
                 block.taken += calls
@@ -216,12 +223,12 @@ class Budget:
             await self._settle(block)
         self._cells.clear()
 
-    def _cell(self, platform: Platform, channel: Channel) -> _Cell:
-        if (platform, channel) not in self._cells:
-            purpose = Purpose(self._account, self._run_id, self._collection, "metadata", platform, channel)
-            price_micros = self._prices.metadata_micros(platform, channel)
-            self._cells[platform, channel] = _Cell(purpose, price_micros)
-        return self._cells[platform, channel]
+    def _cell(self, collection: str | None, platform: Platform, channel: Channel) -> _Cell:
+        key = (collection, platform, channel)
+        if key not in self._cells:
+            purpose = Purpose(self._account, self._run_id, collection, "metadata", platform, channel)
+            self._cells[key] = _Cell(purpose, self._prices.metadata_micros(platform, channel))
+        return self._cells[key]
 
     async def _block_for(self, cell: _Cell, calls: int) -> _Block:
         """A block with room for `calls`: a new one to draw from, or one for a large batch alone."""
@@ -238,16 +245,22 @@ class Budget:
         self, purpose: Purpose, price_micros: int, calls: int, at_least: int, cell: _Cell | None
     ) -> _Block:
         async with self._near_cap:
-            try:
-                return await self._reserve(purpose, price_micros, calls, at_least, cell)
-            except SpendCapReached:
-                if not await self._reclaim():
-                    raise
-                return await self._reserve(purpose, price_micros, at_least, at_least, cell)
+            # More than once where a cap comes to light behind the first one: the day's behind a collection's.
+            while True:
+                try:
+                    return await self._reserve(purpose, price_micros, calls, at_least, cell)
+                except SpendCapReached as reached:
+                    if not await self._reclaim(reached.scope, purpose.collection):
+                        raise
+                    calls = at_least
 
-    async def _reclaim(self) -> bool:
-        """Near a cap: give back all that other platforms and channels hold ahead; True if there was any."""
-        idle = [block for block in self._blocks if block.left > 0]
+    async def _reclaim(self, scope: str, collection: str | None) -> bool:
+        """Near a cap: give back all that others hold ahead and that counts under it; True if there was any."""
+        idle = [
+            block
+            for block in self._blocks
+            if block.left > 0 and (scope != "collection" or block.collection == collection)
+        ]
         for block in idle:
             await self._trim(block)
         return bool(idle)
@@ -288,7 +301,7 @@ class Budget:
             now=now,
             spend_id=str(uuid.uuid4()),
         )
-        block = _Block(spend_id, spend.day_of(now), price_micros, size)
+        block = _Block(spend_id, purpose.collection, spend.day_of(now), price_micros, size)
         if purpose.kind == "metadata":
             self._blocks.add(block)
         if cell is not None:

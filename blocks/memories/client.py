@@ -73,6 +73,7 @@ class MemoriesClient:
         transport: httpx.AsyncBaseTransport | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         witness: Callable[[str, int, bytes], None] | None = None,
+        callback_url: str | None = None,
     ) -> None:
         key = outgoing.checked_key(api_key.get_secret_value())
         self._v1 = outgoing.checked_base_url("MEMORIES_V1_BASE_URL", v1_base_url)
@@ -86,7 +87,7 @@ class MemoriesClient:
             {"Authorization": key, "Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
         )
         self._json_headers = httpx.Headers({**self._headers, "Content-Type": "application/json"})
-        self._scrub = wire.scrubber(key)
+        self._scrub = wire.scrubber(key, callback_url)
         self._timeout_seconds = outgoing.checked_timeout(timeout_seconds)
         # Read and write have no limit of their own: the one over the whole call holds for them too.
         connect_seconds = min(CONNECT_SECONDS, timeout_seconds / 3)

@@ -56,19 +56,19 @@ class Clocks:
 
 def finished_state(
     clocks: Clocks, now: datetime, *, quiet_seconds: float, deadline_seconds: float, said: Said | None = None
-) -> Literal["complete", "empty", "failed"] | None:
+) -> Literal["complete", "empty"] | None:
     """Whether an import is finished, to be asked after each answered poll; None: poll again.
 
     `complete`: everything that was asked for is listed with its URL, or nothing new came for `quiet_seconds` after
-    the first item, or the deadline passed with items. `empty`: nothing was listed by the deadline, which says
-    nothing about later. Only answered polls count: a time in which the API did not answer is no quiet time, and
+    the first item, or the deadline passed with items. `empty`: nothing was listed so far, which says nothing about
+    later. Only answered polls count: a time in which the API did not answer is no quiet time, and
     before the deadline can end an import a poll has to be answered after it. So while no answer comes the result is
     None; see `overdue`.
 
     What a callback `said` is a hint and makes waits shorter, never an end by itself. With items, a quarter of the
     quiet time and two answered polls without news are enough. Without any, success changes nothing (it is not known
-    what the service calls so), and failure is believed (`failed`) after the quiet time in which at least three
-    answered polls, asked after the callback, listed nothing.
+    what the service calls so); after a failure the deadline is not waited for: it is `empty`, and looked at again
+    later, after the quiet time in which at least three answered polls, asked after the callback, listed nothing.
     """
     polled_at = clocks.last_polled_at
     if polled_at is None or polled_at < clocks.since:
@@ -82,18 +82,17 @@ def finished_state(
         short = timedelta(seconds=quiet_seconds * SAID_QUIET_SHARE)
         if said is not None and quiet_for >= short and said.quiet_polls >= SAID_QUIET_POLLS:
             return "complete"
-    elif _failed(said, polled_at, quiet_seconds):
-        return "failed"
+    elif said is not None and not said.succeeded and _silent(said, clocks.since, polled_at, quiet_seconds):
+        return "empty"
     if min(now, polled_at) >= clocks.deadline(deadline_seconds):
         return "complete" if clocks.seen > 0 else "empty"
     return None
 
 
-def _failed(said: Said | None, polled_at: datetime, quiet_seconds: float) -> bool:
-    """Whether a callback that said so, and nothing listed for long enough since, are believed together."""
-    if said is None or said.succeeded:
-        return False
-    return said.quiet_polls >= QUIET_POLLS and polled_at - said.at >= timedelta(seconds=quiet_seconds)
+def _silent(said: Said, since: datetime, polled_at: datetime, quiet_seconds: float) -> bool:
+    """Whether nothing came for long enough after a callback, or after this look began, if that was later."""
+    silent_for = polled_at - max(said.at, since)
+    return said.quiet_polls >= QUIET_POLLS and silent_for >= timedelta(seconds=quiet_seconds)
 
 
 def overdue(clocks: Clocks, now: datetime, *, deadline_seconds: float) -> bool:

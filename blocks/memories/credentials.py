@@ -66,8 +66,10 @@ class MemoriesCredentials(CredentialsBlock):
         """Where the service is told to call back, with the secret; None where that is not set up in the block."""
         return address(self.callback_url, self.callback_secret.get_secret_value())
 
-    def get_client(self) -> MemoriesClient:
+    def get_client(self, callback_url: str | None = None) -> MemoriesClient:
         """A new client of this account; close it, or use it with `async with`.
+
+        Answers that repeat the secret of the block's callback, or of `callback_url` where another is in use, lose it.
 
         Raises:
             UsageError: the key or a base URL cannot be used.
@@ -80,4 +82,5 @@ class MemoriesCredentials(CredentialsBlock):
             v2_base_url=self.v2_base_url,
             timeout_seconds=self.timeout_seconds,
             max_connections=MAX_CONNECTIONS,
+            callback_url=callback_url or self.get_callback(),
         )

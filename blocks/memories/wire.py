@@ -106,10 +106,27 @@ def retry_after_seconds(value: str | None, now: datetime) -> float | None:
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
-def scrubber(key: str) -> Callable[[bytes], bytes]:
-    """What cuts the key out of an answer that repeats it; a closure, so that no dump of its owner shows the key."""
-    plain = key.encode()
-    return lambda body: body.replace(plain, b"[key]") if plain in body else body
+SECRET_LENGTH = 16
+"""A callback's secret of fewer characters may be a word of a payload: it is cut out only with the whole URL."""
+
+
+def scrubber(key: str, callback_url: str | None = None) -> Callable[[bytes], bytes]:
+    """What cuts the key, and the secret with which a callback's URL ends, out of an answer that repeats them.
+
+    A closure, so that no dump of its owner shows either.
+    """
+    hidden = [(key.encode(), b"[key]")]
+    if callback_url:
+        secret = callback_url.rpartition("/")[2]
+        hidden.append(((secret if len(secret) >= SECRET_LENGTH else callback_url).encode(), b"[callback]"))
+
+    def scrub(body: bytes) -> bytes:
+        for plain, shown in hidden:
+            if plain in body:
+                body = body.replace(plain, shown)
+        return body
+
+    return scrub
 
 
 def load_json(body: bytes) -> Any:

@@ -18,7 +18,8 @@ class _Reason:
 class Refusals:
     """Counts what was refused or went wrong, by reason; `say` is given whole lines.
 
-    A reason is a sentence of the receiver's own: nothing of a request's path or headers is ever part of it.
+    A reason is a sentence of the receiver's own: nothing of a request's path or headers is ever part of it. A line
+    that cannot be written raises nothing, and is counted with the next one.
     """
 
     def __init__(self, say: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -47,5 +48,11 @@ class Refusals:
 
     def _tell(self, reason: str, known: _Reason, example: str = "") -> None:
         more = f" ({known.untold:,} more since the last line)" if known.untold else ""
-        known.last, known.untold = self._clock(), 0
-        self._say(f"{reason}{f': {example}' if example else ''}{more}")
+        known.last = self._clock()
+        try:
+            self._say(f"{reason}{f': {example}' if example else ''}{more}")
+        except (OSError, ValueError):
+            # A full disk, or a log that is closed, is no reason to stop taking callbacks in.
+            known.untold += 1
+        else:
+            known.untold = 0

@@ -7,33 +7,29 @@ import logging
 import re
 import socket
 import threading
+import traceback
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import TracebackType
-from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from blocks.database.engine import Store
-from blocks.memories.errors import UsageError
+from blocks.memories.errors import TagtrailError, UsageError
 from blocks.settings import Settings
 from deployments.receiver.app import Receiver
+from deployments.receiver.connections import ACCEPTED_AT_ONCE, BACKLOG, Connections, Door, Protocol
 from deployments.receiver.intake import Intake
+from deployments.receiver.pace import Pace
 from deployments.receiver.refusals import Refusals
 from deployments.receiver.telling import Sender, Telling
 from deployments.serving import QuietServer, listen
 
 DEFAULT_PORT = 8660
-
-REQUEST_SECONDS = 10.0
-"""A connection that has no whole request for so long is closed."""
-
-MOST_CONNECTIONS = 400
-"""The oldest gives way to a new one: those of good callbacks last for milliseconds."""
 
 MOST_HEAD_BYTES = 16_384
 LONGEST_CALLBACK_URL = 299
@@ -41,6 +37,8 @@ LONGEST_CALLBACK_URL = 299
 
 _START_SECONDS = 20.0
 _STOP_SECONDS = 3
+_LAST_ANSWERS_SECONDS = 0.5
+"""When the receiver stops, good callbacks are answered within this; who waits for more is not waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,67 +87,16 @@ def address_of(settings: Settings) -> Address:
     return Address(base_url, f"{urlsplit(base_url).path}/{secret}")
 
 
-class _Connections:
-    """The open connections, oldest first, and what to do where there are too many or one is too slow."""
-
-    def __init__(self, refusals: Refusals) -> None:
-        self.refusals = refusals
-        self.open: dict[_Protocol, None] = {}
-
-    def admit(self, protocol: _Protocol) -> None:
-        self.open[protocol] = None
-        if len(self.open) > MOST_CONNECTIONS:
-            oldest = next(iter(self.open))
-            del self.open[oldest]
-            self.refusals.note("closed the oldest of too many connections")
-            oldest.transport.abort()
-
-
-class _Protocol(H11Protocol):
-    """HTTP over h11 on connections that are few, and have a request within seconds."""
-
-    admitted: _Connections
-    _deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        # Also where somebody configures logging: a line of the access log would hold the path, and so the secret.
-        self.access_log = False
-        self._wait_for_a_request()
-        self.admitted.admit(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.admitted.open.pop(self, None)
-        if self._deadline is not None:
-            self._deadline.cancel()
-        super().connection_lost(exc)
-
-    def on_response_complete(self) -> None:
-        self._wait_for_a_request()
-        super().on_response_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        self.admitted.refusals.note("refused: not HTTP (400)")
-        super().send_400_response(msg)
-
-    def _wait_for_a_request(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = self.loop.call_later(REQUEST_SECONDS, self._too_slow)
-
-    def _too_slow(self) -> None:
-        self.admitted.refusals.note("closed a connection without a request")
-        self.transport.abort()
-
-
 class _Server(QuietServer):
-    def __init__(self, receiver: Receiver, refusals: Refusals, on_start: Callable[[], None]) -> None:
-        connections = _Connections(refusals)
+    def __init__(self, receiver: Receiver, connections: Connections, on_start: Callable[[], None]) -> None:
+        self._receiver, self._connections = receiver, connections
+        receiver.on_end = self._end
         # What is no HTTP is counted above, and a line for each is what a flood would like to have.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         config = uvicorn.Config(
             receiver,
-            http=type("ReceiverProtocol", (_Protocol,), {"admitted": connections}),
+            http=type("ReceiverProtocol", (Protocol,), {"admitted": connections}),
+            backlog=ACCEPTED_AT_ONCE,
             ws="none",
             loop="asyncio",
             lifespan="on",
@@ -165,7 +112,31 @@ class _Server(QuietServer):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        for one in sockets or []:
+            # asyncio takes as many at once as its backlog is long, before it serves any; the system's may be longer.
+            one.listen(BACKLOG)
         self._on_start()
+
+    def serve_at(self, listener: socket.socket) -> None:
+        """Serve until it is ended; `listener` is taken over, and closed.
+
+        Raises:
+            TagtrailError: storing or telling ended by itself.
+        """
+        with Door(listener, self._connections.sends_away) as door:
+            self.run(sockets=[door])
+        if (fault := self._receiver.fault) is not None:
+            last = traceback.extract_tb(fault.__traceback__)[-1:]
+            where = "".join(f" ({Path(frame.filename).name}, line {frame.lineno})" for frame in last)
+            raise TagtrailError(f"the receiver could not go on: {type(fault).__name__}: {fault}{where}") from fault
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As the base's; but nobody who waits for no good answer is waited for, and so nothing has to be cancelled."""
+        asyncio.get_running_loop().call_later(_LAST_ANSWERS_SECONDS, self._connections.abort)
+        await super().shutdown(sockets=sockets)
+
+    def _end(self) -> None:
+        self.should_exit = True
 
 
 def _make(
@@ -174,7 +145,9 @@ def _make(
     refusals = Refusals(say)
     telling = Telling(store, refusals, sender)
     intake = Intake(store, refusals, on_stored=telling.wake)
-    return _Server(Receiver(address.path, intake=intake, telling=telling, refusals=refusals), refusals, on_start)
+    pace = Pace()
+    receiver = Receiver(address.path, intake=intake, telling=telling, refusals=refusals, pace=pace)
+    return _Server(receiver, Connections(receiver, refusals, pace), on_start)
 
 
 def serve(
@@ -192,12 +165,11 @@ def serve(
     Raises:
         PortTaken: somebody else has the port.
         OSError: this machine has no such address.
+        TagtrailError: it could not go on.
     """
-    listener = listen(host, port)
-    try:
-        _make(address, store, sender, say, lambda: announce(listener.getsockname()[1])).run(sockets=[listener])
-    finally:
-        listener.close()
+    with listen(host, port) as listener:
+        taken = listener.getsockname()[1]
+        _make(address, store, sender, say, lambda: announce(taken)).serve_at(listener)
 
 
 class ReceiverServer:
@@ -206,6 +178,7 @@ class ReceiverServer:
     def __init__(self, address: Address, store: Store, sender: Sender, *, say: Callable[[str], None]) -> None:
         self._listener = listen("127.0.0.1", 0)
         self.port: int = self._listener.getsockname()[1]
+        self.fault: TagtrailError | None = None
         self._listening = threading.Event()
         self._server = _make(address, store, sender, say, self._listening.set)
         # What Prefect's settings are for the caller, they are in the thread.
@@ -213,7 +186,10 @@ class ReceiverServer:
         self._thread = threading.Thread(target=run, name="tagtrail-receiver", daemon=True)
 
     def _run(self) -> None:
-        self._server.run(sockets=[self._listener])
+        try:
+            self._server.serve_at(self._listener)
+        except TagtrailError as error:
+            self.fault = error
 
     def __enter__(self) -> ReceiverServer:
         self._thread.start()

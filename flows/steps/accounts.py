@@ -25,7 +25,7 @@ async def open_client(credentials: str, settings: Settings) -> MemoriesClient:
     """
     block = await _saved(MemoriesCredentials, credentials)
     if block is not None:
-        return block.get_client()
+        return block.get_client(_callback(block, settings))
     if credentials != "default":
         raise UsageError(
             f"there is no block memories-credentials/{credentials}; save one in the Prefect UI, or use 'default'"
@@ -38,12 +38,16 @@ async def open_client(credentials: str, settings: Settings) -> MemoriesClient:
         v2_base_url=settings.memories_v2_base_url,
         timeout_seconds=settings.tagtrail_timeout_seconds,
         max_connections=MAX_CONNECTIONS,
+        callback_url=_callback(None, settings),
     )
 
 
 async def callback_of(credentials: str, settings: Settings) -> str | None:
     """Where the service may call back about imports, with the secret: by the block, else by the settings."""
-    block = await _saved(MemoriesCredentials, credentials)
+    return _callback(await _saved(MemoriesCredentials, credentials), settings)
+
+
+def _callback(block: MemoriesCredentials | None, settings: Settings) -> str | None:
     saved = None if block is None else block.get_callback()
     return saved or address(settings.tagtrail_callback_url, settings.tagtrail_callback_secret.get_secret_value())
 

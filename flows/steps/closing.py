@@ -17,6 +17,7 @@ from blocks.memories.errors import StoreError, TagtrailError, UsageError
 from flows.steps import announcing, showing
 from flows.steps.summary import CREATORS, ImportSummary, Outcome, RunSummary, plural
 from flows.steps.wish import NO_CAP_USD, Wish
+from flows.steps.withheld import listed_again
 
 if TYPE_CHECKING:
     from flows.steps.run import Run
@@ -104,7 +105,13 @@ async def _settled(run: Run, *, broken: BaseException | None) -> RunSummary:
         cost_usd=cost_usd,
         usd_per_1000_new=cost_usd / new_enriched * 1000 if new_enriched else None,
         halted_because=None if run.halted is None else str(run.halted),
-        notes=[*run.notes, *_notes(run, money), *_of_creators(imports), *_gaps(overlaps.values(), imports)],
+        notes=[
+            *run.notes,
+            *_notes(run, money),
+            *_of_creators(imports),
+            *listed_again(imports),
+            *_gaps(overlaps.values(), imports),
+        ],
         started_at=run.progress.started_at or now,
         finished_at=now,
     )
@@ -211,7 +218,7 @@ def _outcome(run: Run, summary: RunSummary, *, broken: BaseException | None) -> 
         return "failed"
     needs = [one for one in summary.imports if one.state in NEEDS_A_LOOK or one.state == "failed"]
     waits = run.wish.wait and (summary.pending > 0 or _unfinished(summary) > 0)
-    return "attention" if needs or summary.failed or waits else "done"
+    return "attention" if needs or summary.failed or waits or run.full else "done"
 
 
 def _fault(run: Run) -> TagtrailError | None:
@@ -264,6 +271,12 @@ def _notes(run: Run, money: RunSpend) -> list[str]:
         f"{name}: the service proved a lower limit, {rate:.2g} a second" for name, rate in run.limiter.learned().items()
     ]
     notes += [f"channel {name} rested {plural(count, 'time')}" for name, count in run.channels.rested.items()]
+    now = run.clock()
+    waited = [post for post in run.posts.values() if post.outcome in (None, "pending") and post.ends_at is not None]
+    if late := sum(post.ends_at <= now for post in waited if post.ends_at is not None):
+        notes.append(
+            f"{plural(late, 'post')} not bought: the window of the checkpoint closed while they waited, it is missed"
+        )
     if money.open_micros:
         kept = money.open_micros / 1_000_000
         notes.append(f"{kept:.2f} USD of the cost stay reserved, for imports that are not finished or in doubt")

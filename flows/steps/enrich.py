@@ -84,7 +84,9 @@ class Enrichment:
         for post in posts:
             key = item_key(post.ref)
             if key not in self.run.posts:
-                self.run.posts[key] = PostTask(post.ref, post.source_url, post.purpose)
+                # A run of one collection pays for all that it takes; one over all has each pay for what it found.
+                payer = post.collection if self.run.wish.collection is None else None
+                self.run.posts[key] = PostTask(post.ref, post.source_url, post.purpose, payer, post.ends_at)
                 self.run.progress.found += 1
                 self._queue.put_nowait(key)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import orjson
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowFilter,
@@ -17,14 +15,17 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStartTime,
 )
 from prefect.client.schemas.objects import TERMINAL_STATES, Artifact, FlowRun
-from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.sorting import ArtifactSort, DeploymentSort, FlowRunSort
 from prefect.exceptions import ObjectNotFound
+
+from blocks.database.store.naming import Naming
 
 OURS = (
     "track-hashtags", "enrich-posts", "collect-imports", "import-posts", "import-creators", "refresh-metrics",
     "resolve-import",
 )  # fmt: skip
-"""Flows whose names nobody else has; their runs and artifacts are ours."""
+"""Flows whose names nobody else has; their runs are ours."""
 
 TAGGED = ("report", "canary", "purge")
 """Flows whose runs are ours only with the tag: another project on the same server may have flows of these names."""
@@ -35,11 +36,11 @@ PAGE = 200
 
 
 async def erase_on_server(
-    *, pattern: re.Pattern[str] | None = None, before: datetime | None = None, dry_run: bool = False
+    *, naming: Naming | None = None, before: datetime | None = None, dry_run: bool = False
 ) -> Counter[str]:
-    """Delete artifacts and ended runs of our flows that hold a text of `pattern`, or are older than `before`.
+    """Delete artifacts and ended runs of our flows that name somebody by `naming`, or are older than `before`.
 
-    Deployments and automations whose parameters hold such a text are only counted: they are the operator's.
+    Deployments whose parameters name them are only counted: they are the operator's.
 
     Raises:
         Prefect's own errors where its server cannot be used.
@@ -48,7 +49,7 @@ async def erase_on_server(
     async with get_client() as client:
         runs = await _runs(client, before)
         for artifact in await _artifacts(client, {run.id for run in runs}):
-            if _names(pattern, f"{artifact.data} {artifact.description}") or _is_older(artifact.created, before):
+            if _names(naming, artifact.data, artifact.description) or _is_older(artifact.created, before):
                 found["artifacts"] += 1
                 if not dry_run and artifact.id is not None:
                     await _gone(client.delete_artifact(artifact.id))
@@ -56,27 +57,37 @@ async def erase_on_server(
             if run.state_type not in TERMINAL_STATES:
                 # One that is under way holds what it needs.
                 continue
-            named = _names(pattern, f"{_text(run.parameters)} {run.name} {run.state and run.state.message}")
+            named = _names(naming, run.parameters, run.name, run.state and run.state.message)
             if named or _is_older(run.start_time, before):
                 found["runs"] += 1
                 if not dry_run:
                     await _gone(client.delete_flow_run(run.id))
-        if pattern is not None:
+        if naming is not None:
             found["deployments that name them (not changed)"] = sum(
-                _names(pattern, f"{_text(one.parameters)} {_text([each.parameters for each in one.schedules])}")
-                for one in await client.read_deployments(limit=PAGE)
+                _names(naming, one.parameters, [each.parameters for each in one.schedules])
+                for one in await _deployments(client)
             )
     return +found
 
 
 async def _artifacts(client: PrefectClient, run_ids: set[UUID]) -> list[Artifact]:
-    """All artifacts that are ours; looked through before anything goes, for pages would shift."""
+    """All artifacts of these runs; looked through before anything goes, for pages would shift.
+
+    A key tells nothing: another project's artifact may begin with the name of a flow of ours.
+    """
     ours: list[Artifact] = []
     offset = 0
     while page := await client.read_artifacts(sort=ArtifactSort.ID_DESC, limit=PAGE, offset=offset):
-        ours += [one for one in page if one.flow_run_id in run_ids or (one.key or "").startswith(OURS)]
+        ours += [one for one in page if one.flow_run_id in run_ids]
         offset += PAGE
     return ours
+
+
+async def _deployments(client: PrefectClient) -> list[DeploymentResponse]:
+    found: list[DeploymentResponse] = []
+    while page := await client.read_deployments(limit=PAGE, offset=len(found), sort=DeploymentSort.CREATED_DESC):
+        found += page
+    return found
 
 
 async def _runs(client: PrefectClient, before: datetime | None) -> list[FlowRun]:
@@ -103,13 +114,9 @@ async def _gone(deleting: Any) -> None:
         return
 
 
-def _names(pattern: re.Pattern[str] | None, text: str) -> bool:
-    return pattern is not None and pattern.search(text) is not None
+def _names(naming: Naming | None, *told: Any) -> bool:
+    return naming is not None and naming.found_in(told)
 
 
 def _is_older(moment: datetime | None, before: datetime | None) -> bool:
     return before is not None and moment is not None and moment < before
-
-
-def _text(value: Any) -> str:
-    return orjson.dumps(value, default=str).decode()

@@ -23,7 +23,7 @@ from blocks.database.store.imports import FoundPost
 from blocks.database.store.spend import Caps
 from blocks.memories.budget import Budget, micros_of
 from blocks.memories.client import MemoriesClient
-from blocks.memories.errors import StoreError, TagtrailError
+from blocks.memories.errors import SpendCapReached, StoreError, TagtrailError
 from blocks.memories.limiter import Limiter, rates_from
 from blocks.memories.posts.record import Channel, PostRef
 from blocks.settings import Settings, get_settings
@@ -37,6 +37,7 @@ from flows.steps.showing import ProgressBar
 from flows.steps.summary import RunSummary
 from flows.steps.valve import ensure_valve
 from flows.steps.wish import NO_CAP_USD, Wish
+from flows.steps.withheld import without_erased
 
 HEARTBEAT_SECONDS = 5.0
 """How often a run renews its leases; they end 15 s after the last renewal."""
@@ -54,6 +55,10 @@ class PostTask:
     ref: PostRef
     source_url: str | None
     purpose: str = "enrich"
+    collection: str | None = None
+    """The collection that pays for it; None: the run's."""
+    ends_at: datetime | None = None
+    """From then on it is not bought any more: the window of its checkpoint is over."""
     tries: Counter[str] = field(default_factory=Counter)
     """Failed calls by kind (see `policy.counted_as`), on the channel that is being tried."""
     attempts: int = 0
@@ -61,7 +66,7 @@ class PostTask:
     refused_by: set[Channel] = field(default_factory=set)
     """Channels that could not serve it."""
     outcome: str | None = None
-    """enriched | failed | gone once it is settled, pending where the run was halted first."""
+    """enriched | failed | gone once it is settled, pending where the run halted first, or may not buy it."""
     was_new: bool = False
     """This run is the first that measured it."""
     unparsed: tuple[str, Channel, datetime] | None = None
@@ -93,6 +98,8 @@ class Run:
         self.halting = asyncio.Event()
         self.notes: list[str] = []
         self.fresh: set[str] = set()
+        self.full: set[str] = set()
+        """Collections for which nothing more is bought in a run over all of them: their own cap is reached."""
         self.poll_errors: Counter[str] = Counter()
         self.callback_url: str | None = None
         """Where the service may report an import's end, with the secret as its last part; None if not set up."""
@@ -161,6 +168,8 @@ class Run:
         self.fresh_after = self.clock() - timedelta(hours=self.wish.max_age_hours)
         self.channels = Channels(self.wish.channels(self.settings.tagtrail_channel_order))
         self.progress.started_at = self.clock()
+        # Before anything is written down: what was erased is named nowhere again.
+        self.wish = await without_erased(self)
         await self.store.run(
             runs.start_run,
             run_id=self.run_id,
@@ -194,6 +203,15 @@ class Run:
             self.halting.set()
             for acquiring in list(self._acquiring):
                 acquiring.cancel()
+
+    def stop_buying(self, error: TagtrailError, collection: str | None) -> None:
+        """Halt, or, in a run over all collections, leave out the one whose own cap is reached; the others go on."""
+        only_one = isinstance(error, SpendCapReached) and error.scope == "collection"
+        if not only_one or self.wish.collection is not None or collection is None:
+            self.halt(error)
+        elif collection not in self.full:
+            self.full.add(collection)
+            self.note(f"collection {collection}: {error}; its posts stay pending, those of the others are bought")
 
     async def slot(self, *names: str) -> bool:
         """Wait for a slot of these limits; False, and no slot used, where the run is halted first."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
-
-import orjson
 
 from blocks.memories.captions import hashtag_key, normalise_hashtag
 from blocks.memories.errors import NotAPostUrl, UsageError
 from blocks.memories.identity import item_key, parse_creator_url, parse_post_url, shown
 from blocks.memories.outgoing import MAX_URLS
 from blocks.memories.posts.record import CHANNELS, Channel, PostRef
+from blocks.wishes import wish_key
 
 Library = Literal["private", "public"]
 ChannelChoice = Literal["auto", "apify", "rapid", "memories.ai"]
@@ -83,10 +81,6 @@ class Wish:
         return tuple(order) if self.channel == "auto" else (self.channel,)
 
 
-def _wish_key(kind: str, what: Any, namespace: str, library: str) -> str:
-    return hashlib.sha256(orjson.dumps([kind, what, namespace, library])).hexdigest()
-
-
 def wish_for_hashtags(
     hashtags: Sequence[str], posts_per_hashtag: int, *, permanent: bool = False, **common: Any
 ) -> Wish:
@@ -110,7 +104,7 @@ def wish_for_hashtags(
                 kind="hashtag",
                 wanted={"hashtag": tag},
                 requested=posts_per_hashtag,
-                key=_wish_key("hashtag", key, shared["namespace"], shared["library"]),
+                key=wish_key("hashtag", key, shared["namespace"], shared["library"]),
                 hashtag=key,
             )
             for key, tag in by_key.items()
@@ -155,7 +149,7 @@ def wish_for_post_imports(urls: Sequence[str], *, permanent: bool = False, **com
                     kind="urls",
                     wanted={"urls": [ref.url for ref in batch]},
                     requested=len(batch),
-                    key=_wish_key("urls", [item_key(ref) for ref in batch], shared["namespace"], shared["library"]),
+                    key=wish_key("urls", [item_key(ref) for ref in batch], shared["namespace"], shared["library"]),
                 )
             )
     return Wish(imports=tuple(imports), posts=posts, **shared)
@@ -181,7 +175,7 @@ def wish_for_creators(
                 kind="creator",
                 wanted={"creator": profile},
                 requested=posts_per_creator,
-                key=_wish_key("creator", [platform, handle], shared["namespace"], shared["library"]),
+                key=wish_key("creator", [platform, handle], shared["namespace"], shared["library"]),
             )
             for platform, handle, profile in profiles
         ),

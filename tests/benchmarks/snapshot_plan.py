@@ -90,7 +90,7 @@ class World:
         """As a refresh does: buy what is due, the most valuable first, as far as the money goes; the calls."""
         with self.store.connect() as conn:
             due = history.due(conn, self.plan, self.now)
-        taken = due[: affordable(due, left_micros, PRICES)]
+        taken = affordable(due, left_micros, PRICES).taken
         calls = 0
         for purpose in sorted({one.purpose for one in taken}):
             refs = [one.ref for one in taken if one.purpose == purpose]

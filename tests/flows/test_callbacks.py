@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
+from sqlalchemy import update
 
 from blocks.database.engine import Store, open_store
 from blocks.database.store import export, imports, inbox, spend
 from blocks.database.store.filters import Filters
+from blocks.database.store.statements import table_of
+from blocks.database.tables import Import
 from blocks.memories.callbacks import read_callback
 from blocks.settings import get_settings
 from deployments.receiver.server import Address, ReceiverServer
@@ -149,23 +152,50 @@ async def test_success_makes_the_quiet_time_short(
     assert (await weather.track("LVMH")).enriched == 7
 
 
-async def test_a_failure_is_believed_after_the_quiet_time_and_costs_nothing(
+async def test_a_failure_ends_the_wait_and_not_the_import(
     weather: Any, receiver: list[str], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TAGTRAIL_IMPORT_QUIET_SECONDS", "0.5")
     monkeypatch.setenv("TAGTRAIL_IMPORT_DEADLINE_SECONDS", "600")
     weather.play("callbacks-failed")
     summary = await weather.track("LVMH")
-    assert (summary.outcome, [one.state for one in summary.imports], summary.cost_usd) == ("failed", ["failed"], 0)
-    assert "the service called back that it failed" in (summary.imports[0].note or "")
-    with store.connect() as conn:
-        assert spend.totals(conn, summary.run_id).open_micros == 0
-    assert (await collect(weather)).imports == []
+    [told] = summary.imports
+    assert (summary.outcome, summary.exit_status, told.state) == ("attention", 3, "empty")
+    assert "the service called back that it failed" in (told.note or "")
+    row = row_of(store, told.import_id)
+    assert (row.next_look_at - row.finished_at).total_seconds() == 3600
+    assert (await collect(weather)).imports == [], "the first look is due after an hour"
 
-    # It serves nobody: the same wish is a new import.
-    weather.play("default")
     again = await weather.track("LVMH")
-    assert (again.outcome, again.enriched, weather.submissions()) == ("done", 10, {"hashtag:lvmh": 2})
+    assert ([one.state for one in again.imports], weather.submissions()) == (["empty"], {"hashtag:lvmh": 1})
+
+
+async def test_what_comes_after_a_failure_is_collected_and_paid_for(
+    weather: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAGTRAIL_IMPORT_QUIET_SECONDS", "0.3")
+    monkeypatch.setenv("TAGTRAIL_IMPORT_DEADLINE_SECONDS", "600")
+    weather.play("default", first_item_seconds=1e6)
+    tracking = asyncio.create_task(weather.track("LVMH"))
+    await until(lambda: any(row.state == "submitted" for row in rows(store)))
+    [row] = rows(store)
+    said(store, row.import_id, "FAILED")
+    summary = await tracking
+    assert [one.state for one in summary.imports] == ["empty"]
+    with store.connect() as conn:
+        assert spend.totals(conn, summary.run_id).open_micros > 0, "held until the last look"
+
+    weather.sandbox.advance(2e6)
+    with store.begin() as conn:
+        conn.execute(update(table_of(Import)).values(next_look_at=row.submitted_at))
+    later = await collect(weather)
+    assert (later.outcome, later.enriched, [one.state for one in later.imports]) == ("done", 10, ["complete"])
+    with store.connect() as conn:
+        bought = [line for line in spend.totals(conn, summary.run_id).lines if line.kind == "import"]
+    assert [(line.calls, line.open_micros) for line in bought] == [(10, 0)]
+    again = await weather.track("LVMH")
+    assert (again.outcome, again.enriched, weather.submissions()) == ("done", 10, {"hashtag:lvmh": 1})
+    assert (await collect(weather)).imports == []
 
 
 async def test_success_after_the_end_brings_the_rest(

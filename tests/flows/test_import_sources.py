@@ -6,9 +6,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from sqlmodel import SQLModel
 
+from blocks.database.purge import Target, purge
 from blocks.database.store import export
 from blocks.database.store.filters import Filters
+from blocks.memories.identity import parse_post_url
 from flows.collect_imports import collect_imports
 from flows.import_creators import import_creators
 from flows.import_posts import import_posts
@@ -41,6 +44,16 @@ def by_creator(weather: Any) -> Import:
 def rows(weather: Any, what: str) -> list[dict[str, Any]]:
     with weather.store() as store:
         return list(export.rows(store, what, Filters()))
+
+
+def runs_of(weather: Any) -> list[Any]:
+    """What runs were asked for, and what they said."""
+    with weather.store() as store, store.connect() as conn:
+        return [tuple(row) for row in conn.execute(SQLModel.metadata.tables["runs"].select())]
+
+
+def code_of(url: str) -> str:
+    return parse_post_url(url).post_id
 
 
 def states(summary: RunSummary) -> list[tuple[str, str, int, int]]:
@@ -162,3 +175,41 @@ async def test_what_was_submitted_without_waiting_is_collected_by_the_sweep(weat
     assert (swept.outcome, swept.enriched) == ("done", 4)
     again = await weather._run(lambda: collect_imports(return_state=True))
     assert (again.requested, len(rows(weather, "posts"))) == (0, 4)
+
+
+async def test_an_erased_creator_is_not_bought_again(weather: Any, by_creator: Import) -> None:
+    other = "https://www.youtube.com/@inventedloom"
+    assert (await by_creator(CREATOR)).enriched == 4
+    with weather.store() as store:
+        assert (await purge(store, Target(platform="tiktok", creator="invented.weaver"))).erased["posts"] == 4
+    asked = weather.asked()
+    for _ in range(2):
+        refused = await by_creator(CREATOR)
+        assert (refused.outcome, refused.requested, refused.imports, refused.cost_usd) == ("done", 0, [], 0)
+        assert any("1 creator left out: erased on request" in note for note in refused.notes)
+    beside = await by_creator(CREATOR, other)
+    assert (beside.enriched, beside.platforms) == (4, {"youtube": 4})
+    assert weather.submissions() == {"creator:tiktok:invented.weaver": 1, "creator:youtube:inventedloom": 1}
+    assert weather.asked() == asked + 4
+    told = repr(rows(weather, "imports")) + repr(runs_of(weather)) + beside.model_dump_json()
+    assert "weaver" not in told.lower(), "what was erased is written down nowhere again"
+    again = await by_creator(CREATOR, other)
+    assert (again.fresh, again.cost_usd, len(rows(weather, "posts"))) == (4, 0, 4)
+
+
+async def test_an_erased_post_is_not_sent_and_the_others_are_known_again(weather: Any, by_url: Import) -> None:
+    first = await by_url(*INSTAGRAM)
+    assert first.enriched == 3
+    with weather.store() as store:
+        assert (await purge(store, Target(post=parse_post_url(INSTAGRAM[0])))).erased["posts"] == 1
+    again = await by_url(*INSTAGRAM)
+    assert (again.outcome, again.requested, again.fresh, again.cost_usd) == ("done", 2, 2, 0)
+    assert [one.how for one in again.imports] == ["reused"]
+    assert any("1 given post left out: erased on request" in note for note in again.notes)
+    assert any("1 listed post left out: erased on request" in note for note in again.notes)
+    fresh = await by_url(*INSTAGRAM, fresh=True)
+    assert (fresh.requested, fresh.imports[0].requested, fresh.imports[0].withheld) == (2, 2, 0)
+    assert weather.submissions() == dict(
+        zip((f"url:instagram:{code_of(url)}" for url in INSTAGRAM), (1, 2, 2), strict=True)
+    )
+    assert code_of(INSTAGRAM[0]) not in repr(rows(weather, "imports")) + repr(runs_of(weather))

@@ -6,14 +6,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from prefect import flow
+from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowFilter, FlowFilterName
 from sqlmodel import SQLModel
 
 from blocks.database.purge import Target, purge
 from blocks.database.store import export
+from blocks.database.store.naming import Names
 from blocks.memories.identity import parse_post_url
 from flows.purge import purge as purge_flow
+from flows.steps import erasing
 from flows.steps.erasing import erase_on_server
 
 URL = "https://www.tiktok.com/@moss.bot/video/7300000000000000077"
@@ -34,11 +38,11 @@ async def test_an_erased_post_stays_out_and_no_run_on_the_server_names_it(weathe
         listed = next(row for row in rows if row["source_hashtags"])
         for url in (listed["url"], URL):
             done = await purge(store, Target(post=parse_post_url(url)))
-    assert done.pattern is not None
+    assert done.naming is not None
     assert given.run_id in await runs_of("enrich-posts")
-    told = await erase_on_server(pattern=done.pattern, dry_run=True)
+    told = await erase_on_server(naming=done.naming, dry_run=True)
     assert given.run_id in await runs_of("enrich-posts"), "a dry run deletes nothing"
-    assert await erase_on_server(pattern=done.pattern) == told
+    assert await erase_on_server(naming=done.naming) == told
     assert told["runs"] == 1
     left = await runs_of("enrich-posts")
     assert given.run_id not in left
@@ -59,6 +63,36 @@ async def test_an_erased_post_stays_out_and_no_run_on_the_server_names_it(weathe
     assert [weather.bought()[key] for key in erased] == [1, 1], "what was erased is not bought"
     with weather.store() as store:
         assert listed["post_id"] not in {row["post_id"] for row in export.rows(store, "posts")}
+
+
+async def test_only_our_runs_artifacts_go_and_all_deployments_are_counted(
+    prefect_server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naming = Names(codes={"7300000000000000088"}).naming()
+
+    @flow(name="of-another-project", persist_result=False)
+    async def theirs() -> None:
+        await acreate_markdown_artifact("about 7300000000000000088", key="enrich-posts-of-theirs")
+
+    await theirs()
+    monkeypatch.setattr(erasing, "PAGE", 1)
+    async with get_client() as client:
+        flow_id = await client.create_flow_from_name("of-another-project")
+        made = [
+            await client.create_deployment(flow_id, name, parameters={"url": "…/video/7300000000000000088"})
+            for name in ("one", "two")
+        ]
+        try:
+            told = await erase_on_server(naming=naming)
+            [artifact] = await client.read_artifacts(
+                artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["enrich-posts-of-theirs"]))
+            )
+            assert artifact.data == "about 7300000000000000088"
+            assert told == {"deployments that name them (not changed)": 2}
+            assert await erase_on_server(naming=naming) == told
+        finally:
+            for one in made:
+                await client.delete_deployment(one)
 
 
 async def test_what_is_older_than_the_setting_goes(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:

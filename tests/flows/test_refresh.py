@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from blocks.database.store import export, history
+from blocks.database.store import export, history, report
 from blocks.plan import SnapshotPlan
 from flows.refresh_metrics import refresh_metrics
 from flows.steps.run import Run, utc_now
@@ -106,6 +107,85 @@ async def test_gone_posts_are_left_alone(
     summary = await refresh()
     assert summary.platforms == {"instagram": weather.asked() - asked}
     assert summary.requested > 0
+
+
+async def test_each_collection_pays_for_what_it_found(
+    weather: Any, refresh: Callable[..., Any], later: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await weather.track("LVMH", collection="fashion")
+    await weather.track("dior", collection="scent", posts_per_hashtag=5)
+    later(80)
+    names = Counter(one.collection for one in due(weather, 80))
+    assert names["fashion"] > 2
+    assert names["scent"] > 0
+    # Fashion has money for two more posts, the most valuable of its own; scent for more than all of its own.
+    monkeypatch.setenv("TAGTRAIL_MAX_SPEND_USD_PER_COLLECTION", "0.225")
+    best = [one.ref for one in due(weather, 80) if one.collection == "fashion"][:2]
+    summary = await refresh()
+    assert (summary.outcome, summary.halted_because, summary.enriched) == ("attention", None, 2 + names["scent"])
+    assert f"collection fashion: {names['fashion'] - 2} posts due beyond its cap; they stay due" in summary.notes
+    assert spent(weather) == {"fashion": 220_000, "scent": 100_000 + 10_000 * names["scent"]}
+    left = due(weather, 80)
+    assert {one.collection for one in left} == {"fashion"}
+    assert not {one.ref for one in left} & set(best)
+
+    # Of one collection alone, there is nothing to go on with.
+    alone = await refresh(collection="fashion")
+    assert (alone.outcome, alone.exit_status, alone.cost_usd) == ("halted", 4, 0)
+    assert due(weather, 80) == left
+
+
+def spent(weather: Any) -> dict[str, int]:
+    """Millionths of a US dollar by collection, as the reports tell them."""
+    with weather.store() as store, store.connect() as conn:
+        return {
+            name: sum(line.spent_micros + line.reserved_micros for line in report.spending(conn, name))
+            for name in report.collections(conn)
+        }
+
+
+async def test_what_became_too_late_while_it_waited_is_not_bought(
+    weather: Any, refresh: Callable[..., Any], later: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await weather.track("LVMH")
+    with weather.store() as store, store.begin() as conn:
+        conn.exec_driver_sql("UPDATE posts SET status = 'gone' WHERE platform = 'instagram'")
+    later(80)
+    wanted, asked = len(due(weather, 80)), weather.asked()
+    assert wanted > 2
+    monkeypatch.setenv("TAGTRAIL_IN_FLIGHT", "1")
+    slot, slots = Run.slot, 0
+
+    async def slow(self: Run, *names: str) -> bool:
+        nonlocal slots
+        slots += 1
+        if slots == 2:
+            later(100)
+        return await slot(self, *names)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "slot", slow)
+        late = await refresh()
+    assert slots == 2, "nobody waits for a slot for what is over"
+    assert weather.asked() - asked == late.enriched == 1
+    assert (late.pending, late.cost_usd) == (wanted - 1, 0.01)
+    assert any(f"{wanted - 1} post" in note and "the window of the checkpoint closed" in note for note in late.notes)
+    assert unfinished(weather) == wanted - 1
+
+    # The next refresh drops what is missed, and buys what is due by now.
+    again = await refresh()
+    assert (again.outcome, again.pending) == ("done", 0)
+    assert unfinished(weather) == 0
+    assert [row["target_age"] for row in snapshots(weather)].count(259_200) == 1
+    assert (await refresh()).requested == 0
+
+
+def unfinished(weather: Any) -> int:
+    """Checkpoints of 72 h whose work was begun and not done."""
+    query = "SELECT count(*) FROM work WHERE purpose = 'refresh:259200' AND state IN ('pending', 'claimed')"
+    with weather.store() as store, store.connect() as conn:
+        count: int = conn.exec_driver_sql(query).scalar_one()
+        return count
 
 
 async def test_wrong_input_is_refused(refresh: Callable[..., Any]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from blocks.database.store import export, imports
+import pytest
+
+from blocks.database.store import export, imports, report
 from blocks.database.store.filters import Filters
 from flows.collect_imports import collect_imports
 from flows.resolve_import import resolve_import
@@ -73,3 +75,34 @@ async def test_an_empty_import_is_looked_at_again_when_that_is_due(weather: Any)
     assert row.next_look_at is not None
     assert row.finished_at is not None
     assert (row.next_look_at - row.finished_at).total_seconds() == 3600
+
+
+async def test_what_a_sweep_buys_is_paid_by_the_collection_that_found_it(
+    weather: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAGTRAIL_MAX_SPEND_USD_PER_COLLECTION", "0.13")
+    await weather.track("LVMH", collection="fashion", wait=False)
+    await weather.track("dior", posts_per_hashtag=3, collection="scent", wait=False)
+    # 0.10 of fashion's 0.13 go to its import, and so its cap is reached after three posts; scent's is not.
+    swept = await sweep(weather)
+    assert (swept.outcome, swept.halted_because, swept.exit_status) == ("attention", None, 3)
+    assert (swept.enriched, swept.pending) == (6, 7)
+    assert any("collection fashion" in note and "its posts stay pending" in note for note in swept.notes)
+    assert spent(weather) == {"fashion": 130_000, "scent": 60_000}
+    again = await sweep(weather)
+    assert (again.outcome, again.enriched, again.pending, again.cost_usd) == ("attention", 0, 7, 0)
+
+    monkeypatch.setenv("TAGTRAIL_MAX_SPEND_USD_PER_COLLECTION", "1")
+    rest = await sweep(weather)
+    assert (rest.outcome, rest.enriched, rest.pending) == ("done", 7, 0)
+    assert spent(weather) == {"fashion": 200_000, "scent": 60_000}
+    assert set(weather.bought().values()) == {1}
+
+
+def spent(weather: Any) -> dict[str, int]:
+    """Millionths of a US dollar by collection, as the reports tell them."""
+    with weather.store() as store, store.connect() as conn:
+        return {
+            name: sum(line.spent_micros + line.reserved_micros for line in report.spending(conn, name))
+            for name in report.collections(conn)
+        }

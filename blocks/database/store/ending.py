@@ -9,40 +9,37 @@ from sqlalchemy import Connection
 
 from blocks.database.store import failures, gaps, spend
 from blocks.database.store.failures import GivenUp
-from blocks.database.store.imports import finish_import, get, mark_failed, without_post
+from blocks.database.store.imports import finish_import, get, without_post
 
 UNNAMED = {
     True: ("ItemWithoutUrl", "the import listed an item without a URL, so that there is no post to enrich"),
     False: ("NotAPostUrl", "the import listed a URL that names no post of Instagram, TikTok, YouTube or X"),
 }
 
-SAID_FAILED = "the service called back that it failed, and the polls after that listed nothing"
+SAID_FAILED = "the service called back that it failed"
 
 
 def end_import(
     conn: Connection,
     import_id: str,
     *,
-    state: Literal["complete", "empty", "failed"],
+    state: Literal["complete", "empty"],
     post_micros: int,
     run_id: str,
     now: datetime,
+    note: str | None = None,
 ) -> bool:
     """Finish an import; False if it is finished already, or its items speak against `state`.
 
     What it cost is settled at `post_micros` (millionths of a US dollar) for each listed item, by whichever run ends
     it. A gap to the import before it is noted. Items that name no post become open failures of the stage `identify`:
-    kept and counted, never dropped.
+    kept and counted, never dropped. `note` goes into the ledger.
     """
-    if state == "failed":
-        ended = get(conn, import_id).seen == 0 and mark_failed(conn, import_id, note=SAID_FAILED)
-    else:
-        ended = finish_import(conn, import_id, state=state)
-    if not ended:
+    if not finish_import(conn, import_id, state=state, note=note):
         return False
     row = get(conn, import_id)
     seen = row.seen + row.withheld
-    if seen or row.next_look_at is None or state == "failed":
+    if seen or row.next_look_at is None:
         # An empty import goes on holding its money up to its last look: its posts may still come, and be billed.
         spend.settle_import(conn, import_id, spent_micros=seen * post_micros, posts=seen, now=now)
         spend.settle_late(conn, import_id, spent_micros=seen * post_micros, posts=seen)

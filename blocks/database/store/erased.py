@@ -14,6 +14,7 @@ from typing import Literal
 from sqlalchemy import Connection, select
 
 from blocks.database.store import meta
+from blocks.database.store.naming import folded
 from blocks.database.store.statements import chunks, insert_into, table_of, write_rows
 from blocks.database.tables import Erased
 from blocks.memories.posts.record import PostRecord, PostRef
@@ -26,9 +27,11 @@ _erased = table_of(Erased)
 
 
 def _hash(key: bytes, kind: Kind, name: Name) -> str:
-    # A user name means the same person in any case.
+    # A user name means the same person in any case; the commenters of a post are told by nothing else.
     platform, told = name
-    written = told.lower() if told.startswith("@") else told
+    if told.startswith("@"):
+        told = f"@{folded(told)}"
+    written = folded(told) if kind == "commenter" else told
     return hmac.new(key, f"{kind}\n{platform}\n{written}".encode(), sha256).hexdigest()
 
 
@@ -44,11 +47,14 @@ def among(conn: Connection, kind: Kind, names: Iterable[Name]) -> set[Name]:
     if conn.execute(select(_erased.c.key_hash).limit(1)).first() is None:
         return set()
     key = bytes.fromhex(meta.known(conn, meta.COMMENT_KEY) or "")
-    by_hash = {_hash(key, kind, name): name for name in names}
+    # One person in two spellings has one hash.
+    by_hash: dict[str, set[Name]] = {}
+    for name in names:
+        by_hash.setdefault(_hash(key, kind, name), set()).add(name)
     found: set[Name] = set()
     for part in chunks(sorted(by_hash)):
         query = select(_erased.c.key_hash).where(_erased.c.key_hash.in_(part))
-        found |= {by_hash[one] for one in conn.execute(query).scalars()}
+        found |= {name for one in conn.execute(query).scalars() for name in by_hash[one]}
     return found
 
 
@@ -62,6 +68,13 @@ def posts_among(conn: Connection, refs: Sequence[PostRef]) -> set[Name]:
             (ref.platform, ref.post_id) for ref in refs if ref.handle and (ref.platform, f"@{ref.handle}") in theirs
         }
     return found
+
+
+def creators_among(conn: Connection, creators: Sequence[Name]) -> set[Name]:
+    """Those of the creators, given as (platform, handle or id as in a profile's URL), who are to stay out."""
+    as_names = {(platform, f"@{handle}"): (platform, handle) for platform, handle in creators}
+    out = among(conn, "creator", [*as_names, *creators]) if creators else set()
+    return {as_names.get(one, one) for one in out}
 
 
 def records_among(conn: Connection, records: Sequence[PostRecord]) -> set[Name]:

@@ -72,7 +72,7 @@ def _erase(conn: Connection, keys: Sequence[Key], *, now: datetime, on_request: 
             other.c.raw_sha256 == _payloads.c.sha256,
             not_(posts_among(cast(Any, other.c.platform), cast(Any, other.c.post_id), keys)),
         )
-        gone["raw_payloads"] += remove(conn, _payloads, _payloads.c.sha256.in_(part), ~of_others, dry_run=dry_run)
+        gone["raw_payloads"] += _remove_payloads(conn, and_(_payloads.c.sha256.in_(part), ~of_others), dry_run=dry_run)
     if on_request and not dry_run:
         _withhold(conn, keys)
         erased.remember(conn, "post", keys, now)
@@ -135,9 +135,22 @@ def erase_answers_before(conn: Connection, cutoff: datetime, *, limit: int, dry_
         goes = and_(fetch.c.fetched_at < cutoff, kept)
         unused = and_(exists().where(of_payload, goes), ~exists().where(of_payload, not_(goes)))
     else:
-        unused = _first(_payloads, ~exists().where(_fetches.c.raw_sha256 == _payloads.c.sha256), limit)
-    gone["raw_payloads"] += remove(conn, _payloads, unused, dry_run=dry_run)
+        unused = ~exists().where(_fetches.c.raw_sha256 == _payloads.c.sha256)
+    gone["raw_payloads"] += _remove_payloads(conn, unused, limit=limit, dry_run=dry_run)
     return +gone
+
+
+def _remove_payloads(conn: Connection, unused: ColumnElement[bool], *, limit: int | None = None, dry_run: bool) -> int:
+    """Delete payloads (`limit` at most) that nothing refers to any more, or only count them; how many.
+
+    `save_raw` locks those that it finds stored. A deletion that waited for it would still not see its answer: so they
+    are locked first, and what is unused is looked up anew by the statement that deletes.
+    """
+    if dry_run:
+        return remove(conn, _payloads, unused, dry_run=True)
+    of_interest = select(_payloads.c.sha256).where(unused).order_by(_payloads.c.sha256).limit(limit).with_for_update()
+    locked = list(conn.execute(of_interest).scalars())
+    return sum(remove(conn, _payloads, _payloads.c.sha256.in_(part), unused, dry_run=False) for part in chunks(locked))
 
 
 def _first(table: Table, condition: ColumnElement[bool], limit: int) -> ColumnElement[bool]:
@@ -158,10 +171,16 @@ def old_posts(conn: Connection, cutoff: datetime, after: Key, limit: int) -> lis
 
 
 def posts_of_creator(
-    conn: Connection, platform: str | None, names: Sequence[str], author_ids: Sequence[Key], after: Key, limit: int
+    conn: Connection,
+    platform: str | None,
+    names: Sequence[str],
+    written: Sequence[str],
+    author_ids: Sequence[Key],
+    after: Key,
+    limit: int,
 ) -> list[Key]:
-    """Keys of a creator's posts behind the key `after`: by id, user name (lower case), or handle in a TikTok URL."""
-    by_name: list[ColumnElement[bool]] = [func.lower(_posts.c.author_username).in_(list(names))]
+    """Keys of a creator's posts behind the key `after`: by id, user name as `written`, or handle in a TikTok URL."""
+    by_name: list[ColumnElement[bool]] = [_posts.c.author_username.in_(list(written))]
     for name in names:
         handle = f"https://www.tiktok.com/@{name}/"
         by_name += [

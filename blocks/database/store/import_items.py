@@ -120,7 +120,11 @@ def record_poll(
     withheld = max(withheld, locked[0].withheld)
     _bring_up_to_date(conn, locked[0], withheld, progress=bool(fresh), post_micros=post_micros, now=at)
     row = get(conn, import_id)
-    found = [FoundPost(item.ref, item.source_url) for item in fresh.values() if item.ref is not None]
+    found = [
+        FoundPost(item.ref, item.source_url, collection=row.collection)
+        for item in fresh.values()
+        if item.ref is not None
+    ]
     return PollResult(row, found, len(fresh), row.seen - row.new - row.known)
 
 

@@ -93,12 +93,15 @@ class OpenImport:
 class FoundPost:
     """A post that an import listed (or a user gave), and its URL in the form in which it came.
 
-    `purpose` is that of the work (see `Work`) for which the post is to be measured.
+    `purpose` is that of the work (see `Work`) for which the post is to be measured. `collection` is the one that
+    found it, and that pays for it in a run over all collections. From `ends_at` on nothing is bought for it any more.
     """
 
     ref: PostRef
     source_url: str | None
     purpose: str = "enrich"
+    collection: str | None = None
+    ends_at: datetime | None = None
 
 
 def _rows(conn: Connection, query: Select[Any]) -> list[OpenImport]:
@@ -161,11 +164,13 @@ def found_posts(conn: Connection, import_id: str) -> list[FoundPost]:
     """Every post that an import has listed so far, in the order of listing."""
     query = (
         select(items.c.platform, items.c.post_id, items.c.source_url, _posts.c.url, _posts.c.shortcode)
+        .add_columns(imports.c.collection)
+        .join(imports, imports.c.import_id == items.c.import_id)
         .outerjoin(_posts, same_post(_posts.c, items.c))
         .where(items.c.import_id == import_id, items.c.post_id.is_not(None))
         .order_by(items.c.first_seen_at, items.c.item_key)
     )
-    return [FoundPost(_ref(row), row.source_url) for row in conn.execute(query)]
+    return [FoundPost(_ref(row), row.source_url, collection=row.collection) for row in conn.execute(query)]
 
 
 def _ref(row: Any) -> PostRef:

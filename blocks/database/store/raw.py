@@ -59,19 +59,16 @@ def save_raw(conn: Connection, answers: Sequence[RawAnswer]) -> list[str]:
     """
     hashes = [hashlib.sha256(answer.body).hexdigest() for answer in answers]
     bodies = {sha: answer.body for sha, answer in zip(hashes, answers, strict=True)}
-    known: set[str] = set()
-    for part in chunks(sorted(bodies)):
-        known.update(conn.execute(select(_payloads.c.sha256).where(_payloads.c.sha256.in_(part))).scalars())
     insert_payload, insert_fetch = _inserts(conn.dialect.name)
-    write_rows(
-        conn,
-        insert_payload,
-        [
-            {"sha256": sha, "body": zlib.compress(body, _LEVEL), "size": len(body)}
-            for sha, body in sorted(bodies.items())
-            if sha not in known
-        ],
-    )
+    # Again until all are held: a purge may delete what nothing refers to at this very moment. SQLite has one writer.
+    while missing := sorted(bodies.keys() - _held(conn, sorted(bodies))):
+        write_rows(
+            conn,
+            insert_payload,
+            [{"sha256": sha, "body": zlib.compress(bodies[sha], _LEVEL), "size": len(bodies[sha])} for sha in missing],
+        )
+        if conn.dialect.name == "sqlite":
+            break
     write_rows(
         conn,
         insert_fetch,
@@ -90,6 +87,15 @@ def save_raw(conn: Connection, answers: Sequence[RawAnswer]) -> list[str]:
         ],
     )
     return hashes
+
+
+def _held(conn: Connection, hashes: Sequence[str]) -> set[str]:
+    """Those of the payloads that are stored, and on Postgres stay so to the end of the transaction."""
+    held: set[str] = set()
+    for part in chunks(hashes):
+        query = select(_payloads.c.sha256).where(_payloads.c.sha256.in_(part)).order_by(_payloads.c.sha256)
+        held.update(conn.execute(query.with_for_update(read=True, key_share=True)).scalars())
+    return held
 
 
 @lru_cache(maxsize=2)

@@ -12,10 +12,11 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Row, and_, bindparam, delete, select, update
 
-from blocks.database.store import erased, erasing, failures, post_rows, posts, raw, resting
+from blocks.database.store import erased, erasing, failures, leftovers, post_rows, posts, raw
 from blocks.database.store.answers import Policy, Reading, next_posts, readings
 from blocks.database.store.difference import Difference, Key
 from blocks.database.store.post_rows import FACTS, METRICS, EnrichedPost
+from blocks.database.store.retargeting import TARGET_COLUMNS, retarget
 from blocks.database.store.statements import chunks, one_of, posts_among, same_post, table_of, write_rows
 from blocks.database.tables import Comment, Creator, Failure, Post, Snapshot, Work
 from blocks.memories.posts import mapping
@@ -28,7 +29,7 @@ _posts, _snapshots, _comments, _creators = (table_of(one) for one in (Post, Snap
 _failures, _work = table_of(Failure), table_of(Work)
 
 POST_COLUMNS = (*FACTS, "url", "shortcode", "likes_hidden", "null_reasons", "extra")
-SNAPSHOT_COLUMNS = (*METRICS, "likes_hidden", "age_seconds", "null_reasons")
+SNAPSHOT_COLUMNS = (*METRICS, "likes_hidden", "age_seconds", "null_reasons", *TARGET_COLUMNS)
 CREATOR_COLUMNS = ("author_username", "author_name", "verified", "followers")
 COMMENT_COLUMNS = ("author", "text", "likes", "created_at")
 
@@ -51,12 +52,15 @@ def reparse_posts(
     saved = [_enriched(one, version, policy.plan) for one in understood]
     rows = [post_rows.post_row(one, now) for one in saved]
     pairs = list(zip(saved, rows, strict=True))
-    _snapshots_anew(conn, pairs, keys, diff, [one for one in read if one.record is None], dry_run=dry_run)
+    lost = [one for one in read if one.record is None]
+    of_another_age = _snapshots_anew(conn, pairs, keys, diff, lost, plan=policy.plan, dry_run=dry_run)
     _comments_anew(conn, pairs, diff, dry_run=dry_run)
     touched = _posts_anew(conn, pairs, stored, diff, dry_run=dry_run)
     _creators_anew(conn, touched, stored, diff, dry_run=dry_run)
     _settle(conn, read, diff, now=now, dry_run=dry_run)
     if not dry_run:
+        if policy.plan is not None:
+            leftovers.drop_unanswered(conn, of_another_age, policy.plan, now)
         parsed = [(*one.key, one.row.raw_sha256) for one in understood if one.row.parser_version != version]
         raw.mark_parsed(conn, parsed, parser_version=version, now=now)
     return diff
@@ -96,33 +100,33 @@ def _snapshots_anew(
     diff: Difference,
     not_understood: Sequence[Reading],
     *,
+    plan: SnapshotPlan | None,
     dry_run: bool,
-) -> None:
+) -> list[Key]:
+    """Write the snapshots that differ; the keys of posts that turn out to be of another age."""
     among = posts_among(_snapshots.c.platform, _snapshots.c.post_id, keys)
     there = {(row.platform, row.post_id, row.observed_at): row for row in conn.execute(select(_snapshots).where(among))}
     added: list[dict[str, Any]] = []
     changed: list[dict[str, Any]] = []
-    for one, post in pairs:
-        new = post_rows.snapshot_row(one, post)
-        old = there.get((*one.key, one.observed_at))
+    read = {(*one.key, one.observed_at): post_rows.snapshot_row(one, post) for one, post in pairs}
+    others, of_another_age = retarget(conn, read, there, plan)
+    for moment, new in (read | others).items():
+        old = there.get(moment)
         if old is None:
             diff.recovered_snapshots += 1
             added.append(new)
             continue
-        other = diff.compare("snapshots", one.key, old, new, SNAPSHOT_COLUMNS)
+        other = diff.compare("snapshots", moment[:2], old, new, SNAPSHOT_COLUMNS)
         if other or old.parser_version != new["parser_version"]:
-            late = old.lateness_seconds
-            if old.target_age is not None and new["age_seconds"] is not None:
-                late = new["age_seconds"] - old.target_age
-            these = {"of_platform": one.key[0], "of_post": one.key[1], "at": one.observed_at, "late": late}
+            these = {"of_platform": moment[0], "of_post": moment[1], "at": moment[2]}
             changed.append(these | {f"new_{name}": new[name] for name in (*SNAPSHOT_COLUMNS, "parser_version")})
     kept = {lost.key for lost in not_understood if (*lost.key, lost.row.fetched_at) in there}
     diff.no_longer_understood += len(kept)
     diff.not_understood += sum(lost.key not in kept and not lost.gone for lost in not_understood)
     if not dry_run:
         write_rows(conn, _mend_snapshot, changed)
-        resting.set_targets(conn, added, [one.plan for one, _ in pairs if (*one.key, one.observed_at) not in there])
         write_rows(conn, post_rows.insert_snapshots(conn.dialect.name), added)
+    return sorted(of_another_age)
 
 
 _mend_snapshot = (
@@ -132,10 +136,7 @@ _mend_snapshot = (
         _snapshots.c.post_id == bindparam("of_post"),
         _snapshots.c.observed_at == bindparam("at"),
     )
-    .values(
-        {name: bindparam(f"new_{name}") for name in (*SNAPSHOT_COLUMNS, "parser_version")}
-        | {"lateness_seconds": bindparam("late")}
-    )
+    .values({name: bindparam(f"new_{name}") for name in (*SNAPSHOT_COLUMNS, "parser_version")})
 )
 
 

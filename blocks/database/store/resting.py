@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select, update
@@ -17,12 +18,21 @@ LATEST = 40
 """Snapshots of a post that are looked at: so many of one day would still say nothing about a rest."""
 
 Key = tuple[str, str]
+Moment = tuple[str, str, datetime]
+"""Key of a snapshot."""
 
 
-def set_targets(conn: Connection, rows: Sequence[dict[str, Any]], plans: Sequence[SnapshotPlan | None]) -> None:
+def set_targets(
+    conn: Connection,
+    rows: Sequence[dict[str, Any]],
+    plans: Sequence[SnapshotPlan | None],
+    *,
+    without: Collection[Moment] = (),
+) -> None:
     """Fill `target_age` and `lateness_seconds` of new rows of `snapshots`, which are in the order of keys and times.
 
-    A checkpoint that an earlier snapshot of the post answered is not answered twice.
+    A checkpoint that an earlier snapshot of the post answered is not answered twice; what those of `without` answer,
+    as they stand in the database, does not count.
     """
     wanted = []
     for row, plan in zip(rows, plans, strict=True):
@@ -30,7 +40,7 @@ def set_targets(conn: Connection, rows: Sequence[dict[str, Any]], plans: Sequenc
         checkpoint = None if plan is None else plan.at_age(row["age_seconds"])
         if checkpoint is not None:
             wanted.append((row, checkpoint.age_seconds))
-    answered = _answered(conn, sorted({_key(row) for row, _ in wanted}))
+    answered = _answered(conn, sorted({_key(row) for row, _ in wanted}), without)
     for row, age in wanted:
         if (*_key(row), age) not in answered:
             answered.add((*_key(row), age))
@@ -42,13 +52,14 @@ def _key(row: dict[str, Any]) -> Key:
     return row["platform"], row["post_id"]
 
 
-def _answered(conn: Connection, keys: Sequence[Key]) -> set[tuple[str, str, int]]:
+def _answered(conn: Connection, keys: Sequence[Key], without: Collection[Moment]) -> set[tuple[str, str, int]]:
     found: set[tuple[str, str, int]] = set()
+    columns = (_snapshots.c.platform, _snapshots.c.post_id, _snapshots.c.observed_at, _snapshots.c.target_age)
     for part in chunks(keys):
-        query = select(_snapshots.c.platform, _snapshots.c.post_id, _snapshots.c.target_age).where(
-            posts_among(_snapshots.c.platform, _snapshots.c.post_id, part), _snapshots.c.target_age.is_not(None)
-        )
-        found |= {(platform, post_id, age) for platform, post_id, age in conn.execute(query)}
+        among = posts_among(_snapshots.c.platform, _snapshots.c.post_id, part)
+        for *moment, age in conn.execute(select(*columns).where(among, _snapshots.c.target_age.is_not(None))):
+            if tuple(moment) not in without:
+                found.add((moment[0], moment[1], age))
     return found
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, select, union
+from sqlalchemy import Connection, and_, func, select
 
 from blocks.database.store import imports as ledger
-from blocks.database.store import inbox, leases, runs
+from blocks.database.store import inbox, leases, payers, runs
 from blocks.database.store.import_rows import OpenImport, items, read, run_imports
 from blocks.database.store.import_rows import imports as imports_table
 from blocks.database.store.imports import FoundPost, Ticket
@@ -42,7 +42,8 @@ def take_up(
     with their posts. What was being sent by a holder that is dead becomes `ambiguous` by this, and is left alone. So
     are planned imports: a sweep submits nothing, and whoever planned them (a cap halted that run, or its user gave it
     up) takes them up by the same command. Posts are those that imports listed and those that runs were given to
-    enrich; `most_posts` 0 asks for none.
+    enrich, each for the collection that found it first; `most_posts` 0 asks for none. Where there are more, each
+    collection has its share: one whose cap is reached keeps no other's posts waiting.
     """
     ledger.recover_sending(conn, account=account)
     called_back = _called_back(conn, account)
@@ -96,26 +97,21 @@ def _called_back(conn: Connection, account: str) -> list[OpenImport]:
 
 def _pending_posts(conn: Connection, account: str, held: Iterable[str], most_posts: int) -> list[FoundPost]:
     unbought = and_(_work.c.purpose == "enrich", _work.c.state.in_(("pending", "claimed")))
-    listed = (
-        select(_work.c.platform, _work.c.post_id)
-        .join(items, same_post(items.c, _work.c))
-        .join(imports_table, imports_table.c.import_id == items.c.import_id)
-        .where(unbought, imports_table.c.account == account, imports_table.c.import_id.not_in(list(held)))
+    listed = payers.listings.join(_work, same_post(items.c, _work.c)).where(
+        unbought, imports_table.c.account == account, imports_table.c.import_id.not_in(list(held))
     )
-    given = (
-        select(_work.c.platform, _work.c.post_id)
-        .join(_run_posts, and_(same_post(_run_posts.c, _work.c), _run_posts.c.purpose == _work.c.purpose))
-        .join(_runs, _runs.c.run_id == _run_posts.c.run_id)
-        .where(unbought, _runs.c.account == account)
-    )
-    either = union(listed, given).subquery()
+    of_run = and_(same_post(_run_posts.c, _work.c), _run_posts.c.purpose == _work.c.purpose)
+    given = payers.givings.join(_work, of_run).where(unbought, _runs.c.account == account)
+    payer = payers.first_found(listed, given)
+    turn = func.row_number().over(partition_by=payer.c.collection, order_by=(payer.c.platform, payer.c.post_id))
     pending = (
         select(_posts.c.platform, _posts.c.post_id, _posts.c.url, _posts.c.shortcode, _posts.c.source_url)
-        .join(either, same_post(either.c, _posts.c))
-        .order_by(_posts.c.platform, _posts.c.post_id)
+        .add_columns(payer.c.collection)
+        .join(payer, same_post(payer.c, _posts.c))
+        .order_by(turn, payer.c.platform, payer.c.post_id)
         .limit(most_posts)
     )
     return [
-        FoundPost(PostRef(row.platform, row.post_id, row.url, row.shortcode), row.source_url)
-        for row in conn.execute(pending)
+        FoundPost(PostRef(row.platform, row.post_id, row.url, row.shortcode), row.source_url, collection=row.collection)
+        for row in sorted(conn.execute(pending), key=lambda row: (row.platform, row.post_id))
     ]

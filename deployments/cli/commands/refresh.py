@@ -39,7 +39,8 @@ def refresh(
     Parameters
     ----------
     collection
-        Only posts of this collection; its spend and cap then count too.
+        Only posts of this collection, which then pays for them. By itself: all posts, and each is paid by the
+        collection that found it first; where one's cap is reached, the others go on.
     hashtag
         Only posts that an import of this hashtag found.
     channel

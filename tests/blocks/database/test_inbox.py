@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from blocks.database.store import imports as ledger
 from blocks.database.store import inbox, spend, sweeping
-from blocks.database.store.ending import end_import
+from blocks.database.store.ending import SAID_FAILED, end_import
 from blocks.database.store.spend import Caps, Purpose
 from blocks.memories.callbacks import Callback, read_callback
 
@@ -39,9 +39,9 @@ def heard(book: Any, import_id: str) -> inbox.Heard:
         return inbox.heard(conn, import_id)
 
 
-def end(book: Any, import_id: str, state: Any) -> bool:
+def end(book: Any, import_id: str, state: Any, **more: Any) -> bool:
     with book.store.begin() as conn:
-        return end_import(conn, import_id, state=state, post_micros=MICROS, run_id="r", now=book.now)
+        return end_import(conn, import_id, state=state, post_micros=MICROS, run_id="r", now=book.now, **more)
 
 
 def look(book: Any, **more: Any) -> sweeping.LeftOver:
@@ -135,23 +135,39 @@ def test_news_about_an_import_with_all_its_posts_needs_no_look(book: Any) -> Non
     assert look(book).tickets == []
 
 
-def test_success_opens_what_ended_empty_or_failed(book: Any) -> None:
+def test_success_opens_what_ended_empty_also_after_a_failure(book: Any) -> None:
     empty, failed = book.submit("r", wish="a"), book.submit("r", wish="b")
     assert end(book, empty, "empty")
     receive(book, said(task_of(failed), "FAILED"))
-    assert end(book, failed, "failed")
-    assert "called back" in (book.get(failed).note or "")
-    assert not end(book, failed, "failed")
+    assert end(book, failed, "empty", note=SAID_FAILED)
+    assert book.get(failed).note == SAID_FAILED
+    assert not end(book, failed, "empty")
     assert look(book).tickets == []
     receive(book, said(task_of(empty)), said(task_of(failed)))
-    assert {one.import_id: one.state for one in look(book).tickets} == {empty: "empty", failed: "collecting"}
+    assert {one.import_id: one.state for one in look(book).tickets} == {empty: "empty", failed: "empty"}
+
+
+def test_what_is_said_to_have_failed_holds_its_money_until_its_last_look(book: Any) -> None:
+    mine = book.submit("r")
+    with book.store.begin() as conn:
+        purpose = Purpose("acc", "r", "c", "import", import_id=mine)
+        spend.reserve(conn, purpose, micros=25 * MICROS, caps=Caps(None, None, None), now=book.now)
+    receive(book, said(task_of(mine), "FAILED"))
+    assert end(book, mine, "empty", note=SAID_FAILED)
+    with book.store.begin() as conn:
+        assert spend.totals(conn, "r").open_micros == 25 * MICROS
+        ledger.start_following(conn, mine)
+    book.poll(mine, 1, 2)
+    assert end(book, mine, "complete")
+    with book.store.begin() as conn:
+        assert (spend.totals(conn, "r").counted_micros, spend.totals(conn, "r").open_micros) == (2 * MICROS, 0)
 
 
 def test_items_speak_against_failure(book: Any) -> None:
     mine = book.submit("r")
     book.poll(mine, 1)
-    assert not end(book, mine, "failed")
-    assert book.get(mine).state == "collecting"
+    assert not end(book, mine, "empty", note=SAID_FAILED)
+    assert (book.get(mine).state, book.get(mine).note) == ("collecting", None)
 
 
 def test_what_another_run_follows_is_left_to_it(sqlite_book: Any) -> None:

@@ -23,11 +23,12 @@ from blocks.database.store.imports import ItemSeen
 from blocks.database.store.posts import EnrichedPost
 from blocks.database.store.raw import RawAnswer
 from blocks.database.store.statements import table_of
-from blocks.database.tables import Import, Post, RawPayload, Run, Snapshot, Spend
+from blocks.database.tables import Comment, Import, Post, RawPayload, Run, Snapshot, Spend
 from blocks.memories.errors import UnknownShape
 from blocks.memories.identity import parse_post_url
 from blocks.memories.posts import map_post, scrub_comments
 from blocks.memories.posts.record import PostRef
+from blocks.wishes import wish_key
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
@@ -61,12 +62,20 @@ def answer(code: str, author: str, *commenters: str) -> dict[str, Any]:
     }
 
 
-def buy(store: Store, code: str, author: str, *commenters: str, at: datetime = NOW, run_id: str = "r1") -> None:
+def buy(
+    store: Store,
+    code: str,
+    author: str,
+    *commenters: str,
+    at: datetime = NOW,
+    run_id: str = "r1",
+    policy: Any = "pseudonymise",
+) -> None:
     post = ref(code)
     with store.begin() as conn:
         secret = bytes.fromhex(meta.comment_key(conn))
         runs.take_posts(conn, run_id, [(post, post.url)], now=at)
-        data = scrub_comments(answer(code, author, *commenters), "pseudonymise", secret)
+        data = scrub_comments(answer(code, author, *commenters), policy, secret)
         body = orjson.dumps({"code": "0000", "data": data})
         [sha] = raw.save_raw(conn, [RawAnswer(post, body, "apify", post.url, "enrich", at, run_id)])
         record = map_post(data, post)
@@ -146,7 +155,10 @@ async def test_a_post_goes_with_all_that_is_stored_about_it(filled: Store) -> No
     }  # fmt: skip
     assert about(filled, CODES[0]) == {}
     assert about(filled, CODES[2]) == kept
-    assert {row.run_id: row.parameters for row in the(filled, Run)} == {"r1": None, "r2": {"x": "other"}}
+    assert {row.run_id: row.parameters for row in the(filled, Run)} == {
+        "r1": {"urls": ["erased"]},
+        "r2": {"x": "other"},
+    }
     [bought] = the(filled, Import)
     assert (bought.seen, bought.new, bought.known, bought.withheld, bought.cost_micros) == (3, 3, 0, 1, 40)
     assert len(the(filled, Spend)) == before["spend"], "money is history, and names nobody"
@@ -196,6 +208,74 @@ async def test_a_creator_goes_with_posts_and_comments_and_stays_out(filled: Stor
     reread = await reparse(filled, filters=Filters(), comments="pseudonymise")
     assert reread.is_empty
     assert (await purge(filled, Target(creator="loom.works"))).erased == {}
+
+
+async def test_an_everyday_name_blanks_no_other_run_or_import(store: Store) -> None:
+    asked = {"imports": [{"kind": "hashtag", "wanted": {"hashtag": "auto"}}], "channel": "auto", "library": "private"}
+    with store.begin() as conn:
+        runs.start_run(conn, run_id="r1", flow="track-hashtags", collection="default", parameters=asked, now=NOW)
+        runs.finish_run(conn, "r1", outcome="done", message="auto", summary={"how": "auto", "auto": 1}, now=NOW)
+    buy(store, CODES[0], "auto")
+    done = await purge(store, Target(creator="auto"))
+    assert done.erased == {
+        "posts": 1, "snapshots": 1, "creators": 1, "raw_fetches": 1, "raw_payloads": 1, "work": 1, "run_posts": 1
+    }  # fmt: skip
+    [row] = the(store, Run)
+    assert (row.parameters, row.summary, row.message) == (asked, {"how": "auto", "auto": 1}, "auto")
+
+
+async def test_an_import_of_other_posts_stays_one_of_those(store: Store) -> None:
+    def planned(codes: tuple[str, ...], run_id: str) -> imports.Ticket:
+        with store.begin() as conn:
+            return imports.plan_import(
+                conn, account="acc", kind="urls", hashtag=None, wanted={"urls": [ref(code).url for code in codes]},
+                wish=wish_key("urls", [":".join(key(code)) for code in codes], "n", "private"), collection="c",
+                namespace="n", library="private", requested=len(codes), run_id=run_id, owner=run_id,
+                reuse_after=NOW - DAY, fresh=False, now=NOW, alive=lambda owner: False,
+            )  # fmt: skip
+
+    batch = planned(CODES[:3], "r1")
+    alone = planned(CODES[:1], "r1")
+    beside = planned(CODES[1:3], "r2")
+    assert (await purge(store, Target(post=ref(CODES[0])))).erased["imports (texts)"] == 2
+    rows = {row.import_id: row for row in the(store, Import)}
+    left = rows[batch.import_id]
+    assert (left.state, left.requested, left.forced) == ("planned", 2, True)
+    assert left.wanted == {"urls": [ref(CODES[1]).url, ref(CODES[2]).url]}
+    assert (rows[alone.import_id].state, rows[alone.import_id].wanted) == ("dropped", {})
+    assert rows[beside.import_id].wanted == left.wanted
+    # The next run that wants the others takes up what was planned, and no more is bought than that.
+    assert planned(CODES[1:3], "r3").import_id in (batch.import_id, beside.import_id)
+    assert (await purge(store, Target(post=ref(CODES[0])))).erased == {}
+
+
+@pytest.mark.parametrize("typed", ["ärztetv", "ÄRZTETV", "@ÄrzteTV"])
+async def test_a_name_beyond_ascii_is_found_in_any_case(store: Store, typed: str) -> None:
+    buy(store, CODES[0], "ÄrzteTV", "a.moth")
+    buy(store, CODES[1], "other", "ÄrzteTV", policy="keep")
+    buy(store, CODES[3], "ÄRZTEtv")
+    with store.begin() as conn:
+        nameless = table_of(Post).c.post_id == ref(CODES[3]).post_id
+        conn.execute(table_of(Post).update().values(author_id=None).where(nameless))
+        conn.execute(
+            table_of(Post).update().values(mentions=["ÄRZTEtv"]).where(table_of(Post).c.post_id == key(CODES[1])[1])
+        )
+    done = await purge(store, Target(platform="instagram", creator=typed))
+    assert (done.erased["posts"], done.erased["comments"]) == (2, 2)
+    assert "1 posts of other people mention them" in done.notes[0]
+    assert about(store, CODES[0]) == {}
+    buy(store, CODES[2], "ärzteTV")
+    assert about(store, CODES[2]) == {}
+
+
+async def test_a_kept_commenter_stays_out_however_the_name_is_written(store: Store) -> None:
+    def comments(at: datetime) -> list[str]:
+        buy(store, CODES[1], "other", "Jane.Doe", "@jane.doe", "a.moth", at=at, policy="keep")
+        return sorted(row.author for row in the(store, Comment))
+
+    assert comments(NOW) == ["Jane.Doe", "a.moth", "jane.doe"]
+    assert (await purge(store, Target(creator="jane.doe"))).erased == {"comments": 2}
+    assert comments(NOW + DAY) == ["a.moth"]
 
 
 async def test_a_shared_payload_stays_with_the_other_post(store: Store) -> None:

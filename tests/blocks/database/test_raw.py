@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Connection, delete, func, select, text
 
-from blocks.database.engine import Store
-from blocks.database.store import raw
+from blocks.database.engine import Store, open_store
+from blocks.database.store import erasing, raw
 from blocks.database.store.posts import ensure_posts
 from blocks.database.store.raw import RawAnswer
 from blocks.database.store.statements import table_of
@@ -41,6 +45,50 @@ def test_bodies_come_back_byte_for_byte_and_are_kept_once(store: Store) -> None:
         assert conn.execute(select(func.count()).select_from(fetches)).scalar_one() == 5
     assert sizes == {sha: len(body) for sha, body in zip(hashes, bodies, strict=True)}
     assert stored < len(bodies[1]) / 20
+
+
+@pytest.fixture
+def left_over(postgres: Any) -> Iterator[Store]:
+    """A payload to which nothing refers any more, on a database with more than one writer."""
+    url = postgres.migrated()
+    store = open_store(url.render_as_string(hide_password=False))
+    with store.begin() as conn:
+        raw.save_raw(conn, [answer(0, b"the same")])
+        conn.execute(delete(table_of(RawFetch)))
+    yield store
+    store.close()
+    postgres.drop(url)
+
+
+def waits(store: Store) -> bool:
+    with store.connect() as conn:
+        return bool(conn.execute(text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")).scalar())
+
+
+@pytest.mark.parametrize("first", ["purge", "answer"])
+def test_a_purge_beside_it_takes_no_payload_away(left_over: Store, first: str) -> None:
+    def save(conn: Connection) -> None:
+        raw.save_raw(conn, [answer(1, b"the same", minutes=5)])
+
+    def purge(conn: Connection) -> None:
+        erasing.erase_answers_before(conn, T0 - timedelta(days=1), limit=100)
+
+    def in_one_transaction(work: Callable[[Connection], None]) -> None:
+        with left_over.begin() as conn:
+            work(conn)
+
+    earlier, later = (purge, save) if first == "purge" else (save, purge)
+    with ThreadPoolExecutor(1) as other:
+        with left_over.begin() as conn:
+            earlier(conn)
+            beside = other.submit(in_one_transaction, later)
+            give_up_at = time.monotonic() + 60
+            while not (beside.done() or waits(left_over)) and time.monotonic() < give_up_at:
+                time.sleep(0.01)
+        beside.result(60)
+    with left_over.connect() as conn:
+        [fetch] = conn.execute(select(table_of(RawFetch))).all()
+        assert raw.load_raw(conn, fetch.raw_sha256) == b"the same"
 
 
 def test_an_unknown_hash_is_one_sentence(store: Store) -> None:

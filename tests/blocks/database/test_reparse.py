@@ -13,8 +13,8 @@ from sqlalchemy import select
 
 from blocks.database.engine import Store
 from blocks.database.reparse import reparse
-from blocks.database.store import failures, meta, posts, raw, work
-from blocks.database.store.difference import Difference
+from blocks.database.store import failures, history, meta, posts, raw, work
+from blocks.database.store.difference import ColumnChanges, Difference
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.filters import Filters
 from blocks.database.store.posts import EnrichedPost
@@ -26,6 +26,7 @@ from blocks.memories.identity import parse_post_url
 from blocks.memories.posts import locate, map_post, mapping, scrub_comments
 from blocks.memories.posts.instagram import GRAPHQL
 from blocks.memories.posts.record import PostRef
+from blocks.plan import SnapshotPlan
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -57,7 +58,9 @@ def media(code: str, likes: int = 5, **more: Any) -> dict[str, Any]:
     }
 
 
-def buy(store: Store, code: str, data: Any, at: datetime = T0, purpose: str = "enrich") -> None:
+def buy(
+    store: Store, code: str, data: Any, at: datetime = T0, purpose: str = "enrich", plan: SnapshotPlan | None = None
+) -> None:
     """What a run does with an answer: scrubbed, stored raw, parsed, stored."""
     post = ref(code)
     with store.begin() as conn:
@@ -73,7 +76,7 @@ def buy(store: Store, code: str, data: Any, at: datetime = T0, purpose: str = "e
             posts.mark_failed(conn, [given_up], at, purpose=purpose)
         else:
             saved = EnrichedPost(
-                record=record, channel="apify", observed_at=at, run_id="r1", raw_sha256=sha, purpose=purpose
+                record=record, channel="apify", observed_at=at, run_id="r1", raw_sha256=sha, purpose=purpose, plan=plan
             )
             posts.save_posts(conn, [saved], at)
 
@@ -265,3 +268,83 @@ async def test_an_answer_that_says_gone_ends_the_failure(store: Store) -> None:
     [row] = rows(store, Post)
     assert (row.status, row.gone_at) == ("gone", T0)
     assert (await again(store)).is_empty
+
+
+def targets(store: Store) -> list[tuple[Any, ...]]:
+    """(age, target, lateness) of each snapshot, in hours."""
+    return [
+        tuple(None if one is None else one / 3600 for one in (row.age_seconds, row.target_age, row.lateness_seconds))
+        for row in rows(store, Snapshot)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("posted", "really", "before", "after"),
+    [
+        # Of 24 h, in truth of almost 4 days, and the other way round; the second one's checkpoint becomes free.
+        (24, 95, [(24, 24, 0), (25, None, None)], [(95, 72, 23), (96, None, None)]),
+        (95, 24, [(95, 72, 23), (96, None, None)], [(24, 24, 0), (25, None, None)]),
+        (None, 7, [(None, None, None)] * 2, [(7, 6, 1), (8, None, None)]),
+        (7, 0.5, [(7, 6, 1), (8, None, None)], [(0.5, None, None), (1.5, 1, 0.5)]),
+        (24, 26, [(24, 24, 0), (25, None, None)], [(26, 24, 2), (27, None, None)]),
+    ],
+)
+async def test_a_post_of_another_age_answers_other_checkpoints(
+    store: Store, mended: Callable[..., None], posted: float | None, really: float, before: list[Any], after: list[Any]
+) -> None:
+    plan = SnapshotPlan()
+    told, true = (None if hours is None else int((T0 - hours * HOUR).timestamp()) for hours in (posted, really))
+    data = media(CODES[0], taken_at_timestamp=told, really_at=true)
+    buy(store, CODES[0], data, plan=plan)
+    buy(store, CODES[0], media(CODES[0], 6, taken_at_timestamp=told, really_at=true), T0 + HOUR, plan=plan)
+    buy(store, CODES[1], media(CODES[1], taken_at_timestamp=true), plan=plan)
+    untouched = targets(store)[2:]
+    assert targets(store)[:2] == before
+    mended({"posted_at": ("really_at", "taken_at_timestamp")})
+
+    dry = await again(store, plan=plan, dry_run=True)
+    assert targets(store)[:2] == before
+    assert await again(store, plan=plan) == dry
+    assert targets(store) == [*after, *untouched]
+    assert dry.columns["snapshots"]["age_seconds"].examples == [f"instagram:{ref(CODES[0]).post_id}"]
+    moved = [old[1] != new[1] for old, new in zip(before, after, strict=True)]
+    counted = dry.columns["snapshots"].get("target_age", ColumnChanges())
+    assert counted.gained + counted.lost + counted.changed == sum(moved)
+    settled = everything(store)
+    assert (await again(store, plan=plan)).is_empty
+    assert everything(store) == settled
+
+
+@pytest.mark.parametrize("since", [None, T0 + HOUR])
+async def test_a_checkpoint_that_becomes_free_is_answered_by_another_snapshot(
+    store: Store, mended: Callable[..., None], since: datetime | None
+) -> None:
+    true, wrong = int((T0 - 24 * HOUR).timestamp()), int((T0 - 19 * HOUR).timestamp())
+    buy(store, CODES[0], media(CODES[0], taken_at_timestamp=true))
+    later = media(CODES[0], 6, taken_at_timestamp=true, really_at=wrong)
+    buy(store, CODES[0], later, T0 + HOUR, plan=SnapshotPlan())
+    assert targets(store) == [(24, None, None), (25, 24, 1)]
+    mended({"posted_at": ("really_at", "taken_at_timestamp")})
+    done = await again(store, plan=SnapshotPlan(), filters=Filters(since=since))
+    assert targets(store) == [(24, 24, 0), (20, None, None)]
+    assert done.touched["snapshots"] == 2
+
+
+async def test_a_checkpoint_that_was_answered_in_time_is_not_due_again(
+    store: Store, mended: Callable[..., None]
+) -> None:
+    plan = SnapshotPlan()
+    true = int((T0 - 7 * HOUR).timestamp())
+    buy(store, CODES[0], media(CODES[0], taken_at_timestamp=None, really_at=true), plan=plan)
+    # Thought to be of 30 h, and measured for that; in truth of 3 h: its 24 h are still to come.
+    wrong, late = int((T0 - 30 * HOUR).timestamp()), int((T0 - 3 * HOUR).timestamp())
+    buy(store, CODES[1], media(CODES[1], taken_at_timestamp=wrong, really_at=late), purpose="refresh:86400", plan=plan)
+    mended({"posted_at": ("really_at", "taken_at_timestamp")})
+    await again(store, plan=plan)
+
+    def due_in(hours: float) -> set[tuple[str, str]]:
+        with store.connect() as conn:
+            return {(one.ref.post_id, one.purpose) for one in history.due(conn, plan, T0 + hours * HOUR)}
+
+    assert due_in(1) == set()
+    assert due_in(21.5) == {(ref(code).post_id, "refresh:86400") for code in CODES[:2]}

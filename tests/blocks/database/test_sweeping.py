@@ -86,3 +86,38 @@ def test_posts_that_were_listed_or_given_and_never_bought(book: Any) -> None:
 
 def test_nothing_is_left(book: Any) -> None:
     assert sweep(book) == sweeping.LeftOver([], [])
+
+
+def test_each_post_is_taken_up_for_the_collection_that_found_it_first(book: Any) -> None:
+    later, first = book.submit("r1", wish="a", collection="spring"), book.submit("r1", wish="b", collection="autumn")
+    book.poll(first, 1)
+    book.wait(60)
+    book.poll(later, 1, 2)
+    with book.store.begin() as conn:
+        runs.start_run(conn, run_id="given", flow="enrich-posts", account="acc", collection="winter", now=book.now)
+        runs.take_posts(conn, "given", [(ref(5), None)], now=book.now)
+    found = {key.partition(":")[2]: post.collection for key, post in zip(*_found(book), strict=True)}
+    assert found == {
+        "5": "winter",
+        "7000000000000000001": "autumn",
+        "7000000000000000002": "spring",
+    }
+    # Again, by a run over all that wrote them down itself: that is no collection.
+    assert _found(book, "another")[1] == _found(book, "third")[1]
+    assert {post.collection for post in _found(book, "fourth")[1]} == {"winter", "autumn", "spring"}
+
+
+def _found(book: Any, run: str = "sweep") -> tuple[list[str], list[Any]]:
+    with book.store.begin() as conn:
+        runs.start_run(conn, run_id=run, flow="collect-imports", account="acc", now=book.now)
+    left = sweep(book, run)
+    return keys(left), left.posts
+
+
+def test_no_collection_takes_the_place_of_the_others(book: Any) -> None:
+    for name, numbers in (("autumn", range(1, 31)), ("spring", (98, 99))):
+        with book.store.begin() as conn:
+            runs.start_run(conn, run_id=name, flow="enrich-posts", account="acc", collection=name, now=book.now)
+            runs.take_posts(conn, name, [(ref(number), None) for number in numbers], now=book.now)
+    taken = sweep(book, most_posts=4).posts
+    assert sorted(post.collection or "" for post in taken) == ["autumn", "autumn", "spring", "spring"]

@@ -266,3 +266,22 @@ def test_caps_come_from_the_settings() -> None:
     assert caps_from(get_settings()) == Caps(5_000_000, 20_000_000, None)
     assert caps_from(get_settings(tagtrail_max_spend_usd_per_day=None)).day_micros is None
     assert (micros_of(None), micros_of(0), micros_of(0.1)) == (None, 0, 100_000)
+
+
+async def test_a_run_over_all_collections_spends_each_ones_own_money(store: Store) -> None:
+    purse = Budget(store, "acc", "r1", None, Caps(day_micros=12 * CENT, collection_micros=5 * CENT), PRICES, Clock())
+    async with purse:
+        for _ in range(5):
+            await (await purse.take("tiktok", "apify", collection="spring")).settle(1)
+        await purse.take("instagram", "apify", collection="autumn")
+        with pytest.raises(SpendCapReached) as reached:
+            await purse.take("instagram", "rapid", collection="spring")
+        assert reached.value.scope == "collection"
+        assert await used(store, "collection:autumn") == 5 * CENT, "what the others hold ahead does not help"
+        for _ in range(2):
+            await purse.take("tiktok", "apify", collection="winter")
+        # The day's cap comes to light behind the collection's: both take back what counts under them.
+        await purse.take("tiktok", "rapid", collection="winter")
+    assert await used(store, "collection:spring") == await used(store, "collection:winter") == 5 * CENT
+    assert await used(store, "collection:autumn") == CENT
+    assert await used(store) == await used(store, "day:acc:2026-03-01") == 11 * CENT

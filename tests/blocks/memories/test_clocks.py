@@ -85,7 +85,7 @@ def test_jitter_only_shortens_and_never_by_more_than_a_fifth(quiet: int, first: 
 
 def after(
     now: float, quiet_polls: int, *, said_at: float = 6, succeeded: bool = True, **facts: Any
-) -> Literal["complete", "empty", "failed"] | None:
+) -> Literal["complete", "empty"] | None:
     """Like `state`, with a callback that came at second `said_at`, and so many quiet polls asked after it."""
     times = {name: at(value) for name, value in facts.items() if name.endswith("_at")}
     clocks = Clocks(since=T0, requested=10, last_polled_at=at(now), **{**facts, **times})
@@ -109,9 +109,16 @@ def test_success_without_any_item_changes_nothing() -> None:
     assert after(900, 50) == "empty"
 
 
-@pytest.mark.parametrize(("now", "quiet_polls", "expected"), [(126, 3, "failed"), (125, 3, None), (126, 2, None)])
-def test_failure_is_believed_after_the_quiet_time(now: float, quiet_polls: int, expected: str | None) -> None:
+@pytest.mark.parametrize(("now", "quiet_polls", "expected"), [(126, 3, "empty"), (125, 3, None), (126, 2, None)])
+def test_after_failure_an_import_is_empty_once_the_quiet_time_is_over(
+    now: float, quiet_polls: int, expected: str | None
+) -> None:
     assert after(now, quiet_polls, succeeded=False) == expected
+
+
+def test_a_later_look_after_failure_lasts_the_quiet_time_again() -> None:
+    assert after(119, 50, said_at=-3600, succeeded=False) is None
+    assert after(120, 3, said_at=-3600, succeeded=False) == "empty"
 
 
 def test_failure_is_not_believed_against_items() -> None:

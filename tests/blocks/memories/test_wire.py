@@ -293,3 +293,17 @@ def test_data_comes_out_as_it_went_in(data: Any) -> None:
     except ValueError:  # NaN and lone surrogates as they are: JSON knows neither.
         return
     assert opened(body.encode()) == expected
+
+
+def test_the_key_and_the_callbacks_secret_are_cut_out() -> None:
+    secret = "invented-and-long-enough"
+    scrub = wire.scrubber("sk-invented", f"https://hooks.example.com/in/{secret}")
+    body = f'{{"msg":"sk-invented may not be told at https:\\/\\/hooks.example.com\\/in\\/{secret}"}}'.encode()
+    told = json.loads(scrub(body))["msg"]
+    assert told == "[key] may not be told at https://hooks.example.com/in/[callback]"
+
+
+def test_a_callbacks_secret_that_may_be_a_word_goes_with_its_url_only() -> None:
+    scrub = wire.scrubber("sk-invented", "https://hooks.example.com/in/lamps")
+    assert scrub(b"lamps at https://hooks.example.com/in/lamps") == b"lamps at [callback]"
+    assert wire.scrubber("sk-invented")(b"lamps, sk-invented") == b"lamps, [key]"

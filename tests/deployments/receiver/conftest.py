@@ -14,10 +14,17 @@ import pytest
 from blocks.database.engine import Store
 from blocks.database.store import imports as ledger
 from blocks.database.store import inbox
+from deployments.receiver.app import Receiver
+from deployments.receiver.intake import Intake
+from deployments.receiver.pace import Pace
+from deployments.receiver.refusals import Refusals
 from deployments.receiver.server import Address, ReceiverServer
+from deployments.receiver.telling import Telling
 
 SECRET = "q7Zk2CALLBACKmark9wXv4"
 PATH = f"/hooks/{SECRET}"
+TAKEN = {200, 202}
+"""202: the database took longer than the answer may (see `intake.ANSWER_SECONDS`)."""
 
 
 class Away(Exception):
@@ -56,6 +63,7 @@ class World:
 
     store: Store
     server: Server
+    receiver: ReceiverServer
     lines: list[str] = field(default_factory=list)
     port: int = 0
 
@@ -105,14 +113,35 @@ def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.01)
 
 
+def asgi(store: Store, taking: type[Intake] = Intake) -> tuple[Receiver, Pace]:
+    """A receiver at the path /p that no server runs, and its pace."""
+    refusals, pace = Refusals(lambda _: None), Pace()
+    telling = Telling(store, refusals, Server())
+    made = taking(store, refusals, on_stored=lambda: None)
+    return Receiver("/p", intake=made, telling=telling, refusals=refusals, pace=pace), pace
+
+
+async def status(receiver: Receiver, method: str, path: bytes, body: bytes = b"") -> int:
+    """The status of an answer."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await receiver({"type": "http", "method": method, "raw_path": path, "headers": []}, receive, send)
+    return int(sent[0]["status"])
+
+
 @pytest.fixture
 def world(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr("deployments.receiver.telling.FIRST_BACKOFF_SECONDS", 0.05)
     monkeypatch.setattr("deployments.receiver.telling.PAUSE_SECONDS", 0.0)
     monkeypatch.setattr("deployments.receiver.intake.LOOK_SECONDS", 0.05)
-    made = World(sqlite_store, Server())
+    server, lines = Server(), list[str]()
     address = Address("http://127.0.0.1/hooks", PATH)
-    with ReceiverServer(address, sqlite_store, made.server, say=made.lines.append) as receiver:
-        made.port = receiver.port
-        yield made
-    assert SECRET not in "\n".join(made.lines)
+    with ReceiverServer(address, sqlite_store, server, say=lines.append) as receiver:
+        yield World(sqlite_store, server, receiver, lines, receiver.port)
+    assert SECRET not in "\n".join(lines)

@@ -1,25 +1,18 @@
-"""The receiver on a real port: what it takes, what it refuses, and that a flood holds up no good callback."""
+"""The receiver on a real port: what it takes, and what it refuses."""
 
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deployments.receiver import app, intake, server
-from deployments.receiver.pace import BURST, PER_SECOND, Pace
+from deployments.receiver import app, connections, intake
 from deployments.receiver.refusals import LINE_SECONDS, Refusals
 
-from .conftest import PATH, SECRET, until
-
-TAKEN = {200, 202}
-"""202: the database took longer than the answer may (see `intake.ANSWER_SECONDS`)."""
+from .conftest import PATH, SECRET, TAKEN, until
 
 
 def test_callbacks_become_rows_and_events_once_each_in_any_order(world: Any) -> None:
@@ -91,14 +84,14 @@ def test_too_large_is_refused_unread_and_by_what_comes_where_no_length_is_said(w
 
 def test_who_sends_nothing_is_not_waited_for(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "BODY_SECONDS", 0.05)
-    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.3)
     started = f"POST {PATH} HTTP/1.1\r\nHost: x\r\n"
     assert world.send(f"{started}Content-Length: 9\r\n\r\n{{".encode()).status == 408
     assert world.send(started.encode()).status == 0, "closed without an answer"
 
 
 def test_the_oldest_of_too_many_connections_gives_way(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "MOST_CONNECTIONS", 1)
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 1)
     world.submitted("t1")
     with ThreadPoolExecutor(1) as threads:
         idle = threads.submit(world.send, b"POST ")
@@ -186,68 +179,6 @@ def test_fifty_at_once_lose_none(world: Any) -> None:
     until(lambda: len(world.server.events) == 50)
     assert {event["payload"]["import_id"] for event in world.server.events} == mine
     assert len(world.inbox()) == 50
-
-
-FLOOD = """
-import socket, sys, threading
-def flood(request):
-    while True:
-        try:
-            with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10) as connection:
-                while True:
-                    connection.sendall(request)
-                    if not connection.recv(65536):
-                        break
-        except OSError:
-            pass
-def request(path, body):
-    return f"POST {path} HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: {len(body)}\\r\\n\\r\\n{body}".encode()
-wrong = request(sys.argv[2][:-3] + "xxx", '{"taskId": "t0", "status": "SUCCEEDED"}')
-known = request(sys.argv[2], '{"taskId": "t0", "status": "SUCCEEDED"}')
-unknown = request(sys.argv[2], '{"taskId": "of-nobody", "status": "SUCCEEDED"}')
-large, odd = request(sys.argv[2], "x" * 30_000), request(sys.argv[2], "{nonsense")
-for number in range(50):
-    kind = (wrong, known, unknown, large, odd)[number % 5]
-    threading.Thread(target=flood, args=(kind,), daemon=True).start()
-print("flooding", flush=True)
-sys.stdin.read()
-"""
-
-
-def test_a_flood_holds_up_no_good_callback(world: Any, tmp_path: Path) -> None:
-    for number in range(41):
-        world.submitted(f"t{number}")
-    world.post({"taskId": "t0", "status": "SUCCEEDED"})
-    flood = subprocess.Popen(
-        [sys.executable, "-c", FLOOD, str(world.port), PATH], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert flood.stdout is not None
-        assert flood.stdout.readline() == "flooding\n"
-        time.sleep(0.5)
-        answers = []
-        for number in range(1, 41):
-            answers.append(world.post({"taskId": f"t{number}", "status": "SUCCEEDED"}))
-            time.sleep(0.02)
-    finally:
-        flood.communicate("", timeout=30)
-    assert {answer.status for answer in answers} <= TAKEN
-    seconds = sorted(answer.seconds for answer in answers)
-    # On a machine with nothing else to do it is a tenth of this; see README for the figures.
-    assert seconds[int(len(seconds) * 0.95)] < 1.0
-    until(lambda: len(world.inbox()) == 41)
-    assert len(world.lines) < 15, "a line for each reason and ten seconds"
-
-
-def test_answers_that_change_nothing_come_at_a_steady_rate() -> None:
-    now = [100.0]
-    pace = Pace(clock=lambda: now[0])
-    waits = [pace.wait_seconds() for _ in range(BURST + 11)]
-    assert waits[: BURST + 1] == [0.0] * (BURST + 1)
-    assert waits[-1] == pytest.approx(10 / PER_SECOND)
-    now[0] += 60
-    assert [pace.wait_seconds() for _ in range(BURST + 1)][-1] == 0.0
-    assert pace.wait_seconds() > 0
 
 
 def test_one_line_for_each_reason_in_ten_seconds() -> None:

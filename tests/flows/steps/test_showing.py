@@ -28,6 +28,7 @@ class AnyRun:
     halted: TagtrailError | None = None
     posts: dict[str, Any] = field(default_factory=dict)
     callback_url: str | None = None
+    full: set[str] = field(default_factory=set)
 
 
 def summary(**changes: Any) -> RunSummary:

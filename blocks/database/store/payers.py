@@ -1,0 +1,71 @@
+"""Which collection pays for a post in a run over all collections: the one that found it first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, Subquery, func, select, union_all
+
+from blocks.database.store import spend
+from blocks.database.store.statements import chunks, posts_among, table_of
+from blocks.database.tables import Import, ImportItem, Run, RunPost
+
+_imports, _items, _runs, _run_posts = table_of(Import), table_of(ImportItem), table_of(Run), table_of(RunPost)
+
+Key = tuple[str, str]
+
+BATCH = 1000
+
+listings: Select[Any] = select(
+    _items.c.platform, _items.c.post_id, _imports.c.collection, _items.c.first_seen_at.label("found_at")
+).join(_imports, _imports.c.import_id == _items.c.import_id)
+"""Each post of each import: its key, the import's collection, and when it was listed."""
+
+givings: Select[Any] = select(
+    _run_posts.c.platform, _run_posts.c.post_id, _runs.c.collection, _runs.c.started_at.label("found_at")
+).join(_runs, _runs.c.run_id == _run_posts.c.run_id)
+"""Each post of each run that was given it: its key, the run's collection (of a run over all: null), and its start."""
+
+
+def first_found(*which: Select[Any]) -> Subquery:
+    """(platform, post_id, collection) of each post among listings and givings: who found it first, then by name."""
+    found = union_all(*which).subquery()
+    order = (found.c.collection.is_(None), found.c.found_at, found.c.collection)
+    place = func.row_number().over(partition_by=(found.c.platform, found.c.post_id), order_by=order).label("place")
+    placed = select(found.c.platform, found.c.post_id, found.c.collection, place).subquery()
+    return select(placed.c.platform, placed.c.post_id, placed.c.collection).where(placed.c.place == 1).subquery()
+
+
+def payers(conn: Connection, keys: Sequence[Key]) -> dict[Key, str]:
+    """The collection that found each post first; a post that none found is not among them."""
+    found: dict[Key, tuple[datetime, str]] = {}
+    for part in chunks(keys):
+        among = posts_among(_items.c.platform, _items.c.post_id, part)
+        _keep_first(found, conn.execute(_first_by_collection(listings.where(among))))
+    # No index leads from a post to the runs that were given it: one pass, instead of one a part.
+    by_url = givings.where(_runs.c.collection.is_not(None), _run_posts.c.purpose == "enrich")
+    wanted = set(keys)
+    given = conn.execute(_first_by_collection(by_url).execution_options(yield_per=BATCH))
+    _keep_first(found, (row for row in given if (row.platform, row.post_id) in wanted))
+    return {key: collection for key, (_, collection) in found.items()}
+
+
+def _first_by_collection(which: Select[Any]) -> Select[Any]:
+    of = which.subquery().c
+    by = (of.platform, of.post_id, of.collection)
+    return select(*by, func.min(of.found_at).label("found_at")).group_by(*by)
+
+
+def _keep_first(found: dict[Key, tuple[datetime, str]], rows: Iterable[Any]) -> None:
+    for row in rows:
+        one, key = (row.found_at, row.collection), (row.platform, row.post_id)
+        found[key] = min(found.get(key, one), one)
+
+
+def left_by_collection(conn: Connection, names: Iterable[str], cap_micros: int | None) -> dict[str, int]:
+    """What each of these collections may still spend, in millionths of a US dollar; without a cap: nothing is told."""
+    if cap_micros is None:
+        return {}
+    return {name: max(0, cap_micros - spend.used_micros(conn, f"collection:{name}")) for name in sorted(set(names))}

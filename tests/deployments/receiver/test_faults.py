@@ -1,0 +1,97 @@
+"""What nobody thought of: a part that ends ends the receiver, and a full disk does not."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from blocks.database.engine import Store
+from blocks.memories.callbacks import Callback
+from blocks.memories.errors import StoreError
+from deployments.receiver import intake
+from deployments.receiver.intake import Intake, Verdict
+from deployments.receiver.refusals import LINE_SECONDS, Refusals
+from deployments.receiver.server import Address, ReceiverServer
+
+from .conftest import PATH, Server, asgi, status, until
+
+
+class Faulty(Intake):
+    """Meets what nobody thought of."""
+
+    async def _meet_strangers(self) -> None:
+        raise OSError(28, "No space left on device")
+
+
+async def test_a_part_that_ends_is_seen_at_health_and_ends_the_receiver(sqlite_store: Store) -> None:
+    receiver, _ = asgi(sqlite_store, Faulty)
+    ended = asyncio.Event()
+    receiver.on_end = ended.set
+    answered: list[Any] = []
+    orders = [{"type": "lifespan.startup"}]
+    stop = asyncio.Event()
+
+    async def receive() -> Any:
+        if orders:
+            return orders.pop()
+        await stop.wait()
+        return {"type": "lifespan.shutdown"}
+
+    async def send(message: Any) -> None:
+        answered.append(message["type"])
+
+    assert await status(receiver, "GET", b"/health") == 200
+    running = asyncio.create_task(receiver({"type": "lifespan"}, receive, send))
+    await asyncio.wait_for(ended.wait(), 60)
+    assert await status(receiver, "GET", b"/health") == 503
+    assert await status(receiver, "POST", b"/p", b'{"taskId": "t", "status": "SUCCEEDED"}') == 503
+    stop.set()
+    await running
+    assert answered == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+def test_a_receiver_that_cannot_go_on_ends_and_says_why(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.receiver.server.Intake", Faulty)
+    with ReceiverServer(Address("", PATH), sqlite_store, Server(), say=lambda _: None) as receiver:
+        until(lambda: receiver.fault is not None)
+    assert "the receiver could not go on: OSError: [Errno 28]" in str(receiver.fault)
+    assert "(test_faults.py, line " in str(receiver.fault)
+
+
+async def test_neither_the_database_nor_a_log_on_a_full_disk_ends_the_intake(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "LOOK_SECONDS", 0.01)
+    told: list[str] = []
+    full = [True]
+
+    def say(line: str) -> None:
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        told.append(line)
+
+    class Full:
+        """A store on the same disk."""
+
+        async def read(self, *arguments: Any, **more: Any) -> Any:
+            if full[0]:
+                raise StoreError("database or disk is full")
+            return await sqlite_store.read(*arguments, **more)
+
+    now = [0.0]
+    refusals = Refusals(say, clock=lambda: now[0])
+    taking = Intake(Full(), refusals, on_stored=lambda: None)  # type: ignore[arg-type]
+    running = asyncio.create_task(taking.run())
+    assert await taking.put(Callback("e1", "t1", "SUCCEEDED")) is Verdict.HELD
+    assert not running.done()
+    full[0], now[0] = False, LINE_SECONDS
+    async with asyncio.timeout(60):
+        while await taking.put(Callback("e1", "t1", "SUCCEEDED")) is not Verdict.UNKNOWN:
+            await asyncio.sleep(0.01)
+    refusals.flush()
+    assert len(told) == 1
+    assert "callbacks wait for the database" in told[0]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
