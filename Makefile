@@ -43,7 +43,7 @@ demo: .venv/.run
 
 test: .venv/.dev
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"
-	@$(BIN)/python -m pytest -m alone
+	@$(BIN)/python -m pytest -m "alone and not soak"
 
 lint: .venv/.dev
 	@$(BIN)/ruff check .
@@ -55,6 +55,7 @@ bench: .venv/.dev
 
 soak: .venv/.dev
 	@$(BIN)/python -m pytest tests/soak -p no:cacheprovider
+	@$(BIN)/python -m pytest -m soak -p no:cacheprovider
 
 lock: .venv/.dev
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
