@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationErr
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from blocks.env_file import ENV_FILE, names_in_file
 from blocks.memories.errors import UsageError
 from blocks.memories.posts.record import CHANNELS, PLATFORMS, Channel
 from blocks.plan import SnapshotPlan, parse_ages
@@ -74,11 +75,18 @@ Cap = Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(_cap)]
 class Settings(BaseSettings):
     """All settings by their public names (upper case in the environment)."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore")
+    # An empty value is none: TAGTRAIL_HOME= does not mean the current folder, nor an empty cap no cap (`none` does).
+    model_config = SettingsConfigDict(
+        env_file=ENV_FILE, env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True
+    )
 
     memories_api_key: SecretStr = Field(default=SecretStr(""), description="The API key; sent bare, without Bearer.")
     memories_v1_base_url: str = Field(default=V1_BASE_URL, description="Where imports are asked for.")
     memories_v2_base_url: str = Field(default=V2_BASE_URL, description="Where metadata is asked for.")
+    tagtrail_account: str = Field(
+        default="",
+        description="What the account is called in the database, the same for all its keys; empty: a name of the key.",
+    )
     tagtrail_home: Path = Field(
         default=Path("~/.tagtrail"), description="Folder of the database, logs and the local server."
     )
@@ -198,8 +206,9 @@ def get_settings(**overrides: Any) -> Settings:
     """Read the settings anew; `overrides` (field names) come before the environment.
 
     Raises:
-        UsageError: a setting cannot be used; the message names it, never its value.
+        UsageError: a setting cannot be used; the message names it, never its value. Or `.env` cannot be read.
     """
+    names_in_file()
     try:
         return Settings(**overrides)
     except ValidationError as error:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from blocks.database import connections, migrations
 from blocks.database.faults import DATABASE_ERRORS, Fault, explain, explained, judge
 from blocks.database.grouping import LINGER_SECONDS, Write, WriteQueue
+from blocks.full_disk import is_full
 from blocks.memories.errors import StoreError
 
 T = TypeVar("T")
@@ -223,5 +224,7 @@ def _prepare_file(path: Path, where: str, *, create: bool) -> None:
         elif not path.exists():
             raise StoreError(f"there is no database {where} yet; run `tagtrail db upgrade` to make it")
     except OSError as error:
+        if is_full(error):
+            raise StoreError(Fault.FULL.value.format(where=where)) from error
         reason = error.strerror or type(error).__name__
         raise StoreError(f"the database {where} cannot be made or opened ({reason}); check its path") from error

@@ -80,7 +80,10 @@ def caps_from(settings: Settings) -> Caps:
 
 @dataclass(slots=True, eq=False)
 class _Block:
-    """Calls reserved together: `size` reserved, `taken` handed out, of which `ended` were accounted for."""
+    """Calls reserved together: `size` reserved, `taken` handed out, of which `ended` were accounted for and billed.
+
+    What was handed out and cost nothing can be handed out again; `made` counts it too.
+    """
 
     spend_id: str
     collection: str | None
@@ -90,7 +93,6 @@ class _Block:
     taken: int = 0
     ended: int = 0
     made: int = 0
-    billed: int = 0
 
     @property
     def left(self) -> int:
@@ -117,6 +119,11 @@ class Voucher:
     def __init__(self, budget: Budget, block: _Block, calls: int) -> None:
         self._budget, self._block, self.calls = budget, block, calls
         self.settled = False
+
+    @property
+    def spend_id(self) -> str:
+        """The reservation that the money comes from."""
+        return self._block.spend_id
 
     async def settle(self, calls_made: int, *, billed: int | None = None) -> None:
         """`calls_made` calls were made (an import: posts were listed), of which `billed` (all) cost money.
@@ -161,6 +168,8 @@ class Budget:
         self._block_calls = block_calls
         self._cells: dict[tuple[str | None, Platform, Channel], _Cell] = {}
         self._blocks: set[_Block] = set()
+        self._for_nobody: set[_Block] = set()
+        """Reserved for imports, and handed to nobody yet: whoever asked may have been cancelled meanwhile."""
         self._reserving: set[asyncio.Task[_Block]] = set()
         self._near_cap = asyncio.Lock()
         """One at a time: what one takes back from the others near a cap, no other may reserve ahead again."""
@@ -210,16 +219,26 @@ class Budget:
         """
         purpose = Purpose(self._account, self._run_id, self._collection, "import", import_id=import_id)
         block = await self._reserve_or_reclaim(purpose, self._prices.import_micros(1), posts, posts, None)
+        self._for_nobody.discard(block)
         block.taken = posts
         return Voucher(self, block, posts)
 
+    @property
+    def unspent_micros(self) -> int:
+        """What is reserved for metadata calls that nobody took yet or that cost nothing, in millionths of a dollar."""
+        return sum(one.left * one.price_micros for one in self._blocks)
+
     async def close(self) -> None:
-        """Settle all metadata: give back what was not used, and count calls of unknown outcome as spent."""
+        """Settle all metadata: give back what was not used, and count calls of unknown outcome as spent.
+
+        Imports outlive this budget, but for those whose money reached nobody: nothing was sent for it.
+        """
         await asyncio.gather(*self._reserving, return_exceptions=True)
+        for block in list(self._for_nobody):
+            await self._settle(block)
         for block in list(self._blocks):
-            unknown = block.taken - block.ended
-            block.ended, block.made, block.billed = block.taken, block.made + unknown, block.billed + unknown
-            block.size = block.taken
+            block.made += block.taken - block.ended
+            block.size = block.ended = block.taken
             await self._settle(block)
         self._cells.clear()
 
@@ -302,22 +321,23 @@ class Budget:
             spend_id=str(uuid.uuid4()),
         )
         block = _Block(spend_id, purpose.collection, spend.day_of(now), price_micros, size)
-        if purpose.kind == "metadata":
-            self._blocks.add(block)
+        (self._blocks if purpose.kind == "metadata" else self._for_nobody).add(block)
         if cell is not None:
             cell.block = block
         return block
 
     async def ended(self, block: _Block, calls: int, made: int, billed: int) -> None:
         """Account for calls of a block; for vouchers only."""
-        block.ended, block.made, block.billed = block.ended + calls, block.made + made, block.billed + billed
-        if block.left == 0 and block.ended == block.taken:
+        block.taken, block.ended, block.made = block.taken - (calls - billed), block.ended + billed, block.made + made
+        drawn_from = any(cell.block is block for cell in self._cells.values())
+        if block.ended == block.taken and not (block.left and drawn_from):
             await self._settle(block)
 
     async def _settle(self, block: _Block) -> None:
-        spent_micros = block.billed * block.price_micros
+        spent_micros = block.ended * block.price_micros
         # In a transaction of its own: the day's total is shared by all workers, and must be the last lock taken.
         await self._store.run(
             spend.settle, block.spend_id, spent_micros=spent_micros, calls=block.made, now=self._clock()
         )
         self._blocks.discard(block)
+        self._for_nobody.discard(block)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 from uuid import UUID, uuid5
@@ -60,8 +61,8 @@ def address(base_url: str, secret: str) -> str | None:
     return f"{base_url.rstrip('/')}/{secret}" if base_url and secret else None
 
 
-def read_callback(body: bytes) -> Callback:
-    """Read the body of a callback.
+def read_callback(body: bytes, scrub: Callable[[bytes], bytes] = bytes) -> Callback:
+    """Read the body of a callback; its message goes through `scrub` before it is cut to its length.
 
     Raises:
         BadCallback: not JSON, not an object, or without a task or a status.
@@ -85,7 +86,7 @@ def read_callback(body: bytes) -> Callback:
         task_id=task_id,
         status=status,
         video_no=video_no,
-        message=message[:_LONGEST_MESSAGE] if isinstance(message, str) else None,
+        message=scrub(message.encode()).decode()[:_LONGEST_MESSAGE] if isinstance(message, str) else None,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -14,7 +13,9 @@ import orjson
 from pydantic import SecretStr
 
 from blocks.memories import outgoing, wire
+from blocks.memories.accounts import account_name
 from blocks.memories.errors import BadParameters, MemoriesError, NoAnswer, NotFound, NotSent, Unreadable, UsageError
+from blocks.memories.hiding import Scrubber
 from blocks.memories.outgoing import Where
 from blocks.memories.posts.record import Channel, PostRef
 from blocks.memories.wire import ImportItemSeen, MetadataAnswer
@@ -45,8 +46,8 @@ _NOTHING_LEFT = (
 class MemoriesClient:
     """The remote API for one account; async, and made for thousands of calls at once.
 
-    Nothing is retried here but TikTok's second URL form: retries, rates and money are the caller's, and the bound on
-    concurrency is a semaphore of the caller's that is no larger than `max_connections`. Connections are made when
+    Nothing is retried here but other forms of a post's URL: retries, rates and money are the caller's, and the bound
+    on concurrency is a semaphore of the caller's that is no larger than `max_connections`. Connections are made when
     first needed, in the loop that runs then. Proxies of the environment are used, but never for this machine itself.
 
     The key is sent to the two base URLs and shown nowhere: it is cut out of answers before they are read.
@@ -58,8 +59,7 @@ class MemoriesClient:
         now: the clock by which a `Retry-After` date is read.
         witness: is shown each answer as it came, without the key: (endpoint, HTTP status, body).
 
-    Raises:
-        UsageError: the key or a base URL cannot be used.
+    Raises UsageError where the key or a base URL cannot be used.
     """
 
     def __init__(
@@ -74,12 +74,15 @@ class MemoriesClient:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         witness: Callable[[str, int, bytes], None] | None = None,
         callback_url: str | None = None,
+        account: str = "",
     ) -> None:
         key = outgoing.checked_key(api_key.get_secret_value())
         self._v1 = outgoing.checked_base_url("MEMORIES_V1_BASE_URL", v1_base_url)
         v2 = outgoing.checked_base_url("MEMORIES_V2_BASE_URL", v2_base_url)
-        self.account = hashlib.sha256(key.encode()).hexdigest()[:16]
-        """Names the account in the database: the first 16 hex digits of the key's SHA-256."""
+        self.hosts = outgoing.hosts_of(self._v1, v2)
+        self.account = account_name(key, account)
+        """Names the account in the database; see `accounts`."""
+        self.account_was_given = bool(account.strip())
         self._v2_shown = v2
         self._metadata_urls = {platform: httpx.URL(v2 + path) for platform, path in outgoing.METADATA_PATHS.items()}
         # httpx shows `Authorization` as [secure]; prepared once, for a request copies them at little cost.
@@ -87,7 +90,7 @@ class MemoriesClient:
             {"Authorization": key, "Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
         )
         self._json_headers = httpx.Headers({**self._headers, "Content-Type": "application/json"})
-        self._scrub = wire.scrubber(key, callback_url)
+        self._scrub = Scrubber(key, callback_url)
         self._timeout_seconds = outgoing.checked_timeout(timeout_seconds)
         # Read and write have no limit of their own: the one over the whole call holds for them too.
         connect_seconds = min(CONNECT_SECONDS, timeout_seconds / 3)
@@ -100,7 +103,7 @@ class MemoriesClient:
         self._witness = witness
         self._http: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tiktok_forms: dict[Channel, str] = {}
+        self._forms = outgoing.FormsTaken()
 
     def __repr__(self) -> str:
         return f"MemoriesClient(account={self.account!r}, v1_base_url={self._v1!r}, v2_base_url={self._v2_shown!r})"
@@ -128,8 +131,8 @@ class MemoriesClient:
 
         Raises:
             UsageError: wrong input; nothing was sent.
-            NotSent, Refused: nothing was started.
-            NoAnswer, ServerFault, Unreadable: it may run, or not.
+            NotSent, Refused: nothing was started, unless it is Transient.
+            Transient, NoAnswer, ServerFault, Unreadable: it may run, or not.
         """
         return await self._submit(*outgoing.hashtag_import(hashtag, count, where))
 
@@ -171,22 +174,20 @@ class MemoriesClient:
     ) -> MetadataAnswer:
         """The platform's metadata of one post, whatever a success envelope holds (null among it).
 
-        TikTok is asked with the URL as the import gave it and, where that is refused as a bad parameter or not
-        found, once more in the other form; the form that helped is asked first from then on.
+        Where the first form of the URL (`outgoing.url_forms`) is refused as a bad parameter or not found, the next one
+        is tried; not so once the channel has served a post under that form. What helped comes first from then on.
 
         Args:
             source_url: the URL as the import gave it.
-            before_second_call: awaited before a second call is made, so that it has its own slot and money.
+            before_second_call: awaited before each further call, so that it has its own slot and money.
 
         Raises:
             UsageError: unknown channel.
-            MemoriesError: the last call's error; its `calls` counts both.
+            MemoriesError: the last call's error; its `calls` counts all.
         """
         outgoing.checked_channel(channel)
         endpoint = outgoing.METADATA_PATHS[ref.platform]
-        forms = outgoing.url_forms(ref, source_url)
-        if len(forms) == 2 and outgoing.tiktok_form(forms[1]) == self._tiktok_forms.get(channel):
-            forms.reverse()
+        forms = self._forms.in_order(ref, channel, source_url)
         for calls, asked in enumerate(forms, start=1):
             content = orjson.dumps({"video_url": asked, "channel": channel})
             try:
@@ -195,11 +196,12 @@ class MemoriesClient:
                 error.calls = calls
                 if calls == len(forms) or not isinstance(error, BadParameters | NotFound):
                     raise
+                if self._forms.takes(ref.platform, channel, asked):
+                    raise
                 if before_second_call is not None:
                     await before_second_call()
             else:
-                if calls == 2:
-                    self._tiktok_forms[channel] = outgoing.tiktok_form(asked)
+                self._forms.served(ref.platform, channel, forms[:calls])
                 return MetadataAnswer(body, data, asked, channel, calls)
         raise AssertionError("unreachable: the last form returns or raises")
 
@@ -231,13 +233,13 @@ class MemoriesClient:
                 finally:
                     await response.aclose()
         except _NOTHING_LEFT as error:
-            failure = NotSent(f"{url.netloc.decode()}: {str(error) or type(error).__name__}", endpoint=endpoint)
+            failure = NotSent(f"{url.netloc.decode()}: {self._scrub.told(error)}", endpoint=endpoint)
         except TimeoutError:
             failure = NoAnswer(f"no whole answer within {self._timeout_seconds:g} s", endpoint=endpoint)
         except httpx.DecodingError:
             failure = Unreadable("its compression is broken", endpoint=endpoint)
         except (httpx.HTTPError, OSError) as error:
-            failure = NoAnswer(str(error) or type(error).__name__, endpoint=endpoint)
+            failure = NoAnswer(self._scrub.told(error), endpoint=endpoint)
         else:
             body = self._scrub(body)
             if self._witness is not None:

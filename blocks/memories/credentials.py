@@ -53,6 +53,14 @@ class MemoriesCredentials(CredentialsBlock):
         default=90.0, gt=0, title="Timeout (seconds)", description="How long one call may take in all, in seconds."
     )
 
+    account: str = Field(
+        default="",
+        title="Account",
+        description=(
+            "What the account is called in the database (limits, caps and imports are kept by it); "
+            "empty: a name made of the key."
+        ),
+    )
     callback_url: str = Field(
         default="",
         title="Callback URL",
@@ -83,4 +91,5 @@ class MemoriesCredentials(CredentialsBlock):
             timeout_seconds=self.timeout_seconds,
             max_connections=MAX_CONNECTIONS,
             callback_url=callback_url or self.get_callback(),
+            account=self.account,
         )

@@ -14,7 +14,7 @@
     │   │   ├── Busy
     │   │   ├── Duplicate
     │   │   ├── NotFound
-    │   │   └── Transient             code 0001 with a message such as "network abnormal"
+    │   │   └── Transient             "network abnormal", or a code of success without success: a submission is in doubt
     │   ├── NotSent                   nothing left this machine: connection refused, no such host
     │   ├── NoAnswer                  sent, and no (whole) answer came: what they did is unknown
     │   ├── ServerFault               they fell over (5xx): what they did is unknown
@@ -75,8 +75,8 @@ class MemoriesError(TagtrailError):
 
     `endpoint` is the path without host or query, `code` the business code as text (`"0402"`) or None,
     `http_status` the status line's number or None, `message` the API's own words, cut to 300 characters,
-    `retry_after_seconds` what `Retry-After` asked for (0 or more) or None, `calls` how many calls were made
-    for it (2 where a second form of the URL was tried): each may have to be paid.
+    `retry_after_seconds` what `Retry-After` asked for (more than 0) or None, `calls` how many calls were made
+    for it (more than 1 where other forms of the URL were tried): each may have to be paid.
     """
 
     what: ClassVar[str] = "the API did not give what was asked for"
@@ -156,6 +156,8 @@ class NotFound(Refused):
 
 
 class Transient(Refused):
+    """It may pass. Of a metadata call nothing is billed; whether a submission began an import, nobody knows."""
+
     what = "a passing fault of the API"
 
 

@@ -11,6 +11,7 @@ from blocks.memories.posts.addresses import (
     id_to_shortcode,
     instagram_url,
     is_tiktok_handle,
+    public_shortcode,
     shortcode_to_id,
     tiktok_url,
     x_url,
@@ -25,11 +26,15 @@ __all__ = [
     "parse_creator_url",
     "parse_post_url",
     "platform_of",
+    "private_instagram_url",
     "shortcode_to_id",
     "shown",
 ]
 
 _LONGEST_URL = 2048
+
+NO_HANDLE = "_"
+"""Stands for a handle that is not known; no user's name, for TikTok's have two letters or more."""
 
 _HOSTS: dict[str, Platform] = {
     **dict.fromkeys(
@@ -151,10 +156,32 @@ def parse_post_url(url: str) -> PostRef:
     return ref
 
 
+def private_instagram_url(given: str | None) -> str | None:
+    """The URL with the token of 28 letters, where a URL as given has one: a private account's post opens by it alone.
+
+    None for all other URLs, and for what is no URL of a post. Rows keep the public form, which names the post.
+    """
+    try:
+        address = _split(given)
+        code = _instagram_code(address) if _HOSTS.get(address.host) == "instagram" else None
+    except NotAPostUrl:
+        return None
+    return instagram_url(code) if code is not None and code != public_shortcode(code) else None
+
+
 def _instagram(address: _Address) -> PostRef | None:
+    code = _instagram_code(address)
+    if code is None:
+        return None
+    public = public_shortcode(code)
+    return PostRef("instagram", shortcode_to_id(code), instagram_url(public), shortcode=public)
+
+
+def _instagram_code(address: _Address) -> str | None:
+    """The shortcode as it stands in the URL, with a private post's token."""
     parts = address.parts
     if parts[:1] == ["share"]:
-        raise _short_link("Instagram share link")
+        raise _short_link("an Instagram share link")
     if len(parts) >= 3 and parts[0] not in _INSTAGRAM_PAGES and parts[1] in _INSTAGRAM_KINDS:
         parts = parts[1:]
     # /reels/audio/ID is the page of a sound, not of a post.
@@ -162,16 +189,16 @@ def _instagram(address: _Address) -> PostRef | None:
         return None
     code = parts[1]
     try:
-        post_id = shortcode_to_id(code)
+        shortcode_to_id(code)
     except ValueError:
         return None
-    return PostRef("instagram", post_id, instagram_url(code), shortcode=code)
+    return code
 
 
 def _tiktok(address: _Address) -> PostRef | None:
     parts = address.parts
     if address.host in ("vm.tiktok.com", "vt.tiktok.com") or parts[:1] == ["t"]:
-        raise _short_link("TikTok short link")
+        raise _short_link("a TikTok short link")
     handle, number = None, ""
     if len(parts) >= 3 and parts[0].startswith("@") and parts[1] in ("video", "photo"):
         handle, number = parts[0][1:], parts[2]
@@ -203,7 +230,8 @@ def _youtube(address: _Address) -> PostRef | None:
         code = parts[1]
     else:
         return None
-    if not _VIDEO_ID.match(code) or (parts[:1] == ["embed"] and code == "videoseries"):
+    # What the player shows besides videos has eleven letters too: a playlist, and whatever a channel sends just now.
+    if not _VIDEO_ID.match(code) or (parts[:1] == ["embed"] and code in ("videoseries", "live_stream")):
         return None
     return PostRef("youtube", code, youtube_url(code))
 
@@ -221,7 +249,7 @@ _READERS = {"instagram": _instagram, "tiktok": _tiktok, "youtube": _youtube, "x"
 
 
 def _short_link(what: str) -> NotAPostUrl:
-    return NotAPostUrl(f"a {what} does not say which post it means; open it and give the address that it leads to")
+    return NotAPostUrl(f"{what} does not say which post it means; open it and give the address that it leads to")
 
 
 def item_key(ref: PostRef) -> str:
@@ -230,14 +258,15 @@ def item_key(ref: PostRef) -> str:
 
 
 def other_tiktok_form(ref: PostRef) -> str | None:
-    """The other URL under which TikTok knows the post: the player's for one with a handle.
+    """The other URL under which TikTok knows the post: the player's for one with a handle, and the other way round.
 
-    None for other platforms, and where the handle is not known (then the player's form is the only one).
+    Where no handle is known a placeholder stands in its place: TikTok's own pages open by the number alone, whatever
+    stands there; nothing says that the API does as much. None for other platforms.
     """
-    if ref.platform != "tiktok" or ref.handle is None:
+    if ref.platform != "tiktok":
         return None
     player = tiktok_url(ref.post_id, None)
-    return tiktok_url(ref.post_id, ref.handle) if ref.url == player else player
+    return tiktok_url(ref.post_id, ref.handle or NO_HANDLE) if ref.url == player else player
 
 
 def parse_creator_url(url: str) -> tuple[Platform, str, str]:

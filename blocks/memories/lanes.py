@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ SLOW_SECONDS = 0.25
 BLOCK_SECONDS = 0.1
 """Above ten a second, slots shorter than a timer's grain are missed or used by blocks of this length."""
 
+SET_SECONDS, DRIFT = 1.0, 0.0005
+"""Two clocks that come apart by more than this, and this share of the time between, were set."""
+
 REFUSALS_THAT_TEACH = 3
 LESSON_FACTOR, LESSON_BOUND = 1.5, 8.0
 """So many refusals apart from each other, within a minute or ten slots, make the interval half as long again."""
@@ -36,17 +40,46 @@ class Slot(NamedTuple):
     """By the row's clock: the slot itself, and the one after it."""
 
 
+class Turn:
+    """Slots of all limits of one call; to be used when the call leaves, for what comes before it may take time."""
+
+    def __init__(self, slots: Mapping[Lane, Slot]) -> None:
+        self.slots = slots
+
+    def use(self, late_seconds: float = 0.0) -> bool:
+        """The call leaves now; False where it may not: a slot was missed meanwhile, or the account paused.
+
+        Then another turn has to be waited for, with this one in hand: its other slots are kept. `late_seconds` are
+        allowed however short the slots are.
+        """
+        if self.missed(late_seconds):
+            return False
+        for lane, slot in self.slots.items():
+            lane.used(slot)
+        return True
+
+    def missed(self, late_seconds: float = 0.0) -> list[Lane]:
+        """The limits whose slot can be used no more."""
+        return [lane for lane, slot in self.slots.items() if not lane.may_use(slot, late_seconds)]
+
+
 class RowClock:
     """Turns the row's times into this process's; errs to the late side, by the quickest round trip at most."""
 
     def __init__(self) -> None:
-        self._least, self._most = float("-inf"), float("inf")
+        self._least, self._most, self._seen_at = float("-inf"), float("inf"), 0.0
+        self.set_by = 0.0
+        """By how much the row's clock was set since it was first seen: forward is more than 0, back is less."""
 
     def seen(self, now: float, before: float, after: float) -> None:
         """The row's clock said `now` at some moment between `before` and `after`."""
-        self._least, self._most = max(self._least, now - after), min(self._most, now - before)
-        if self._least > self._most:  # one of the clocks was set, or drifted
-            self._least, self._most = now - after, now - before
+        least, most = max(self._least, now - after), min(self._most, now - before)
+        if least > most:  # one of the clocks was set, or drifted
+            moved = now - after - self._most if now - after > self._most else now - before - self._least
+            if abs(moved) > SET_SECONDS + DRIFT * (after - self._seen_at):
+                self.set_by += moved
+            least, most = now - after, now - before
+        self._least, self._most, self._seen_at = least, most, after
 
     def here(self, moment: float) -> float:
         return moment - self._least
@@ -63,13 +96,16 @@ class Lane:
         self.at_once = 1 if self.slow else max(1, int(rate * BATCH_SECONDS))
         self.waiters: deque[asyncio.Future[Slot]] = deque()
         self.slots: deque[Slot] = deque()
-        self.closed_until = self.paused_until = self.written_until = float("-inf")
+        self.closed_until = self.paused_until = self.written_until = self.not_before = float("-inf")
         self.refusals_in_a_row = 0
         self.refused_at: deque[float] = deque(maxlen=REFUSALS_THAT_TEACH)
         self.used_since_refusal = True
         self.fetching: asyncio.Task[None] | None = None
         self.serving: asyncio.Task[None] | None = None
         self.fault: BaseException | None = None
+        self.row_next_at: float | None = None
+        """What the row said last, when its clock had been set by so much."""
+        self.row_set_by = limiter.row_clock.set_by
 
     @property
     def interval(self) -> float:
@@ -81,7 +117,27 @@ class Lane:
         return max(0.1, MARGIN * self.interval) if self.slow else max(self.interval, BLOCK_SECONDS)
 
     def usable(self, slot: Slot) -> bool:
-        return self.limiter.clock() - slot.due <= self.late and slot.due >= self.paused_until - 0.01
+        """Whether a slot may be handed over: not missed, and not before the end of a pause."""
+        return self.limiter.clock() - slot.due <= self.late and self._open_at(slot)
+
+    def _open_at(self, slot: Slot) -> bool:
+        return slot.due >= max(self.paused_until, self.not_before) - 0.01
+
+    def may_use(self, slot: Slot, late_seconds: float) -> bool:
+        """Whether a call may still leave on this slot, which was handed over some time ago.
+
+        One of a slow limit may be late by its own length (or `late_seconds`), for it moves the next one (`used`).
+        """
+        most = max(self.late, self.interval, late_seconds) if self.slow else max(self.late, late_seconds)
+        return self.limiter.clock() - slot.due <= most and self._open_at(slot)
+
+    def used(self, slot: Slot) -> None:
+        """A call leaves now; where that is late, the next slot is a whole interval after it."""
+        now = self.limiter.clock()
+        if self.slow and now - slot.due > self.late:
+            self.not_before = now + self.interval
+            self.closed_until = max(self.closed_until, self.not_before)
+            self.limiter.spawn(self.limiter.push(self.name, self.interval))
 
     async def take(self) -> Slot:
         first = False
@@ -114,7 +170,7 @@ class Lane:
                 return
         if self.slow:
             self.limiter.spawn(self.limiter.return_slot(self.name, slot))
-            self.closed_until = self.paused_until
+            self.closed_until = max(self.paused_until, self.not_before)
         else:
             self.slots.appendleft(slot)
 
@@ -135,13 +191,13 @@ class Lane:
     async def _fetch(self, count: int) -> None:
         interval = self.interval
         ahead, late = (0.0, 0.0) if self.slow else (AHEAD_SECONDS, self.late)
-        got = await self.limiter.reserve(self.name, interval, count, ahead, late)
+        got = await self.limiter.reserve(self, interval, count, ahead, late)
         here = self.limiter.row_clock.here
         self.learned_interval = got.learned_interval or 0.0
         for number in range(got.count):
             at = got.first_at + number * interval
             self.slots.append(Slot(here(at), at, at + interval))
-        self.closed_until = max(here(got.next_at) - ahead, self.paused_until)
+        self.closed_until = max(here(got.next_at) - ahead, self.paused_until, self.not_before)
 
     def _fetched(self, task: asyncio.Task[None]) -> None:
         self.fetching = None

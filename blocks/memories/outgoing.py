@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
 from typing import Any, TypedDict
 from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from blocks.memories.captions import normalise_hashtag
 from blocks.memories.errors import UsageError
-from blocks.memories.identity import other_tiktok_form, parse_creator_url, parse_post_url
+from blocks.memories.identity import (
+    NO_HANDLE,
+    item_key,
+    other_tiktok_form,
+    parse_creator_url,
+    parse_post_url,
+    private_instagram_url,
+    shown,
+)
 from blocks.memories.posts.record import CHANNELS, Channel, Platform, PostRef
 
 STATUS_PATH = "/get_video_ids_by_task_id"
@@ -33,6 +42,34 @@ class Where(TypedDict, total=False):
     folder_id: int | None
     library: str
     callback_url: str | None
+
+
+def hosts_of(*urls: str) -> tuple[str, ...]:
+    """Host and port of base URLs, each once, in order; never what stands before an `@`."""
+    return tuple(dict.fromkeys(urlsplit(url).netloc.rpartition("@")[2] for url in urls))
+
+
+def is_here(host: str) -> bool:
+    """Whether a host (with or without its port) is this machine by a loopback name or address, as the sandbox's is."""
+    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
+
+
+_CALLED_HERE = {
+    "unique_id": "namespace",
+    "callback": "callback_url",
+    "folder": "folder_id",
+    "hash_tags": "hashtag, the first argument",
+    "hashtags": "hashtag, the first argument, one for each import",
+    "video_urls": "urls, the first argument",
+    "tiktok_post_urls": "urls, the first argument",
+    "username": "profile_url, the first argument",
+    "scraper_cnt": "count, the second argument",
+}
+"""The API's own words for what has another name here: it would not do for one of them to be passed over in silence."""
 
 
 def checked_key(key: str) -> str:
@@ -88,28 +125,49 @@ def proxy_for(scheme: str, host: str) -> str | None:
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
-def _namespace(namespace: str, folder_id: int | None) -> dict[str, Any]:
+def _namespace(namespace: Any, folder_id: Any) -> dict[str, Any]:
     # The two forms of one thing: sending both is undefined (contract §9).
     if folder_id is None:
-        if not namespace.strip():
+        if not isinstance(namespace, str) or not namespace.strip():
             raise UsageError("the namespace is empty: name one, or leave it at default")
         return {"unique_id": namespace}
     if namespace != "default":
         raise UsageError("give a namespace or a folder id, not both")
+    if isinstance(folder_id, bool) or not isinstance(folder_id, int) or not (folder_id > 0 or folder_id in (-1, -2)):
+        raise UsageError(
+            "a folder id is a whole number: -1 (the default folder), -2 (the legacy API folder) or a folder's own, "
+            f"not {shown(repr(folder_id))}"
+        )
     return {"folder_id": folder_id}
 
 
+def _all_known(where: Where) -> None:
+    """
+    Raises:
+        UsageError: a word that means nothing here; passed over, the import would land, and be billed, elsewhere.
+    """
+    for name in (name for name in where if name not in Where.__annotations__):
+        known = f'"{name}" is called {_CALLED_HERE[name]}' if name in _CALLED_HERE else f'there is no "{shown(name)}"'
+        raise UsageError(f"{known}; an import takes {', '.join(Where.__annotations__)}; nothing was sent")
+
+
 def _import(path: str, fields: dict[str, Any], callback_field: str, where: Where) -> tuple[str, dict[str, Any]]:
-    library, callback_url = where.get("library", "private"), where.get("callback_url")
+    _all_known(where)
+    library = where.get("library", "private")
+    callback_url: Any = where.get("callback_url")
     if library not in ("private", "public"):
         raise UsageError(f'unknown library "{library}": it is private or public')
     named = _namespace(where.get("namespace", "default"), where.get("folder_id"))
     if callback_url is not None:
-        if not callback_url.startswith(("http://", "https://")):
+        if not isinstance(callback_url, str) or not callback_url.startswith(("http://", "https://")):
             raise UsageError("the callback has to be a URL that starts with https:// (or http://)")
         fields[callback_field] = callback_url
-    # The public library knows no namespaces: it ignores either field (contract §2.2).
-    return (f"{path}_public", fields) if library == "public" else (path, fields | named)
+    if library == "private":
+        return path, fields | named
+    # It ignores either field (contract §2.2): who gives one takes the posts to be apart, and they would not be.
+    if where.get("folder_id") is not None or where.get("namespace", "default") != "default":
+        raise UsageError("the public library knows no namespaces and no folders: leave them out; nothing was sent")
+    return f"{path}_public", fields
 
 
 def _count(count: Any) -> int:
@@ -124,17 +182,24 @@ def hashtag_import(hashtag: str, count: int, where: Where) -> tuple[str, dict[st
     return _import("/scraper_tag", fields, "callback", where)
 
 
-def url_import(urls: Sequence[str], where: Where) -> tuple[str, dict[str, Any]]:
+def url_import(urls: Any, where: Where) -> tuple[str, dict[str, Any]]:
     """Path and fields of an import of post URLs; each post once, in its canonical form (contract §2.3)."""
-    if isinstance(urls, str):
-        raise UsageError("give a list of post URLs, not one text")
+    if isinstance(urls, str | bytes) or not isinstance(urls, Iterable):
+        raise UsageError(
+            f"give a list of post URLs, not {'one text' if isinstance(urls, str) else type(urls).__name__}"
+        )
+    urls = list(urls)
     refs = [parse_post_url(url) for url in urls]
     platforms = sorted({ref.platform for ref in refs})
     if len(platforms) > 1:
         raise UsageError(f"one import takes the URLs of one platform, and these are of {' and '.join(platforms)}")
     if platforms == ["x"]:
         raise UsageError("the API imports no posts of X: enrich them by their URLs instead")
-    posts = list(dict.fromkeys(ref.url for ref in refs))
+    # A private account's post opens by its long code alone.
+    known: dict[str, str] = {}
+    for url, ref in zip(urls, refs, strict=True):
+        known[item_key(ref)] = private_instagram_url(url) or known.get(item_key(ref), ref.url)
+    posts = list(known.values())
     if not 1 <= len(posts) <= MAX_URLS:
         raise UsageError(f"one import takes 1 to {MAX_URLS} post URLs, and these are {len(posts)}")
     # No `quality`: the file is not wanted, and its default is the vendor's cheapest.
@@ -148,12 +213,12 @@ def creator_import(profile_url: str, count: int, where: Where) -> tuple[str, dic
     return _import("/scraper", fields, "callback_url", where)
 
 
-def status_path(task_id: str, namespace: str | None, folder_id: int | None) -> str:
+def status_path(task_id: Any, namespace: str | None, folder_id: int | None) -> str:
     """Path and query of a status call; the namespace is the import's, the newest API knows none beside folders.
 
     None: a public import, which has none.
     """
-    if not task_id.strip():
+    if not isinstance(task_id, str) or not task_id.strip():
         raise UsageError("the import has no task id, so there is nothing to ask for")
     named: dict[str, Any] = {} if namespace is None else _namespace(namespace, folder_id)
     named.pop("folder_id", None)
@@ -172,21 +237,65 @@ def checked_channel(channel: Channel) -> Channel:
 
 
 def url_forms(ref: PostRef, source_url: str | None) -> list[str]:
-    """The URLs under which metadata of a post can be asked for, the one to try first in front; one or two.
+    """The URLs under which metadata of a post can be asked for, the one to try first in front; one to three.
 
-    TikTok and X are asked for as the import gave the URL, for the handle is in it. Only TikTok has a second form
-    (player or handle): whether its metadata endpoint takes the player's is not documented.
+    Which forms the metadata endpoints take is not documented for TikTok's player (contract §3.3) and Instagram's
+    `/p/` (§5.1), so both have another one. TikTok and X are asked for as the import gave the URL, for the handle is
+    in it; a placeholder for TikTok's handle comes last, and only where the handle is not known. An Instagram post of a
+    private account opens by its long code alone, so that it is asked for by that, where it is known.
     """
-    if ref.platform not in ("tiktok", "x"):
+    given = (source_url or "").strip() or ref.url
+    if not given.startswith(("http://", "https://")):
+        given = f"https://{given}"
+    if ref.platform == "x":
+        return [given]
+    if ref.platform == "tiktok":
+        urls = [given, ref.url, other_tiktok_form(ref)]
+    elif ref.platform == "instagram":
+        post = private_instagram_url(given) or ref.url
+        urls = [post, post.replace("/p/", "/reel/")]
+    else:
         return [ref.url]
-    first = (source_url or "").strip() or ref.url
-    if not first.startswith(("http://", "https://")):
-        first = f"https://{first}"
-    known = (ref.url, other_tiktok_form(ref)) if ref.platform == "tiktok" else ()
-    second = next((url for url in known if url and tiktok_form(url) != tiktok_form(first)), None)
-    return [first, second] if second else [first]
+    by_form: dict[str, str] = {}
+    for url in urls:
+        if url is not None and not (url_form(url) == "placeholder" and "handle" in by_form):
+            by_form.setdefault(url_form(url), url)
+    return list(by_form.values())
 
 
-def tiktok_form(url: str) -> str:
-    """Which of TikTok's URL forms this is: player, handle or other."""
-    return "player" if "/player/" in url else "handle" if "/@" in url else "other"
+def url_form(url: str) -> str:
+    """Which of its platform's URL forms this is.
+
+    TikTok: player, handle, placeholder (for a handle); Instagram: post (`/p/`), reel; all others are "other".
+    """
+    if "tiktok.com/" in url:
+        if "/@/" in url or f"/@{NO_HANDLE}/" in url:
+            return "placeholder"
+        return "player" if "/player/" in url else "handle" if "/@" in url else "other"
+    if "instagram.com/" in url:
+        return "reel" if "/reel/" in url or "/reels/" in url else "post" if "/p/" in url else "other"
+    return "other"
+
+
+class FormsTaken:
+    """Which forms of a platform's URLs each channel was found to take; kept as long as the client."""
+
+    def __init__(self) -> None:
+        self._served: set[tuple[Platform, Channel, str]] = set()
+        self._refused: set[tuple[Platform, Channel, str]] = set()
+
+    def in_order(self, ref: PostRef, channel: Channel, source_url: str | None) -> list[str]:
+        """The forms of a post's URL (see `url_forms`); those that were refused where another one was served last."""
+        forms = url_forms(ref, source_url)
+        return sorted(forms, key=lambda url: (ref.platform, channel, url_form(url)) in self._refused)
+
+    def takes(self, platform: Platform, channel: Channel, url: str) -> bool:
+        """Whether a URL of this form was served before: then its refusal is about the post, and no other is tried."""
+        return (platform, channel, url_form(url)) in self._served
+
+    def served(self, platform: Platform, channel: Channel, asked: Sequence[str]) -> None:
+        """The last of these URLs of one post was served, those before it were refused."""
+        *refused, last = [(platform, channel, url_form(url)) for url in asked]
+        self._served.add(last)
+        self._refused.update(form for form in refused if form not in self._served)
+        self._refused.discard(last)

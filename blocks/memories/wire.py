@@ -15,46 +15,21 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, Validation
 
 from blocks.memories.errors import (
     AccountDisabled,
-    BadKey,
     BadParameters,
-    Busy,
-    Duplicate,
     MemoriesError,
-    NoCredits,
     NotFound,
-    PermissionDenied,
     Refused,
-    ServerFault,
-    TooManyRequests,
     Transient,
     Unreadable,
 )
 from blocks.memories.posts.record import Channel
+from blocks.memories.refusals import refusal_class
 
 MAX_RETRY_AFTER_SECONDS = 300.0
 """No `Retry-After` makes anybody wait longer than this, however absurd it is."""
 
 _SUCCESS = ("0000", "0", "200")
 
-# Codes as numbers ("0402" and 402 are one code); those that need the message to be understood are in `_error_class`.
-_CLASSES: dict[int, type[MemoriesError]] = {
-    3: BadParameters,
-    401: BadKey,
-    402: NoCredits,
-    403: PermissionDenied,  # By status alone; the business code is a disabled account.
-    404: NotFound,
-    405: BadParameters,
-    408: ServerFault,
-    413: BadParameters,
-    415: BadParameters,
-    422: BadParameters,
-    429: TooManyRequests,
-    9009: PermissionDenied,
-}
-
-_PASSING = re.compile(r"network|abnormal|time[d ]*out|try again|try later|temporar", re.IGNORECASE)
-_UNKNOWN = re.compile(r"not (?:be )?found|no static resource|does not exist|no videos? found", re.IGNORECASE)
-_BUSY = re.compile(r"busy|try (?:again|later)", re.IGNORECASE)
 _NO_VIDEOS = re.compile(r"no videos? found", re.IGNORECASE)
 
 
@@ -87,10 +62,10 @@ class MetadataAnswer:
 
 
 def retry_after_seconds(value: str | None, now: datetime) -> float | None:
-    """The wait that a `Retry-After` header asks for, between 0 and `MAX_RETRY_AFTER_SECONDS`.
+    """The wait that a `Retry-After` header asks for, more than 0 and at most `MAX_RETRY_AFTER_SECONDS`.
 
-    Seconds or an HTTP date (RFC 9110, 10.2.3); what is over already or negative is 0, and None
-    where the header is absent or says nothing that can be read.
+    Seconds or an HTTP date (RFC 9110, 10.2.3). None where the header is absent, says nothing that can be read, or
+    names no wait: 0, less, or a date in the past. What it came with holds all the same, so that callers back off.
     """
     if value is None:
         return None
@@ -103,38 +78,16 @@ def retry_after_seconds(value: str | None, now: datetime) -> float | None:
         except (ValueError, OverflowError):
             return None
         seconds = ((then if then.tzinfo else then.replace(tzinfo=UTC)) - now).total_seconds()
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
-
-
-SECRET_LENGTH = 16
-"""A callback's secret of fewer characters may be a word of a payload: it is cut out only with the whole URL."""
-
-
-def scrubber(key: str, callback_url: str | None = None) -> Callable[[bytes], bytes]:
-    """What cuts the key, and the secret with which a callback's URL ends, out of an answer that repeats them.
-
-    A closure, so that no dump of its owner shows either.
-    """
-    hidden = [(key.encode(), b"[key]")]
-    if callback_url:
-        secret = callback_url.rpartition("/")[2]
-        hidden.append(((secret if len(secret) >= SECRET_LENGTH else callback_url).encode(), b"[callback]"))
-
-    def scrub(body: bytes) -> bytes:
-        for plain, shown in hidden:
-            if plain in body:
-                body = body.replace(plain, shown)
-        return body
-
-    return scrub
+    return min(seconds, MAX_RETRY_AFTER_SECONDS) if seconds > 0 else None
 
 
 def load_json(body: bytes) -> Any:
     """The JSON of `body`; a ValueError where it is none.
 
     A caption cut through an emoji holds half a surrogate pair, which orjson refuses and no database stores:
-    such halves become `?`, and the rest of the payload survives.
+    such halves become `?`, and the rest of the payload survives. A byte order mark before it says nothing.
     """
+    body = body.removeprefix(b"\xef\xbb\xbf")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -161,8 +114,9 @@ def open_envelope(
 ) -> Any:
     """The `data` of a success envelope, judged before the status code.
 
-    Success is a code among "0000", "0", 0, "200", 200 while `failed` is not true (contract, fact 7); an absent
-    code counts as success only beside `"success": true`.
+    Success is a code among "0000", "0", 0, "200", 200 while `failed` is not true (contract, fact 7) and `success` is
+    not false beside data that is null; what an absent code, or one of another number of zeros, means is told by the
+    two flags.
 
     Raises:
         MemoriesError: the class that code, message and status stand for; Unreadable where there is no envelope.
@@ -174,18 +128,25 @@ def open_envelope(
     except ValueError:
         envelope = None
     if type(envelope) is dict:
-        code = envelope.get("code")
+        code, data = envelope.get("code"), envelope.get("data")
         failed = envelope.get("failed") in (True, "true")
-        if not failed and code == "0000":  # The way of nearly every answer.
-            return envelope.get("data")
-        if not failed and _code_text(code) in _SUCCESS:
-            return envelope.get("data")
-        if not failed and code in (None, "") and envelope.get("success") is True and http_status < 300:
-            return envelope.get("data")
+        if not failed and not (data is None and envelope.get("success") in (False, "false")):
+            if code == "0000" or _code_text(code) in _SUCCESS:
+                return data
+            if http_status < 300 and _says_success(_code_text(code) if isinstance(code, str) else code, envelope):
+                return data
     else:
         envelope = {}
     wait_seconds = retry_after_seconds(retry_after, now())
     raise _refusal(envelope, body, http_status=http_status, endpoint=endpoint, wait_seconds=wait_seconds)
+
+
+def _says_success(code: Any, envelope: dict[str, Any]) -> bool:
+    """Whether the flags of an envelope that has not failed say so, where its code does not (contract §5.5)."""
+    if envelope.get("success") in (True, "true"):
+        return code is None or (isinstance(code, str) and not code.strip("0"))
+    unsaid = code is None and envelope.get("success") not in (False, "false")
+    return unsaid and envelope.get("failed") in (False, "false") and envelope.get("data") is not None
 
 
 def _code_text(code: Any) -> str | None:
@@ -205,32 +166,19 @@ def _refusal(
     kind: type[MemoriesError] | None = None
     if code is not None:
         number = int(code) if re.fullmatch(r"-?\d{1,9}", code, re.ASCII) else -1
-        kind = AccountDisabled if number == 403 else _error_class(number, said)
-        if kind is Refused and http_status >= 400:  # A code that nobody knows: the status may know more.
-            kind = _error_class(http_status, said)
+        kind = AccountDisabled if number == 403 else refusal_class(number, said)
+        if http_status >= 400 and (kind is Refused or number in (0, 200)):  # The code says nothing, the status may.
+            kind = refusal_class(http_status, said)
     elif http_status >= 400:
-        kind = _error_class(http_status, said)
+        kind = refusal_class(http_status, said)
     elif isinstance(gateway_status, int) and 400 <= gateway_status < 600:
-        kind = _error_class(gateway_status, said)  # The gateway's own body, passed on under a 200.
+        kind = refusal_class(gateway_status, said)  # The gateway's own body, passed on under a 200.
     elif envelope.get("failed") in (True, "true") or envelope.get("success") is False:
-        kind = _error_class(1, said)
+        kind = refusal_class(1, said)
     if kind is None:
         said = "no envelope" if envelope else ("no JSON object" if body.strip() else "an empty answer")
         return Unreadable(said, endpoint=endpoint, code=code, http_status=http_status, body=body)
     return kind(said, endpoint=endpoint, code=code, http_status=http_status, retry_after_seconds=wait_seconds)
-
-
-def _error_class(number: int, said: str) -> type[MemoriesError]:
-    """The error for a code (contract §6) or an HTTP status; some codes mean several things, told by the message."""
-    if number in (1, 400):
-        if _UNKNOWN.search(said):
-            return NotFound
-        return Transient if _PASSING.search(said) else BadParameters
-    if number == 409:
-        return Busy if _BUSY.search(said) else Duplicate
-    if 500 <= number < 600:
-        return ServerFault
-    return _CLASSES.get(number, Refused)
 
 
 def task_id_of(data: Any, *, endpoint: str, body: bytes) -> str:

@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from blocks.database.store.export import COLUMNS, What
+from blocks.database.store.export import COLUMNS
+from blocks.database.what import What
 
 Kind = Literal["text", "count", "number", "flag", "time", "texts", "mapping", "json"]
 """text · count: a whole number · number: with a fraction · flag: true or false · time: a moment in UTC · texts: a list
 of text · mapping: text to text · json: an object of any form."""
+
+IDS: Final = frozenset({
+    "post_id", "shortcode", "author_id", "audio_id", "comment_id", "import_id", "task_id", "run_id"
+})  # fmt: skip
+"""Columns that rows are joined by; an id of YouTube's may begin with a hyphen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,9 @@ class ColumnFact:
     meaning: str
 
 
+_LAST_PAYLOAD: Final = "of the payload of observed_at, and unknown where that one does not tell"
+_DATE_ALONE: Final = "where the post's posted_at is a date alone, it may be a day off"
+
 _SHARED: Final[dict[str, tuple[Kind, str, str]]] = {
     "platform": ("text", "", "instagram, tiktok, youtube or x"),
     "post_id": ("text", "", "the platform's own id of the post, always as text"),
@@ -33,7 +42,11 @@ _SHARED: Final[dict[str, tuple[Kind, str, str]]] = {
     "plays": ("count", "plays", "times played, as the platform counts them; never stands in for views"),
     "views": ("count", "views", "times viewed, as the platform counts them; never stands in for plays"),
     "likes": ("count", "likes", "likes; unknown where the owner hides them (see likes_hidden)"),
-    "likes_hidden": ("flag", "", "the owner hides the number of likes"),
+    "likes_hidden": (
+        "flag",
+        "",
+        "the owner hides the number of likes; false also where the post was never measured (observed_at is empty)",
+    ),
     "comments": ("count", "comments", "comments that the platform counts"),
     "shares": ("count", "shares", "shares; on X reposts"),
     "saves": ("count", "saves", "saves; on X bookmarks"),
@@ -55,7 +68,12 @@ _OF: Final[dict[What, dict[str, tuple[Kind, str, str]]]] = {
         "caption": ("text", "", "the caption; unknown where there is none"),
         "hashtags": ("texts", "", "hashtags of the caption as written, without #"),
         "mentions": ("texts", "", "accounts that the caption mentions as written, without @"),
-        "posted_at": ("time", "UTC", "when it was posted"),
+        "posted_at": (
+            "time",
+            "UTC",
+            "when it was posted; midnight UTC where a payload tells a date alone, as some of YouTube's do (extra holds "
+            "it as posted_at_as_given): the time of day is not known then, and it may be a day off",
+        ),
         "media_type": ("text", "", "video, image or carousel"),
         "product_type": ("text", "", "the platform's own kind of post, such as clips or short"),
         "duration_seconds": ("number", "seconds", "length of a video"),
@@ -84,13 +102,26 @@ _OF: Final[dict[What, dict[str, tuple[Kind, str, str]]]] = {
         "import_ids": ("texts", "", "imports that listed the post, oldest first"),
     },
     "snapshots": {
-        "age_seconds": ("count", "seconds", "observed_at - posted_at"),
-        "target_age": ("count", "seconds", "checkpoint of the snapshot plan that it answers; unknown outside the plan"),
-        "lateness_seconds": ("count", "seconds", "age_seconds - target_age; unknown outside the plan"),
+        "age_seconds": ("count", "seconds", f"observed_at - posted_at; {_DATE_ALONE}"),
+        "target_age": (
+            "count",
+            "seconds",
+            "checkpoint of the snapshot plan that it answers; unknown outside the plan; decided by age_seconds: "
+            f"{_DATE_ALONE}",
+        ),
+        "lateness_seconds": (
+            "count",
+            "seconds",
+            f"age_seconds - target_age; unknown outside the plan; {_DATE_ALONE}",
+        ),
     },
     "creators": {
-        "verified": ("flag", "", "the platform shows the creator as verified"),
-        "followers": ("count", "accounts", "followers as last seen; their history stands in the snapshots"),
+        "verified": ("flag", "", f"the platform shows the creator as verified; {_LAST_PAYLOAD}"),
+        "followers": (
+            "count",
+            "accounts",
+            f"followers; {_LAST_PAYLOAD}: those of before stand in the snapshots, each with its time",
+        ),
         "observed_at": ("time", "UTC", "when the creator was last seen in a payload"),
         "posts_known": ("count", "posts", "posts of the creator in this database"),
     },

@@ -25,15 +25,15 @@ from sqlalchemy import (
 from sqlmodel import SQLModel
 
 from blocks.database import tables
-from blocks.database.store import erased
+from blocks.database.store import erased, leftovers
 from blocks.database.store.statements import chunks, posts_among, same_post, table_of
-from blocks.database.tables import Creator, Import, ImportItem, Post, RawFetch, RawPayload
+from blocks.database.tables import Creator, Import, ImportItem, Post, RawFetch, RawPayload, Work
 
 Key = tuple[str, str]
 
 _ = tables  # Imported for its effect: the tables register themselves in the metadata.
 
-_posts, _creators, _items = table_of(Post), table_of(Creator), table_of(ImportItem)
+_posts, _creators, _items, _work = table_of(Post), table_of(Creator), table_of(ImportItem), table_of(Work)
 _imports, _fetches, _payloads = table_of(Import), table_of(RawFetch), table_of(RawPayload)
 
 
@@ -49,10 +49,12 @@ def erase_posts(
 
     Raw answers go unless another post's answer has the very same bytes; creators go with their last post. With
     `on_request` the posts stay out from now on, and imports count them as withheld. Money stays in the books.
+    Otherwise posts that a run has in hand are left out: a later purge finds them, unless they are measured meanwhile.
     `dry_run`: count only.
     """
     gone: Counter[str] = Counter()
     for part in chunks(sorted(set(keys))):
+        part = part if on_request else _idle(conn, part, now, dry_run=dry_run)
         gone += _erase(conn, part, now=now, on_request=on_request, dry_run=dry_run)
     return gone
 
@@ -91,6 +93,18 @@ def _erase(conn: Connection, keys: Sequence[Key], *, now: datetime, on_request: 
         gone["creators"] += remove(conn, _creators, them, ~left, dry_run=dry_run)
     gone["posts"] += remove(conn, _posts, theirs, dry_run=dry_run)
     return +gone
+
+
+def _idle(conn: Connection, keys: Sequence[Key], now: datetime, *, dry_run: bool) -> list[Key]:
+    """Those of the posts that no run has in hand, locked so that none claims them meanwhile: posts first, as all do."""
+    theirs = posts_among(_posts.c.platform, _posts.c.post_id, keys)
+    if not dry_run:
+        in_order = select(_posts.c.post_id).where(theirs).order_by(_posts.c.platform, _posts.c.post_id)
+        conn.execute(in_order.with_for_update())
+        of_theirs = select(_work.c.post_id).where(posts_among(_work.c.platform, _work.c.post_id, keys))
+        conn.execute(of_theirs.order_by(_work.c.platform, _work.c.post_id, _work.c.purpose).with_for_update())
+    query = select(_posts.c.platform, _posts.c.post_id).where(theirs, not_(leftovers.post_in_use(now)))
+    return [(row.platform, row.post_id) for row in conn.execute(query)]
 
 
 def _withhold(conn: Connection, keys: Sequence[Key]) -> None:
@@ -166,7 +180,10 @@ def measured_or_seen() -> ColumnElement[datetime]:
 
 
 def old_posts(conn: Connection, cutoff: datetime, after: Key, limit: int) -> list[Key]:
-    """Keys of posts that were last measured (never measured: last listed) before `cutoff`, behind the key `after`."""
+    """Keys of posts that were last measured (never measured: last listed) before `cutoff`, behind the key `after`.
+
+    A post that a run has in hand is among them; `erase_posts` leaves it out.
+    """
     return _page(conn, measured_or_seen() < cutoff, after, limit)
 
 

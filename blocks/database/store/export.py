@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection, Row, Select, select
 
@@ -16,8 +16,7 @@ from blocks.database.store.provenance import posts_by_creator, provenance
 from blocks.database.store.rates import engagement_rates
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Comment, Creator, Failure, Import, Post, Snapshot
-
-What = Literal["posts", "snapshots", "creators", "comments", "imports", "failures"]
+from blocks.database.what import What
 
 
 def _columns(names: str) -> tuple[str, ...]:

@@ -149,3 +149,9 @@ def find(
         query = query.where(_failures.c.last_at < older_than)
     query = query.order_by(_failures.c.first_at, _failures.c.failure_id).limit(limit)
     return [Failure(**row._mapping) for row in conn.execute(query)]
+
+
+def of_import(conn: Connection, import_id: str) -> list[Failure]:
+    """All failures of an import's listed items that name no post, open or closed."""
+    query = select(_failures).where(_failures.c.import_id == import_id, _failures.c.stage == "identify")
+    return [Failure(**row._mapping) for row in conn.execute(query.order_by(_failures.c.item_key))]

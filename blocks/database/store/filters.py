@@ -28,8 +28,9 @@ FAILURE_STATUSES = ("open", "resolved")
 class Filters:
     """Which rows are wanted; None everywhere: all.
 
-    `hashtag` is a tag's key (NFC, case-folded): posts that an import of that hashtag found. `collection`: posts that
-    an import or a run of that collection brought in. `since`: posts and snapshots measured (posts never measured:
+    `hashtag` is a tag's key (NFC, lower case): posts that an import of that hashtag found. `collection`: posts that
+    an import or a run of that collection brought in; both: posts that an import of that hashtag, planned or used by
+    that collection, found. `since`: posts and snapshots measured (posts never measured:
     first seen) at that time or later, and likewise creators and comments; imports planned, failures that occurred
     last. `status`: a post's (also of snapshots, comments and creators: that of their posts), an import's state, or
     `open` and `resolved` for failures.
@@ -63,9 +64,12 @@ def of_posts(filters: Filters, table: Table) -> list[ColumnElement[bool]]:
         else:
             conditions.append(exists().where(same_post(_posts.c, table.c), _posts.c.status == filters.status))
     if filters.hashtag is not None:
+        # With a collection too, one import is of both: what another's import of the hashtag found is not its own.
         found = _item_of(table).where(_imports.c.hashtag == filters.hashtag)
+        if filters.collection is not None:
+            found = found.where(_of_collection(filters.collection))
         conditions.append(found.exists())
-    if filters.collection is not None:
+    elif filters.collection is not None:
         conditions.append(_in_collection(filters.collection, table))
     return conditions
 
@@ -111,10 +115,10 @@ def of_failures(filters: Filters) -> list[ColumnElement[bool]]:
     if filters.status is not None:
         is_open = _failures.c.resolved_at.is_(None)
         conditions.append(is_open if filters.status == "open" else ~is_open)
-    for wanted in (Filters(hashtag=filters.hashtag), Filters(collection=filters.collection)):
-        if wanted != Filters():
-            import_too = exists().where(_imports.c.import_id == _failures.c.import_id, *of_imports(wanted))
-            conditions.append(or_(import_too, *of_posts(wanted, _failures)))
+    wanted = Filters(collection=filters.collection, hashtag=filters.hashtag)
+    if wanted != Filters():
+        import_too = exists().where(_imports.c.import_id == _failures.c.import_id, *of_imports(wanted))
+        conditions.append(or_(import_too, and_(*of_posts(wanted, _failures))))
     return conditions
 
 

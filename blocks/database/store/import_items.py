@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, case, delete, func, not_, select, update
 
-from blocks.database.store import erased, leases
+from blocks.database.store import erased, failures, leases
 from blocks.database.store.fitting import fit_key, fit_text
 from blocks.database.store.import_rows import RUNNING, FoundPost, OpenImport, get, imports, items, read
 from blocks.database.store.posts import ensure_posts
@@ -42,8 +42,8 @@ class PollResult:
     """What an answered poll brought; `row` is the import as it stands now, with its sums.
 
     `new_posts` are those that this import lists (or names by URL) for the first time; `new_items` counts them
-    together with new items that have no post; `no_url` counts all items whose URL has not come yet. `recorded` is
-    False where the import's state takes no items, and then nothing was changed.
+    together with new items that have no post; `no_url` counts the items whose URL has not come yet, those of the latest
+    answer. `recorded` is False where the import's state takes no items, and then nothing was changed.
     """
 
     row: OpenImport
@@ -78,8 +78,9 @@ def record_poll(
     """Write one answered poll down: items, pending posts and their `enrich` work, sums and clocks, in one go.
 
     The answer may be partial, repeated or older than the last one: an item is known by its post, wherever it has
-    one, and by its video number only until its URL comes. `post_micros` is the price of an imported post, by which
-    the import's cost is brought up to date.
+    one, and by its video number only until its URL comes. Numbers may change from answer to answer: so items without
+    a URL are those of the latest answer that listed anything, and what an earlier one listed so is forgotten, with
+    its failure. `post_micros` is the price of an imported post, by which the import's cost is brought up to date.
     """
     at = leases.clock(conn, now)
     locked = read(conn, imports.c.import_id == import_id, lock=True)
@@ -90,6 +91,9 @@ def record_poll(
     known = {row.item_key: row for row in conn.execute(_known, {"of_import": import_id})}
     by_key = _merge(listed, {row.video_no: key for key, row in known.items() if row.video_no is not None})
     fresh = {key: item for key, item in by_key.items() if key not in known}
+    without_url, with_url = _by_number(by_key), len(fresh) - len(_by_number(fresh))
+    # Under changing numbers nothing is new but that there are more of them.
+    new_items = with_url + max(0, len(without_url) - len(_by_number(known)))
     new_keys = _new_keys(conn, fresh, run_id=locked[0].run_id, now=at)
     if locked[0].kind == "urls":
         new_keys |= _given_anew(conn, fresh, run_id=locked[0].run_id)
@@ -99,8 +103,11 @@ def record_poll(
     }
     resolved = sorted(by_number.keys() & known.keys())
     first_seen = {by_number[key]: known[key].first_seen_at for key in resolved}
-    for part in chunks(resolved):
+    forgotten = sorted(_by_number(known) - without_url) if by_key or withheld else []
+    for part in chunks(forgotten):
         conn.execute(delete(items).where(items.c.import_id == import_id, items.c.item_key.in_(part)))
+    if locked[0].finished_at is not None:
+        failures.resolve(conn, [f"{import_id}/{key}" for key in forgotten], at, stages=("identify",))
     rows = [
         {
             "import_id": import_id,
@@ -118,14 +125,14 @@ def record_poll(
     ]
     write_rows(conn, _upsert(conn.dialect.name), rows)
     withheld = max(withheld, locked[0].withheld)
-    _bring_up_to_date(conn, locked[0], withheld, progress=bool(fresh), post_micros=post_micros, now=at)
+    _bring_up_to_date(conn, locked[0], withheld, progress=new_items > 0, post_micros=post_micros, now=at)
     row = get(conn, import_id)
     found = [
         FoundPost(item.ref, item.source_url, collection=row.collection)
         for item in fresh.values()
         if item.ref is not None
     ]
-    return PollResult(row, found, len(fresh), row.seen - row.new - row.known)
+    return PollResult(row, found, new_items, row.seen - row.new - row.known)
 
 
 def _without_erased(conn: Connection, listed: Sequence[ItemSeen]) -> tuple[Sequence[ItemSeen], int]:
@@ -139,6 +146,11 @@ def _without_erased(conn: Connection, listed: Sequence[ItemSeen]) -> tuple[Seque
 _known = select(items.c.item_key, items.c.video_no, items.c.first_seen_at).where(
     items.c.import_id == bindparam("of_import")
 )
+
+
+def _by_number(keys: Iterable[str]) -> set[str]:
+    """Those of the keys that are video numbers, of items without a URL."""
+    return {key for key in keys if key.startswith("no:")}
 
 
 def _fitted(text: str | None) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, and_, exists, func, or_, select, update
 
 from blocks.database.store import leases
-from blocks.database.store.import_rows import OPEN, RUNNING, OpenImport, imports, read, run_imports
+from blocks.database.store.import_rows import OPEN, RUNNING, SENT_AGAIN, OpenImport, imports, read, run_imports
 from blocks.database.store.leases import Alive
 from blocks.database.store.statements import insert_into, table_of
 from blocks.database.tables import Hashtag
@@ -74,7 +74,8 @@ def plan_import(
     3. one that ended `empty`, not too old: nothing was bought yet, and posts may still come;
     4. one in doubt (`ambiguous`), of any age and count, unless a later one was submitted: somebody has to decide
        first, or ask for `fresh`;
-    5. one that was planned and never sent, by a holder that is dead: it is taken over, with this wish's count;
+    5. one that was planned and never sent, by a holder that is dead: it is taken over, with this wish's count (one
+       that is to be sent again by hand keeps its collection, and its count if that is larger);
     6. a new one. With `fresh` 2 to 4 are left out.
 
     `failed` and `dropped` imports serve nobody. A larger wish beside a smaller import under way is an import of its
@@ -238,6 +239,9 @@ def _take_over(conn: Connection, free: Sequence[OpenImport], plan: dict[str, Any
     )
     # `forced` stays where it is set: it keeps the row out of the index of shared plans.
     values = {**plan, "forced": chosen.forced or plan["forced"]}
+    if SENT_AGAIN in (chosen.note or ""):
+        # Whoever had it sent again meant this very import.
+        values |= {"requested": max(chosen.requested, plan["requested"]), "collection": chosen.collection}
     conn.execute(update(imports).where(imports.c.import_id == chosen.import_id).values(**values))
     return read(conn, imports.c.import_id == chosen.import_id)[0]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, Select, and_, or_, select
+from sqlalchemy import Connection, Select, and_, or_, select, update
 
 from blocks.database.store.statements import same_post, table_of
 from blocks.database.tables import Import, ImportItem, Post, RunImport
@@ -23,6 +23,10 @@ RUNNING = ("submitted", "collecting")
 OPEN = ("planned", "sending", *RUNNING)
 ENDED = ("complete", "empty", "failed", "dropped")
 STATES = (*OPEN, "ambiguous", *ENDED)
+
+
+SENT_AGAIN = "sent again by hand"
+"""In the note of an import that somebody had sent again, with how often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,3 +196,14 @@ def without_post(conn: Connection, import_ids: Iterable[str]) -> list[tuple[str,
         .order_by(items.c.import_id, items.c.item_key)
     )
     return [tuple(row) for row in conn.execute(query)]
+
+
+def move(conn: Connection, import_id: str, where: Any, **values: Any) -> bool:
+    """Change an import's row where it is as `where` says; False if it is not."""
+    changed = conn.execute(update(imports).where(imports.c.import_id == import_id, where).values(**values)).rowcount
+    return bool(changed)
+
+
+def with_note(note: str | None, more: str) -> str:
+    """A note with more behind it."""
+    return f"{note}; {more}" if note else more

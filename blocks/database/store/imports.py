@@ -14,13 +14,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Connection, and_, case, or_, update
+from sqlalchemy import Connection, and_, case, literal, or_
 
-from blocks.database.store import leases
+from blocks.database.store import leases, spend
 from blocks.database.store.import_items import ItemSeen, PollResult, record_poll
 from blocks.database.store.import_plans import Ticket, doubtful, plan_import
 from blocks.database.store.import_rows import (
     RUNNING,
+    SENT_AGAIN,
     STATES,
     FoundPost,
     OpenImport,
@@ -30,17 +31,20 @@ from blocks.database.store.import_rows import (
     found_posts,
     get,
     imports,
+    move,
     of_run,
     open_imports,
     read,
+    with_note,
     without_post,
 )
 from blocks.database.store.leases import Alive
-from blocks.memories.errors import UsageError
+from blocks.database.store.resolving import Decision, resolve
 
 __all__ = [
     "LOOK_AGAIN_HOURS",
     "STATES",
+    "Decision",
     "FoundPost",
     "ItemSeen",
     "OpenImport",
@@ -67,44 +71,45 @@ __all__ = [
     "reopen",
     "resolve",
     "start_following",
+    "take_late_looks",
     "without_post",
 ]
 
 LOOK_AGAIN_HOURS = (1, 6, 24)
 """When an import that ended `empty` is looked at again, in hours after its end."""
 
-Decision = Literal["resubmit", "attach", "drop"]
-
-
-def _move(conn: Connection, import_id: str, where: Any, **values: Any) -> bool:
-    changed = conn.execute(update(imports).where(imports.c.import_id == import_id, where).values(**values)).rowcount
-    return bool(changed)
-
-
-_BY_HAND = "sent again by hand"
-
 
 def _noted(note: str | None) -> Any:
     """The new note; only how often somebody had an import sent again by hand is kept of the old one."""
-    kept = imports.c.note.contains(_BY_HAND, autoescape=True)
+    kept = imports.c.note.contains(SENT_AGAIN, autoescape=True)
     if note is None:
         return case((kept, imports.c.note))
     return case((kept, imports.c.note + f"; {note}"), else_=note)
 
 
 def mark_sending(
-    conn: Connection, import_id: str, *, owner: str, now: datetime | None = None, alive: Alive = leases.alive
+    conn: Connection,
+    import_id: str,
+    *,
+    owner: str,
+    spend_id: str | None = None,
+    now: datetime | None = None,
+    alive: Alive = leases.alive,
 ) -> bool:
     """planned → sending, to be committed before the request leaves; True for exactly one caller.
 
-    False where the import is not planned any more, or another living holder has its lease.
+    `spend_id` names the reservation that pays for it. False where the import is not planned any more, or another living
+    holder has its lease.
     """
     at = leases.clock(conn, now)
     planned = imports.c.state == "planned"
     for row in read(conn, imports.c.import_id == import_id, planned, lock=True):
         if leases.is_free(row.lease_owner, row.lease_until, now=at, me=owner, alive=alive):
             lease = {"lease_owner": owner, "lease_until": leases.ends(at)}
-            return _move(conn, import_id, planned, state="sending", sending_at=at, note=_noted(None), **lease)
+            moved = move(conn, import_id, planned, state="sending", sending_at=at, note=_noted(None), **lease)
+            if moved and spend_id is not None:
+                spend.mark_sent(conn, spend_id, now=at)
+            return moved
     return False
 
 
@@ -130,12 +135,12 @@ def mark_submitted(
     taken = _sent_by(owner)
     if owner is not None:
         taken = or_(taken, and_(imports.c.state == "planned", imports.c.lease_owner == owner))
-    if _move(conn, import_id, taken, state="submitted", task_id=task_id, submitted_at=at, note=_noted(None)):
+    if move(conn, import_id, taken, state="submitted", task_id=task_id, submitted_at=at, note=_noted(None)):
         return True
     for row in read(conn, imports.c.import_id == import_id, lock=True):
         if row.task_id != task_id:
-            late = _with_note(row.note, f"the API also accepted it as task {task_id}, which came too late")
-            _move(conn, import_id, imports.c.state == row.state, note=late)
+            late = with_note(row.note, f"the API also accepted it as task {task_id}, which came too late")
+            move(conn, import_id, imports.c.state == row.state, note=late)
     return False
 
 
@@ -147,18 +152,22 @@ def back_to_planned(
     # In the index of shared plans another may stand by now, if this one was in doubt meanwhile.
     values: dict[str, Any] = {"state": "planned", "note": _noted(note), "lease_until": leases.ends(at)}
     sending = and_(imports.c.state == "sending", _sent_by(owner))
-    if _move(conn, import_id, sending, **values):
+    if move(conn, import_id, sending, **values):
         return True
-    return owner is not None and _move(conn, import_id, _sent_by(owner), **values, forced=True)
+    return owner is not None and move(conn, import_id, _sent_by(owner), **values, forced=True)
 
 
 def mark_failed(
     conn: Connection, import_id: str, *, note: str, owner: str | None = None, now: datetime | None = None
 ) -> bool:
-    """planned, sending, submitted or collecting → failed: the API refused it, or said that it failed."""
-    states = or_(imports.c.state.in_(("planned", *RUNNING)), _sent_by(owner))
+    """planned or sending → failed: the API refused it. A refusal that comes too late changes nothing: the import is
+    another's by then, who was told to send it again, and may have."""
+    planned = imports.c.state == "planned"
+    if owner is not None:
+        planned &= or_(imports.c.lease_owner.is_(None), imports.c.lease_owner == owner)
+    states = or_(planned, _sent_by(owner))
     at = leases.clock(conn, now)
-    return _move(
+    return move(
         conn, import_id, states, state="failed", note=_noted(note), finished_at=at, lease_owner=None, lease_until=None
     )
 
@@ -168,7 +177,7 @@ def mark_ambiguous(
 ) -> bool:
     """sending → ambiguous: it was sent, and what the API did with it is unknown. Never sent again by itself."""
     sending = and_(imports.c.state == "sending", _sent_by(owner))
-    return _move(conn, import_id, sending, state="ambiguous", note=_noted(note), lease_until=None)
+    return move(conn, import_id, sending, state="ambiguous", note=_noted(note), lease_until=None)
 
 
 def recover_sending(
@@ -177,56 +186,6 @@ def recover_sending(
     """sending → ambiguous for each submission whose sender is dead or silent; the ids of those."""
     mine = [] if account is None else [imports.c.account == account]
     return doubtful(conn, read(conn, imports.c.state == "sending", *mine), now=leases.clock(conn, now), alive=alive)
-
-
-def resolve(
-    conn: Connection,
-    import_id: str,
-    decision: Decision,
-    *,
-    task_id: str | None = None,
-    now: datetime | None = None,
-    alive: Alive = leases.alive,
-) -> bool:
-    """Decide an import that is in doubt; False if it is not (any more).
-
-    `resubmit`: planned again, for the next run to send; the note counts how often. `attach`: it was accepted as
-    `task_id`, which is polled from now on. `drop`: given up; the wish is free for a new import. A planned import
-    whose lease is free, which nobody is about to send, can be dropped too.
-
-    Raises:
-        UsageError: `attach` without a task id, or with one that another import has.
-        StoreError: the ledger has no such import.
-    """
-    row = get(conn, import_id)
-    doubt = imports.c.state == "ambiguous"
-    at = leases.clock(conn, now)
-    if decision == "attach":
-        task_id = (task_id or "").strip()
-        if not task_id:
-            raise UsageError("name the task to attach: --attach TASK_ID, as the vendor's console shows it")
-        other = by_task(conn, task_id)
-        if other is not None and other.import_id != import_id:
-            raise UsageError(
-                f"task {task_id} belongs to import {other.import_id} already; name another, or drop this one"
-            )
-        note = f"attached to task {task_id} by hand"
-        return _move(conn, import_id, doubt, state="submitted", task_id=task_id, submitted_at=at, note=note)
-    if decision == "drop":
-        dropped = {"state": "dropped", "finished_at": at, "lease_owner": None, "note": "dropped by hand"}
-        planned = and_(imports.c.state == "planned", imports.c.import_id == import_id)
-        for plan in read(conn, planned, lock=True):
-            if leases.is_free(plan.lease_owner, plan.lease_until, now=at, alive=alive):
-                return _move(conn, import_id, planned, **dropped, lease_until=None)
-        return _move(conn, import_id, doubt, **dropped)
-    times = (row.note or "").count(_BY_HAND) + 1
-    note = _with_note(row.note, f"{_BY_HAND} ({times})")
-    # Whoever decides this means this very import: it need not be the only one of its wish.
-    return _move(conn, import_id, doubt, state="planned", forced=True, planned_at=at, lease_until=None, note=note)
-
-
-def _with_note(note: str | None, more: str) -> str:
-    return f"{note}; {more}" if note else more
 
 
 def lease_import(
@@ -243,14 +202,14 @@ def lease_import(
         elif row.state in ("planned", "empty", *RUNNING) and leases.is_free(
             row.lease_owner, row.lease_until, now=at, me=owner, alive=alive
         ):
-            return _move(conn, import_id, imports.c.state == row.state, lease_owner=owner, lease_until=leases.ends(at))
+            return move(conn, import_id, imports.c.state == row.state, lease_owner=owner, lease_until=leases.ends(at))
     return False
 
 
 def release_import(conn: Connection, import_id: str, *, owner: str) -> bool:
     """Give an import's lease back; one that is being sent keeps it, for nobody knows yet what came of it."""
     mine = and_(imports.c.lease_owner == owner, imports.c.state.not_in(("sending", "ambiguous")))
-    return _move(conn, import_id, mine, lease_owner=None, lease_until=None)
+    return move(conn, import_id, mine, lease_owner=None, lease_until=None)
 
 
 def start_following(conn: Connection, import_id: str, *, now: datetime | None = None) -> OpenImport:
@@ -260,15 +219,15 @@ def start_following(conn: Connection, import_id: str, *, now: datetime | None = 
     """
     at = leases.clock(conn, now)
     again = {"state": "collecting", "looks": imports.c.looks + 1, "next_look_at": at, "quiet_polls": 0}
-    _move(conn, import_id, imports.c.state == "empty", **again)
+    move(conn, import_id, imports.c.state == "empty", **again)
     return get(conn, import_id)
 
 
 def reopen(conn: Connection, import_id: str, *, now: datetime | None = None) -> bool:
-    """complete or failed → collecting: a callback tells of posts that it has not listed; a look with a new deadline."""
-    ended = and_(imports.c.state.in_(("complete", "failed")), imports.c.task_id.is_not(None))
+    """complete → collecting: a callback tells of posts that it has not listed; a look with a new deadline."""
+    ended = imports.c.state == "complete"
     again = {"looks": imports.c.looks + 1, "next_look_at": leases.clock(conn, now), "quiet_polls": 0}
-    return _move(conn, import_id, ended, state="collecting", **again)
+    return move(conn, import_id, ended, state="collecting", **again)
 
 
 _listed = imports.c.seen + imports.c.withheld
@@ -284,7 +243,8 @@ def finish_import(
 ) -> bool:
     """submitted or collecting → complete (only with items) or empty (only without any); its lease is free.
 
-    What ended `empty` is looked at again 1, 6 and 24 h after its first end; later `next_look_at` is None.
+    What ended `empty` is looked at again 1, 6 and 24 h after its first end, what ended `complete` with less than was
+    asked for so long after its last one (`take_late_looks`); later `next_look_at` is None.
     """
     at = leases.clock(conn, now)
     values: dict[str, Any] = {"state": state, "lease_owner": None, "lease_until": None}
@@ -292,10 +252,31 @@ def finish_import(
         values["note"] = note
     running = imports.c.state.in_(RUNNING)
     if state == "complete":
-        return _move(conn, import_id, and_(running, _listed > 0), **values, finished_at=at, next_look_at=None)
+        look = literal(_next_look(at, at), imports.c.next_look_at.type)
+        values |= {"finished_at": at, "next_look_at": case((_listed < imports.c.requested, look))}
+        return move(conn, import_id, and_(running, _listed > 0), **values)
     for row in read(conn, imports.c.import_id == import_id, lock=True):
         ended = row.finished_at or at
-        looks = (ended + timedelta(hours=hours) for hours in LOOK_AGAIN_HOURS)
-        values |= {"finished_at": ended, "next_look_at": next((look for look in looks if look > at), None)}
-        return _move(conn, import_id, and_(running, _listed == 0), **values)
+        values |= {"finished_at": ended, "next_look_at": _next_look(ended, at)}
+        return move(conn, import_id, and_(running, _listed == 0), **values)
     return False
+
+
+def _next_look(ended: datetime, now: datetime) -> datetime | None:
+    looks = (ended + timedelta(hours=hours) for hours in LOOK_AGAIN_HOURS)
+    return next((look for look in looks if look > now), None)
+
+
+def take_late_looks(conn: Connection, account: str, *, most: int, now: datetime | None = None) -> list[OpenImport]:
+    """Imports that ended `complete` with less than was asked for, and are due to be polled once more.
+
+    Whoever takes a look has it, also if nothing comes of it: the next one is due later, the last 24 h after the end.
+    """
+    at = leases.clock(conn, now)
+    due = and_(imports.c.state == "complete", imports.c.next_look_at <= at, imports.c.task_id.is_not(None))
+    taken = []
+    for row in read(conn, imports.c.account == account, due, _listed < imports.c.requested, lock=True)[:most]:
+        looked = {"looks": imports.c.looks + 1, "next_look_at": _next_look(row.finished_at or at, at)}
+        if move(conn, row.import_id, due, **looked):
+            taken.append(row)
+    return taken

@@ -88,9 +88,7 @@ def _is_news(conn: Connection, import_id: str, one: Callback) -> bool:
     return conn.execute(listed.limit(1)).first() is None
 
 
-_missing = and_(
-    imports.c.state.in_(("complete", "empty", "failed")), imports.c.seen + imports.c.withheld < imports.c.requested
-)
+_missing = and_(imports.c.state.in_(("complete", "empty")), imports.c.seen + imports.c.withheld < imports.c.requested)
 """An import that has ended, and did not list all that was asked for."""
 
 

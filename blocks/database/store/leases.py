@@ -1,8 +1,9 @@
 """Leases: who works on what, for how long, and how a holder that died is recognised.
 
 A holder renews its leases every 5 s; what was not renewed for 15 s is free. It is free at once where the holder was
-a process of this very machine that no longer lives. Ends of leases are compared by the database's clock on Postgres,
-because its clients' clocks differ, and by the machine's on SQLite (one file, one machine).
+a process of this very machine that no longer lives, and 2 minutes later where that process still lives. Ends of
+leases are compared by the database's clock on Postgres, because its clients' clocks differ, and by the machine's on
+SQLite (one file, one machine).
 """
 
 from __future__ import annotations
@@ -41,6 +42,13 @@ from blocks.database.tables import Import, UtcDateTime, Work
 
 LEASE_SECONDS = 15.0
 """A lease ends so long after it was last renewed."""
+
+LIVING_SECONDS = 120.0
+"""A holder that is known to live on this machine keeps its leases so much longer.
+
+It was suspended, or its database stood still; it goes on where it was, and would buy what another had bought
+meanwhile. Not for ever: a run may have ended badly in a process that goes on.
+"""
 
 Alive = Callable[[str], bool | None]
 """Whether a holder lives: True, False, or None where nobody here can know."""
@@ -134,10 +142,14 @@ def ends(now: datetime) -> datetime:
 def is_free(
     owner: str | None, until: datetime | None, *, now: datetime, me: str | None = None, alive: Alive = alive
 ) -> bool:
-    """Whether a lease can be taken by `me`: nobody has it, I have it, it has ended, or its holder is dead."""
-    if owner is None or owner == me or until is None or until <= now:
+    """Whether a lease can be taken by `me`: nobody has it, I have it, it has ended, or its holder is dead.
+
+    That of a holder that is known to live ends `LIVING_SECONDS` later.
+    """
+    if owner is None or owner == me or until is None or until + timedelta(seconds=LIVING_SECONDS) <= now:
         return True
-    return alive(owner) is False
+    lives = alive(owner)
+    return lives is False or (until <= now and lives is None)
 
 
 def renew_all(conn: Connection, owner: str, *, now: datetime | None = None) -> int:

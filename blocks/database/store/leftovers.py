@@ -1,21 +1,29 @@
-"""Work on checkpoints of the snapshot plan that says nothing any more; dropped, so that none stays for ever."""
+"""What runs that are over left behind: work on checkpoints that says nothing any more, and money that nothing was
+bought for. It is dropped or given back, so that none stays for ever."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, or_
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, or_, select
 
+from blocks.database.store import spend
 from blocks.database.store.statements import chunks, posts_among, same_post, table_of
-from blocks.database.tables import Post, RawFetch, Run, RunPost, Snapshot, Work
+from blocks.database.tables import Import, ImportItem, Post, RawFetch, Run, RunImport, RunPost, Snapshot, Spend, Work
 from blocks.plan import SnapshotPlan
 
 _posts, _snapshots, _work, _fetches = table_of(Post), table_of(Snapshot), table_of(Work), table_of(RawFetch)
-_runs, _run_posts = table_of(Run), table_of(RunPost)
+_runs, _run_posts, _imports, _spend = table_of(Run), table_of(RunPost), table_of(Import), table_of(Spend)
+_items, _run_imports = table_of(ImportItem), table_of(RunImport)
 
 LONGEST_RUN = timedelta(days=1)
 """A run that began before so long, and has no end, was killed."""
+
+
+_SILENT = timedelta(hours=1)
+"""So long after its end a lease may still be taken up again; clocks of machines that differ are well within it."""
 
 
 def drop_missed(conn: Connection, plan: SnapshotPlan, now: datetime) -> int:
@@ -55,6 +63,28 @@ def drop_unanswered(conn: Connection, keys: Sequence[tuple[str, str]], plan: Sna
     return dropped
 
 
+def release_unsent(conn: Connection, account: str, now: datetime) -> int:
+    """Give back what runs that are over had reserved for imports, and never sent one with; how many reservations.
+
+    A run that is killed between the reservation and the ledger's `sending` leaves one behind, whatever became of the
+    import before or since. Money that an import was sent with may be of a submission in doubt, and stays. Taken are
+    reservations of one run, collection and day at a time: totals are locked in one order by all transactions.
+    """
+    over = exists().where(
+        _runs.c.run_id == _spend.c.run_id,
+        or_(_runs.c.finished_at.is_not(None), _runs.c.started_at <= now - LONGEST_RUN),
+    )
+    unsent = (_spend.c.kind == "import", _spend.c.settled_at.is_(None), _spend.c.sent_at.is_(None))
+    query = select(_spend).where(_spend.c.account == account, *unsent, over)
+    rows = conn.execute(query.order_by(_spend.c.reserved_at, _spend.c.spend_id)).all()
+    alike = [row for row in rows if _counted_under(row) == _counted_under(rows[0])]
+    return sum(spend.release(conn, row.spend_id, now=now) for row in alike)
+
+
+def _counted_under(row: Any) -> tuple[Any, ...]:
+    return row.run_id, row.collection, row.day
+
+
 def _of_living_run(now: datetime) -> ColumnElement[bool]:
     """A run that has not ended counts the work's state among its own."""
     return exists().where(
@@ -64,3 +94,22 @@ def _of_living_run(now: datetime) -> ColumnElement[bool]:
         _runs.c.finished_at.is_(None),
         _runs.c.started_at > now - LONGEST_RUN,
     )
+
+
+def post_in_use(now: datetime) -> ColumnElement[bool]:
+    """The condition that a row of `posts` is of a post that a run buys, or was given, or has listed, and still counts.
+
+    A holder that renews its lease lives; one that was killed keeps no post for ever.
+    """
+    claimed = exists().where(
+        same_post(_work.c, _posts.c), _work.c.state == "claimed", _work.c.lease_until > now - _SILENT
+    )
+    living = (_runs.c.finished_at.is_(None), _runs.c.started_at > now - LONGEST_RUN)
+    given = exists().where(same_post(_run_posts.c, _posts.c), _runs.c.run_id == _run_posts.c.run_id, *living)
+    listed = exists().where(
+        same_post(_items.c, _posts.c),
+        _run_imports.c.import_id == _items.c.import_id,
+        _runs.c.run_id == _run_imports.c.run_id,
+        *living,
+    )
+    return or_(claimed, given, listed)

@@ -1,12 +1,11 @@
 """Slots of the account-wide limits: one row a limit holds the next free moment, and moving it reserves time.
 
-The clock is the database's own on Postgres and the machine's on SQLite (one file, one machine), so that workers
-need not agree about the time; callers work with differences only.
+The clock is the database's own on Postgres and the machine's on SQLite (one file, one machine; see `steady`), so that
+workers need not agree about the time; callers work with differences only.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +15,8 @@ from sqlalchemy import ColumnElement, Connection, Float, Table, bindparam, case,
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
+from blocks.database.store.statements import execute_upsert
+from blocks.database.store.steady import steady_now
 from blocks.database.tables import RateLimit
 
 MAX_PAUSE_SECONDS = 900.0
@@ -34,6 +35,7 @@ class Slots:
 
     `count` slots from `first_at` on, the asked-for interval apart; with `count` 0 nothing was reserved, and
     `next_at` says from when on something can be. `learned_interval` is None unless the server taught one.
+    `set_back`: the row lay further in the future than anything reserves, and was moved to now.
     """
 
     count: int
@@ -41,6 +43,7 @@ class Slots:
     next_at: float
     now: float
     learned_interval: float | None
+    set_back: bool = False
 
 
 def _seconds(name: str) -> ColumnElement[float]:
@@ -93,7 +96,7 @@ def _statements(dialect: str, own_clock: bool) -> dict[str, Any]:
 def _prepare(conn: Connection, now: float | None) -> tuple[dict[str, Any], dict[str, float]]:
     own_clock = now is None and conn.dialect.name == "postgresql"
     statements = _statements(conn.dialect.name, own_clock)
-    return statements, {} if own_clock else {"now": time.time() if now is None else now}
+    return statements, {} if own_clock else {"now": steady_now(conn) if now is None else now}
 
 
 def _learned(row: Any) -> float | None:
@@ -121,8 +124,10 @@ def reserve_slots(
     statements, clock = _prepare(conn, now)
     length = interval_seconds * count
     key = {"whose": account, "which": name}
-    moved = conn.execute(
-        statements["reserve"], {**key, **clock, "length": length, "ahead": ahead_seconds, "late": late_seconds}
+    moved = execute_upsert(
+        conn,
+        statements["reserve"],
+        {**key, **clock, "length": length, "ahead": ahead_seconds, "late": late_seconds},
     ).one_or_none()
     if moved is not None:
         return Slots(count, moved.next_at - length, moved.next_at, moved.now, _learned(moved))
@@ -130,7 +135,7 @@ def reserve_slots(
     if seen.next_at > seen.now + interval_seconds + MAX_PAUSE_SECONDS:
         # Nothing reserves that far: the clock was set back, or the rate was a much lower one.
         conn.execute(statements["move"], {**key, "seen": seen.next_at, "to": seen.now})
-        return Slots(0, seen.now, seen.now, seen.now, _learned(seen))
+        return Slots(0, seen.now, seen.now, seen.now, _learned(seen), set_back=True)
     return Slots(0, seen.next_at, seen.next_at, seen.now, _learned(seen))
 
 
@@ -141,11 +146,15 @@ def reserve_timed(conn: Connection, clock: Callable[[], float], **asked: Any) ->
     return got, before, clock()
 
 
+def move_slot(conn: Connection, *, account: str, name: str, seen: float, to: float) -> bool:
+    """Move the next slot from where it was seen; False where it is elsewhere by now."""
+    statements, _ = _prepare(conn, 0.0)
+    return conn.execute(statements["move"], {"whose": account, "which": name, "seen": seen, "to": to}).rowcount == 1
+
+
 def give_back_slot(conn: Connection, *, account: str, name: str, first_at: float, next_at: float) -> bool:
     """Return an unused slot; only the last one reserved can be returned (True), an older one has passed (False)."""
-    statements, _ = _prepare(conn, 0.0)
-    done = conn.execute(statements["move"], {"whose": account, "which": name, "seen": next_at, "to": first_at})
-    return done.rowcount == 1
+    return move_slot(conn, account=account, name=name, seen=next_at, to=first_at)
 
 
 def pause(

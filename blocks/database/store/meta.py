@@ -1,10 +1,10 @@
-"""Single facts about a database, made once by whoever asks first."""
+"""Single facts about a database, made by whoever asks or learns first."""
 
 from __future__ import annotations
 
 import secrets
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from blocks.database.store.statements import insert_into, table_of
 from blocks.database.tables import Meta
@@ -21,6 +21,19 @@ def comment_key(conn: Connection) -> str:
     made = insert_into(conn.dialect.name, table).values(key=COMMENT_KEY, value=secrets.token_hex(32))
     conn.execute(made.on_conflict_do_nothing())
     return str(conn.execute(select(table.c.value).where(table.c.key == COMMENT_KEY)).scalar_one())
+
+
+def remember(conn: Connection, key: str, value: str) -> None:
+    """Keep a fact, in place of what was known before."""
+    table = table_of(Meta)
+    made = insert_into(conn.dialect.name, table).values(key=key, value=value)
+    conn.execute(made.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
+
+
+def forget(conn: Connection, key: str) -> None:
+    """Drop a fact, if it was known."""
+    table = table_of(Meta)
+    conn.execute(delete(table).where(table.c.key == key))
 
 
 def known(conn: Connection, key: str) -> str | None:

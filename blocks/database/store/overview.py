@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
 from blocks.database.store import filters as conditions
+from blocks.database.store import tallies
 from blocks.database.store.filters import Filters
 from blocks.database.store.runs import CLOSED_IMPORTS
 from blocks.database.store.statements import table_of
+from blocks.database.store.tallies import Tally
 from blocks.database.tables import Failure, Import, Post, Run, Snapshot, Spend, Work
 from blocks.memories.errors import UsageError
+from blocks.wishes import wish_shown
 
 _imports, _posts, _work, _failures = table_of(Import), table_of(Post), table_of(Work), table_of(Failure)
 _spend, _runs, _snapshots = table_of(Spend), table_of(Run), table_of(Snapshot)
@@ -37,6 +40,8 @@ class OpenImport:
     age_seconds: float
     polled_seconds_ago: float | None
     note: str | None
+    name: str | None = None
+    """What it is called on a terminal: `#tag`, `creator @name`, `12 URLs (…)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class LastRun:
     outcome: str | None
     message: str | None
     spent_micros: int
+    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ class Overview:
     spent_micros: int
     reserved_micros: int
     last_run: LastRun | None
+    today: Tally = field(default_factory=Tally)
 
 
 def overview(conn: Connection, now: datetime) -> Overview:
@@ -99,6 +106,7 @@ def overview(conn: Connection, now: datetime) -> Overview:
         spent_micros=spent,
         reserved_micros=reserved,
         last_run=_last_run(conn),
+        today=tallies.of_day(conn, now),
     )
 
 
@@ -113,7 +121,7 @@ def top(
 ) -> list[Post]:
     """The posts that lead in one number of their latest measurement; a post without that number is not among them.
 
-    `hashtag` is a tag's key (NFC, case-folded). Equals are in the order of their keys.
+    `hashtag` is a tag's key (NFC, lower case). Equals are in the order of their keys.
 
     Raises:
         UsageError: there is no such number, or the limit is below 1.
@@ -147,6 +155,7 @@ def _open_imports(conn: Connection, now: datetime) -> Sequence[OpenImport]:
             age_seconds=(now - row.planned_at).total_seconds(),
             polled_seconds_ago=None if row.last_polled_at is None else (now - row.last_polled_at).total_seconds(),
             note=row.note,
+            name=wish_shown(row.kind, row.hashtag, row.wanted, row.import_id),
         )
         for row in conn.execute(query)
     ]
@@ -155,11 +164,10 @@ def _open_imports(conn: Connection, now: datetime) -> Sequence[OpenImport]:
 def _posts_by_status(conn: Connection) -> dict[str, dict[str, int]]:
     counted: dict[str, dict[str, int]] = {}
     query = (
-        select(_posts.c.platform, _posts.c.status, func.count())
-        .group_by(_posts.c.platform, _posts.c.status)
-        .order_by(_posts.c.platform, _posts.c.status)
+        # By status first, as their index is; the rest is sorted here, which is a dozen of lines.
+        select(_posts.c.platform, _posts.c.status, func.count()).group_by(_posts.c.status, _posts.c.platform)
     )
-    for platform, status, count in conn.execute(query):
+    for platform, status, count in sorted(conn.execute(query).tuples()):
         counted.setdefault(platform, {})[status] = count
     return counted
 
@@ -180,6 +188,7 @@ def _last_run(conn: Connection) -> LastRun | None:
     row = conn.execute(select(_runs).order_by(_runs.c.started_at.desc(), _runs.c.run_id).limit(1)).one_or_none()
     if row is None:
         return None
+    tally = tallies.of_run(conn, row.run_id, row.started_at)
     return LastRun(
         run_id=row.run_id,
         flow=row.flow,
@@ -188,5 +197,6 @@ def _last_run(conn: Connection) -> LastRun | None:
         finished_at=row.finished_at,
         outcome=row.outcome,
         message=row.message,
-        spent_micros=_spent(conn, _spend.c.run_id == row.run_id)[0],
+        spent_micros=tally.spent_micros,
+        tally=tally,
     )

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, case, func, or_
+from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, or_
 
 from blocks.database.store import resting
 from blocks.database.store.fitting import fit, fit_facts, fit_key
@@ -164,13 +164,20 @@ def insert_new_posts(dialect: str) -> Any:
     return insert_into(dialect, _posts).on_conflict_do_nothing().returning(_posts.c.platform, _posts.c.post_id)
 
 
-@lru_cache(maxsize=2)
-def upsert_posts(dialect: str) -> Any:
-    """Replace a post's row by a newer observation, or the same one parsed anew; see `posts.save_posts`."""
+@lru_cache(maxsize=4)
+def upsert_posts(dialect: str, *, same_moment: bool = False) -> Any:
+    """Replace a post's row by a newer observation, or the same one parsed anew; see `posts.save_posts`.
+
+    Of two payloads of one moment the row is of the first, as the snapshot is. `same_moment`: whatever payload is
+    stored for the moment, as a re-parse reads the snapshot in it too.
+    """
     statement = insert_into(dialect, _posts)
     new = statement.excluded
     # Found to be gone after this was measured: the numbers are welcome, the status is not.
     gone_since = func.coalesce(_posts.c.gone_at > new.observed_at, False)
+    again = new.observed_at == _posts.c.observed_at
+    if not same_moment:
+        again = and_(again, new.raw_sha256 == _posts.c.raw_sha256)
     replaced = {*FACTS, "url", "likes_hidden", "null_reasons", "extra", "channel", "observed_at", "run_id"}
     set_: dict[str, Any] = {name: new[name] for name in sorted(replaced | {"parser_version", "raw_sha256"})}
     set_ |= {
@@ -184,7 +191,7 @@ def upsert_posts(dialect: str) -> Any:
     return statement.on_conflict_do_update(
         index_elements=["platform", "post_id"],
         set_=set_,
-        where=or_(_posts.c.observed_at.is_(None), new.observed_at >= _posts.c.observed_at),
+        where=or_(_posts.c.observed_at.is_(None), new.observed_at > _posts.c.observed_at, again),
     )
 
 

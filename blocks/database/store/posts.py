@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, case, false, not_, select, update
+from sqlalchemy import Boolean, Connection, and_, bindparam, case, exists, false, not_, or_, select, update
 
 from blocks.database.grouping import mergeable
 from blocks.database.store import erased, erasing, failures, post_rows, raw
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.post_rows import FACTS, EnrichedPost
-from blocks.database.store.statements import chunks, one_of, posts_among, table_of, write_rows
+from blocks.database.store.statements import chunks, one_of, posts_among, same_post, table_of, write_rows
 from blocks.database.tables import Post, Work
-from blocks.memories.identity import item_key
+from blocks.memories.identity import item_key, private_instagram_url
 from blocks.memories.posts.record import NullReason, PostRef
 
 __all__ = ["EnrichedPost", "ensure_posts", "mark_failed", "mark_gone", "save_posts"]
@@ -61,6 +61,7 @@ def ensure_posts(
             "at": now,
             "seen_url": row["url"],
             "seen_source_url": row["source_url"],
+            "seen_private": private_instagram_url(row["source_url"]) is not None,
         }
         for row in in_order
         if (row["platform"], row["post_id"]) not in new
@@ -76,7 +77,14 @@ _seen_again = (
     .values(
         last_seen_at=case((_posts.c.last_seen_at < bindparam("at"), bindparam("at")), else_=_posts.c.last_seen_at),
         url=case((_anonymous, bindparam("seen_url")), else_=_posts.c.url),
-        source_url=case((_posts.c.source_url.is_(None), bindparam("seen_source_url")), else_=_posts.c.source_url),
+        # A private account's post opens by its long code alone, whenever that came.
+        source_url=case(
+            (
+                or_(_posts.c.source_url.is_(None), bindparam("seen_private", type_=Boolean)),
+                bindparam("seen_source_url"),
+            ),
+            else_=_posts.c.source_url,
+        ),
     )
 )
 
@@ -86,8 +94,8 @@ def save_posts(conn: Connection, saved: Sequence[EnrichedPost], now: datetime) -
     """Store enriched posts with everything that came with them, in whatever transaction is open.
 
     - posts: a row is replaced as a whole by a newer observation (or the same one, parsed anew), never by an older
-      one, so that numbers of two payloads do not mix; `first_seen_at`, `enriched_at` and `source_url` stay. A post
-      that was found to be gone after the observation stays `gone`.
+      one, nor by another of the same moment, so that numbers of two payloads do not mix; `first_seen_at`,
+      `enriched_at` and `source_url` stay. A post that was found to be gone after the observation stays `gone`.
     - creators: the newest observation wins. Snapshots: one per post and time, never changed. Comments: the newest
       observation wins.
     - work of that purpose is done, and the `enrich` work of a post that was measured for another purpose too; open
@@ -150,12 +158,20 @@ _enrich_done = (
 
 @mergeable
 def mark_gone(
-    conn: Connection, refs: Sequence[PostRef], run_id: str | None, now: datetime, *, owner: str | None = None
+    conn: Connection,
+    refs: Sequence[PostRef],
+    run_id: str | None,
+    now: datetime,
+    *,
+    observed_at: datetime | None = None,
+    owner: str | None = None,
 ) -> None:
     """Note that the platform says these posts are private or removed: an outcome, not a failure.
 
-    What was measured before stays; a post that was never measured gets `post_gone` as the reason for every null.
-    All work on the posts ends, open failures of their metadata are closed, their raw answers count as parsed.
+    `observed_at` is when it said so (None: now). A post that was measured later is not gone: its status stays, and of
+    its work what `owner` holds, and what failed, is done. What was measured before stays too; a post that was never
+    measured gets `post_gone` as the reason for every null.
+    All work on the other posts ends, open failures of metadata are closed, raw answers up to then count as parsed.
     With `owner`, a holder of leases that lost a post's work (another holds it, or has done it) changes nothing of
     that post, and what another holds for a second purpose stays claimed.
     """
@@ -165,17 +181,23 @@ def mark_gone(
     if owner is not None:
         lost = _lost(conn, keys, owner)
         keys = [key for key in keys if key not in lost]
+    said_at = now if observed_at is None else observed_at
+    measured_since = exists().where(same_post(_posts.c, _work.c), _posts.c.observed_at > said_at)
+    its_own = or_(_work.c.state == "failed", and_(_work.c.state == "claimed", _work.c.lease_owner == owner))
     held = false() if owner is None else and_(_work.c.state == "claimed", _work.c.lease_owner != owner)
     for part in chunks(keys):
         among = posts_among(_posts.c.platform, _posts.c.post_id, part)
-        conn.execute(update(_posts).where(among).values(status="gone", gone_at=now))
-        _explain_nulls(conn, among, "post_gone")
         conn.execute(
-            update(_work)
-            .where(posts_among(_work.c.platform, _work.c.post_id, part), not_(held))
-            .values(state="gone", lease_owner=None, lease_until=None, updated_at=now)
+            update(_posts)
+            .where(among, or_(_posts.c.observed_at.is_(None), _posts.c.observed_at <= said_at))
+            .values(status="gone", gone_at=case((_posts.c.gone_at > said_at, _posts.c.gone_at), else_=said_at))
         )
-        raw.mark_seen(conn, part, now)
+        _explain_nulls(conn, among, "post_gone")
+        theirs = posts_among(_work.c.platform, _work.c.post_id, part)
+        ended = {"lease_owner": None, "lease_until": None, "updated_at": now}
+        conn.execute(update(_work).where(theirs, ~measured_since, not_(held)).values(state="gone", **ended))
+        conn.execute(update(_work).where(theirs, measured_since, its_own).values(state="done", **ended))
+        raw.mark_seen(conn, part, now, until=said_at)
     failures.resolve(conn, [":".join(key) for key in keys], now, stages=failures.POST_STAGES)
 
 

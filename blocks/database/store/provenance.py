@@ -19,7 +19,7 @@ _runs, _run_imports, _run_posts = table_of(Run), table_of(RunImport), table_of(R
 class Provenance:
     """What brought a post in; hashtags, collections and runs in alphabetical order, imports oldest first.
 
-    Hashtags are keys (NFC, case-folded). A collection is an import's own, or that of a run that used the import
+    Hashtags are keys (NFC, lower case). A collection is an import's own, or that of a run that used the import
     again or was given the post by URL. `found_by` holds (collection, hashtag) as they belong together,
     `run_ids` the runs that used an import which lists the post, or were given it. When it was first and last seen
     stands in the post's row.

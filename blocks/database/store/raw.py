@@ -173,7 +173,11 @@ def mark_parsed(
     write_rows(conn, _mark_parsed, rows)
 
 
-def mark_seen(conn: Connection, posts: Sequence[tuple[str, str]], now: datetime) -> None:
-    """Note that all unparsed answers of posts, given as (platform, post_id), were looked at: the posts are gone."""
+def mark_seen(conn: Connection, posts: Sequence[tuple[str, str]], now: datetime, *, until: datetime) -> None:
+    """Note that unparsed answers of posts, given as (platform, post_id), are of no use: the posts were gone.
+
+    Only those that came up to `until`, when that was said: what came later may tell otherwise, and is paid for.
+    """
     among = posts_among(_fetches.c.platform, _fetches.c.post_id, posts)
-    conn.execute(update(_fetches).where(among, _fetches.c.parsed_at.is_(None)).values(parsed_at=now))
+    old = (_fetches.c.parsed_at.is_(None), _fetches.c.fetched_at <= until)
+    conn.execute(update(_fetches).where(among, *old).values(parsed_at=now))

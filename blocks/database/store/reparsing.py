@@ -160,7 +160,8 @@ def _posts_anew(
             stamped.append(new)
     diff.restamped += len(stamped)
     if not dry_run:
-        write_rows(conn, post_rows.upsert_posts(conn.dialect.name), [*touched, *stamped])
+        statement = post_rows.upsert_posts(conn.dialect.name, same_moment=True)
+        write_rows(conn, statement, [*touched, *stamped])
     return touched
 
 

@@ -1,4 +1,4 @@
-"""What a report asks beyond the exported rows: which collections there are, what each spent, what was confirmed."""
+"""What a report asks beyond the exported rows: what each collection spent, what was confirmed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import Connection, case, func, select
 
 from blocks.database.store import contract
-from blocks.database.store.known import collections as collections
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Run, Spend
 

@@ -11,11 +11,11 @@ from sqlalchemy import Connection, Subquery, and_, case, func, literal, select, 
 
 from blocks.database.store import posts as posts_store
 from blocks.database.store.failures import POST_STAGES
-from blocks.database.store.statements import insert_into, same_post, table_of, write_rows
-from blocks.database.tables import Collection, Failure, Import, ImportItem, Run, RunImport, RunPost, Work
+from blocks.database.store.statements import chunks, insert_into, same_post, table_of, write_rows
+from blocks.database.tables import Collection, Failure, Import, ImportItem, Post, Run, RunImport, RunPost, Work
 from blocks.memories.posts.record import PostRef
 
-_runs, _collections, _work = table_of(Run), table_of(Collection), table_of(Work)
+_runs, _collections, _work, _posts = table_of(Run), table_of(Collection), table_of(Work), table_of(Post)
 _run_posts, _run_imports = table_of(RunPost), table_of(RunImport)
 _imports, _items, _failures = table_of(Import), table_of(ImportItem), table_of(Failure)
 
@@ -80,6 +80,17 @@ def get(conn: Connection, run_id: str) -> Run | None:
     return None if row is None else Run(**row._mapping)
 
 
+def collections_of(conn: Connection, run_ids: Iterable[str]) -> dict[str, str]:
+    """The collections of runs; a run over all collections, or one that is not known, is not among them."""
+    found: dict[str, str] = {}
+    for part in chunks(sorted(run_ids)):
+        query = select(_runs.c.run_id, _runs.c.collection).where(
+            _runs.c.run_id.in_(part), _runs.c.collection.is_not(None)
+        )
+        found |= dict(conn.execute(query).tuples().all())
+    return found
+
+
 def take_posts(
     conn: Connection,
     run_id: str,
@@ -115,8 +126,9 @@ def reconcile(conn: Connection, run_id: str) -> Sums:
     """Count what a run has to account for by outcome: its given posts, and all that its imports listed.
 
     The outcome is the work's state, so that a post with metadata of last week whose latest attempt failed counts
-    as failed. What was requested is counted by itself: a post without work, or with work of an unknown state, is in
-    none of the four, and then the sums do not agree.
+    as failed; a post that was measured since the run began, and that another run has taken up anew, is enriched.
+    What was requested is counted by itself: a post without work, or with work of an unknown state, is in none of the
+    four, and then the sums do not agree.
     """
     outcomes = _outcomes(run_id)
     by_outcome = select(outcomes.c.outcome, func.count()).group_by(outcomes.c.outcome)
@@ -176,14 +188,18 @@ def _outcomes(run_id: str) -> Subquery:
         .group_by(both.c.platform, both.c.post_id)
         .subquery()
     )
+    began = select(_runs.c.started_at).where(_runs.c.run_id == run_id).scalar_subquery()
+    open_ = _work.c.state.in_(("pending", "claimed"))
     outcome = case(
-        (_work.c.state.in_(("pending", "claimed")), "pending"),
+        (and_(open_, asked.c.purpose == "enrich", _posts.c.observed_at >= began), "enriched"),
+        (open_, "pending"),
         (_work.c.state == "done", "enriched"),
         else_=_work.c.state,
     )
     return (
         select(asked.c.platform, asked.c.post_id, outcome.label("outcome"))
         .outerjoin(_work, and_(same_post(_work.c, asked.c), _work.c.purpose == asked.c.purpose))
+        .outerjoin(_posts, same_post(_posts.c, asked.c))
         .subquery()
     )
 

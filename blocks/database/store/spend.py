@@ -17,6 +17,7 @@ from sqlalchemy import BigInteger, Connection, Table, bindparam, case, func, ins
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
+from blocks.database.store.statements import execute_upsert
 from blocks.database.tables import Budget, Spend
 from blocks.memories.errors import SpendCapReached
 
@@ -76,6 +77,15 @@ class RunSpend:
 
     def calls(self, kind: Kind) -> int:
         return sum(line.calls for line in self.lines if line.kind == kind)
+
+    @property
+    def named_calls(self) -> dict[str, int]:
+        """Billed (or possibly billed) calls by platform and channel; of imports, the posts that they listed."""
+        names = (
+            (line, "imported posts" if line.kind == "import" else f"{line.platform}/{line.channel}")
+            for line in self.lines
+        )
+        return {name: line.calls for line, name in names if line.calls}
 
     def spent_micros(self, kind: Kind | None = None) -> int:
         """Settled spending, of one kind or of all."""
@@ -176,7 +186,7 @@ def reserve(
         # The first reservation of a scope has no row whose total the statement could compare.
         fits = cap is None or micros <= cap
         values = {"which": scope, "more": micros, "cap": cap}
-        if not fits or conn.execute(_take(conn.dialect.name), values).one_or_none() is None:
+        if not fits or execute_upsert(conn, _take(conn.dialect.name), values).one_or_none() is None:
             for done in taken:
                 conn.execute(_add, {"which": done, "more": -micros})
             used = used_micros(conn, scope)
@@ -238,41 +248,54 @@ def settle(conn: Connection, spend_id: str, *, spent_micros: int, calls: int, no
     return True
 
 
-def settle_import(conn: Connection, import_id: str, *, spent_micros: int, posts: int, now: datetime) -> bool:
-    """`settle` for an import's newest open reservation, by whichever run finishes it; False if none is open.
+def mark_sent(conn: Connection, spend_id: str, *, now: datetime) -> None:
+    """Note that the import is sent with this money: from now on it may be billed, until somebody knows better."""
+    conn.execute(update(_spend).where(_spend.c.spend_id == spend_id).values(sent_at=now))
 
-    An older open one is of a submission whose outcome is unknown, and goes on counting as spent.
+
+def settle_import(
+    conn: Connection, import_id: str, *, spent_micros: int, posts: int, now: datetime, ended_at: datetime | None = None
+) -> bool:
+    """`settle` for an import, by whichever run finishes it; False if nothing is left to be written down.
+
+    Taken is its newest open reservation that it was sent with: an older one is of a submission whose outcome is
+    unknown, and goes on counting as spent. So it does where an import is finished again (`ended_at` is when it was the
+    first time): what it has listed since raises the amount that it was settled with.
     """
-    newest = (
-        select(_spend.c.spend_id)
-        .where(_spend.c.import_id == import_id, _spend.c.settled_at.is_(None))
-        .order_by(_spend.c.reserved_at.desc())
-        .limit(1)
-    )
-    spend_id = conn.execute(newest).scalar_one_or_none()
-    return spend_id is not None and settle(conn, spend_id, spent_micros=spent_micros, calls=posts, now=now)
-
-
-def settle_late(conn: Connection, import_id: str, *, spent_micros: int, posts: int) -> bool:
-    """Raise what an import that was settled has cost, where it listed more since; False if it did not."""
-    newest = (
-        select(_spend.c.spend_id, _spend.c.spent_micros, _spend.c.settled_at, *_counted_under)
+    newest_first = (_spend.c.reserved_at.desc(), _spend.c.spend_id)
+    of_import = (
+        select(_spend.c.spend_id, _spend.c.spent_micros, *_counted_under)
         .where(_spend.c.import_id == import_id)
-        .order_by(_spend.c.reserved_at.desc())
+        .order_by(*newest_first)
         .limit(1)
     )
-    row = conn.execute(newest).one_or_none()
-    if row is None or row.settled_at is None or row.spent_micros >= spent_micros:
+    # What was given back for a submission that was refused is settled as well: with nothing, and before any end.
+    ended = or_(_spend.c.calls > 0, _spend.c.spent_micros > 0)
+    if ended_at is not None:
+        ended = or_(ended, _spend.c.settled_at >= ended_at)
+    before = conn.execute(of_import.where(_spend.c.settled_at.is_not(None), ended)).one_or_none()
+    if before is None:
+        sent_first = of_import.order_by(None).order_by(_spend.c.sent_at.is_(None), *newest_first)
+        newest = conn.execute(sent_first.where(_spend.c.settled_at.is_(None))).one_or_none()
+        return newest is not None and settle(conn, newest.spend_id, spent_micros=spent_micros, calls=posts, now=now)
+    if before.spent_micros >= spent_micros:
         return False
     more = {"spent_micros": spent_micros, "calls": posts}
-    conn.execute(update(_spend).where(_spend.c.spend_id == row.spend_id).values(**more))
-    _count(conn, row, spent_micros - row.spent_micros)
+    conn.execute(update(_spend).where(_spend.c.spend_id == before.spend_id).values(**more))
+    _count(conn, before, spent_micros - before.spent_micros)
     return True
 
 
 def release(conn: Connection, spend_id: str, *, now: datetime) -> bool:
     """Give a whole reservation back, for nothing was called; False if it was settled before."""
     return settle(conn, spend_id, spent_micros=0, calls=0, now=now)
+
+
+def release_import(conn: Connection, import_id: str, *, now: datetime) -> None:
+    """Give back all that is reserved for an import and not settled: somebody knows that it never arrived."""
+    open_ = select(_spend.c.spend_id).where(_spend.c.import_id == import_id, _spend.c.settled_at.is_(None))
+    for spend_id in conn.execute(open_).scalars().all():
+        release(conn, spend_id, now=now)
 
 
 def shrink(conn: Connection, spend_id: str, *, micros: int) -> bool:
@@ -300,16 +323,22 @@ def _count(conn: Connection, row: Any, more: int) -> None:
 
 def totals(conn: Connection, run_id: str) -> RunSpend:
     """What a run has spent so far, one line for each kind, platform and channel."""
+    return _totals(conn, _spend.c.run_id == run_id)
+
+
+def totals_of_day(conn: Connection, day: str) -> RunSpend:
+    """The same of a UTC day (YYYY-MM-DD), over all runs."""
+    return _totals(conn, _spend.c.day == day)
+
+
+def _totals(conn: Connection, which: Any) -> RunSpend:
     by = (_spend.c.kind, _spend.c.platform, _spend.c.channel)
     spent, still_open = (
         func.coalesce(func.sum(amount), 0)
         for amount in (_spend.c.spent_micros, case((_spend.c.settled_at.is_(None), _spend.c.reserved_micros)))
     )
     rows = conn.execute(
-        select(*by, func.sum(_spend.c.calls), spent, still_open)
-        .where(_spend.c.run_id == run_id)
-        .group_by(*by)
-        .order_by(*by)
+        select(*by, func.sum(_spend.c.calls), spent, still_open).where(which).group_by(*by).order_by(*by)
     )
     return RunSpend(tuple(SpendLine(*line[:3], *(int(amount) for amount in line[3:])) for line in rows))
 

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Column, ColumnElement, Connection, Table, and_, false, or_
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Compiled,
+    Connection,
+    CursorResult,
+    Dialect,
+    Select,
+    Table,
+    Text,
+    and_,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import SQLModel
 
 T = TypeVar("T")
@@ -49,7 +68,38 @@ def same_post(one: Any, other: Any) -> ColumnElement[bool]:
     return and_(one.platform == other.platform, one.post_id == other.post_id)
 
 
+def key_pairs(keys: Iterable[tuple[str, str]]) -> Any:
+    """Keys as a table of Postgres', from two arrays."""
+    keys = list(keys)
+    columns = [literal([key[at] for key in keys], ARRAY(Text)) for at in (0, 1)]
+    return func.unnest(*columns).table_valued("platform", "post_id").render_derived()
+
+
+def of_posts(conn: Connection, query: Select[Any], table: Any, keys: Iterable[tuple[str, str]]) -> Select[Any]:
+    """A query on a table, for these posts only."""
+    if conn.dialect.name != "postgresql":
+        return query.where(posts_among(table.platform, table.post_id, keys))
+    pairs = key_pairs(keys)
+    # OFFSET 0 keeps Postgres from planning it as a join, which it does by statistics that a young table has not.
+    one = query.where(same_post(table, pairs.c)).offset(0).lateral("one")
+    return select(one).select_from(pairs.join(one, true()))
+
+
 def write_rows(conn: Connection, statement: Any, rows: Sequence[dict[str, Any]]) -> None:
-    """Execute a statement once per row (executemany); nothing at all for no rows."""
+    """Execute a statement once per row (executemany); nothing at all for no rows. All rows have the same keys."""
     if rows:
-        conn.execute(statement, rows)
+        compiled = _compiled(statement, conn.dialect, tuple(rows[0]), len(rows) > 1)
+        conn.execute(cast(Any, compiled), rows)
+
+
+def execute_upsert(conn: Connection, statement: Any, row: Mapping[str, Any]) -> CursorResult[Any]:
+    """Execute a statement with `ON CONFLICT` for one row."""
+    return conn.execute(cast(Any, _compiled(statement, conn.dialect, tuple(row), False)), dict(row))
+
+
+@lru_cache(maxsize=256)
+def _compiled(statement: Any, dialect: Dialect, keys: tuple[str, ...], many: bool) -> Compiled:
+    """SQLAlchemy 2.0 keeps no compiled form of statements with `ON CONFLICT`, and to compile one takes longer than to
+    execute it for ten rows: here it is compiled once, as long as the statement itself is made once."""
+    compiled: Compiled = statement.compile(dialect=dialect, column_keys=list(keys), for_executemany=many)
+    return compiled

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, func, select
 
 from blocks.database.store import imports as ledger
-from blocks.database.store import inbox, leases, payers, runs
+from blocks.database.store import inbox, leases, leftovers, payers, runs
 from blocks.database.store.import_rows import OpenImport, items, read, run_imports
 from blocks.database.store.import_rows import imports as imports_table
 from blocks.database.store.imports import FoundPost, Ticket
@@ -43,7 +43,8 @@ def take_up(
     are planned imports: a sweep submits nothing, and whoever planned them (a cap halted that run, or its user gave it
     up) takes them up by the same command. Posts are those that imports listed and those that runs were given to
     enrich, each for the collection that found it first; `most_posts` 0 asks for none. Where there are more, each
-    collection has its share: one whose cap is reached keeps no other's posts waiting.
+    collection has its share: one whose cap is reached keeps no other's posts waiting. What runs that are over had
+    reserved for imports that they never sent is given back.
     """
     ledger.recover_sending(conn, account=account)
     called_back = _called_back(conn, account)
@@ -56,6 +57,8 @@ def take_up(
     )
     posts = _pending_posts(conn, account, held, most_posts) if most_posts else []
     runs.take_posts(conn, run_id, [(post.ref, post.source_url) for post in posts], now=now)
+    # Last of all: the day's total, which it locks, is shared by all.
+    leftovers.release_unsent(conn, account, now)
     tickets = [
         Ticket(
             import_id=row.import_id,

@@ -4,6 +4,9 @@
        ▲                  │
        └─ release, or the holder's lease ends
 
+A post has a row of work for each purpose, and one measurement serves them all: while a living holder buys it for one
+purpose, nobody else claims it for another.
+
 `now` is by itself the time by the database's clock (see `leases.clock`); tests give their own.
 """
 
@@ -11,16 +14,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, cast
 
-from sqlalchemy import Connection, Select, Text, and_, func, literal, select, true, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Connection, and_, func, select, true, update
 
 from blocks.database.store import leases
 from blocks.database.store.leases import Alive
-from blocks.database.store.statements import chunks, insert_into, posts_among, same_post, table_of, write_rows
+from blocks.database.store.statements import (
+    chunks,
+    insert_into,
+    key_pairs,
+    of_posts,
+    posts_among,
+    same_post,
+    table_of,
+    write_rows,
+)
 from blocks.database.tables import Post, RawFetch, Work
 from blocks.memories.posts.record import Channel, PostRef
 
@@ -31,19 +42,24 @@ SETTLED = ("done", "failed", "gone")
 Key = tuple[str, str]
 
 
+PAID_COUNTS = timedelta(hours=1)
+"""So long an answer that a killed run stored and did not parse serves the next one, however young it wants them."""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkItem:
     """A post that the caller may buy now.
 
     `source_url` is the URL in the form in which it first came; `attempts` counts the calls that were made for it
-    since it was last asked for anew; `unparsed` is an answer that is paid for, stored and not parsed, of an age
-    that still counts (its hash, channel and time): parse it instead of buying another.
+    since it was last asked for anew, `tries` those that failed, by kind; `unparsed` is an answer that is paid for,
+    stored and not parsed, of an age that still counts (its hash, channel and time): parse it instead of buying another.
     """
 
     ref: PostRef
     source_url: str | None
     attempts: int
     never_enriched: bool
+    tries: dict[str, int] = field(default_factory=dict)
     unparsed: tuple[str, Channel, datetime] | None = None
 
 
@@ -52,7 +68,8 @@ class Claimed:
     """What came of a claim; every post that was asked for is in exactly one list.
 
     `claimed`: the caller's, until released or settled. `fresh`: measured lately, nothing to do. `held`: another
-    living holder has it. `ended`: failed or gone lately, with that state; not asked for again yet.
+    living holder has it, for this purpose or another; asked for again later it is fresh, or free. `ended`: failed or
+    gone lately, with that state; not asked for again yet.
     """
 
     claimed: list[WorkItem] = field(default_factory=list)
@@ -114,6 +131,7 @@ def claim(
 
     for part in chunks(list(_by_key(refs).items())):
         wanted = dict(part)
+        elsewhere = _held_elsewhere(conn, owner, list(wanted), purpose, now=at, alive=alive_once)
         rows = _locked(conn, wanted, purpose)
         missing = [ref for key, ref in wanted.items() if key not in rows]
         if missing and (unknown := _unknown(conn, missing, purpose)):
@@ -136,15 +154,21 @@ def claim(
                 found.fresh.append(ref)
                 if row.state in ("pending", "claimed"):
                     surely_done.append(key)
+            elif key in elsewhere:
+                found.held.append(ref)
             else:
                 (anew if row.state in SETTLED else again).append(key)
         lease = {"state": "claimed", "lease_owner": owner, "lease_until": leases.ends(at), "updated_at": at}
         _update(conn, [rows[key] for key in again], lease)
-        _update(conn, [rows[key] for key in anew], lease | {"attempts": 0})
+        _update(conn, [rows[key] for key in anew], lease | {"attempts": 0, "tries": None})
         done = {"state": "done", "lease_owner": None, "lease_until": None, "updated_at": at}
         _update(conn, [rows[key] for key in surely_done], done)
         taken = [*again, *anew]
         stored = _unparsed(conn, taken, purpose, fresh_after)
+        if fresh_after is not None:
+            # The answer of a holder that died is the answer to what was asked then, and is asked again now.
+            left = [key for key in again if rows[key].state == "claimed" and key not in stored]
+            stored |= _unparsed(conn, left, purpose, min(fresh_after, at - PAID_COUNTS))
         zero = set(anew)
         found.claimed += [
             WorkItem(
@@ -152,10 +176,24 @@ def claim(
                 rows[key].source_url,
                 0 if key in zero else rows[key].attempts,
                 rows[key].enriched_at is None,
+                {} if key in zero else rows[key].tries or {},
                 stored.get(key),
             )
             for key in sorted(taken)
         ]
+    return found
+
+
+def spared(conn: Connection, refs: Iterable[PostRef], purpose: str, *, fresh_after: datetime) -> set[Key]:
+    """Those of the posts that a claim would leave alone: measured, failed or gone at or after `fresh_after`."""
+    found: set[Key] = set()
+    measured = _posts.c.observed_at >= fresh_after
+    ended = and_(_work.c.purpose == purpose, _work.c.state.in_(("failed", "gone")), _work.c.updated_at >= fresh_after)
+    for part in chunks(list(_by_key(refs))):
+        for table, condition in ((_posts.c, measured), (_work.c, ended)):
+            query = select(table.platform, table.post_id).where(condition)
+            query = query.where(posts_among(table.platform, table.post_id, part))
+            found |= {(row.platform, row.post_id) for row in conn.execute(query)}
     return found
 
 
@@ -173,7 +211,7 @@ def _locked(conn: Connection, keys: Iterable[Key], purpose: str, *, skip: bool =
         # statistics, which a young table has not, and a kept plan may stem from when it was nearly empty: each took
         # Postgres 0.5 to 1 s for 500 posts.
         conn.exec_driver_sql("SET LOCAL plan_cache_mode = force_custom_plan")
-        wanted = _pairs(keys)
+        wanted = key_pairs(keys)
         one = select(_work, leases.PLACE.label("place")).where(same_post(_work.c, wanted.c), _work.c.purpose == purpose)
         locked = one.with_for_update(skip_locked=skip).lateral("locked")
         query = select(locked, *post).select_from(
@@ -182,11 +220,36 @@ def _locked(conn: Connection, keys: Iterable[Key], purpose: str, *, skip: bool =
     return {(row.platform, row.post_id): row for row in conn.execute(query)}
 
 
-def _pairs(keys: Iterable[Key]) -> Any:
-    """Keys as a table of Postgres', from two arrays."""
-    keys = list(keys)
-    columns = [literal([key[at] for key in keys], ARRAY(Text)) for at in (0, 1)]
-    return func.unnest(*columns).table_valued("platform", "post_id").render_derived()
+def _held_elsewhere(
+    conn: Connection, owner: str, keys: Sequence[Key], purpose: str, *, now: datetime, alive: Alive
+) -> set[Key]:
+    """Posts that a living holder other than `owner` is buying for another purpose, or that is being claimed just now.
+
+    Two claims of one post for two purposes lock no common row: so every claim first takes the post's guard, and only
+    then looks at what is claimed. It waits for nobody: a post whose guard another transaction has counts as held.
+    """
+    guarded = _guard(conn, keys)
+    held = set() if guarded is None else set(keys) - guarded
+    query = select(_work.c.platform, _work.c.post_id, _work.c.lease_owner, _work.c.lease_until).where(
+        _work.c.state == "claimed", _work.c.purpose != purpose, _work.c.lease_owner != owner
+    )
+    for row in conn.execute(of_posts(conn, query, _work.c, keys)):
+        if not leases.is_free(row.lease_owner, row.lease_until, now=now, me=owner, alive=alive):
+            held.add((row.platform, row.post_id))
+    return held
+
+
+def _guard(conn: Connection, keys: Sequence[Key]) -> set[Key] | None:
+    """Take posts for this transaction, without waiting; which ones, None where a claim has the database alone.
+
+    By advisory locks, and not by locking a row: a post that is measured again may have no `enrich` row.
+    """
+    if conn.dialect.name != "postgresql":
+        return None
+    pairs = key_pairs(keys)
+    name = func.hashtextextended(func.concat("tagtrail/", pairs.c.platform, ":", pairs.c.post_id), 0)
+    query = select(pairs.c.platform, pairs.c.post_id, func.pg_try_advisory_xact_lock(name).label("taken"))
+    return {(row.platform, row.post_id) for row in conn.execute(query) if row.taken}
 
 
 def _update(conn: Connection, rows: Sequence[Any], values: dict[str, Any]) -> int:
@@ -205,18 +268,8 @@ def _unknown(conn: Connection, refs: Iterable[PostRef], purpose: str) -> list[Po
     """Those of the posts that no work is noted for. Noting what is there already could wait for its lock."""
     wanted = _by_key(refs)
     query = select(_work.c.platform, _work.c.post_id).where(_work.c.purpose == purpose)
-    known = {(row.platform, row.post_id) for row in conn.execute(_each(conn, query, _work.c, wanted))}
+    known = {(row.platform, row.post_id) for row in conn.execute(of_posts(conn, query, _work.c, wanted))}
     return [ref for key, ref in wanted.items() if key not in known]
-
-
-def _each(conn: Connection, query: Select[Any], table: Any, keys: Iterable[Key]) -> Select[Any]:
-    """A query on a table, for these posts only."""
-    if conn.dialect.name != "postgresql":
-        return query.where(posts_among(table.platform, table.post_id, keys))
-    pairs = _pairs(keys)
-    # OFFSET 0 keeps Postgres from planning it as a join (see `_locked`).
-    one = query.where(same_post(table, pairs.c)).offset(0).lateral("one")
-    return select(one).select_from(pairs.join(one, true()))
 
 
 def _is_fresh(row: Any, fresh_after: datetime | None, measured_after: datetime | None) -> bool:
@@ -239,11 +292,30 @@ def _unparsed(
     )
     if fresh_after is not None:
         query = query.where(fetch.fetched_at >= fresh_after)
-    found = conn.execute(_each(conn, query, fetch, keys)).all()
+    found = conn.execute(of_posts(conn, query, fetch, keys)).all()
     return {
         (row.platform, row.post_id): (row.raw_sha256, cast(Channel, row.channel), row.fetched_at)
         for row in sorted(found, key=lambda row: row.fetched_at)
     }
+
+
+def still_mine(
+    conn: Connection, owner: str, refs: Iterable[PostRef], purpose: str, *, now: datetime | None = None
+) -> set[PostRef]:
+    """Renew a holder's leases on posts; those of the posts that it still holds.
+
+    For a holder that may have slept: another may have taken, bought and settled what it claimed, and a renewal by
+    `leases.renew_all` tells only how much is left. Rows that another transaction is changing are waited for.
+    """
+    ends = leases.ends(leases.clock(conn, now))
+    wanted = _by_key(refs)
+    mine: set[PostRef] = set()
+    for part in chunks(list(wanted)):
+        rows = _locked(conn, part, purpose, skip=False)
+        held = [key for key, row in rows.items() if row.state == "claimed" and row.lease_owner == owner]
+        _update(conn, [rows[key] for key in held], {"lease_until": ends})
+        mine |= {wanted[key] for key in held}
+    return mine
 
 
 def release(conn: Connection, owner: str, refs: Iterable[PostRef], purpose: str, *, now: datetime | None = None) -> int:
@@ -260,7 +332,14 @@ def release(conn: Connection, owner: str, refs: Iterable[PostRef], purpose: str,
 def requeue(conn: Connection, refs: Iterable[PostRef], purpose: str, *, now: datetime | None = None) -> int:
     """Make failed and gone work pending again, as if it were new; how much. Other states stay."""
     at = leases.clock(conn, now)
-    values = {"state": "pending", "attempts": 0, "lease_owner": None, "lease_until": None, "updated_at": at}
+    values = {
+        "state": "pending",
+        "attempts": 0,
+        "tries": None,
+        "lease_owner": None,
+        "lease_until": None,
+        "updated_at": at,
+    }
     taken_up = 0
     for part in chunks(list(_by_key(refs))):
         rows = _locked(conn, part, purpose, skip=False).values()

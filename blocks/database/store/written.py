@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, Subquery, and_, func, select, union
+from sqlalchemy import ColumnElement, Connection, Subquery, and_, exists, func, select, union
 
 from blocks.database.store.statements import same_post, table_of
-from blocks.database.tables import Comment, ImportItem, Post, RunImport, RunPost, Snapshot
+from blocks.database.tables import Comment, ImportItem, Post, Run, RunImport, RunPost, Snapshot
 
 _posts, _snapshots, _comments = table_of(Post), table_of(Snapshot), table_of(Comment)
 _items, _run_imports, _run_posts = table_of(ImportItem), table_of(RunImport), table_of(RunPost)
+_runs = table_of(Run)
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Rows that a run wrote or wrote anew, and the name of the database (`default` for a SQLite file)."""
+    """Rows that a run wrote or wrote anew, and the name of the database (`default` for a SQLite file).
+
+    `first_measured` are the posts that it was the first to measure, in whichever try of its flow run.
+    """
 
     database: str
     posts: int
     snapshots: int
     creators: int
     comments: int
+    first_measured: int = 0
 
     def by_table(self) -> dict[str, int]:
         """The numbers by the tables' names."""
@@ -40,12 +45,21 @@ def written(conn: Connection, run_id: str) -> Written:
     author = select(_posts.c.platform, _posts.c.author_id).join(mine, of_post).where(_posts.c.author_id.is_not(None))
     comment = and_(same_post(_comments.c, mine.c), _comments.c.observed_at == mine.c.observed_at)
     posts = select(mine.c.platform, mine.c.post_id).distinct().subquery()
+    earlier = _snapshots.alias()
+    # Earlier snapshots may have been erased by age; a run that is tried again keeps its first start.
+    began = select(_runs.c.started_at).where(_runs.c.run_id == run_id).scalar_subquery()
+    first = (
+        select(mine.c.platform, mine.c.post_id)
+        .join(_posts, and_(of_post, _posts.c.enriched_at >= began))
+        .where(~exists().where(same_post(earlier.c, mine.c), earlier.c.observed_at < mine.c.observed_at))
+    )
     return Written(
         database="default" if conn.dialect.name == "sqlite" else conn.engine.url.database or "default",
         posts=_count(conn, posts),
         snapshots=_count(conn, mine),
         creators=_count(conn, author.distinct().subquery()),
         comments=_count(conn, select(_comments.c.comment_id).join(mine, comment).subquery()),
+        first_measured=_count(conn, first.subquery()),
     )
 
 

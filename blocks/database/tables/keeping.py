@@ -21,7 +21,7 @@ class Gap(SQLModel, table=True):
     import_id: str = Field(sa_column=Column(String(36), primary_key=True))
     previous_import_id: str = Field(sa_column=Column(String(36), nullable=False))
     hashtag: str = text_column(nullable=False)
-    """The tag, case-folded."""
+    """The tag, in lower case."""
     collection: str = text_column(nullable=False)
     library: str = Field(sa_column=Column(String(16), nullable=False))
     from_at: datetime = time_column(nullable=False)

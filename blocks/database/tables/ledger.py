@@ -28,7 +28,7 @@ class Collection(SQLModel, table=True):
 
 
 class Hashtag(SQLModel, table=True):
-    """A hashtag that somebody followed; `tag` is NFC and case-folded, `shown` as it was first typed."""
+    """A hashtag that somebody followed; `tag` is NFC and in lower case, `shown` as it was first typed."""
 
     __tablename__ = "hashtags"
     tag: str = Field(sa_column=Column(Text, primary_key=True))
@@ -99,7 +99,7 @@ class Import(SQLModel, table=True):
     kind: str = Field(sa_column=Column(String(16), nullable=False))
     """hashtag | urls | creator"""
     hashtag: str | None = Field(default=None, sa_column=Column(Text))
-    """The tag, case-folded (kind hashtag)."""
+    """The tag, in lower case (kind hashtag)."""
     wanted: dict[str, Any] | None = json_column()
     """What was asked for, as sent: {"hashtag": "LVMH"} | {"urls": [...]} | {"creator": "https://…"}."""
     wish: str = Field(sa_column=Column(String(64), nullable=False))
@@ -125,7 +125,7 @@ class Import(SQLModel, table=True):
     """Answered polls in a row that brought nothing new, after the first item."""
     finished_at: datetime | None = time_column()
     next_look_at: datetime | None = time_column()
-    """When an `empty` import is looked at again (1, 6 and 24 h after it ended)."""
+    """When an import that ended `empty`, or with less than was asked for, is looked at again (1, 6, 24 h after)."""
     looks: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
     seen: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
     new: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
@@ -146,7 +146,18 @@ class ImportItem(SQLModel, table=True):
     """
 
     __tablename__ = "import_items"
-    __table_args__ = (Index("ix_import_items_post", "platform", "post_id"),)
+    __table_args__ = (
+        Index("ix_import_items_post", "platform", "post_id"),
+        # What was known already when it was listed; what was new is told by the posts themselves.
+        Index(
+            "ix_import_items_listed_again",
+            "first_seen_at",
+            "platform",
+            "post_id",
+            sqlite_where=text("was_new = 0"),
+            postgresql_where=text("NOT was_new"),
+        ),
+    )
     import_id: str = Field(sa_column=Column(String(36), primary_key=True))
     item_key: str = Field(sa_column=Column(Text, primary_key=True))
     video_no: str | None = Field(default=None, sa_column=Column(Text))
@@ -189,6 +200,7 @@ class Inbox(SQLModel, table=True):
     status: str = text_column(nullable=False)
     """SUCCEEDED | FAILED | INDEXING_SUCCEEDED, or whatever else the service said, in capitals."""
     message: str | None = Field(default=None, sa_column=Column(Text))
+    """The service's own words, without the secret of our address."""
     received_at: datetime = time_column(nullable=False)
     emitted_at: datetime | None = time_column()
     """When the Prefect server took its event, or when it was known that there is none for it."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, String, Text, text
 from sqlmodel import Field, SQLModel
 
-from blocks.database.tables.columns import count_column, text_column, time_column
+from blocks.database.tables.columns import count_column, json_column, text_column, time_column
 
 
 class Work(SQLModel, table=True):
@@ -24,6 +24,8 @@ class Work(SQLModel, table=True):
     state: str = Field(sa_column=Column(String(16), nullable=False))
     attempts: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
     """Metadata calls made since it was last pending from new."""
+    tries: dict[str, int] | None = json_column()
+    """Calls since then that failed without an answer of use, by kind, over all runs and channels: {"lost": 2}."""
     lease_owner: str | None = Field(default=None, sa_column=Column(Text))
     lease_until: datetime | None = time_column()
     updated_at: datetime = time_column(nullable=False)
@@ -73,7 +75,7 @@ class Spend(SQLModel, table=True):
     __tablename__ = "spend"
     __table_args__ = (
         Index("ix_spend_run", "run_id"),
-        Index("ix_spend_day", "account", "day"),
+        Index("ix_spend_day", "day", "kind", "platform", "channel"),
         Index("ix_spend_import", "import_id"),
     )
     spend_id: str = Field(sa_column=Column(String(36), primary_key=True))
@@ -93,6 +95,8 @@ class Spend(SQLModel, table=True):
     spent_micros: int | None = count_column()
     """None while reserved; then what was really (or possibly) billed."""
     reserved_at: datetime = time_column(nullable=False)
+    sent_at: datetime | None = time_column()
+    """When the import that it is for was about to be sent; None: it never was with this money (or it is metadata)."""
     settled_at: datetime | None = time_column()
 
 

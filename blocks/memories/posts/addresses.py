@@ -17,25 +17,29 @@ _HANDLE = re.compile(r"[A-Za-z0-9_.]{2,24}\Z")
 def shortcode_to_id(shortcode: str) -> str:
     """The numeric id that an Instagram shortcode stands for, as text.
 
-    A shortcode is the id in base 64, most significant letter first. A code longer than 28 letters is one of a
-    private account's: its last 28 letters are a token and stand for nothing, and what is left is the public
-    code. Other codes of more than eleven letters are read by their first eleven. (yt-dlp and gallery-dl cut
-    28 letters off the end, instagrapi takes the first eleven; for codes of today both mean the same.)
+    A shortcode is the id in base 64, most significant letter first. One of a private account's post has a token
+    of 28 letters behind it, which stands for nothing (as yt-dlp and gallery-dl read it). Codes of a length between
+    the two are nobody's.
 
     Raises:
-        ValueError: the text is empty, too long, or holds something that no shortcode holds.
+        ValueError: the text has a length that no shortcode has, holds something that none holds, or stands for 0.
     """
-    if not 1 <= len(shortcode) <= _PUBLIC_LENGTH + _PRIVATE_LENGTH:
-        raise ValueError("a shortcode has 1 to 39 letters")
-    public = shortcode[:-_PRIVATE_LENGTH] if len(shortcode) > _PRIVATE_LENGTH else shortcode[:_PUBLIC_LENGTH]
-    number = 0
-    for letter in public:
-        if letter not in _VALUE:
-            raise ValueError("a shortcode holds letters, digits, '-' and '_' only")
-        number = number * 64 + _VALUE[letter]
+    public = public_shortcode(shortcode)
+    if not 1 <= len(public) <= _PUBLIC_LENGTH:
+        raise ValueError("a shortcode has 1 to 11 letters, and with a private post's token 29 to 39")
     if any(letter not in _VALUE for letter in shortcode):
         raise ValueError("a shortcode holds letters, digits, '-' and '_' only")
+    number = 0
+    for letter in public:
+        number = number * 64 + _VALUE[letter]
+    if number == 0:
+        raise ValueError("a shortcode stands for a number above zero")
     return str(number)
+
+
+def public_shortcode(shortcode: str) -> str:
+    """The code that names the post: without the token of 28 letters where there is one, else as it is."""
+    return shortcode[:-_PRIVATE_LENGTH] if len(shortcode) > _PRIVATE_LENGTH else shortcode
 
 
 def id_to_shortcode(post_id: str | int) -> str:

@@ -29,14 +29,33 @@ _WRAPPERS = (*_MEDIA_KEYS, _ITEMS_KEY, "data", "graphql", "items", "item", "item
 _LEAST_MARKS = 2
 _MOST_NODES, _MOST_DEEP = 500, 8
 
+_POST = r"\b(?:post|video|media|tweet|reel|photo|page|item)\b"
 _GONE = re.compile(
-    r"not[ _-]?found|does ?n[o'’]t exist|does not exist|no longer available|\b(?:removed|deleted|private)\b", re.I
+    # "Post not found", "the media that you asked for was removed": the post, a few words, and what became of it.
+    rf"{_POST}(?:\s+[^\s.;:!?]+){{0,6}}?\s+(?:not\s?found|does\s?n[o'’]t\s+exist|does\s+not\s+exist"
+    r"|no\s+longer\s+available|removed|deleted|private)\b"
+    rf"|\b(?:private|removed|deleted|no\s+such)\s+(?:(?:this|the)\s+)?{_POST}",
+    re.I,
 )
-_GONE_CODES = frozenset({"POST_NOT_FOUND_OR_PRIVATE", "not_found"})
+_NOT_THE_POST = re.compile(
+    r"\b(?:tokens?|actors?|prox(?:y|ies)|sessions?|data(?:\s?sets?)?|accounts?|credentials?|runs?|log\s?ins?|cookies?"
+    r"|keys?|api|versions?|tasks?|jobs?|queues?|servers?|hosts?|https?|endpoints?|routes?|methods?|requests?|quota"
+    r"|credits?|connect\w*|elements?|selectors?|files?|fields?|parameters?|inputs?|transcripts?|subtitles?|captions?"
+    r"|comments?|thumbnails?|downloads?|formats?|streams?|block(?:ed)?|limit(?:ed|s)?|retry|again|later"
+    r"|time[sd]?\s?out|temporar\w*)\b",
+    re.I,
+)
+"""Words of errors in which the service, not the post, is what is missing: they leave the post open."""
+_GONE_CODES = frozenset({"POST_NOT_FOUND_OR_PRIVATE"})
+_NOTHING_FOUND = "not_found"
+"""A code that says that something was not found: the post, unless the words beside it name something else."""
 _NOT_SAID = frozenset({"no_items"})
 """An error of scraping services ("empty or private data") that does not say which of the two."""
 _TIKTOK_GONE = frozenset({10204, 10216, 10222})
 """TikTok's own status codes: no such post, private post, private account."""
+
+_ADDRESS = re.compile(r"https?://\S+", re.I)
+_SEAMS = re.compile(r"(?<=[a-z])(?=[A-Z])|[_-]+")
 
 _NUMBER = re.compile(r"[0-9]{1,20}\Z")
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{11}\Z")
@@ -115,10 +134,21 @@ def _judge(node: dict[str, Any], search: _Search) -> None:
     if node.get("status") == "fail":
         said.append(node.get("message"))
     words = [word for word in said if isinstance(word, str) and word]
-    if _NOT_SAID.isdisjoint(words) and any(word in _GONE_CODES or _GONE.search(word) for word in words):
+    if _NOT_SAID.isdisjoint(words) and _name_a_gone_post(words):
         search.gone = True
     elif words or node.get("errors") or node.get("status") == "fail":
         search.trouble = True
+
+
+def _name_a_gone_post(words: list[str]) -> bool:
+    """Whether an error's codes and words say that the post is gone, and not that anything of the service's is."""
+    if not _GONE_CODES.isdisjoint(words):
+        return True
+    # Addresses are no words, and codes are written PostNotFound or POST_NOT_FOUND.
+    plain = [_SEAMS.sub(" ", _ADDRESS.sub("it", word)) for word in words]
+    if any(_NOT_THE_POST.search(word) for word in plain):
+        return False
+    return _NOTHING_FOUND in words or any(_GONE.search(word) for word in plain)
 
 
 def _the_asked(found: list[Found], asked: PostRef) -> Found:

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from blocks.memories.captions import hashtags_in, mentions_in
+from blocks.memories.captions import each_tag_once, hashtags_in, mentions_in
 from blocks.memories.errors import UnknownShape
 from blocks.memories.posts import reading
-from blocks.memories.posts.addresses import id_to_shortcode, is_tiktok_handle, tiktok_url
+from blocks.memories.posts.addresses import (
+    id_to_shortcode,
+    instagram_url,
+    is_tiktok_handle,
+    public_shortcode,
+    tiktok_url,
+)
 from blocks.memories.posts.comments import comment_rows
 from blocks.memories.posts.locate import Found, locate, top_keys
 from blocks.memories.posts.reading import MISSING, dig, first
 from blocks.memories.posts.record import MediaType, NullReason, PostRecord, PostRef
 from blocks.memories.posts.shape import Shape, decide, media_of
 
-PARSER_VERSION = "1"
+PARSER_VERSION = "2"
 """Goes up with every change that can change a row; `reparse` shows what it changed."""
 
 _READERS: dict[str, Callable[[Any], Any]] = {
@@ -76,17 +82,19 @@ def map_post(data: Any, asked: PostRef) -> PostRecord:
     record = PostRecord(
         platform=asked.platform, post_id=asked.post_id, url=asked.url, shape=found.shape.name, shortcode=asked.shortcode
     )
-    if asked.platform == "instagram" and record.shortcode is None:
-        record.shortcode = id_to_shortcode(asked.post_id)
+    if asked.platform == "instagram":
+        record.shortcode = public_shortcode(asked.shortcode or id_to_shortcode(asked.post_id))
+        if asked.shortcode not in (None, record.shortcode):
+            record.url = instagram_url(record.shortcode)
     hidden = _fill(record, found.shape, found.node)
     if asked.platform == "tiktok" and record.author_username is not None and is_tiktok_handle(record.author_username):
         record.url = tiktok_url(asked.post_id, record.author_username)
     if all(getattr(record, column) is None for column in SUBSTANCE) and not record.likes_hidden:
         # An id alone is no measurement: stored as one it would count as a post whose numbers are all missing.
         raise UnknownShape(top_keys(data))
-    record.extra = _extra(found, record.media_type)
+    record.extra = _extra(found, record.media_type, hidden)
     record.comment_rows = comment_rows(found.node)
-    record.null_reasons = _reasons(record, found.shape, hidden)
+    record.null_reasons = _reasons(record, found.shape, found.node, hidden)
     return record
 
 
@@ -115,6 +123,10 @@ def _fill(record: PostRecord, shape: Shape, node: dict[str, Any]) -> set[str]:
     hidden = {
         column for column, paths in shape.hidden.items() if any(reading.flag(dig(node, path)) is True for path in paths)
     }
+    for column in hidden:
+        # Where the owner hides a number, 0 is what stands in its place.
+        if getattr(record, column) == 0:
+            setattr(record, column, None)
     _likes(record, shape, node, hidden)
     if record.media_type == "image":
         for column in shape.never_for_images:
@@ -138,10 +150,13 @@ def _caption(record: PostRecord, shape: Shape, node: dict[str, Any]) -> None:
     """No caption is null; where the payload tells that there is none, hashtags and mentions are empty lists."""
     parts = [first(node, paths, reading.text) for paths in shape.caption]
     told = [part for part in parts if part is not None]
+    if record.hashtags is not None:
+        record.hashtags = each_tag_once(tag for written in record.hashtags if (tag := written.lstrip("#＃")))
     if told:
         record.caption = "\n\n".join(told)
-        record.hashtags = hashtags_in(record.caption)
-        record.mentions = mentions_in(record.caption)
+        # What the platform itself took for tags comes first.
+        record.hashtags = record.hashtags or hashtags_in(record.caption, shape.platform)
+        record.mentions = mentions_in(record.caption, shape.platform)
     elif any(_is_empty(dig(node, path)) for paths in shape.caption for path in paths):
         record.hashtags, record.mentions = [], []
 
@@ -150,18 +165,39 @@ def _is_empty(value: Any) -> bool:
     return value is not MISSING and (value is None or value == "" or value == [])
 
 
-def _reasons(record: PostRecord, shape: Shape, hidden: set[str]) -> dict[str, NullReason]:
+def _reasons(record: PostRecord, shape: Shape, node: dict[str, Any], hidden: set[str]) -> dict[str, NullReason]:
     """A reason for every null. What the platform or the shape never tells, and a caption that there is none of, are
-    `not_in_payload`: the list of reasons has no nearer one."""
+    `not_in_payload`: the list of reasons has no nearer one. What is told and cannot be read ("1.2M") is
+    `unknown_shape`, and so is a negative number: only of likes is it known to mean that the owner hides them."""
     reasons: dict[str, NullReason] = {}
     for column in NULLABLE:
         if getattr(record, column) is not None:
             continue
         if record.media_type in ("image", "carousel") and column in shape.video_only:
             reasons[column] = "not_a_video"
+        elif column in hidden:
+            reasons[column] = "hidden_by_owner"
         else:
-            reasons[column] = "hidden_by_owner" if column in hidden else "not_in_payload"
+            reasons[column] = "unknown_shape" if _is_told(column, shape, node) else "not_in_payload"
     return reasons
+
+
+def _is_told(column: str, shape: Shape, node: dict[str, Any]) -> bool:
+    """Whether anything stands where a column is looked for: if the column is null, it could not be read."""
+    paths = [*shape.columns.get(column, ())]
+    if column in shape.lists:
+        paths += shape.lists[column].lists
+    if column in ("caption", "hashtags", "mentions"):
+        paths += [path for part in shape.caption for path in part]
+    # An object that another path leads into is no value by itself.
+    inner = [path for path in paths if not any(other.startswith(f"{path}.") for other in paths)]
+    return any(_says_something(dig(node, path)) for path in inner)
+
+
+def _says_something(value: Any) -> bool:
+    if value is MISSING or reading.whole(value) == 0:
+        return False
+    return value.strip().lower() not in ("", "null", "none") if isinstance(value, str) else bool(value)
 
 
 _EXTRA_COUNTS = frozenset(
@@ -175,7 +211,7 @@ def _extra_reader(key: str) -> Callable[[Any], Any]:
     return reading.flag if key.startswith(("is_", "author_is_")) or key.endswith("_disabled") else reading.plain
 
 
-def _extra(found: Found, media_type: MediaType | None) -> dict[str, Any]:
+def _extra(found: Found, media_type: MediaType | None, hidden: set[str]) -> dict[str, Any]:
     """What only this platform or shape has; absent things are left out."""
     shape, node = found.shape, found.node
     extra: dict[str, Any] = {key: first(node, paths, _extra_reader(key)) for key, paths in shape.extra.items()}
@@ -184,13 +220,15 @@ def _extra(found: Found, media_type: MediaType | None) -> dict[str, Any]:
         lists = (reading.texts(node, path, table.items, reading.text) for path in table.lists)
         extra[key] = next((one for one in lists if one), None)
     if media_type == "carousel":
-        extra["children"] = _children(shape, node) or None
+        extra["children"] = _children(shape, node, hidden) or None
     extra["response_status"] = reading.text(found.answer.get("status"))
     extra["response_is_final"] = found.answer.get("is_final")
+    if "plays" in hidden:
+        extra = {key: value for key, value in extra.items() if not (key.startswith("plays_on_") and value == 0)}
     return {key: value for key, value in extra.items() if value is not None}
 
 
-def _children(shape: Shape, node: dict[str, Any]) -> list[dict[str, Any]]:
+def _children(shape: Shape, node: dict[str, Any], hidden: set[str]) -> list[dict[str, Any]]:
     """A carousel's parts in order, each with what is known of it (`media_type`, sizes, plays, URLs …)."""
     for path in shape.children:
         items = dig(node, path)
@@ -202,6 +240,7 @@ def _children(shape: Shape, node: dict[str, Any]) -> list[dict[str, Any]]:
             child |= {key: _read(item, key, paths) for key, paths in shape.child.items()}
             if shape.platform == "instagram" and child.get("post_id") is not None:
                 child["post_id"] = child["post_id"].partition("_")[0]
-            children.append({key: value for key, value in child.items() if value is not None})
+            told = {key: value for key, value in child.items() if value is not None}
+            children.append({key: value for key, value in told.items() if not (key in hidden and value == 0)})
         return children
     return []

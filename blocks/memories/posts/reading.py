@@ -27,9 +27,12 @@ _DECIMAL = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?\Z")
 _CLOCK = re.compile(r"(?:([0-9]{1,4}):)?([0-9]{1,4}):([0-9]{2}(?:\.[0-9]{1,6})?)\Z")
 _ISO_DURATION = re.compile(r"PT(?:([0-9]{1,4})H)?(?:([0-9]{1,4})M)?(?:([0-9]{1,5}(?:\.[0-9]{1,6})?)S)?\Z")
 _DATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_COMPACT = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})(?:T?([0-9]{2})([0-9]{2})([0-9]{2})Z?)?\Z")
 _TWEETED = re.compile(r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) ([0-9]{2}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) \+0000 ([0-9]{4})\Z")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MOMENT = datetime(2004, 1, 1, tzinfo=UTC)
+"""None of the platforms is older: an earlier time is a number that was misread."""
 _MILLISECONDS_FROM = 100_000_000_000
 """In seconds this would be the year 5138: numbers from here on are milliseconds."""
 
@@ -141,8 +144,16 @@ def milliseconds(value: Any) -> float | None:
 def moment(value: Any) -> datetime | None:
     """A time in UTC from seconds or milliseconds since 1970 (number or text), ISO 8601, or X's own form.
 
-    A time of day without a zone is taken for UTC, a date alone for its first moment; 0 is no time.
+    A time of day without a zone is taken for UTC, a date alone for its first moment. Text of eight digits is a date
+    (YYYYMMDD), of fourteen a date with its time of day. What would be before 2004 is no time.
     """
+    found = _moment(value)
+    return found if found is not None and found >= _FIRST_MOMENT else None
+
+
+def _moment(value: Any) -> datetime | None:
+    if isinstance(value, str) and (match := _COMPACT.match(value.strip())):
+        value = "{}-{}-{} {}:{}:{}".format(*match.groups("00"))
     number = whole(value)
     if number is not None:
         spent = number / 1000 if number >= _MILLISECONDS_FROM else number

@@ -12,6 +12,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from blocks.memories.posts.comments import CONTAINERS, REPLIES
+from blocks.memories.posts.reading import whole
 
 if TYPE_CHECKING:
     from blocks.settings import CommentPolicy
@@ -45,7 +46,8 @@ _KEPT_TEXTS = frozenset(
     | {"create_time", "createTimeISO", "date", "publishedTimeText", "type", "content_type", "status", "__typename"}
     | {"likes", "lang", "language"}
 )
-_COUNTS = re.compile(r"(?:[cC]ount|likes|replies|votes)\Z")
+_COUNTS = re.compile(r"(?:(?<![cC])count|Count|likes|replies|votes)\Z")
+"""Names of counts; an account is none."""
 _PSEUDONYM = re.compile(r"anon-[0-9a-f]{16}\Z")
 
 _LARGEST_ID = 10**40
@@ -87,7 +89,7 @@ def _walk(value: Any, drop: bool, key: bytes, depth: int) -> Any:
 def _holds_any(container: Any) -> bool:
     """Whether anything is in it but counts, flags and the place where the next page would start."""
     if isinstance(container, dict):
-        inside = (inner for name, inner in container.items() if name != "page_info")
+        inside = (inner for name, inner in container.items() if name != "page_info" and not _is_count(name, inner))
         return any(isinstance(inner, list | dict | str) and inner for inner in inside)
     return isinstance(container, list) and bool(container)
 
@@ -95,17 +97,26 @@ def _holds_any(container: Any) -> bool:
 def _emptied(container: Any) -> Any:
     if isinstance(container, list):
         return []
-    return {name: [] if isinstance(inner, list) else inner for name, inner in container.items() if _is_bare(inner)}
+    return {
+        name: [] if isinstance(inner, list) else inner for name, inner in container.items() if _is_bare(name, inner)
+    }
 
 
-def _is_bare(value: Any) -> bool:
+def _is_bare(name: Any, value: Any) -> bool:
     """A count, a flag, null, or a list (which is emptied); objects and texts beside comments may name people."""
-    return value is None or isinstance(value, bool | int | float | list)
+    return value is None or isinstance(value, bool | int | float | list) or _is_count(name, value)
+
+
+def _is_count(name: Any, value: Any) -> bool:
+    """A count that came as a number, or as text that is a number and nothing else."""
+    return isinstance(name, str) and _COUNTS.search(name) is not None and _number(value) is not None
 
 
 def _container(container: Any, key: bytes, depth: int) -> Any:
     if isinstance(container, dict):
-        kept = {name: inner for name, inner in container.items() if _is_bare(inner) and not isinstance(inner, list)}
+        kept = {
+            name: inner for name, inner in container.items() if _is_bare(name, inner) and not isinstance(inner, list)
+        }
         lists = {name: inner for name, inner in container.items() if isinstance(inner, list)}
         return kept | {name: _container(inner, key, depth) for name, inner in lists.items()}
     items = []
@@ -133,7 +144,7 @@ def _comment(node: dict[str, Any], key: bytes, depth: int) -> dict[str, Any]:
         elif value is None or isinstance(value, bool):
             kept[name] = value
         elif isinstance(value, str | int | float):
-            if name in _KEPT_TEXTS or (_COUNTS.search(name) and not isinstance(value, str)):
+            if name in _KEPT_TEXTS or _is_count(name, value):
                 kept[name] = value
         elif isinstance(value, dict) and "count" in value:
             kept[name] = {"count": _number(value["count"])}
@@ -141,7 +152,8 @@ def _comment(node: dict[str, Any], key: bytes, depth: int) -> dict[str, Any]:
 
 
 def _number(value: Any) -> Any:
-    return value if isinstance(value, int | float) else None
+    """The number as it came, if it is one for whoever reads counts; else null."""
+    return value if isinstance(value, int | float) or whole(value) is not None else None
 
 
 def _person(value: Any, key: bytes) -> Any:

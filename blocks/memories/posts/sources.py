@@ -18,7 +18,11 @@ def post_sources(column: str) -> dict[str, list[str]]:
     Empty for a column that is in no payload.
     """
     if column in _PARSED:
-        return {shape.name: [f"{_PARSED[column]} ({path})" for path in _caption(shape)] for shape in SHAPES}
+        parsed = _PARSED[column]
+        return {
+            shape.name: [*_paths(shape, column), *(f"{parsed} ({path})" for path in _caption(shape))]
+            for shape in SHAPES
+        }
     found = {shape.name: _paths(shape, column) for shape in SHAPES}
     return {name: paths for name, paths in found.items() if paths}
 

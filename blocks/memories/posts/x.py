@@ -51,6 +51,7 @@ TWEET = Shape(
         "saves": ("bookmarkCount",),
     },
     caption=(("fullText", "text"),),
+    lists={"hashtags": ListTable(("entities.hashtags",), ("text", "tag"))},
     media=(
         *(several(media.removesuffix(".0"), "carousel") for media in _FIRST),
         *(
@@ -64,6 +65,7 @@ TWEET = Shape(
         "author_verified": (
             case("author.isVerified", True, True),
             case("author.isBlueVerified", True, True),
+            *(case("author.verifiedType", none, False) for none in ("none", "None", "NONE")),
             filled("author.verifiedType", True),
             case("author.isVerified", False, False),
             case("author.isBlueVerified", False, False),
