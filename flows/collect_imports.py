@@ -12,6 +12,7 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.steps.enrich import Enrichment
+from flows.steps.looking import look_once_more
 from flows.steps.run import Run
 from flows.steps.sweep import take_up_what_is_open
 from flows.steps.wish import ChannelChoice, wish_for_sweep
@@ -23,8 +24,9 @@ async def collect_imports(
     max_spend_usd: Annotated[float, Field(ge=0)] = 5.0,
     max_age_hours: Annotated[float, Field(ge=0)] = 12,
     credentials: str = "default",
+    look_again_at: list[str] | None = None,
 ) -> State[Any]:
-    """Follow all open imports to their end and enrich what they list; look again at imports that ended empty.
+    """Follow all open imports to their end and enrich what they list; look again at those that ended empty or short.
 
     A callback is why it runs, never what it goes by: every import that is due is read again from the API. Nothing is
     submitted; imports in doubt, or planned and never sent, are left alone.
@@ -34,11 +36,16 @@ async def collect_imports(
         max_spend_usd: Cap on what this run may spend, in US dollars (estimated by the price table).
         max_age_hours: Metadata younger than this is not bought again.
         credentials: Name of the memories-credentials block; without such a block the settings are used.
+        look_again_at: Finished imports to be polled once more, and nothing else: an item that was listed without a
+            URL may have one now. By itself all that is open is taken up.
     """
     async with Run("collect-imports", credentials=credentials) as run:
         await run.accept(
             lambda: wish_for_sweep(channel=channel, max_spend_usd=max_spend_usd, max_age_hours=max_age_hours)
         )
         async with Enrichment(run) as enrichment:
-            await take_up_what_is_open(run, enrichment)
+            if look_again_at is None:
+                await take_up_what_is_open(run, enrichment)
+            else:
+                await look_once_more(run, look_again_at)
     return run.state

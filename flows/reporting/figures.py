@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from statistics import median
 from typing import Any, Final
 
 from blocks.database.engine import Store
@@ -16,6 +15,7 @@ from blocks.database.store.coverage import Coverage
 from blocks.database.store.export import COLUMNS, rows
 from blocks.database.store.filters import Filters
 from blocks.database.store.gaps import GapRow
+from blocks.database.store.known import collections
 from blocks.database.store.report import SpendTotal
 from blocks.memories.errors import UsageError
 from flows.reporting.growth import Growth
@@ -65,7 +65,14 @@ class Group:
     def figure(self, name: str) -> Figure:
         """Sum and median of one metric."""
         values = self.values[name]
-        return Figure(sum(values), median(values) if values else None, len(values), self.posts)
+        return Figure(sum(values), _median(values) if values else None, len(values), self.posts)
+
+
+def _median(values: list[int]) -> float:
+    """The middle of whole numbers; itself one where it can be, so that large ones stay exact."""
+    in_order = sorted(values)
+    both = in_order[(len(values) - 1) // 2] + in_order[len(values) // 2]
+    return both / 2 if both % 2 else both // 2
 
 
 @dataclass(slots=True)
@@ -97,7 +104,8 @@ class Section:
 
 @dataclass(slots=True)
 class Figures:
-    """All that a report shows. `new_since`: posts first seen at that time or later are called new."""
+    """All that a report shows. `new_since`: posts first seen at that time or later are called new. `posts`: the keys
+    of all posts in it, each once, in however many collections it is."""
 
     made_at: datetime
     collection: str | None
@@ -105,6 +113,7 @@ class Figures:
     since: datetime | None
     new_since: datetime
     sections: list[Section]
+    posts: set[str] = field(default_factory=set)
 
 
 def gather(
@@ -117,20 +126,23 @@ def gather(
         StoreError: the database cannot be read.
     """
     with store.connect() as conn:
-        known = report.collections(conn)
+        known = collections(conn)
     if collection is not None and collection not in known:
         there = f"there are {', '.join(known)}" if known else "there is none yet"
         raise UsageError(f"there is no collection {collection} in the database; {there}")
     new_since = since or now - NEW
     wanted = known if collection is None else [collection]
-    sections = [_section(store, Filters(name, hashtag, since=since), new_since) for name in wanted]
-    return Figures(now.astimezone(UTC), collection, hashtag, since, new_since, sections)
+    figures = Figures(now.astimezone(UTC), collection, hashtag, since, new_since, [])
+    for name in wanted:
+        figures.sections.append(_section(store, Filters(name, hashtag, since=since), new_since, figures.posts))
+    return figures
 
 
-def _section(store: Store, filters: Filters, new_since: datetime) -> Section:
+def _section(store: Store, filters: Filters, new_since: datetime, keys: set[str]) -> Section:
+    """One collection's part; the keys of its posts go to `keys`."""
     assert filters.collection is not None
     made = Section(filters.collection)
-    _add_posts(made, store, filters, new_since)
+    _add_posts(made, store, filters, new_since, keys)
     for row in rows(store, "snapshots", filters, moments=True):
         made.growth.add(row)
         at = row["observed_at"]
@@ -152,10 +164,12 @@ def _section(store: Store, filters: Filters, new_since: datetime) -> Section:
     return made
 
 
-def _add_posts(made: Section, store: Store, filters: Filters, new_since: datetime) -> None:
+def _add_posts(made: Section, store: Store, filters: Filters, new_since: datetime, keys: set[str]) -> None:
     groups: dict[str, Group] = defaultdict(Group)
     leading: dict[str, list[tuple[int, str, dict[str, Any]]]] = {"plays": [], "likes": []}
     for row in made.coverage.of(rows(store, "posts", filters, moments=True)):
+        key = f"{row['platform']}:{row['post_id']}"
+        keys.add(key)
         new = row["first_seen_at"] >= new_since
         made.whole.add(row, new=new)
         for tag in row["source_hashtags"] or [BY_OTHER_MEANS]:
@@ -168,7 +182,7 @@ def _add_posts(made: Section, store: Store, filters: Filters, new_since: datetim
             made.channels[row["platform"], row["channel"] or "unknown"] += 1
         for name, heap in leading.items():
             if row[name] is not None:
-                heapq.heappush(heap, (row[name], f"{row['platform']}:{row['post_id']}", dict(row)))
+                heapq.heappush(heap, (row[name], key, dict(row)))
                 if len(heap) > LEADING:
                     heapq.heappop(heap)
     made.leading = {name: [row for *_, row in sorted(heap, reverse=True)] for name, heap in leading.items()}

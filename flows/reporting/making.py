@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from blocks.database.engine import Store
-from blocks.memories.errors import UsageError
+from blocks.full_disk import unwritable
 from flows.reporting.figures import Figures, gather
 from flows.reporting.page import render, write
 from flows.steps.naming import distinct
@@ -38,7 +38,7 @@ def default_target(home: Path, *, collection: str | None, hashtag: str | None, n
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise UsageError(f"{folder} cannot be made: {error.strerror or error}") from None
+        raise unwritable(folder, error) from None
     parts = ["report", "all" if collection is None else collection, *([hashtag] if hashtag else [])]
     return folder / f"{'-'.join(_in_a_name(part) for part in parts)}-{now:%Y-%m-%d}.html"
 

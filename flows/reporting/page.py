@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from blocks.memories.errors import UsageError
+from blocks.full_disk import unwritable
 from blocks.memories.posts.mapping import PARSER_VERSION
 from flows.reporting import plots
 from flows.reporting.figures import BY_OTHER_MEANS, METRICS, Figure, Figures, Section
@@ -46,17 +46,24 @@ def render(figures: Figures) -> str:
 def write(page: str, target: Path) -> None:
     """Put the page in its place, whole or not at all.
 
+    A device or a pipe is written to, never replaced.
+
     Raises:
+        TagtrailError: the disk is full.
         UsageError: the file cannot be written.
     """
+    target = target.resolve()
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         if target.is_dir():
             raise IsADirectoryError(21, "it is a folder")
+        if target.exists() and not target.is_file():
+            target.write_text(page, encoding="utf-8", errors="replace")
+            return
         part.write_text(page, encoding="utf-8", errors="replace")
         part.replace(target)
     except OSError as error:
-        raise UsageError(f"{target} cannot be written: {error.strerror or error}") from None
+        raise unwritable(target, error) from None
     finally:
         part.unlink(missing_ok=True)
 
@@ -98,7 +105,10 @@ def _apart(plot: plots.Plot, at: int) -> plots.Plot:
 
 def number(value: float | None) -> str:
     """A count with thousands apart; a dash where it is not known."""
-    return UNKNOWN if value is None else f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+    if value is None:
+        return UNKNOWN
+    # A whole number is never made a fraction: above 2**53 it would be another one.
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if value % 1 == 0 else f"{value:,.1f}"
 
 
 def of(figure: Figure) -> str:

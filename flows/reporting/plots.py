@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from html import escape
+from math import ceil, floor, log10
 from statistics import median, quantiles
 from typing import Any, Final
 
@@ -27,7 +28,11 @@ MOST_HASHTAGS: Final = 12
 _INK: Final = "#010203"
 """Stands for the page's own text colour until the drawing is finished."""
 
-_AGES: Final = ((3_600, "1 h"), (21_600, "6 h"), (86_400, "1 day"), (604_800, "7 days"), (2_592_000, "30 days"))
+_AGES: Final = (
+    (1, "1 s"), (60, "1 min"), (600, "10 min"), (3_600, "1 h"), (21_600, "6 h"), (86_400, "1 day"),
+    (604_800, "7 days"), (2_592_000, "30 days"), (15_552_000, "180 days"), (63_072_000, "2 years"),
+    (315_360_000, "10 years"), (3_153_600_000, "100 years"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +104,36 @@ def growth(found: Growth, metric_name: str) -> Plot | None:
         axes.set_yscale("symlog", linthresh=1)
         if axes.get_ylim()[0] < 1:
             axes.set_ylim(bottom=0)
-        low, high = axes.get_xlim()
-        ticks = [(at, name) for at, name in _AGES if low <= at <= high]
-        axes.set_xticks([at for at, _ in ticks], [name for _, name in ticks])
+        _name_ages(axes)
+        _at_least_two_powers(axes)
         axes.minorticks_off()
         axes.set_xlabel("age of the post when it was measured")
         _thousands(axes.yaxis)
         axes.legend(loc="upper left", frameon=False)
 
     return Plot(_drawn(f"growth-{metric_name}", words, draw, height=3.2), words)
+
+
+def _name_ages(axes: Any) -> None:
+    """Ticks at ages that have a name; an axis that is too short for two of them reaches to the next on either side."""
+    low, high = axes.get_xlim()
+    ticks = [(at, name) for at, name in _AGES if low <= at <= high]
+    if len(ticks) < 2:
+        below = [one for one in _AGES if one[0] <= low][-1:]
+        above = [one for one in _AGES if one[0] >= high][:1]
+        ticks = [*below, *ticks, *above]
+        # A little more than the outermost ticks, so that nothing lies on the edge.
+        axes.set_xlim(min(low, ticks[0][0] * 0.9), max(high, ticks[-1][0] * 1.1))
+    axes.set_xticks([at for at, _ in ticks], [name for _, name in ticks])
+
+
+def _at_least_two_powers(axes: Any) -> None:
+    """Make a logarithmic axis of numbers that are near each other reach from one power of ten to the next."""
+    low, high = axes.get_ylim()
+    if high < 1:
+        axes.set_ylim(top=1)
+    elif low >= 1 and ceil(log10(low)) >= floor(log10(high)):
+        axes.set_ylim(10 ** floor(log10(low)), 10 ** ceil(log10(high)))
 
 
 def spread(values: Mapping[str, Sequence[int]], metric: str) -> Plot | None:

@@ -39,6 +39,7 @@ async def open_client(credentials: str, settings: Settings) -> MemoriesClient:
         timeout_seconds=settings.tagtrail_timeout_seconds,
         max_connections=MAX_CONNECTIONS,
         callback_url=_callback(None, settings),
+        account=settings.tagtrail_account,
     )
 
 
@@ -56,6 +57,11 @@ async def saved_database_url() -> str | None:
     """The URL of the saved block `tagtrail-database/default`, or None where there is none."""
     block = await _saved(TagtrailDatabase, "default")
     return None if block is None else block.get_url()
+
+
+async def saved_account(credentials: str = "default") -> MemoriesCredentials | None:
+    """The saved block `memories-credentials` of that name, or None where there is none."""
+    return await _saved(MemoriesCredentials, credentials)
 
 
 async def _saved(kind: type[BlockT], name: str) -> BlockT | None:

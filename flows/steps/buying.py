@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,11 +15,13 @@ from blocks.database.store import raw as raw_store
 from blocks.database.store.failures import GivenUp, Stage
 from blocks.database.store.posts import EnrichedPost
 from blocks.database.store.raw import RawAnswer
+from blocks.database.store.tried import Tried, note_tries
 from blocks.memories import wire
 from blocks.memories.budget import Voucher
 from blocks.memories.client import MetadataAnswer
 from blocks.memories.errors import (
     MemoriesError,
+    NoAnswer,
     PayloadError,
     PostGone,
     StoreError,
@@ -26,11 +29,25 @@ from blocks.memories.errors import (
     TooManyRequests,
     Unreadable,
 )
+from blocks.memories.lanes import Turn
 from blocks.memories.limiter import limits_for
 from blocks.memories.posts import map_post, scrub_comments
 from blocks.memories.posts.record import Channel
-from flows.steps.policy import counted_as, patience_with, says_channel_cannot, surely_unbilled
-from flows.steps.run import PostTask, Run
+from flows.steps.channels import ChannelRests
+from flows.steps.finishing import finished
+from flows.steps.holding import Lost, must_hold
+from flows.steps.policy import (
+    MOST_UNSEEN,
+    bars_everybody,
+    counted_as,
+    counts_over_runs,
+    patience_with,
+    says_channel_cannot,
+    surely_unbilled,
+    used_up,
+)
+from flows.steps.post_task import PostTask
+from flows.steps.run import Run
 
 
 class StillPending(TagtrailError):
@@ -58,28 +75,50 @@ async def enrich_one(run: Run, post: PostTask) -> bool:
     """Bring one claimed post to its end, as far as this try goes; True if it should be tried again later."""
     if post.unparsed is not None and await _parse_stored(run, post):
         return False
+    if post.unseen >= MOST_UNSEEN:
+        # A run was killed between its last call and its failure.
+        lost = NoAnswer("its calls of earlier runs were lost, or answered with what nobody can read")
+        await _give_up(run, post, lost, stage="metadata", channel=run.channels.order[0], raw_sha256=None)
+        return False
     while run.halted is None and post.collection not in run.full:
-        channel = run.channels.pick(post.refused_by)
-        if channel is None:
+        if not run.channels.left(post.refused_by):
             raise AssertionError("a post without a channel left was not given up")
+        channel = run.channels.pick(post.refused_by, post.key)
+        if channel is None:
+            if run.channels.gives_up(post.refused_by):
+                break
+            run.note(
+                "posts wait for channels that do not answer: after each rest of a minute one call tries each again"
+            )
+            await run.pause(run.channels.wait_seconds(post.refused_by))
+            continue
         try:
             bought = await buy_metadata(run, post, channel)
+        except ChannelRests:
+            continue
         except TagtrailError as error:
             if error.halts:
                 run.stop_buying(error, post.collection)
                 break
             if isinstance(error, TooLate) or error is run.halted:
                 break
+            if isinstance(error, Lost):
+                post.lost = True
+                return False
             if not isinstance(error, MemoriesError):
                 raise  # The database cannot be used: another try would only buy what cannot be stored.
-            if post.tries[counted_as(error)] < patience_with(error).calls:
+            spent = used_up(error, post.ever, len(run.channels.order))
+            if not spent and (run.channels.silent is not None or run.channels.gives_up(post.refused_by)):
+                break  # Whatever it was, it says nothing of the post.
+            if post.tries[counted_as(error)] < patience_with(error).calls and not spent:
                 if isinstance(error, TooManyRequests):
                     continue  # the limiter waits, for everybody
                 return True
-            if await _channel_cannot(run, post, channel, error):
+            if await _channel_cannot(run, post, channel, error, spent=spent):
                 return False
             continue
-        run.channels.served(channel)
+        finally:
+            run.channels.put_back(channel, post.key)
         await _parse_and_store(run, post, bought.data, bought.sha256, channel, bought.observed_at)
         return False
     post.outcome = "pending"
@@ -91,26 +130,47 @@ async def buy_metadata(run: Run, post: PostTask, channel: Channel) -> Bought:
 
     Raises:
         SpendCapReached: the next call would overstep a cap.
+        ChannelRests: the channel was sent to rest while the call waited for its turn.
         TooLate: what it is bought for is over.
+        Lost: another run took the post over.
         MemoriesError: the call failed.
         StoreError: the answer could not be stored.
     """
     names = limits_for(post.ref.platform, channel)
     vouchers: list[Voucher] = []
+    wanted = run.channels.may_go(channel, post.key)
+
+    def must_be_worth_it() -> None:
+        _must_be_in_time(run, post)
+        if wanted and not run.channels.may_go(channel, post.key):
+            raise ChannelRests(f"channel {channel} rests")
 
     async def may_call() -> None:
-        # Before a second call (TikTok's other URL form): the first was made, and refused, which is not billed.
+        # Before a second call (another form of the URL): the first was made, and refused, which is not billed.
         for earlier in vouchers:
             await earlier.release()
         # Before the slot, which the others wait for, and after it, for that may have taken minutes.
-        _must_be_in_time(run, post)
-        if not await run.slot(*names) and run.halted is not None:
-            raise run.halted
-        _must_be_in_time(run, post)
-        vouchers.append(await run.budget.take(post.ref.platform, channel, collection=post.collection))
+        must_be_worth_it()
+        voucher: Voucher | None = None
+        turn: Turn | None = None
+        try:
+            # Again where the database took so long that the slot has passed: late calls would leave all at once.
+            while voucher is None or turn is None or not turn.use():
+                turn = await run.slot(*names, missed=turn)
+                if (turn is None or not await run.may_still_buy()) and run.halted is not None:
+                    raise run.halted
+                must_be_worth_it()
+                await must_hold(run, post)
+                if voucher is None:
+                    voucher = await run.budget.take(post.ref.platform, channel, collection=post.collection)
+        except BaseException:
+            if voucher is not None:
+                with suppress(StoreError):
+                    await asyncio.shield(voucher.release())
+            raise
+        vouchers.append(voucher)
 
-    async with run.calls_of(names[0]):
-        await may_call()
+    async def call() -> tuple[int, Bought]:
         try:
             answer = await run.client.metadata(
                 post.ref, channel, source_url=post.source_url, before_second_call=may_call
@@ -119,15 +179,24 @@ async def buy_metadata(run: Run, post: PostTask, channel: Channel) -> Bought:
             if error is not run.halted:
                 await vouchers[-1].settle(0 if surely_unbilled(error) else 1)
                 await _count_failed_call(run, post, channel, error)
+                if post.claimed_at is not None and counts_over_runs(error):
+                    tried = Tried(post.ref, post.purpose, dict(post.ever))
+                    await run.store.run_grouped(note_tries, [tried], owner=run.owner)
             raise
+        run.channels.answered(channel)
         # Before another call takes its place: so what a kill loses, or a stuck disk keeps waiting, is never more
         # than the calls in flight.
-        bought = await _keep(run, post, answer)
+        kept = await _keep(run, post, answer)
         # An answer that came is worth more than its entry in the books, which the run's end makes up for.
         with suppress(StoreError):
             await vouchers[-1].settle(1)
+        return answer.calls, kept
+
+    async with run.calls_of(names[0]):
+        await may_call()
+        calls, bought = await finished(call(), cancelled=run.say_it_ends)
     run.progress.cost_usd += run.settings.tagtrail_prices.metadata_micros(post.ref.platform, channel) / 1_000_000
-    post.attempts += answer.calls
+    post.attempts += calls
     for name in names:
         run.limiter.succeeded(name)
     return bought
@@ -140,20 +209,31 @@ def _must_be_in_time(run: Run, post: PostTask) -> None:
 
 async def _count_failed_call(run: Run, post: PostTask, channel: Channel, error: MemoriesError) -> None:
     post.attempts += error.calls
-    post.tries[counted_as(error)] += 1
-    if isinstance(error, TooManyRequests):
-        name = limits_for(post.ref.platform, channel)[0]
-        await run.limiter.penalise(name, error.retry_after_seconds)
-        run.progress.paused_until = run.limiter.paused_until(name)
-    elif patience_with(error).blames_channel and run.channels.failed(channel):
+    # The call that tries a channel again says nothing of the post: whichever came first made it.
+    if not run.channels.tries_again(channel, post.key):
+        post.tries[counted_as(error)] += 1
+    if counts_over_runs(error):
+        post.ever[counted_as(error)] += 1
+    if bars_everybody(error):
+        if run.channels.barred(post.key, error):
+            run.halt(run.channels.silent or error)
+    elif not patience_with(error).blames_channel:
+        run.channels.answered(channel)
+    elif run.channels.failed(channel, post.key, for_good=used_up(error, post.ever, len(run.channels.order))):
         run.note(f"channel {channel} rests for a minute: it failed again and again ({error.what})")
+    elif run.channels.silent is not None:
+        run.halt(run.channels.silent)
+    await run.heed(limits_for(post.ref.platform, channel)[0], error)
 
 
-async def _channel_cannot(run: Run, post: PostTask, channel: Channel, error: TagtrailError) -> bool:
-    """The channel could not serve the post: go on with the next one, or give the post up (True)."""
+async def _channel_cannot(run: Run, post: PostTask, channel: Channel, error: TagtrailError, *, spent: bool) -> bool:
+    """The channel could not serve the post: go on with the next one, or give the post up (True).
+
+    `spent`: its patience is used up over all channels and runs.
+    """
     post.refused_by.add(channel)
     post.tries.clear()
-    if says_channel_cannot(error) and run.channels.pick(post.refused_by) is not None:
+    if says_channel_cannot(error) and run.channels.left(post.refused_by) and not spent:
         return False
     sha256 = None
     if isinstance(error, Unreadable) and error.body:
@@ -203,7 +283,12 @@ async def _parse_and_store(
         record = map_post(data, post.ref)
     except PostGone:
         await run.store.run_grouped(
-            posts_store.mark_gone, [post.ref], run_id=run.run_id, now=run.clock(), owner=run.owner
+            posts_store.mark_gone,
+            [post.ref],
+            run_id=run.run_id,
+            now=run.clock(),
+            observed_at=observed_at,
+            owner=run.owner,
         )
         post.outcome = "gone"
         run.progress.gone += 1

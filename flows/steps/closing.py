@@ -15,7 +15,7 @@ from blocks.database.store.imports import OpenImport
 from blocks.database.store.spend import RunSpend
 from blocks.memories.errors import StoreError, TagtrailError, UsageError
 from flows.steps import announcing, showing
-from flows.steps.summary import CREATORS, ImportSummary, Outcome, RunSummary, plural
+from flows.steps.summary import CREATORS, UNFINISHED, ImportSummary, Outcome, RunSummary, plural
 from flows.steps.wish import NO_CAP_USD, Wish
 from flows.steps.withheld import listed_again
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 NEEDS_A_LOOK = ("empty", "ambiguous")
 """Ledger states in which an import needs somebody (exit status 3)."""
 
-UNFINISHED = ("planned", "sending", "submitted", "collecting")
-"""Ledger states in which a run that waited for its imports was to find none at its end."""
+MOST_NAMES, MOST_REASONS = 5, 3
+"""So many imports that were not accepted, and reasons for it, a run's message names."""
 
 
 def parameters_of(wish: Wish) -> dict[str, Any]:
@@ -81,9 +81,9 @@ async def _settled(run: Run, *, broken: BaseException | None) -> RunSummary:
         return _remembered(run, now)
     if out:
         _leave_out(run, out)
-    imports = [_import_summary(row, overlaps.get(row.import_id)) for row in rows]
+    started_at = run.progress.started_at or now
+    imports = [_import_summary(row, overlaps.get(row.import_id), since=started_at) for row in rows]
     measured = Counter(key.partition(":")[0] for key in run.posts)
-    new_enriched = sum(post.was_new and post.outcome == "enriched" for post in run.posts.values())
     cost_usd = money.counted_micros / 1_000_000
     summary = RunSummary(
         run_id=run.run_id,
@@ -97,13 +97,13 @@ async def _settled(run: Run, *, broken: BaseException | None) -> RunSummary:
         gone=sums.gone,
         pending=sums.pending,
         fresh=len(run.fresh),
-        new_enriched=new_enriched,
+        new_enriched=wrote.first_measured,
         imports=imports,
         platforms=dict(sorted(measured.items())),
-        calls=_calls(money),
+        calls=money.named_calls,
         failures=sums.failures,
         cost_usd=cost_usd,
-        usd_per_1000_new=cost_usd / new_enriched * 1000 if new_enriched else None,
+        usd_per_1000_new=spend.cost_per_1000_new(money.counted_micros, wrote.first_measured),
         halted_because=None if run.halted is None else str(run.halted),
         notes=[
             *run.notes,
@@ -112,7 +112,7 @@ async def _settled(run: Run, *, broken: BaseException | None) -> RunSummary:
             *listed_again(imports),
             *_gaps(overlaps.values(), imports),
         ],
-        started_at=run.progress.started_at or now,
+        started_at=started_at,
         finished_at=now,
     )
     summary.outcome = _outcome(run, summary, broken=broken)
@@ -141,8 +141,11 @@ def _leave_out(run: Run, keys: Iterable[tuple[str, str]]) -> None:
     run.note(f"{plural(len(gone), 'post')} left out: erased on request (`tagtrail purge`), or by somebody who was")
 
 
-def _import_summary(row: OpenImport, overlap: Overlap | None) -> ImportSummary:
+def _import_summary(row: OpenImport, overlap: Overlap | None, *, since: datetime) -> ImportSummary:
     told = ImportSummary.model_validate(row, from_attributes=True)
+    if told.how == "reused" and (row.last_new_at is None or row.last_new_at < since):
+        # What was new when it was bought is known now.
+        told.new, told.known = 0, told.new + told.known
     if overlap is not None:
         told.overlap, told.not_seen_again = overlap.shared, overlap.not_seen_again
     return told
@@ -191,14 +194,6 @@ def _remembered(run: Run, now: datetime) -> RunSummary:
     return summary
 
 
-def _calls(money: RunSpend) -> dict[str, int]:
-    """Billed (or possibly billed) calls by platform and channel; of imports, the posts that they listed."""
-    names = (
-        (line, "imported posts" if line.kind == "import" else f"{line.platform}/{line.channel}") for line in money.lines
-    )
-    return {name: line.calls for line, name in names if line.calls}
-
-
 def _sums_differ(run: Run, summary: RunSummary) -> str | None:
     """Two ways of counting must agree: what this run took in, and what the database accounts for."""
     parts = summary.enriched + summary.failed + summary.gone + summary.pending
@@ -231,16 +226,24 @@ def _unfinished(summary: RunSummary) -> int:
 
 
 def _message(run: Run, summary: RunSummary, *, broken: BaseException | None) -> str:
+    not_accepted = [one for one in summary.imports if one.state == "failed"]
     if run.halted is not None and run.halted.halts:
-        reason = f"halted: {run.halted}. The same command continues. "
+        # Asked for with `fresh`, the imports would be bought anew.
+        same = "The same command without --fresh continues" if run.wish.fresh else "The same command continues"
+        reason = f"halted: {run.halted}. {same}. "
+        if difference := _sums_differ(run, summary):
+            reason += f"The sums do not agree either ({difference}); nothing was lost, please report this. "
     elif (fault := _fault(run)) is not None:
         reason = f"failed: {fault}. "
     elif isinstance(broken, asyncio.CancelledError | KeyboardInterrupt):
-        reason = "cancelled; the same command goes on where it stopped. "
+        same = "the same command without --fresh" if run.wish.fresh else "the same command"
+        reason = f"cancelled; {same} goes on where it stopped. "
     elif broken is not None:
         reason = "failed: a fault of Tagtrail's own; see the log. "
     elif difference := _sums_differ(run, summary):
         reason = f"failed: the sums do not agree ({difference}); nothing was lost, please report this. "
+    elif not_accepted and len(not_accepted) == len(summary.imports):
+        reason = f"failed: no import was accepted ({_reasons(not_accepted)}). "
     else:
         reason = ""
     parts = [f"{summary.enriched} enriched"]
@@ -250,9 +253,31 @@ def _message(run: Run, summary: RunSummary, *, broken: BaseException | None) -> 
     empty = sum(one.state in NEEDS_A_LOOK for one in summary.imports)
     if empty:
         parts.append(f"{plural(empty, 'import')} empty or ambiguous")
+    if not_accepted and "no import was accepted" not in reason:
+        parts.append(f"{plural(len(not_accepted), 'import')} not accepted ({_reasons(not_accepted)})")
     if unfinished := _unfinished(summary):
         parts.append(f"{plural(unfinished, 'import')} {'not finished' if run.wish.wait else _left_to(run)}")
     return f"{reason}{plural(summary.requested, 'post')}: {', '.join(parts)}; about {summary.cost_usd:.2f} USD"
+
+
+def _reasons(not_accepted: Sequence[ImportSummary]) -> str:
+    """Which imports the service did not accept and why, those with one reason together; three reasons at most.
+
+    Of posts and creators without the service's words, which may name somebody: a run's message is shown in Prefect.
+    """
+    named_by_why: dict[str, list[str]] = {}
+    for one in not_accepted:
+        why = one.note or ""
+        if one.kind != "hashtag":
+            why = why.partition(': "')[0]
+        if not why or (one.kind != "hashtag" and '"' in why):
+            why = "see `tagtrail export imports`"
+        named_by_why.setdefault(why, []).append(one.name)
+    told = [
+        f"{', '.join(names[:MOST_NAMES])}{' …' * (len(names) > MOST_NAMES)}: {why}"
+        for why, names in named_by_why.items()
+    ]
+    return "; ".join(told[:MOST_REASONS]) + ("; …" if len(told) > MOST_REASONS else "")
 
 
 def _left_to(run: Run) -> str:
@@ -270,6 +295,12 @@ def _notes(run: Run, money: RunSpend) -> list[str]:
     notes = [
         f"{name}: the service proved a lower limit, {rate:.2g} a second" for name, rate in run.limiter.learned().items()
     ]
+    if before := sum(key in run.posts for key in run.failed_before):
+        notes.append(
+            f"{plural(before, 'post')} failed less than {run.wish.max_age_hours:g} h ago, and nothing was bought for "
+            f"{'it' if before == 1 else 'them'} again: `tagtrail retry` takes failures up"
+        )
+    notes += [run.limiter.remark] if run.limiter.remark else []
     notes += [f"channel {name} rested {plural(count, 'time')}" for name, count in run.channels.rested.items()]
     now = run.clock()
     waited = [post for post in run.posts.values() if post.outcome in (None, "pending") and post.ends_at is not None]

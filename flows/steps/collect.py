@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -12,35 +13,37 @@ from prefect.cache_policies import NO_CACHE
 
 from blocks.database.store import imports as ledger
 from blocks.database.store.ending import SAID_FAILED, end_import
-from blocks.database.store.imports import ItemSeen, Ticket
+from blocks.database.store.imports import Ticket
 from blocks.memories.budget import Voucher
-from blocks.memories.client import ImportItemSeen
 from blocks.memories.clocks import finished_state, next_poll_seconds, overdue
 from blocks.memories.errors import (
     Busy,
     MemoriesError,
-    NotAPostUrl,
     NotSent,
-    Refused,
     StoreError,
     TagtrailError,
     TooManyRequests,
     UsageError,
 )
-from blocks.memories.identity import parse_post_url
+from blocks.memories.lanes import Turn
 from blocks.memories.outgoing import Where
 from flows.steps import announcing
+from flows.steps.asking import ask
+from flows.steps.doubts import leave_planned
+from flows.steps.finishing import finished
 from flows.steps.hearing import Hearing
+from flows.steps.policy import surely_not_begun
 from flows.steps.run import Run, current_run
 from flows.steps.summary import named
-from flows.steps.valve import valve
-from flows.steps.wish import Library
 
 SUBMIT_TRIES = 8
 """A submission is sent again only where the API refused it (too many requests, busy) or nothing left."""
 
 NOT_SENT_TRIES = 3
 """Where the API cannot be reached at all, somebody has to look."""
+
+TURN_SECONDS = 1.0
+"""A turn to send that is older than this is not used."""
 
 UNANSWERED_POLLS = 3
 """So many polls in a row without an answer, past the deadline, and the import is left to a later run."""
@@ -49,6 +52,8 @@ UNANSWERED_POLLS = 3
 async def plan_imports(run: Run) -> list[Ticket]:
     """Write every import of the wish into the ledger, or find the one that serves it already."""
     tickets = []
+    if run.wish.library == "public" and run.wish.namespace != run.wish.collection:
+        run.note(f"the public library knows no namespaces: {run.wish.namespace!r} is not sent")
     for wish in run.wish.imports:
         ticket = await run.store.run(
             ledger.plan_import,
@@ -70,7 +75,7 @@ async def plan_imports(run: Run) -> list[Ticket]:
         if ticket.how != "submit":
             at = ticket.since.strftime("%H:%M")
             done = "re-used" if ticket.how == "reused" else "joined"
-            what = named(wish.kind, wish.wanted.get("hashtag"), ticket.import_id)
+            what = named(wish.kind, wish.wanted.get("hashtag"), ticket.import_id, wish.requested)
             run.note(f"{done} the import of {at} UTC for {what}")
         tickets.append(ticket)
     run.progress.imports_open = len(tickets)
@@ -87,13 +92,11 @@ async def collect_posts(run: Run, tickets: list[Ticket]) -> None:
 
 
 async def collect_one(run: Run, ticket: Ticket) -> None:
-    """Submit and poll one import; what halts the run is kept in it, and the others end by themselves."""
+    """Submit and poll one import; what ends the run is kept in it, and the others end by themselves."""
     try:
         await _submit_and_poll(run, ticket)
     except TagtrailError as error:
-        if not error.halts:
-            raise
-        # An answer that one of the others waits for is taken in.
+        # Also a database that cannot be used: an answer that one of the others waits for is taken in.
         run.halt(error)
     run.progress.imports_open -= 1
     run.progress.imports_done += 1
@@ -109,6 +112,21 @@ async def _submit_and_poll(run: Run, ticket: Ticket) -> None:
             await poll_import(ticket.import_id)
     elif state == "complete":
         run.found(await run.store.read(ledger.found_posts, ticket.import_id))
+        if ticket.how == "reused" and run.wish.wait and await _lists_more(run, ticket.import_id):
+            await poll_import(ticket.import_id)
+
+
+async def _lists_more(run: Run, import_id: str) -> bool:
+    """Whether an import that ended with fewer posts than were asked for lists more by now; then it is open again.
+
+    A poll costs nothing: what came after the quiet time need not be bought a second time.
+    """
+    row = await run.store.read(ledger.get, import_id)
+    if row.task_id is None or row.seen + row.withheld >= row.requested:
+        return False
+    items = await ask(run, row)
+    listed = {item.video_no if item.ref is None else item.ref for item in items or ()}
+    return len(listed) > row.seen + row.withheld and await run.store.run(ledger.reopen, import_id, durable=True)
 
 
 @task(name="submit-import", task_run_name="submit-import {import_id}", persist_result=False, cache_policy=NO_CACHE)
@@ -120,18 +138,29 @@ async def submit_import(import_id: str) -> str:
     """
     run = current_run()
     for attempt in range(1, SUBMIT_TRIES + 1):
-        if not await turn_to_send(run, import_id) or not await _turn_by_rate(run):
+        if not await turn_to_send(run, import_id):
             break
-        async with valve(run) as opened:
-            if not opened:
+        async with run.doubts.place() as free:
+            if not free:
+                await leave_planned(run, import_id)
                 break
-            state = await submit_once(run, import_id, attempt=attempt)
+            if (turn := await _turn_by_rate(run)) is None:
+                break
+            asked_at = time.monotonic()
+            async with run.valve.slot() as opened:
+                # Where the valve let the run wait, its turn is over, and others may have had theirs at that moment.
+                late = time.monotonic() - asked_at > TURN_SECONDS
+                if not opened or (late and (turn := await _turn_by_rate(run)) is None):
+                    break
+                sending = submit_once(run, import_id, attempt=attempt, turn=turn)
+                state = await finished(sending, cancelled=run.say_it_ends)
+            run.doubts.ended(state)
         if state is not None:
             return state
     return (await run.store.read(ledger.get, import_id)).state
 
 
-async def _turn_by_rate(run: Run) -> bool:
+async def _turn_by_rate(run: Run) -> Turn | None:
     run.progress.turns_awaited += 1
     try:
         return await run.slot("imports")
@@ -139,37 +168,43 @@ async def _turn_by_rate(run: Run) -> bool:
         run.progress.turns_awaited -= 1
 
 
-async def submit_once(run: Run, import_id: str, *, attempt: int = SUBMIT_TRIES) -> str | None:
+async def submit_once(run: Run, import_id: str, *, attempt: int = SUBMIT_TRIES, turn: Turn | None = None) -> str | None:
     """Pay for the import, say so in the ledger, and send it; None: nothing was started, and it may be sent again.
 
-    `attempt` counts from 1; after the last one the import is given up.
+    `attempt` counts from 1; after the last one the import is given up. `turn` is the slot by which it is sent.
     """
     row = await run.store.read(ledger.get, import_id)
     voucher = await run.budget.take_import(import_id, row.requested)
     may_have_left = False
     try:
-        if not await run.store.run(ledger.mark_sending, import_id, owner=run.owner, durable=True):
+        paid_by = {"owner": run.owner, "spend_id": voucher.spend_id}
+        if not await run.store.run(ledger.mark_sending, import_id, **paid_by, durable=True):
             # Somebody else sends it at this moment.
             await voucher.release()
             return (await run.store.read(ledger.get, import_id)).state
+        if turn is not None and not turn.use(TURN_SECONDS):
+            # The database took so long that others may have had their turn since: this one waits for another.
+            await _not_sent(run, import_id, voucher, "its turn had passed before it was sent")
+            return None
         may_have_left = True
         task_id = await _send(run, row)
     except UsageError as error:
         await voucher.release()
         return await _refused(run, import_id, error)
     except MemoriesError as error:
-        if not isinstance(error, Refused | NotSent):
+        if not surely_not_begun(error):
             await _ambiguous(run, import_id, str(error))
+            await run.heed("imports", error)
             return "ambiguous"
         await voucher.release()
         last = SUBMIT_TRIES if isinstance(error, TooManyRequests | Busy) else NOT_SENT_TRIES
         if not isinstance(error, TooManyRequests | Busy | NotSent) or attempt >= last:
-            return await _refused(run, import_id, error)
+            state = await _refused(run, import_id, error)
+            await run.heed("imports", error)
+            return state
         run.progress.notes.append(f"{error}; trying again ({attempt} of {last})")
         await run.store.run(ledger.back_to_planned, import_id, note=str(error), owner=run.owner, durable=True)
-        if isinstance(error, TooManyRequests):
-            await run.limiter.penalise("imports", error.retry_after_seconds)
-            run.progress.paused_until = run.limiter.paused_until("imports")
+        await run.heed("imports", error)
         return None
     except asyncio.CancelledError:
         await asyncio.shield(_cancelled_while_sending(run, import_id, voucher, may_have_left=may_have_left))
@@ -193,15 +228,17 @@ async def _cancelled_while_sending(run: Run, import_id: str, voucher: Voucher, *
     if may_have_left:
         await _ambiguous(run, import_id, why)
         return
+    await _not_sent(run, import_id, voucher, why)
+
+
+async def _not_sent(run: Run, import_id: str, voucher: Voucher, why: str) -> None:
     await voucher.release()
     await run.store.run(ledger.back_to_planned, import_id, note=why, owner=run.owner, durable=True)
 
 
 async def turn_to_send(run: Run, import_id: str) -> bool:
-    """Wait while another living run is about to send the import; False once it is sent, or need not be.
-
-    That run may wait for its slot for minutes, and may end without having sent anything: then it is this run's.
-    """
+    """Wait while another living run is about to send the import; False once it is sent, or need not be. Where that
+    run ends without having sent it, it is this run's."""
     while run.halted is None:
         if await run.store.run(ledger.lease_import, import_id, owner=run.owner):
             return (await run.store.read(ledger.get, import_id)).state == "planned"
@@ -213,8 +250,9 @@ async def turn_to_send(run: Run, import_id: str) -> bool:
 
 
 async def _send(run: Run, row: ledger.OpenImport) -> str:
-    library: Library = "public" if row.library == "public" else "private"
-    where: Where = {"namespace": row.namespace, "library": library, "callback_url": run.callback_url}
+    where: Where = {"library": "private", "namespace": row.namespace, "callback_url": run.callback_url}
+    if row.library == "public":  # It knows no namespaces; the row's keeps collections apart in the ledger.
+        where = {"library": "public", "callback_url": run.callback_url}
     if row.kind == "hashtag":
         return await run.client.import_hashtag(row.wanted["hashtag"], row.requested, **where)
     if row.kind == "urls":
@@ -233,7 +271,7 @@ async def _refused(run: Run, import_id: str, error: TagtrailError) -> str:
         run.note(f"an import was not accepted: {error}")
     else:
         # The service may repeat a creator's name; its words stand in the ledger, and notes are shown in Prefect.
-        what = named(row.kind, row.hashtag, import_id)
+        what = named(row.kind, row.hashtag, import_id, row.requested)
         run.note(f"{what} was not accepted ({error.error_class}); `tagtrail export imports` has the service's words")
     return "failed"
 
@@ -275,7 +313,7 @@ async def _follow(run: Run, import_id: str) -> str:
     hearing = Hearing(run, import_id)
     while run.halted is None:
         await hearing.listen()
-        items = await _ask(run, row)
+        items = await ask(run, row)
         now = run.clock()
         if items is None:
             unanswered += 1
@@ -310,34 +348,3 @@ async def _follow(run: Run, import_id: str) -> str:
             )
         await hearing.pause(wait_seconds)
     return row.state
-
-
-async def _ask(run: Run, row: ledger.OpenImport) -> list[ItemSeen] | None:
-    """One poll; None where no answer came. A poll's error is never the import's failure."""
-    if not await run.slot("status"):
-        return None
-    assert row.task_id is not None
-    try:
-        # A public import has no namespace: polled under one it would look empty for ever.
-        namespace = None if row.library == "public" else row.namespace
-        items = await run.client.import_status(row.task_id, namespace=namespace)
-    except TagtrailError as error:
-        if error.halts:
-            raise
-        if isinstance(error, TooManyRequests):
-            await run.limiter.penalise("status", error.retry_after_seconds)
-        run.poll_errors[error.error_class] += 1
-        return None
-    run.limiter.succeeded("status")
-    return [_seen(item) for item in items]
-
-
-def _seen(item: ImportItemSeen) -> ItemSeen:
-    ref = None
-    if item.video_url is not None:
-        try:
-            ref = parse_post_url(item.video_url)
-        except NotAPostUrl:
-            # Kept and counted as an item without a post; its own URL stands in the row.
-            ref = None
-    return ItemSeen(video_no=item.video_no, source_url=item.video_url, item_status=item.status, ref=ref)

@@ -15,17 +15,20 @@ from prefect.tasks import Task
 
 from blocks.database.store import work
 from blocks.database.store.imports import FoundPost
-from blocks.memories.errors import StoreError
+from blocks.memories.errors import StoreError, TagtrailError
 from blocks.memories.identity import item_key
+from blocks.memories.limiter import limits_for
 from flows.steps.buying import StillPending, enrich_one
+from flows.steps.holding import awake_seconds
 from flows.steps.policy import MAX_RETRIES, retry_delays_seconds
-from flows.steps.run import PostTask, Run, current_run
-from flows.steps.valve import valve
+from flows.steps.post_task import PostTask
+from flows.steps.run import Run, current_run
 
 GROUP_POSTS = 50
-"""Posts that are claimed in one transaction and pass the operator's valve together."""
+"""Posts that are claimed in one transaction and pass the operator's valve together, at most."""
 
-OPEN_GROUPS = 8
+GATHER_SECONDS = 5.0
+"""So long a group waits for the slots of all its tasks; then it begins with those that it has."""
 
 
 def _still_pending(task: Task[..., object], task_run: TaskRun, state: State[object]) -> bool:
@@ -65,18 +68,65 @@ async def enrich(keys: list[str]) -> dict[str, int]:
     return dict(Counter(run.posts[key].outcome or "pending" for key in keys))
 
 
+class _Share:
+    """Posts under the same limits: their queue, and slots of their own, so that those of a slow limit (YouTube through
+    rapid) keep none from the others."""
+
+    def __init__(self, slots: int) -> None:
+        self.queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self.slots = asyncio.Semaphore(slots)
+        self.gathering = asyncio.Lock()
+
+    async def next_group(self, most: int) -> tuple[list[str], bool]:
+        """Posts that can begin together, and whether others may come after them."""
+        keys: list[str] = []
+        key = await self.queue.get()
+        while key is not None:
+            keys.append(key)
+            if len(keys) == most or self.queue.empty():
+                return keys, True
+            key = self.queue.get_nowait()
+        return keys, False
+
+    async def gather_slots(self, most: int) -> int:
+        """Slots for one group, at least one; how many there are."""
+        # One group at a time: two that have half of their slots each would wait for each other.
+        async with self.gathering:
+            await self.slots.acquire()
+            slots = 1
+            try:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(GATHER_SECONDS):
+                        while slots < most:
+                            await self.slots.acquire()
+                            slots += 1
+            except BaseException:
+                self.release(slots)
+                raise
+        return slots
+
+    def release(self, slots: int) -> None:
+        for _ in range(slots):
+            self.slots.release()
+
+
 class Enrichment:
     """Takes posts while they are being found, and is done when each of them is settled."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self._shares: dict[str, _Share] = {}
+        """By platform; platforms under the same limits have one together."""
+        self._new_shares: asyncio.Queue[_Share | None] = asyncio.Queue()
         self._held: list[str] = []
         self._body: asyncio.Task[None] | None = None
         self._stopped_body = False
-        # A few groups are open at once, so that the next one's tasks are ready when a call ends.
-        self._groups = asyncio.Semaphore(OPEN_GROUPS)
-        self._slots = asyncio.Semaphore(max(2, 2 * run.settings.tagtrail_in_flight // run.wish.batch_size))
+        # Twice what can be in flight, so that the next tasks are ready when a call ends; what has passed the valve is
+        # never more, for an operator who closes it wants the buying to end soon.
+        in_flight, size = run.settings.tagtrail_in_flight, run.wish.batch_size
+        self._share_slots = max(2, 2 * in_flight // size)
+        # Never more tasks than there are slots.
+        self._group_posts = min(GROUP_POSTS, max(in_flight, size))
         self._task = enrich.with_options(retry_delay_seconds=retry_delays_seconds(run.settings.tagtrail_retry_seconds))
 
     def add(self, posts: Sequence[FoundPost]) -> None:
@@ -88,7 +138,20 @@ class Enrichment:
                 payer = post.collection if self.run.wish.collection is None else None
                 self.run.posts[key] = PostTask(post.ref, post.source_url, post.purpose, payer, post.ends_at)
                 self.run.progress.found += 1
-                self._queue.put_nowait(key)
+                self._share_of(post.ref.platform).queue.put_nowait(key)
+
+    def _share_of(self, platform: str) -> _Share:
+        if platform not in self._shares:
+            mine = self._limits_of(platform)
+            share = next((it for other, it in self._shares.items() if self._limits_of(other) == mine), None)
+            if share is None:
+                share = _Share(self._share_slots)
+                self._new_shares.put_nowait(share)
+            self._shares[platform] = share
+        return self._shares[platform]
+
+    def _limits_of(self, platform: str) -> list[tuple[str, ...]]:
+        return [limits_for(platform, channel) for channel in self.run.channels.order]
 
     @property
     def busy(self) -> bool:
@@ -103,8 +166,12 @@ class Enrichment:
     async def try_held(self) -> None:
         """Take over what others were buying: its result, or the post itself where they died."""
         held, self._held = self._held, []
-        for at in range(0, len(held), GROUP_POSTS):
-            await self._run_group(held[at : at + GROUP_POSTS])
+        of_share: dict[_Share, list[str]] = {}
+        for key in held:
+            of_share.setdefault(self._share_of(self.run.posts[key].ref.platform), []).append(key)
+        async with asyncio.TaskGroup() as groups:
+            for share, keys in of_share.items():
+                groups.create_task(self._start_groups(groups, share, keys))
 
     async def __aenter__(self) -> Enrichment:
         self.run.found = self.add
@@ -122,7 +189,9 @@ class Enrichment:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         body, self._body = self._body, None
-        self._queue.put_nowait(None)
+        for share in {*self._shares.values()}:
+            share.queue.put_nowait(None)
+        self._new_shares.put_nowait(None)
         if self._stopped_body and body is not None:
             body.uncancel()
         elif isinstance(error, asyncio.CancelledError):
@@ -131,38 +200,53 @@ class Enrichment:
         await self._dispatching
         if error is None:
             await self._wait_for_others()
+            if self.run.channels.unserved is not None:
+                # Only now: other posts were served meanwhile.
+                self.run.halt(self.run.channels.unserved)
 
     async def _dispatch(self) -> None:
         async with asyncio.TaskGroup() as groups:
-            open_ = True
-            while open_:
-                keys, open_ = await self._next_group()
-                await self._groups.acquire()
-                groups.create_task(self._run_group(keys)).add_done_callback(lambda _: self._groups.release())
+            while (share := await self._new_shares.get()) is not None:
+                groups.create_task(self._dispatch_share(groups, share))
 
-    async def _next_group(self) -> tuple[list[str], bool]:
-        keys: list[str] = []
-        key = await self._queue.get()
-        while key is not None:
-            keys.append(key)
-            if len(keys) == GROUP_POSTS or self._queue.empty():
-                return keys, True
-            key = self._queue.get_nowait()
-        return keys, False
+    async def _dispatch_share(self, groups: asyncio.TaskGroup, share: _Share) -> None:
+        open_ = True
+        while open_:
+            keys, open_ = await share.next_group(self._group_posts)
+            await self._start_group(groups, share, keys)
 
-    async def _run_group(self, keys: list[str]) -> None:
-        """Pass the valve, claim the posts, and run their tasks."""
-        if not keys:
-            return
-        async with valve(self.run) as opened:
-            if not opened:
-                return
-            claimed = await self._claim(keys)
-            size = self.run.wish.batch_size
-            async with asyncio.TaskGroup() as tasks:
-                for at in range(0, len(claimed), size):
-                    await self._slots.acquire()
-                    tasks.create_task(self._run_task(claimed[at : at + size]))
+    async def _start_groups(self, groups: asyncio.TaskGroup, share: _Share, keys: list[str]) -> None:
+        for at in range(0, len(keys), self._group_posts):
+            await self._start_group(groups, share, keys[at : at + self._group_posts])
+
+    async def _start_group(self, groups: asyncio.TaskGroup, share: _Share, keys: list[str]) -> None:
+        """Begin with the posts as soon as there are slots for their tasks: in one group, or in several where tasks that
+        wait to be tried again keep slots for long."""
+        size = self.run.wish.batch_size
+        while keys and self.run.halted is None:
+            slots = await share.gather_slots(-(-len(keys) // size))
+            groups.create_task(self._run_group(share, keys[: slots * size], slots))
+            keys = keys[slots * size :]
+
+    async def _run_group(self, share: _Share, keys: list[str], slots: int) -> None:
+        """Pass the valve, claim the posts, and run their tasks; each slot is given back as soon as it can be."""
+        size = self.run.wish.batch_size
+        try:
+            async with self.run.valve.slot() as opened:
+                # Before the group of tasks, which would wrap its error in another.
+                claimed = await self._claim(keys) if opened else []
+                async with asyncio.TaskGroup() as tasks:
+                    for at in range(0, len(claimed), size):
+                        slots -= 1
+                        task = tasks.create_task(self._run_task(claimed[at : at + size]))
+                        task.add_done_callback(lambda _: share.release(1))
+                    share.release(slots)
+                    slots = 0
+        except TagtrailError as error:
+            # No way through the valve, or no database: what other groups have bought is awaited, and stored.
+            self.run.halt(error)
+        finally:
+            share.release(slots)
 
     async def _claim(self, keys: list[str]) -> list[str]:
         claimed: list[str] = []
@@ -179,6 +263,7 @@ class Enrichment:
     async def _claim_for(self, purpose: str, keys: list[str]) -> list[str]:
         run = self.run
         of_plan = purpose != "enrich"
+        claimed_at = awake_seconds()
         claim = await run.store.run(
             work.claim,
             run.owner,
@@ -190,9 +275,10 @@ class Enrichment:
         )
         for item in claim.claimed:
             post = run.posts[item_key(item.ref)]
+            post.claimed_at = claimed_at
             post.source_url = item.source_url if item.source_url is not None else post.source_url
             post.unparsed = item.unparsed
-            post.was_new = item.never_enriched
+            post.ever = Counter(item.tries)
         for ref in claim.fresh:
             run.posts[item_key(ref)].outcome = "enriched"
             run.fresh.add(item_key(ref))
@@ -200,6 +286,8 @@ class Enrichment:
         for ref, status in claim.ended:
             run.posts[item_key(ref)].outcome = status
             setattr(run.progress, status, getattr(run.progress, status) + 1)
+            if status == "failed" and not of_plan:
+                run.failed_before.add(item_key(ref))
         self._held += [item_key(ref) for ref in claim.held]
         return [item_key(item.ref) for item in claim.claimed]
 
@@ -210,7 +298,10 @@ class Enrichment:
             # Nothing more is bought; the answers that are under way are still awaited, and stored if they can be.
             self.run.halt(error)
         finally:
-            self._slots.release()
+            lost = [key for key in keys if self.run.posts[key].lost]
+            for key in lost:
+                self.run.posts[key].lost = False
+            self._held += lost
             left = [key for key in keys if self.run.posts[key].outcome in (None, "pending")]
             for purpose, of_purpose in self._by_purpose(left).items():
                 refs = [self.run.posts[key].ref for key in of_purpose]

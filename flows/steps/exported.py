@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from blocks.database.store.export import iso
-
 FILE = "exports.jsonl"
 """In the home: one JSON object a line."""
 
@@ -36,6 +34,8 @@ def note_export(home: Path, path: Path, what: str, rows: int | None, at: datetim
     Raises:
         OSError: the home cannot be written.
     """
+    from blocks.database.store.export import iso
+
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     line = json.dumps({"path": str(path.absolute()), "what": what, "rows": rows, "at": iso(at)}, ensure_ascii=False)
     # One write of one line: commands that export at the same moment do not mix theirs.

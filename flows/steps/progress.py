@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from flows.steps.summary import RunSummary
 
 RECENT_POSTS = 50
+NOT_ENDED = ("planned", "sending", "submitted", "collecting", "ambiguous")
+"""States of an import of which more may come, or somebody has to decide."""
+
 STILL_SECONDS = 10.0
 """Without a post for so long a run waits for something, and its pace says nothing."""
 
@@ -34,6 +37,11 @@ class Progress:
     failed: int = 0
     gone: int = 0
     cost_usd: float = 0.0
+    """Of what was answered; see `spent_usd`."""
+    booked_usd: float | None = None
+    """What the books hold for the run, looked up now and then: also calls that failed, and what is reserved."""
+    imports_settled: int | None = None
+    """Imports that are finished by the ledger, looked up now and then; those in doubt or put off are not."""
     started_at: datetime | None = None
     recent: deque[datetime] = field(default_factory=lambda: deque(maxlen=RECENT_POSTS))
     """When the last posts were enriched."""
@@ -45,6 +53,25 @@ class Progress:
     """The run's result, once there is one."""
 
     @property
+    def imports(self) -> int:
+        """Imports of the run, whatever became of them."""
+        return self.imports_open + self.imports_done if self.summary is None else len(self.summary.imports)
+
+    @property
+    def imports_finished(self) -> int:
+        """Imports of which nothing more is expected."""
+        if self.summary is not None:
+            return sum(one.state not in NOT_ENDED for one in self.summary.imports)
+        return self.imports_done if self.imports_settled is None else min(self.imports_settled, self.imports)
+
+    @property
+    def spent_usd(self) -> float:
+        """What the run cost so far: by its summary, else by the books, else by what was answered."""
+        if self.summary is not None:
+            return self.summary.cost_usd
+        return self.cost_usd if self.booked_usd is None else self.booked_usd
+
+    @property
     def settled(self) -> int:
         """Posts that need nothing more in this run."""
         return self.enriched + self.fresh + self.failed + self.gone
@@ -52,6 +79,9 @@ class Progress:
     def one_enriched(self, now: datetime) -> None:
         """Count a post that was measured."""
         self.enriched += 1
+        if self.recent and (now - self.recent[-1]).total_seconds() > STILL_SECONDS:
+            # The run waited for something in between, which is no part of its pace.
+            self.recent.clear()
         self.recent.append(now)
 
     def rate_per_second(self, now: datetime) -> float | None:

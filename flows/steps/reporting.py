@@ -14,7 +14,7 @@ from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
 
 from blocks.database.engine import open_store
-from blocks.database.store.report import collections
+from blocks.database.store.known import collections
 from blocks.memories.captions import hashtag_key, normalise_hashtag
 from blocks.memories.errors import TagtrailError
 from blocks.settings import get_settings
@@ -37,8 +37,8 @@ async def write_reports(collection: str, hashtag: str, days: int) -> State[Any]:
     except TagtrailError as error:
         return Failed(message=str(error))
     await _show(reports, collection)
-    posts = sum(section.whole.posts for *_, figures in reports for section in figures.sections)
-    return Completed(message=f"{plural(len(reports), 'report')}, {plural(posts, 'post')}")
+    posts: set[str] = set().union(*(figures.posts for *_, figures in reports))
+    return Completed(message=f"{plural(len(reports), 'report')}, {plural(len(posts), 'post')}")
 
 
 def _write(url: str, collection: str, hashtag: str, days: int, now: datetime) -> list[Report]:
@@ -53,7 +53,7 @@ def _write(url: str, collection: str, hashtag: str, days: int, now: datetime) ->
         for name in wanted:
             target = default_target(home, collection=name, hashtag=tag, now=now)
             figures = make(store, target, collection=name, hashtag=tag, since=since, now=now)
-            note_export(home, target, "report", sum(section.whole.posts for section in figures.sections), now)
+            note_export(home, target, "report", len(figures.posts), now)
             made.append((name, target, figures))
         return made
     finally:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any
@@ -18,24 +18,28 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from blocks.database.engine import Store, open_store
-from blocks.database.store import leases, meta, runs
+from blocks.database.store import accounts, known, leases, meta, runs
 from blocks.database.store.imports import FoundPost
 from blocks.database.store.spend import Caps
 from blocks.memories.budget import Budget, micros_of
 from blocks.memories.client import MemoriesClient
-from blocks.memories.errors import SpendCapReached, StoreError, TagtrailError
+from blocks.memories.errors import BadKey, MemoriesError, SpendCapReached, StoreError, TagtrailError
+from blocks.memories.lanes import Turn
 from blocks.memories.limiter import Limiter, rates_from
-from blocks.memories.posts.record import Channel, PostRef
 from blocks.settings import Settings, get_settings
-from flows.steps import closing
+from flows.steps import closing, finishing, invented
 from flows.steps.accounts import callback_of, open_client, saved_database_url
 from flows.steps.channels import Channels
+from flows.steps.defaults import by_settings
+from flows.steps.doubts import Doubts
 from flows.steps.garbage import fewer_collections
+from flows.steps.holding import Holding
+from flows.steps.post_task import PostTask
 from flows.steps.progress import Progress, current_progress
 from flows.steps.schedule import reuse_hours_for_this_run
 from flows.steps.showing import ProgressBar
 from flows.steps.summary import RunSummary
-from flows.steps.valve import ensure_valve
+from flows.steps.valve import Valve
 from flows.steps.wish import NO_CAP_USD, Wish
 from flows.steps.withheld import without_erased
 
@@ -46,31 +50,6 @@ HEARTBEAT_SECONDS = 5.0
 def utc_now() -> datetime:
     """The time, aware, in UTC."""
     return datetime.now(UTC)
-
-
-@dataclass(slots=True)
-class PostTask:
-    """One post that this run has to account for, and what was tried for it so far."""
-
-    ref: PostRef
-    source_url: str | None
-    purpose: str = "enrich"
-    collection: str | None = None
-    """The collection that pays for it; None: the run's."""
-    ends_at: datetime | None = None
-    """From then on it is not bought any more: the window of its checkpoint is over."""
-    tries: Counter[str] = field(default_factory=Counter)
-    """Failed calls by kind (see `policy.counted_as`), on the channel that is being tried."""
-    attempts: int = 0
-    """Calls made for this post, on all channels."""
-    refused_by: set[Channel] = field(default_factory=set)
-    """Channels that could not serve it."""
-    outcome: str | None = None
-    """enriched | failed | gone once it is settled, pending where the run halted first, or may not buy it."""
-    was_new: bool = False
-    """This run is the first that measured it."""
-    unparsed: tuple[str, Channel, datetime] | None = None
-    """A payload that a killed run stored and did not parse: its hash, channel and time."""
 
 
 class Run:
@@ -98,14 +77,18 @@ class Run:
         self.halting = asyncio.Event()
         self.notes: list[str] = []
         self.fresh: set[str] = set()
+        self.failed_before: set[str] = set()
+        """Posts that were given up lately, and are not asked for again in this run."""
         self.full: set[str] = set()
         """Collections for which nothing more is bought in a run over all of them: their own cap is reached."""
         self.poll_errors: Counter[str] = Counter()
         self.callback_url: str | None = None
         """Where the service may report an import's end, with the secret as its last part; None if not set up."""
-        self._acquiring: set[asyncio.Future[None]] = set()
+        self._acquiring: set[asyncio.Future[Turn]] = set()
         self._calls: dict[str, asyncio.Semaphore] = {}
+        self.doubts = Doubts()
         self.opened = False
+        self.holding = Holding()
         self.summary: RunSummary | None = None
         self._stack = AsyncExitStack()
         self._token: Token[Run | None] | None = None
@@ -116,6 +99,7 @@ class Run:
     limiter: Limiter
     budget: Budget
     channels: Channels
+    valve: Valve
     wish: Wish
     comment_key: bytes
     fresh_after: datetime
@@ -131,15 +115,17 @@ class Run:
             StoreError: the database cannot be used as it is.
         """
         wish = make_wish()
-        self.wish = replace(wish, reuse_hours=await reuse_hours_for_this_run(wish.reuse_hours))
         self.settings = get_settings()
+        wish = by_settings(wish, self.settings)
+        self.wish = replace(wish, reuse_hours=await reuse_hours_for_this_run(wish.reuse_hours))
         url = await saved_database_url() or self.settings.database_url
         store = await asyncio.to_thread(open_store, url, create=True)
         self._stack.callback(store.close)
         client = await self._stack.enter_async_context(await open_client(self.credentials, self.settings))
+        await invented.must_not_mix(store, client)
         self.callback_url = await callback_of(self.credentials, self.settings)
         await self.begin(store, client)
-        await ensure_valve()
+        self.valve = await self._stack.enter_async_context(Valve(self))
         self.opened = True
         bar = ProgressBar(self)
         await bar.start()
@@ -152,6 +138,7 @@ class Run:
         `wish` and `settings` are set; the caller says when the run counts as `opened`, and closes what it gave.
         """
         self.store, self.client = store, client
+        await self._name_account()
         self.limiter = Limiter(self.store, self.client.account, rates_from(self.settings))
         self._stack.push_async_callback(self.limiter.aclose)
         self.budget = Budget(
@@ -176,12 +163,27 @@ class Run:
             flow=self.flow,
             account=self.client.account,
             collection=self.wish.collection,
-            parameters=closing.parameters_of(self.wish),
+            parameters=closing.parameters_of(self.wish) | {known.SERVICE: " and ".join(self.client.hosts)},
             now=self.clock(),
         )
         self.comment_key = bytes.fromhex(await self.store.run(meta.comment_key))
         beat = asyncio.create_task(self._heartbeat())
         self._stack.push_async_callback(self._stop_heartbeat, beat)
+
+    async def _name_account(self) -> None:
+        """A new key goes on with the account of the one that was refused, unless the account was given a name."""
+        if not self.client.account_was_given:
+            mine = self.client.account
+            self.client.account = await self.store.run(accounts.account_of, mine, self.credentials)
+            if self.client.account != mine:
+                self.note(f"the key is another one of account {self.client.account}; TAGTRAIL_ACCOUNT names accounts")
+
+    async def _note_key(self) -> None:
+        """Whether the service refused the key, for whoever comes with another one."""
+        if isinstance(self.halted, BadKey):
+            await self.store.run(accounts.key_was_refused, self.client.account, self.credentials)
+        elif self.halted is None and self.error is None:
+            await self.store.run(accounts.key_was_taken, self.credentials)
 
     def caps(self) -> Caps:
         """What this run may spend, by the wish and the settings."""
@@ -213,20 +215,37 @@ class Run:
             self.full.add(collection)
             self.note(f"collection {collection}: {error}; its posts stay pending, those of the others are bought")
 
-    async def slot(self, *names: str) -> bool:
-        """Wait for a slot of these limits; False, and no slot used, where the run is halted first."""
+    async def slot(self, *names: str, missed: Turn | None = None) -> Turn | None:
+        """Wait for a slot of these limits; None, and no slot used, where the run is halted first.
+
+        What is to come before the call has its place before this, or is followed by `Turn.use`; `missed` is a turn
+        for which that came too late.
+        """
         if self.halted is not None:
-            return False
-        acquiring = asyncio.ensure_future(self.limiter.acquire(*names))
+            return None
+        acquiring = asyncio.ensure_future(self.limiter.acquire(*names, missed=missed))
         self._acquiring.add(acquiring)
+        turn: Turn | None = None
         try:
-            await acquiring
+            turn = await acquiring
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self.halted is None or (task is not None and task.cancelling()):
                 raise
         finally:
             self._acquiring.discard(acquiring)
+        return None if self.halting.is_set() else turn
+
+    async def heed(self, name: str, error: MemoriesError) -> None:
+        """A server that asks for a wait means all of the account, whatever else it says."""
+        if await self.limiter.heed(name, error):
+            self.progress.paused_until = self.limiter.paused_until(name)
+
+    async def may_still_buy(self) -> bool:
+        """Whether a call that has its slot may be made: the wait for it may have been long."""
+        valve: Valve | None = getattr(self, "valve", None)  # The doctor's run passes none.
+        if self.halted is None and valve is not None:
+            await valve.still_open()
         return self.halted is None
 
     def calls_of(self, name: str) -> asyncio.Semaphore:
@@ -238,6 +257,10 @@ class Run:
         if sentence not in self.notes:
             self.notes.append(sentence)
             self.progress.notes.append(sentence)
+
+    def say_it_ends(self) -> None:
+        """The run was cancelled while answers are under way, which are paid for."""
+        self.note(f"cancelled: answers under way are taken in, for up to {finishing.ANSWER_SECONDS:.0f} s")
 
     async def pause(self, seconds: float) -> None:
         """Wait, but no longer than until the run is halted."""
@@ -252,6 +275,7 @@ class Run:
 
     async def _renew(self) -> None:
         await self.store.run(leases.renew_all, self.owner)
+        self.holding.renewed()
 
     async def _release(self) -> None:
         """Leave nothing leased behind: the next run may follow within seconds, in this very process."""
@@ -281,6 +305,8 @@ class Run:
             broken = None if error is None or ours is not None else error
             self.summary = await closing.close(self, broken=broken)
             self.progress.summary = self.summary
+            if self.opened:
+                await _as_far_as_it_goes(self._note_key)
         finally:
             await self._stack.aclose()
             if self._token is not None:

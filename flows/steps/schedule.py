@@ -26,7 +26,10 @@ def capped_reuse_hours(reuse_hours: float, this: datetime | None, following: dat
 
 
 async def reuse_hours_for_this_run(reuse_hours: float) -> float:
-    """`reuse_hours`, capped if this very flow run was started by its deployment's schedule."""
+    """`reuse_hours`, capped if this very flow run was started by its deployment's schedule.
+
+    A deployment may have several schedules, for other hashtags each: the next run is the one with the same parameters.
+    """
     context = FlowRunContext.get()
     run = None if context is None else context.flow_run
     if run is None or not run.auto_scheduled or run.deployment_id is None:
@@ -40,8 +43,9 @@ async def reuse_hours_for_this_run(reuse_hours: float) -> float:
                 expected_start_time=FlowRunFilterExpectedStartTime(after_=this),
             ),
             sort=FlowRunSort.EXPECTED_START_TIME_ASC,
-            limit=5,
+            limit=200,
         )
-    later = (one.expected_start_time for one in upcoming if one.id != run.id and one.auto_scheduled)
+    alike = (one for one in upcoming if one.auto_scheduled and one.parameters == run.parameters)
+    later = (one.expected_start_time for one in alike if one.id != run.id)
     following = next((moment for moment in later if moment is not None and this is not None and moment > this), None)
     return capped_reuse_hours(reuse_hours, this, following)

@@ -13,7 +13,11 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifa
 from prefect.context import FlowRunContext
 from prefect.logging import get_logger
 
+from blocks.database.store import imports as ledger
+from blocks.database.store import spend
+from blocks.memories.errors import StoreError
 from flows.steps.naming import distinct
+from flows.steps.progress import NOT_ENDED
 from flows.steps.summary import SAMPLE, TODAY, RunSummary
 
 if TYPE_CHECKING:
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
 
 UPDATE_SECONDS = 2.0
 """Shortest time between two updates of the progress artifact; one costs 50 to 150 ms."""
+
+LOOK_SECONDS = 1.0
+"""Time between two looks into the books, for whoever watches the run from the same process."""
 
 
 def artifact_key(flow: str, collection: str | None) -> str:
@@ -97,14 +104,29 @@ def best_effort(what: str) -> Iterator[None]:
         get_logger(__name__).warning("%s could not be kept as an artifact: %s", what, type(error).__name__)
 
 
+async def look_into_books(run: Run) -> None:
+    """Bring what the run's watcher is told of money and imports up to what is booked.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    money = await run.store.read(spend.totals, run.run_id)
+    rows = await run.store.read(ledger.of_run, run.run_id)
+    # What is reserved ahead, and for calls that were refused, is given back at the run's end.
+    run.progress.booked_usd = max(0, money.counted_micros - run.budget.unspent_micros) / 1_000_000
+    run.progress.imports_settled = sum(row.state not in NOT_ENDED for row in rows)
+
+
 class ProgressBar:
-    """Keeps a progress artifact of a run up to date from the side, at most every two seconds."""
+    """Keeps a progress artifact of a run up to date from the side, at most every two seconds, and what its watcher is
+    told of money and imports by the books and the ledger."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._artifact: UUID | None = None
         self._shown = -1.0
         self._task: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin, if there is a flow run to show it on."""
@@ -115,20 +137,30 @@ class ProgressBar:
                     key=artifact_key(f"{self._run.flow}-progress", self._run.wish.collection),
                     description="Posts settled, of those found so far.",
                 )
+            self._looking = asyncio.create_task(self._look_again())
             self._task = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
         """Show the last value and end."""
+        for task in (self._looking, self._task):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
             await self._update()
 
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(UPDATE_SECONDS)
             await self._update()
+
+    async def _look_again(self) -> None:
+        while True:
+            # A database that is away or locked for a moment is the run's own affair.
+            with suppress(StoreError):
+                await look_into_books(self._run)
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _update(self) -> None:
         progress = self._run.progress

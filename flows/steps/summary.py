@@ -7,7 +7,12 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from blocks.wishes import urls_shown
+
 Outcome = Literal["done", "attention", "failed", "halted"]
+
+UNFINISHED = ("planned", "sending", "submitted", "collecting")
+"""Ledger states in which a run that waited for its imports was to find none at its end."""
 
 EXIT_STATUS: dict[str, int] = {"done": 0, "failed": 1, "attention": 3, "halted": 4}
 
@@ -25,7 +30,10 @@ TODAY = (
 
 
 class ImportSummary(BaseModel):
-    """One import as this run leaves it; `how` is submitted, attached or reused."""
+    """One import as this run leaves it; `how` is submitted, attached or reused.
+
+    Of an import that the run used again, and that listed nothing more, nothing is `new`: all its posts are `known`.
+    """
 
     import_id: str
     task_id: str | None
@@ -49,7 +57,7 @@ class ImportSummary(BaseModel):
     @property
     def name(self) -> str:
         """What it is called (see `named`)."""
-        return named(self.kind, self.hashtag, self.import_id)
+        return named(self.kind, self.hashtag, self.import_id, self.requested)
 
 
 class RunSummary(BaseModel):
@@ -96,8 +104,11 @@ class RunSummary(BaseModel):
         return (self.finished_at - self.started_at).total_seconds()
 
 
-def named(kind: str, hashtag: str | None, import_id: str) -> str:
-    """What an import is called: its hashtag, else its kind and the first letters of its id; never a creator's name."""
+def named(kind: str, hashtag: str | None, import_id: str, requested: int = 0) -> str:
+    """What an import is called where Prefect keeps it: its hashtag, `12 URLs (1f2e3d4c)`, else its kind and the first
+    letters of its id; never a creator's name (`blocks.wishes.wish_shown` has that for terminals)."""
+    if kind == "urls" and requested:
+        return urls_shown(requested, import_id)
     return f"#{hashtag}" if hashtag else f"{kind} {import_id[:8]}"
 
 

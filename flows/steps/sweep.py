@@ -10,6 +10,7 @@ from blocks.database.store.imports import Ticket
 from blocks.database.store.sweeping import LeftOver
 from flows.steps.collect import collect_one
 from flows.steps.enrich import Enrichment
+from flows.steps.looking import look_at_short_imports
 from flows.steps.run import Run
 
 MOST_IMPORTS = 500
@@ -24,6 +25,7 @@ async def take_up_what_is_open(run: Run, enrichment: Enrichment) -> None:
     """
     sweep = _Sweep(run, enrichment)
     async with asyncio.TaskGroup() as group:
+        group.create_task(look_at_short_imports(run))
         while run.halted is None and await sweep.look(group):
             await sweep.wait()
     run.progress.stage = "enriching"

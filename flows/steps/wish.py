@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from blocks.memories.captions import hashtag_key, normalise_hashtag
 from blocks.memories.errors import NotAPostUrl, UsageError
-from blocks.memories.identity import item_key, parse_creator_url, parse_post_url, shown
+from blocks.memories.identity import item_key, parse_creator_url, parse_post_url, private_instagram_url, shown
 from blocks.memories.outgoing import MAX_URLS
 from blocks.memories.posts.record import CHANNELS, Channel, PostRef
 from blocks.wishes import wish_key
@@ -18,6 +19,11 @@ ChannelChoice = Literal["auto", "apify", "rapid", "memories.ai"]
 
 NO_CAP_USD = 1_000_000_000.0
 """Stands for "no cap" where a flow's parameter has to be a number."""
+
+CAP = "max_spend_usd (--max-spend)"
+
+MOST_HOURS = 876_000
+"""Ages and times of re-use are no longer than a hundred years: dates before the year 1 cannot be told."""
 
 SMALL_RUN_POSTS = 500
 """Up to so many posts each post is a Prefect task of its own; beyond, a task takes a batch.
@@ -61,7 +67,7 @@ class Wish:
     wait: bool = True
     posts_per_task: int = 0
     hashtag: str | None = None
-    """A refresh: only posts that an import of this hashtag (NFC, case-folded) found."""
+    """A refresh: only posts that an import of this hashtag (NFC, lower case) found."""
 
     @property
     def expected_posts(self) -> int:
@@ -140,6 +146,7 @@ def wish_for_post_imports(urls: Sequence[str], *, permanent: bool = False, **com
             "and give them to `tagtrail enrich`; nothing was submitted"
         )
     imports = []
+    given = {item_key(ref): private_instagram_url(url) or ref.url for ref, url in posts}
     for platform in sorted({ref.platform for ref, _ in posts}):
         of_platform = sorted((ref for ref, _ in posts if ref.platform == platform), key=_by_age)
         for at in range(0, len(of_platform), MAX_URLS):
@@ -147,7 +154,7 @@ def wish_for_post_imports(urls: Sequence[str], *, permanent: bool = False, **com
             imports.append(
                 ImportWish(
                     kind="urls",
-                    wanted={"urls": [ref.url for ref in batch]},
+                    wanted={"urls": [given[item_key(ref)] for ref in batch]},
                     requested=len(batch),
                     key=wish_key("urls", [item_key(ref) for ref in batch], shared["namespace"], shared["library"]),
                 )
@@ -276,12 +283,14 @@ def _common(
             "say --permanent (permanent=true) if that is meant"
         )
     for name, value in (
-        ("max_spend_usd", max_spend_usd),
-        ("max_age_hours", max_age_hours),
+        (CAP, max_spend_usd),
+        ("max_age_hours (--max-age)", max_age_hours),
         ("reuse_hours", reuse_hours),
     ):
-        if not value >= 0:
-            raise UsageError(f"{name} is 0 or more, not {value}")
+        if not 0 <= value < math.inf:
+            raise UsageError(f"{name} is a number of 0 or more, not {value}")
+        if name != CAP and value > MOST_HOURS:
+            raise UsageError(f"{name} is at most {MOST_HOURS:,} hours, which is a hundred years; not {value:,.0f}")
     if posts_per_task < 0:
         raise UsageError(f"posts_per_task is 0 (by itself) or more, not {posts_per_task}")
     return {

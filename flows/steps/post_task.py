@@ -1,0 +1,49 @@
+"""One post on its way through a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from blocks.memories.identity import item_key
+from blocks.memories.posts.record import Channel, PostRef
+
+
+@dataclass(slots=True)
+class PostTask:
+    """One post that this run has to account for, and what was tried for it so far."""
+
+    ref: PostRef
+    source_url: str | None
+    purpose: str = "enrich"
+    collection: str | None = None
+    """The collection that pays for it; None: the run's."""
+    ends_at: datetime | None = None
+    """From then on it is not bought any more: the window of its checkpoint is over."""
+    tries: Counter[str] = field(default_factory=Counter)
+    """Failed calls by kind (see `policy.counted_as`), on the channel that is being tried."""
+    attempts: int = 0
+    """Calls made for this post, on all channels."""
+    ever: Counter[str] = field(default_factory=Counter)
+    """Failed calls by kind on all channels, and in earlier runs, since it was last asked for anew."""
+    refused_by: set[Channel] = field(default_factory=set)
+    """Channels that could not serve it."""
+    claimed_at: float | None = None
+    """When its lease was taken, or last looked at, by `awake_seconds`; None: nobody claimed it (the doctor's)."""
+    lost: bool = False
+    """Another run took it over; what comes of it is looked up later."""
+    outcome: str | None = None
+    """enriched | failed | gone once it is settled, pending where the run halted first, or may not buy it."""
+    unparsed: tuple[str, Channel, datetime] | None = None
+    """A payload that a killed run stored and did not parse: its hash, channel and time."""
+
+    @property
+    def key(self) -> str:
+        """`platform:post_id`."""
+        return item_key(self.ref)
+
+    @property
+    def unseen(self) -> int:
+        """Calls whose answers were lost or cannot be read: each may have been billed."""
+        return self.ever["lost"]
