@@ -12,6 +12,18 @@ from blocks.memories.errors import TagtrailError, UsageError
 HOST: Final = "127.0.0.1"
 
 
+def checked(port: int | None, *, option: str, least: int = 1) -> None:
+    """Refuse what is no port; None, where nothing was asked for, is none to refuse.
+
+    `least`: 0 where that stands for any port that is free.
+
+    Raises:
+        UsageError: it is out of range; the message names the option.
+    """
+    if port is not None and not least <= port <= 65_535:
+        raise UsageError(f"{option} is {least} to 65535, not {port}")
+
+
 def choose(asked: int | None, *, option: str, preferred: int = 0) -> int:
     """The port that was asked for with `option`; else the preferred one if it is free, else any.
 
@@ -19,8 +31,7 @@ def choose(asked: int | None, *, option: str, preferred: int = 0) -> int:
         UsageError: what was asked for is no port, or in use.
         TagtrailError: no port at all is free.
     """
-    if asked is not None and not 1 <= asked <= 65_535:
-        raise UsageError(f"{option} is 1 to 65535, not {asked}")
+    checked(asked, option=option)
     # A process that was killed may hold its port for a moment longer than it is seen.
     for port in [asked] * 10 if asked is not None else (*[preferred] * 10, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):

@@ -9,10 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from blocks.database.store.column_facts import ColumnFact, column_facts
+from blocks.database.store.column_facts import IDS, ColumnFact, column_facts
 from blocks.database.store.coverage import ColumnCoverage, Coverage
-from blocks.database.store.export import What
 from blocks.database.store.filters import Filters
+from blocks.database.what import What
 from blocks.memories.posts import sources
 from blocks.memories.posts.mapping import PARSER_VERSION
 from deployments.cli.writers import Format, iso
@@ -67,6 +67,16 @@ _TYPES: Final[dict[Format, dict[str, str]]] = {
     },
 }
 
+_GUARDED: Final = (
+    "A text that a spreadsheet would take for a formula has a ' put before it: one that begins with =, +, -, @, their "
+    "full-width forms, a tab or a line end (a number such as -12 has none). So has one that begins with ' and, after "
+    "any further ', with one of these. To have the text as it was, take one ' away from every text that begins so."
+)
+"""How text stands in CSV."""
+
+_BARE: Final = f"Ids of letters, digits, - and _ stay as they are: {', '.join(sorted(IDS))}."
+_NOT_BARE: Final = "This holds for ids too, because of --excel: take the ' away before rows are joined by them."
+
 _SOURCES: Final = {
     "posts": sources.post_sources,
     "snapshots": sources.post_sources,
@@ -87,11 +97,19 @@ def beside(output: Path) -> Path:
 
 
 def dictionary(
-    what: What, shape: Format, coverage: Coverage, *, file: str, filters: Filters, exported_at: datetime
+    what: What,
+    shape: Format,
+    coverage: Coverage,
+    *,
+    file: str,
+    filters: Filters,
+    exported_at: datetime,
+    excel: bool = False,
 ) -> dict[str, Any]:
-    """The dictionary of an export whose rows all went through `coverage`, as a JSON object."""
+    """The dictionary of an export whose rows all went through `coverage`, as a JSON object; `excel`: CSV for Excel."""
     chosen = {name: value for name, value in asdict(filters).items() if value is not None}
     covered = coverage.by_column()
+    guarded = {"escaping": f"{_GUARDED} {_NOT_BARE if excel else _BARE}"} if shape == "csv" else {}
     return {
         "schema": SCHEMA,
         "file": file,
@@ -102,6 +120,7 @@ def dictionary(
         "filters": {name: iso(value) if isinstance(value, datetime) else value for name, value in chosen.items()},
         "parser_version": PARSER_VERSION,
         "note": SAMPLE,
+        **guarded,
         "columns": [_column(what, shape, fact, cover) for fact, cover in zip(column_facts(what), covered, strict=True)],
     }
 

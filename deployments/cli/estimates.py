@@ -1,25 +1,27 @@
-"""What a run may cost, before anything is called: `run --dry-run`."""
+"""What a run may cost, before anything is called: `--dry-run`, and one line before each run."""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from blocks.database.store import imports, spend
-from blocks.database.store.imports import OpenImport
-from blocks.memories.budget import Estimate, estimate
+from blocks.database.store import Connection, accounts, imports, spend, work
+from blocks.database.store.imports import FoundPost, OpenImport
+from blocks.memories.accounts import account_name
+from blocks.memories.budget import HASHTAG_PLATFORMS, Estimate, estimate
 from blocks.memories.errors import StoreError, UsageError
 from blocks.memories.identity import parse_creator_url
-from blocks.memories.posts.record import Channel
-from blocks.settings import Prices, Settings
+from blocks.memories.posts.record import Channel, PostRef
+from blocks.settings import Settings
+from blocks.wishes import wish_shown
 from deployments.cli import stores
 from deployments.cli.options import Output
-from deployments.cli.terminal import counted, write_json
-from flows.steps.summary import CREATORS, TODAY, named
-from flows.steps.wish import NO_CAP_USD, Wish
+from deployments.cli.terminal import counted, tell, write_json
+from flows.steps.summary import CREATORS, TODAY
+from flows.steps.wish import NO_CAP_USD, ImportWish, Wish
 
 LATEST: Final = 1000
 """Imports of the ledger that are looked through for one that serves."""
@@ -28,47 +30,107 @@ SERVES: Final = ("submitted", "collecting", "complete", "empty")
 """States of imports that a run uses again, or follows, instead of buying its own."""
 
 
-def tell_estimate(wish: Wish, posts: int, settings: Settings, output: Output) -> int:
-    """Write the most that a wish for imports, `posts` each, may cost by the price table; calls nothing."""
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the database knows of a wish: micro-dollars of today, imports that would serve it, and what is measured.
+
+    `spent_micros` and `reused` (by the wish's key) are of the account, None and empty where that is not known;
+    `listed` are the posts of the imports in `reused`; `spared` those posts, given or listed, that would not be bought.
+    """
+
+    spent_micros: int | None = None
+    reused: dict[str, OpenImport] = field(default_factory=dict)
+    listed: dict[str, list[FoundPost]] = field(default_factory=dict)
+    spared: set[work.Key] = field(default_factory=set)
+
+
+def tell_estimate(
+    wish: Wish,
+    posts: int,
+    settings: Settings,
+    output: Output,
+    *,
+    facts: Mapping[str, object] | None = None,
+    lines: Sequence[str] = (),
+) -> int:
+    """Write the most that a wish may cost by the price table, `posts` for each import; calls nothing.
+
+    `facts` are added to the JSON, `lines` to the text.
+    """
     order = wish.channels(settings.tagtrail_channel_order)
-    kind = wish.imports[0].kind
-    cost = _cost(wish, posts, settings.tagtrail_prices, order[0])
-    cap = None if wish.max_spend_usd >= NO_CAP_USD else wish.max_spend_usd
     known = _known(wish, settings)
+    cost = _cost(wish, settings, known, order[0])
+    cap = _cap(wish)
     if output.json:
-        write_json(_facts(wish, posts, order[0], cost, cap) | _today(settings, known))
+        write_json(_facts(wish, posts, order[0], cost, cap) | _today(settings, known) | dict(facts or {}))
         return 0
-    lines = [
-        _what(wish, posts),
-        f"Import: up to {cost.import_micros / 1e6:,.2f} USD.",
+    told = [_what(wish, posts)]
+    if wish.imports:
+        told.append(f"Import: up to {cost.import_micros / 1e6:,.2f} USD.")
+    told += [
         f"Metadata: up to {cost.metadata_micros / 1e6:,.2f} USD through {order[0]}, one call a post.",
-        f"In all: up to {cost.total_usd:,.2f} USD, estimated by the price table; less where imports are used again or "
-        "posts are measured already.",
+        f"In all: up to {cost.total_usd:,.2f} USD, estimated by the price table; imports that are used again and posts "
+        "that are measured already cost nothing, and are left out as far as they are known here.",
     ]
+    if known.spared:
+        told.append(f"Not asked for again: {counted(len(known.spared), 'post')} of the last {wish.max_age_hours:g} h.")
     if cap is not None:
         verdict = "would halt this run before its end" if cost.total_usd > cap else "leaves room for it"
-        lines.append(f"The cap of {cap:,.2f} USD per run {verdict}.")
-    lines += _more(wish, settings, known)
-    if kind != "urls":
-        lines.append(TODAY if kind == "hashtag" else CREATORS)
-    lines.append("Nothing was called.")
-    print("\n".join(lines))  # noqa: T201
+        told.append(f"The cap of {cap:,.2f} USD per run {verdict}.")
+    told += _more(wish, settings, known)
+    if wish.imports and wish.imports[0].kind != "urls":
+        told.append(TODAY if wish.imports[0].kind == "hashtag" else CREATORS)
+    print("\n".join([*told, *lines, "Nothing was called."]))  # noqa: T201
     return 0
 
 
-def _cost(wish: Wish, posts: int, prices: Prices, channel: Channel) -> Estimate:
-    """Each post imported once, and its metadata bought once through the first channel."""
-    if wish.imports[0].kind == "urls":
-        calls = sum(prices.metadata_micros(ref.platform, channel) for ref, _ in wish.posts)
-        return Estimate(prices.import_micros(len(wish.posts)), calls)
-    if wish.imports[0].kind == "hashtag":
-        return estimate(len(wish.imports), posts, prices, [channel])
-    platforms = {parse_creator_url(one.wanted["creator"])[0] for one in wish.imports}
-    return estimate(len(wish.imports), posts, prices, [channel], platforms=platforms)
+def tell_cost(wish: Wish, settings: Settings) -> None:
+    """One line on standard error, before a run: the most that it may cost by the price table."""
+    cost = _cost(wish, settings, _known(wish, settings), wish.channels(settings.tagtrail_channel_order)[0])
+    if not cost.total_micros:
+        tell("Estimate: nothing to buy.")
+        return
+    both = {"imports": cost.import_micros, "metadata": cost.metadata_micros}
+    parts = ", ".join(f"{micros / 1e6:,.2f} for {name}" for name, micros in both.items() if micros)
+    cap = _cap(wish)
+    halts = "" if cap is None or cost.total_usd <= cap else f"; the cap of {cap:,.2f} USD per run ends it before"
+    tell(f"Estimate: up to {cost.total_usd:,.2f} USD by the price table ({parts}){halts}.")
+
+
+def _cap(wish: Wish) -> float | None:
+    return None if wish.max_spend_usd >= NO_CAP_USD else wish.max_spend_usd
+
+
+def _cost(wish: Wish, settings: Settings, known: _Known, channel: Channel) -> Estimate:
+    """Each post imported once, and its metadata bought once through the first channel, but for what is there."""
+    prices = settings.tagtrail_prices
+
+    def price(refs: Sequence[PostRef]) -> int:
+        return sum(prices.metadata_micros(ref.platform, channel) for ref in refs if _key(ref) not in known.spared)
+
+    import_micros, metadata_micros = 0, price([ref for ref, _ in wish.posts])
+    for one in wish.imports:
+        serving = known.reused.get(one.key)
+        if serving is None:
+            import_micros += prices.import_micros(one.requested)
+        elif serving.state == "complete":
+            # What it lists later than at its end is billed; that of one under way is reserved already.
+            import_micros += prices.import_micros(max(0, serving.requested - serving.seen - serving.withheld))
+        if one.kind == "urls":
+            continue
+        platforms = HASHTAG_PLATFORMS if one.kind == "hashtag" else [parse_creator_url(one.wanted["creator"])[0]]
+        listed = [post.ref for post in known.listed.get(one.key, ())]
+        # Also a finished import that listed fewer than were asked for may list more by now.
+        to_come = max(0, (serving or one).requested - len(listed))
+        metadata_micros += price(listed)
+        metadata_micros += estimate(1, to_come, prices, [channel], platforms=platforms).metadata_micros
+    return Estimate(import_micros, metadata_micros)
 
 
 def _what(wish: Wish, posts: int) -> str:
     """What is asked for, in a sentence."""
+    if not wish.imports:
+        return f"{counted(len(wish.posts), 'post')} by URL, without an import."
     kind, count = wish.imports[0].kind, len(wish.imports)
     if kind == "urls":
         return f"{counted(len(wish.posts), 'post')} by URL, in {counted(count, 'import')}."
@@ -77,61 +139,69 @@ def _what(wish: Wish, posts: int) -> str:
     return f"{counted(count, kind)} ({each}), {counted(posts, 'post')} each: up to {most}."
 
 
-@dataclass(frozen=True)
-class _Known:
-    """What the database knows of this account: micro-dollars of today, and imports that would serve the wish."""
-
-    spent_micros: int
-    reused: list[OpenImport]
-
-
-def _known(wish: Wish, settings: Settings) -> _Known | None:
-    """None where the account or its database is not known: an estimate does without."""
+def _known(wish: Wish, settings: Settings) -> _Known:
+    """What the database knows; an estimate does without it where it is not there, or its account is not known."""
     key = settings.memories_api_key.get_secret_value()
-    if not key:
-        return None
-    # As the client names the account in the database.
-    account = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    name = account_name(key, settings.tagtrail_account) if key else None
     with suppress(StoreError, UsageError), stores.opened(settings, quiet=True) as store:
         if store is None:
-            return None
-        now = datetime.now(UTC)
+            return _Known()
         with store.connect() as conn:
-            spent = spend.day_total(conn, account, spend.day_of(now))
-            latest = [] if wish.fresh else imports.find_imports(conn, "", limit=LATEST)
+            if name is not None and not settings.tagtrail_account.strip():
+                name = accounts.look_up_account(conn, name, "default")
+            return _read(conn, wish, name, datetime.now(UTC))
+    return _Known()
+
+
+def _read(conn: Connection, wish: Wish, account: str | None, now: datetime) -> _Known:
+    serving: dict[str, OpenImport] = {}
+    if account is not None and wish.imports and not wish.fresh:
         since = now - timedelta(hours=wish.reuse_hours)
+        latest = imports.find_imports(conn, "", limit=LATEST)
         young = [one for one in latest if one.account == account and one.state in SERVES and one.since >= since]
-        fits = ((one, wanted) for wanted in wish.imports for one in young if one.wish == wanted.key)
-        serving = {wanted.key: one for one, wanted in fits if one.requested >= wanted.requested}
-        return _Known(spent, list(serving.values()))
-    return None
+        serving = {wanted.key: one for wanted in wish.imports for one in young if _serves(one, wanted)}
+    listed = {key: imports.found_posts(conn, one.import_id) for key, one in serving.items()}
+    refs = [ref for ref, _ in wish.posts] + [post.ref for found in listed.values() for post in found]
+    spared = work.spared(conn, refs, "enrich", fresh_after=now - timedelta(hours=wish.max_age_hours))
+    spent = None if account is None else spend.day_total(conn, account, spend.day_of(now))
+    return _Known(spent, serving, listed, spared)
 
 
-def _more(wish: Wish, settings: Settings, known: _Known | None) -> list[str]:
+def _serves(one: OpenImport, wanted: ImportWish) -> bool:
+    return one.wish == wanted.key and one.requested >= wanted.requested
+
+
+def _key(ref: PostRef) -> work.Key:
+    return ref.platform, ref.post_id
+
+
+def _more(wish: Wish, settings: Settings, known: _Known) -> list[str]:
     """The day's cap, and imports that would be used again."""
     lines = []
     cap = settings.tagtrail_max_spend_usd_per_day
     if cap is not None:
-        left = "" if known is None else f"; {max(0.0, cap - known.spent_micros / 1e6):,.2f} USD of it are left today"
+        spent = known.spent_micros
+        left = "" if spent is None else f"; {max(0.0, cap - spent / 1e6):,.2f} USD of it are left today"
         lines.append(f"The cap per UTC day is {cap:,.2f} USD{left}.")
-    for one in [] if known is None else known.reused:
-        what = named(one.kind, one.hashtag, one.import_id)
+    for one in known.reused.values():
+        what = wish_shown(one.kind, one.hashtag, one.wanted, one.import_id)
         lines.append(f"An import of {what} of the last {wish.reuse_hours:g} h would be used again: it costs nothing.")
     return lines
 
 
-def _today(settings: Settings, known: _Known | None) -> dict[str, object]:
+def _today(settings: Settings, known: _Known) -> dict[str, object]:
+    spent = known.spent_micros
     return {
         "max_spend_usd_per_day": settings.tagtrail_max_spend_usd_per_day,
-        "spent_today_usd": None if known is None else known.spent_micros / 1e6,
-        "reusable_imports": None if known is None else [one.import_id for one in known.reused],
+        "spent_today_usd": None if spent is None else spent / 1e6,
+        "reusable_imports": None if spent is None else [one.import_id for one in known.reused.values()],
+        "posts_not_bought_again": len(known.spared),
     }
 
 
 def _facts(wish: Wish, posts: int, channel: str, cost: Estimate, cap: float | None) -> dict[str, object]:
-    kind = wish.imports[0].kind
     each: dict[str, object] = {"urls": len(wish.posts), "imports": len(wish.imports)}
-    if kind != "urls":
+    if wish.imports and (kind := wish.imports[0].kind) != "urls":
         each = {f"{kind}s": [one.wanted[kind] for one in wish.imports], f"posts_per_{kind}": posts}
     return {
         "dry_run": True,

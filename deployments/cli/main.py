@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import stat
 import sys
 import traceback
 from collections.abc import Sequence
@@ -12,8 +13,9 @@ from importlib.metadata import version
 from types import TracebackType
 from typing import Final
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnusedCliTokensError
 
+from blocks.full_disk import NO_ROOM, is_full
 from blocks.memories.errors import TagtrailError, UsageError
 from flows.steps.garbage import quick_to_load_and_to_end
 
@@ -22,6 +24,9 @@ FAILED: Final = 1
 WRONG_USAGE: Final = 2
 HALTED: Final = 4
 INTERRUPTED: Final = 130
+
+HOME_OR_TEMPORARY: Final = "TAGTRAIL_HOME (or in the folder for temporary files)"
+"""Where commands write, apart from what is named on the command line."""
 
 COMMANDS: Final = {
     "demo": "The whole chain on the built-in sandbox: no account, no network.",
@@ -83,8 +88,12 @@ def call(arguments: Sequence[str]) -> int:
     """
     verbose = "--verbose" in arguments
     try:
+        _tell_misspelt(arguments)
         status = make_app(arguments)(_joined(arguments), exit_on_error=False, print_error=False)
         _flush()
+    except UnusedCliTokensError as error:
+        words = " ".join(error.unused_tokens or ())
+        return _say(f"{words!r} is more than the command takes; --help shows what it does", WRONG_USAGE)
     except CycloptsError as error:
         error.verbose = False
         return _say(" ".join(str(error).split()), WRONG_USAGE)
@@ -97,9 +106,26 @@ def call(arguments: Sequence[str]) -> int:
             raise
         _leave_the_pipe()
         return DONE
+    except OSError as error:
+        if not is_full(error):
+            raise
+        if verbose:
+            traceback.print_exception(error, file=sys.stderr)
+        return _say(f"{_what_found_no_room(error)} cannot be written: {NO_ROOM}", FAILED)
     except KeyboardInterrupt:
         return _say("interrupted; what was bought so far is stored, and the same command continues", INTERRUPTED)
     return status if isinstance(status, int) else DONE
+
+
+def _tell_misspelt(arguments: Sequence[str]) -> None:
+    """Say of names in the environment or `.env` that look like settings that they are none; help needs no settings."""
+    if not arguments or arguments[0] not in (*COMMANDS, "db", "import") or "--help" in arguments or "-h" in arguments:
+        return
+    from blocks.env_file import misspelt
+    from blocks.settings import Settings
+
+    for sentence in misspelt(Settings.model_fields):
+        _say(sentence, DONE)
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
@@ -121,6 +147,19 @@ def _flush() -> None:
         _leave_the_pipe()
 
 
+def _what_found_no_room(error: OSError) -> str:
+    """What could not be written because a disk is full; what standard output still holds has nowhere to go."""
+    with contextlib.suppress(OSError, ValueError):
+        descriptor = sys.stdout.fileno()
+        out, nowhere = os.fstat(descriptor), os.stat(os.devnull)
+        device = stat.S_ISCHR(out.st_mode) and not os.isatty(descriptor) and out.st_rdev != nowhere.st_rdev
+        on_full_disk = stat.S_ISREG(out.st_mode) and not os.fstatvfs(descriptor).f_bavail
+        if error.filename is None and (device or on_full_disk):
+            _leave_the_pipe()
+            return "standard output"
+    return f"a file in {HOME_OR_TEMPORARY}" if error.filename is None else str(error.filename)
+
+
 def _leave_the_pipe() -> None:
     # Whoever read our output has enough; what is left in the buffer has nowhere to go.
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -132,6 +171,8 @@ def main() -> int:
     """The console script: as `call`, and a fault of ours is one sentence too (Python then exits with 1)."""
     if "--verbose" not in sys.argv:
         sys.excepthook = _tell_a_fault
+        # What is cut off by a fault may meet another one while it is thrown away.
+        sys.unraisablehook = lambda _: None
     quick_to_load_and_to_end()
     return call(sys.argv[1:])
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from blocks.memories.errors import UsageError
 from flows.steps.wish import NO_CAP_USD, ChannelChoice, Library
@@ -20,9 +21,12 @@ __all__ = [
     "Hours",
     "Library",
     "Loud",
+    "Number",
     "Output",
     "PlatformName",
+    "Port",
     "Spend",
+    "Whole",
     "moment",
     "spend_cap",
 ]
@@ -34,7 +38,33 @@ Flag = Parameter(negative="", show_default=False)
 Spend = Annotated[str | None, Parameter(show_default=False)]
 """US dollars, or `none`; see `spend_cap`."""
 
-Hours = Annotated[float | None, Parameter(show_default=False)]
+
+def _whole(_type: Any, tokens: Sequence[Token]) -> int:
+    """A whole number as typed: nothing is rounded, and nothing is read into `1e3` or `1_000`."""
+    token = tokens[0]
+    if re.fullmatch(r"[+-]?[0-9]{1,18}", typed := token.value.strip()) is None:
+        raise UsageError(f"{token.keyword} is a whole number, such as 25; not {token.value}")
+    return int(typed)
+
+
+def _number(_type: Any, tokens: Sequence[Token]) -> float:
+    """A number of 0 or more as typed, with or without a fraction."""
+    token = tokens[0]
+    if re.fullmatch(r"\+?([0-9]{1,18}(\.[0-9]*)?|\.[0-9]+)", typed := token.value.strip()) is None:
+        raise UsageError(f"{token.keyword} is a number of 0 or more, such as 12 or 0.5; not {token.value}")
+    return float(typed)
+
+
+Whole = Parameter(converter=_whole)
+"""A whole number is meant; which ones are allowed, the command says."""
+
+Number = Parameter(converter=_number)
+"""A number of 0 or more is meant, and neither infinity nor "not a number"."""
+
+Port = Annotated[int | None, Parameter(converter=_whole, show_default=False)]
+"""A port to listen on; None where the command chooses one."""
+
+Hours = Annotated[float | None, Parameter(converter=_number, show_default=False)]
 """Hours; None where the settings decide."""
 
 
@@ -49,12 +79,18 @@ def spend_cap(typed: str | None, of_settings: float | None) -> float:
     if typed.strip().lower() == "none":
         return NO_CAP_USD
     try:
-        cap = float(typed)
+        cap = math.nan if "_" in typed else float(typed)
     except ValueError:
         cap = math.nan
     if not 0 <= cap < math.inf:
         raise UsageError(f"--max-spend is an amount of US dollars, such as 2.50, or none; not {typed}")
+    if 0 < cap < LEAST_CAP_USD:
+        raise UsageError(f"--max-spend is 0, or 0.000001 US dollars and more; not {typed}")
     return cap
+
+
+LEAST_CAP_USD = 0.000_001
+"""Money is counted in millionths of a US dollar."""
 
 
 def moment(option: str, typed: str, now: datetime) -> datetime:
@@ -68,9 +104,10 @@ def moment(option: str, typed: str, now: datetime) -> datetime:
         return now - (timedelta(days=count) if ago[2] == "d" else timedelta(hours=count))
     try:
         read = datetime.fromisoformat(typed.strip())
-    except ValueError:
+        # In UTC it may lie before the year 1, or after 9999.
+        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise UsageError(f"{option} is a date such as 2026-11-01, a time, or 7d or 24h; not {typed}") from None
-    return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
 
 
 @Parameter(name="*")

@@ -7,10 +7,12 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from blocks.database.store.column_facts import ColumnFact
 from blocks.memories.errors import UsageError
+
+if TYPE_CHECKING:
+    from blocks.database.store.column_facts import ColumnFact
 
 BATCH_ROWS: Final = 1000
 GROUP_ROWS: Final = 100_000

@@ -22,6 +22,9 @@ LOOK_SECONDS: Final = 0.25
 PLAIN_SECONDS: Final = 5.0
 """Without a terminal a line is written that often, if something changed, and at once when an import ends."""
 
+FEWEST_POSTS: Final = 10
+"""Posts in a row before the run's pace says how long the rest takes."""
+
 
 @contextmanager
 def shown(progress: Progress, *, expected: int, quiet: bool) -> Iterator[None]:
@@ -59,7 +62,7 @@ def _plain(progress: Progress, expected: int) -> Iterator[None]:
     def look(*, final: bool = False) -> None:
         for note in notes.new():
             tell(f"· {note}")
-        steps, now, sentence = (progress.stage, progress.imports_done), datetime.now(UTC), line(progress, expected)
+        steps, now, sentence = (progress.stage, progress.imports_finished), datetime.now(UTC), line(progress, expected)
         stepped = steps != last[0]
         due = (now - last[1]).total_seconds() >= PLAIN_SECONDS if isinstance(last[1], datetime) else True
         if (stepped or due or final) and sentence != last[2]:
@@ -104,7 +107,12 @@ def _every(seconds: float, look: Callable[[], object]) -> Iterator[None]:
 
 
 def seconds_left(progress: Progress, now: datetime) -> float | None:
-    """How long the posts found so far still take at the pace of this run; None while nobody can tell."""
+    """How long the posts found still take at the pace of this run; None while nobody can tell.
+
+    Nobody can while imports are open, which may list more and make the posts wait, and before there is a pace.
+    """
+    if progress.imports_open or len(progress.recent) < FEWEST_POSTS:
+        return None
     rate = progress.rate_per_second(now)
     left = progress.found - progress.settled
     return left / rate if rate and left > 0 else None
@@ -132,16 +140,16 @@ def picture(progress: Progress, expected: int, spinner: RenderableType, now: dat
 
 
 def _imports(progress: Progress) -> str:
-    count = progress.imports_open + progress.imports_done
-    return f"imports {progress.imports_done} of {count} finished" if count else ""
+    count = progress.imports
+    return f"imports {progress.imports_finished} of {count} finished" if count else ""
 
 
 def _posts(progress: Progress, expected: int) -> str:
     asked = f" of {expected} asked for" if expected else ""
-    counts = [("enriched", progress.enriched), ("already fresh", progress.fresh)]
-    counts += [("failed", progress.failed), ("gone", progress.gone)]
-    shown_counts = [f"{count} {name}" for name, count in counts if count or name == "enriched"]
-    return " · ".join([f"{counted(progress.found, 'post')} found{asked}", *shown_counts])
+    fresh = f" ({progress.fresh:,} of them fresh already)" if progress.fresh else ""
+    counts = [f"{progress.enriched + progress.fresh:,} enriched{fresh}"]
+    counts += [f"{count:,} {name}" for name in ("failed", "gone") if (count := getattr(progress, name))]
+    return " · ".join([f"{counted(progress.found, 'post')} found{asked}", *counts])
 
 
 def _pace(progress: Progress, now: datetime) -> str:
@@ -153,9 +161,9 @@ def _pace(progress: Progress, now: datetime) -> str:
     if (rate := progress.rate_per_second(now)) is not None:
         parts.append(f"{rate:.1f} posts/s")
     if (left := seconds_left(progress, now)) is not None:
-        parts.append(f"about {_span(left)} left{' for these' if progress.imports_open else ''}")
-    if progress.cost_usd:
-        parts.append(f"{progress.cost_usd:.2f} USD")
+        parts.append(f"about {_span(left)} left")
+    if spent := progress.spent_usd:
+        parts.append(f"{spent:.2f} USD")
     return " · ".join(parts)
 
 

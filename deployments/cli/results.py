@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
 from deployments.cli.posts_table import posts_table
 from deployments.cli.terminal import counted, flush, results, write_json
-from flows.steps.summary import SAMPLE, TODAY, ImportSummary, RunSummary
+from flows.steps.summary import SAMPLE, TODAY, UNFINISHED, ImportSummary, RunSummary
 
 if TYPE_CHECKING:
     from blocks.database.tables import Post
@@ -24,8 +25,18 @@ def as_json(summary: RunSummary) -> dict[str, Any]:
     }
 
 
-def tell_result(summary: RunSummary, leading: Sequence[Post], *, where: Sequence[str], json: bool) -> None:
-    """Write a run's result to standard output; `leading`: posts to show, `where`: where to look next."""
+def tell_result(
+    summary: RunSummary,
+    leading: Sequence[Post],
+    *,
+    where: Sequence[str],
+    json: bool,
+    names: Mapping[str, str] | None = None,
+) -> None:
+    """Write a run's result to standard output; `leading`: posts to show, `where`: where to look next.
+
+    `names`: what imports are called on this terminal, by their ids, where the summary names nobody.
+    """
     if json:
         write_json(as_json(summary))
         return
@@ -34,7 +45,7 @@ def tell_result(summary: RunSummary, leading: Sequence[Post], *, where: Sequence
         console.print("Leading posts of this run:", style="bold")
         console.print(posts_table(leading, width=console.width))
     console.print(outcome_line(summary))
-    for text in result_lines(summary):
+    for text in result_lines(summary, names or {}):
         console.print(Text(text))
     for text in where:
         console.print(Text(text), soft_wrap=True)
@@ -47,8 +58,8 @@ def outcome_line(summary: RunSummary) -> Text:
     return Text(summary.message, style=style[summary.outcome])
 
 
-def result_lines(summary: RunSummary) -> list[str]:
-    """What came of the run, a sentence or two a line."""
+def result_lines(summary: RunSummary, names: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    """What came of the run, a sentence or two a line; `names` as in `tell_result`."""
     lines = []
     counts = [("enriched", summary.enriched), ("failed", summary.failed), ("gone", summary.gone)]
     counts.append(("pending", summary.pending))
@@ -60,7 +71,7 @@ def result_lines(summary: RunSummary) -> list[str]:
         found = ", ".join(f"{name} {count:,}" for name, count in sorted(summary.platforms.items()))
         lines.append(f"Platforms found: {found}.")
     tags = [each for each in summary.imports if each.kind == "hashtag"]
-    lines += [_import_line(each) for each in summary.imports]
+    lines += [_import_line(each, names.get(each.import_id, each.name)) for each in summary.imports]
     lines += _decisions(summary)
     if tags:
         lines.append(f"{SAMPLE} {TODAY}")
@@ -71,17 +82,34 @@ def result_lines(summary: RunSummary) -> list[str]:
     return lines
 
 
+def next_steps(summary: RunSummary) -> str:
+    """What there is to do after a run: what needs somebody first, then what can be done with the posts."""
+    steps = []
+    if summary.halted_because is not None or summary.outcome == "failed":
+        steps.append("the same command, once what ended it is mended")
+    elif summary.pending or any(one.state in UNFINISHED for one in summary.imports):
+        steps.append("the same command, which continues")
+    steps += [f"tagtrail resolve {one.import_id} …" for one in summary.imports if one.state == "ambiguous"]
+    if summary.failed:
+        steps += ["tagtrail export failures", "tagtrail retry"]
+    if summary.enriched:
+        steps += [] if summary.failed else ["tagtrail export posts --output posts.csv", "tagtrail report"]
+    elif not steps and any(one.state == "empty" for one in summary.imports):
+        steps.append("the same command in an hour, which looks at an empty import again, or another hashtag")
+    elif not steps and not summary.requested:
+        steps.append("another hashtag, or posts by URL (tagtrail enrich URL…), for there is nothing to export")
+    return " · ".join([*steps, "tagtrail status"])
+
+
 EMPTY: Final = (
     "nothing was seen by the deadline, which is not to say that nothing exists; the next run looks at it again, "
     "--fresh buys a new one"
 )
 
 
-def _import_line(each: ImportSummary) -> str:
-    what = each.name
+def _import_line(each: ImportSummary, what: str) -> str:
     note = f" ({each.note})" if each.note else ""
-    if each.how == "reused" and each.state == "complete":
-        # What was new when it was bought is not new now.
+    if each.how == "reused" and each.state == "complete" and not each.new:
         return f"Import {what}: re-used; {counted(each.seen, 'post')}{note}."
     how = "" if each.how in ("submit", "submitted") else f", {each.how.replace('reused', 're-used')}"
     found = (

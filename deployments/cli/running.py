@@ -14,11 +14,12 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from blocks.full_disk import NO_ROOM, is_full
 from blocks.memories.errors import TagtrailError, UsageError
-from blocks.memories.outgoing import checked_key
+from blocks.memories.outgoing import checked_base_url, checked_key
 from blocks.settings import Settings
 from deployments import local_server
-from deployments.cli import servers, stores
+from deployments.cli import account, servers, stores
 from deployments.cli.options import Output
 from deployments.cli.servers import PrefectServer
 from deployments.cli.terminal import tell
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from blocks.database.engine import Store
     from blocks.database.tables import Post
+    from blocks.memories.credentials import MemoriesCredentials
     from flows.steps.summary import RunSummary
 
 
@@ -38,54 +40,76 @@ TERMINATED: Final = 143
 
 
 def require_key(settings: Settings) -> None:
-    """Refuse to begin without a key, unless a block on the Prefect server in use may hold one.
+    """Refuse to begin without a key and two base URLs, unless a block on the Prefect server in use may hold them.
 
     Raises:
-        UsageError: there is no key, or what is there cannot be one.
+        UsageError: there is no key, or what is there cannot be one, or no base URL.
     """
+    if servers.configured() is None and local_server.running(settings.home) is None:
+        checked_base_url("MEMORIES_V1_BASE_URL", settings.memories_v1_base_url)
+        checked_base_url("MEMORIES_V2_BASE_URL", settings.memories_v2_base_url)
     if key := settings.memories_api_key.get_secret_value():
         checked_key(key)
     elif servers.configured() is None and local_server.running(settings.home) is None:
         raise UsageError("MEMORIES_API_KEY is not set; put your key there or in .env, or try `tagtrail demo`")
 
 
-def connect(settings: Settings) -> tuple[PrefectServer, Settings]:
+def connect(settings: Settings, *, buys: bool = True) -> tuple[PrefectServer, Settings]:
     """The Prefect server in use, with this process made ready for it, and the settings that hold on it.
 
-    A database block that is saved on the user's own server comes before the settings, as it does for the flows.
-    Names server and database in one line.
+    Blocks that are saved on it come before the settings, as they do for the flows: the database and the account.
+    Names server and database in one line, and, for a command that `buys`, the API's host where it is not the vendor's.
 
     Raises:
-        TagtrailError: Tagtrail's own server did not start, or the user's cannot be used.
-        UsageError: the home cannot be made.
+        TagtrailError: Tagtrail's own server did not start, or the user's cannot be used; the database is damaged.
+        UsageError: the home cannot be made; the saved account is not the sandbox that the settings name; the database
+            holds the sandbox's posts, and the account is a real one.
     """
-    if servers.configured() is None or not settings.tagtrail_database_url:
+    configured = servers.configured()
+    if configured is None or not settings.tagtrail_database_url:
         stores.make_home(settings.home)
+    if configured is None:
+        # A server is started for seconds: what would be in the way then is better said at once.
+        stores.check(settings)
     server = servers.choose(settings.home, tell)
     server.into(os.environ)
     # What Prefect cannot write to its server is not to go to the terminal either, nor are its warnings.
     logging.raiseExceptions = False
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    if server.own is None and (url := _saved_database_url(server)) is not None:
+    url, block = _saved(server)
+    if url is not None:
         settings = settings.model_copy(update={"tagtrail_database_url": url})
-    tell(f"Prefect server: {server.shown} · database: {stores.shown(settings)}")
+    service = account.service_of(settings, block)
+    where = f" · API: {service.hosts}" if buys and not service.is_real else ""
+    tell(f"Prefect server: {server.shown} · database: {stores.shown(settings)}{where}")
+    if buys:
+        from deployments.up import homes
+
+        if block is not None and (sentence := account.overruled(settings, block)) is not None:
+            tell(sentence)
+        homes.must_not_mix(settings, service, tell)
     return server, settings
 
 
-def _saved_database_url(server: PrefectServer) -> str | None:
+def _saved(server: PrefectServer) -> tuple[str | None, MemoriesCredentials | None]:
+    """The database's URL and the account that are saved on the server as the blocks named default."""
     from prefect.client.orchestration import get_client
 
-    from flows.steps.accounts import saved_database_url
+    from flows.steps.accounts import saved_account, saved_database_url
 
-    async def ask() -> str | None:
+    async def ask() -> tuple[str | None, MemoriesCredentials | None]:
         async with get_client() as client:
             if (fault := await client.api_healthcheck()) is not None:
                 raise _unreachable(server) from fault
-        return await saved_database_url()
+        return await saved_database_url(), await saved_account()
 
     with server_faults(server):
         return asyncio.run(ask())
+
+
+def _saved_database_url(server: PrefectServer) -> str | None:
+    return _saved(server)[0]
 
 
 def where_runs_are(settings: Settings) -> tuple[PrefectServer | None, Settings]:
@@ -163,6 +187,8 @@ def _tell_fault(fault: BaseException, *, verbose: bool) -> None:
         raise SystemExit(TERMINATED)
     if verbose:
         traceback.print_exception(fault, file=sys.stderr)
+    elif isinstance(fault, OSError) and is_full(fault):
+        tell(f"tagtrail: {fault.filename or 'a file'} cannot be written: {NO_ROOM}")
     else:
         tell(f"tagtrail: this should not have happened: {type(fault).__name__}: {fault}; --verbose shows where")
 
@@ -222,17 +248,30 @@ _UNSET: Final = "unset PREFECT_API_URL (or leave the profile) to have Tagtrail u
 
 def finish(summary: RunSummary, *, server: PrefectServer, settings: Settings, output: Output) -> int:
     """Write a run's result, with the leading posts of its collection, and return its exit status."""
-    from deployments.cli.results import tell_result
+    from deployments.cli.results import next_steps, tell_result
 
     leading: Sequence[Post] = []
     failed: list[str] = []
-    if not output.json and summary.requested:
+    names: dict[str, str] = {}
+    if not output.json and (summary.requested or summary.imports):
         with stores.opened(settings, quiet=True) as store:
             if store is not None:
                 leading, failed = leading_posts(store, summary), failed_posts(store, summary)
-    where = [*failed, *where_to_look(settings, server, failed=summary.failed > 0)]
-    tell_result(summary, leading, where=where, json=output.json)
+                names = import_names(store, summary)
+    where = [*failed, *where_to_look(settings, server, next_steps(summary))]
+    tell_result(summary, leading, where=where, json=output.json, names=names)
     return summary.exit_status
+
+
+def import_names(store: Store, summary: RunSummary) -> dict[str, str]:
+    """What the imports of creators are called on this terminal; the summary, which Prefect keeps, names nobody."""
+    from blocks.database.store import imports
+    from blocks.wishes import wish_shown
+
+    ids = [one.import_id for one in summary.imports if one.kind == "creator"]
+    with store.connect() as conn:
+        rows = [imports.get(conn, one) for one in ids]
+    return {row.import_id: wish_shown(row.kind, row.hashtag, row.wanted, row.import_id) for row in rows}
 
 
 MOST_FAILED: Final = 3
@@ -247,7 +286,8 @@ def failed_posts(store: Store, summary: RunSummary) -> list[str]:
     with store.connect() as conn:
         rows = find(conn, run_id=summary.run_id, limit=MOST_FAILED)
     more = summary.failed - len(rows)
-    return [f"Failed: {row.url}: {row.message}" for row in rows] + ([f"… and {more:,} more."] if more > 0 else [])
+    told = [f"Failed: {row.url}: {row.message}" if row.url else f"Failed: {row.message}" for row in rows]
+    return told + ([f"… and {more:,} more."] if more > 0 else [])
 
 
 LEADING: Final = 5
@@ -274,10 +314,9 @@ def _leading(store: Store, summary: RunSummary, metric: str) -> list[Post]:
             limit *= 10
 
 
-def where_to_look(settings: Settings, server: PrefectServer, *, failed: bool = False) -> list[str]:
-    """Where the data and the run can be seen, and what to do about posts that failed."""
-    next_ = "tagtrail export failures · tagtrail retry" if failed else "tagtrail export posts --output posts.csv"
-    lines = [f"Database: {stores.shown(settings)}", f"Next: {next_} · tagtrail status"]
+def where_to_look(settings: Settings, server: PrefectServer, next_: str) -> list[str]:
+    """Where the data and the run can be seen, and what is next."""
+    lines = [f"Database: {stores.shown(settings)}", f"Next: {next_}"]
     if server.own is not None:
         auth = local_server.auth_file(server.own.home)
         lines.append(f"Prefect UI: {server.own.url} (it asks for the string in {auth}); `tagtrail down` ends it")

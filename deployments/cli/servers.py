@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from blocks.memories.errors import UsageError
 from deployments import local_server
 from deployments.local_server import ServerInfo
+
+EXAMPLE = "http://127.0.0.1:4200/api"
 
 LOGGING_FILE = Path(__file__).with_name("prefect_logging.yml")
 
@@ -72,7 +75,19 @@ def choose(home: Path, announce: Callable[[str], None]) -> PrefectServer:
 
 
 def configured() -> tuple[str, str] | None:
-    """The API URL that the user configured for Prefect, and where; None if nowhere."""
+    """The API URL that the user configured for Prefect, and where; None if nowhere.
+
+    Raises:
+        UsageError: what is configured is no URL, or a file of Prefect's cannot be read.
+    """
+    found = _configured()
+    if found is not None and not re.match(r"https?://[^/\s]", found[0], re.IGNORECASE):
+        url, where = found
+        raise UsageError(f"{where} names {url} as the Prefect API; it has to be a URL such as {EXAMPLE}")
+    return found
+
+
+def _configured() -> tuple[str, str] | None:
     settings = _PrefectSettings()
     if settings.prefect_api_url:
         return settings.prefect_api_url, "PREFECT_API_URL"

@@ -6,46 +6,88 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from blocks.database.connections import parse
-from blocks.database.engine import Store, open_store
-from blocks.memories.errors import UsageError
+from blocks.full_disk import is_full, unwritable
+from blocks.memories.errors import StoreError, UsageError
 from blocks.settings import Settings
 from deployments.cli.terminal import tell
+
+if TYPE_CHECKING:
+    from blocks.database.engine import Store
 
 
 def make_home(home: Path) -> None:
     """Make the home folder, for the user alone.
 
     Raises:
+        TagtrailError: the disk is full.
         UsageError: it cannot be made, or not be written.
     """
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
+        if is_full(error):
+            raise unwritable(home, error) from None
         reason = error.strerror or str(error)
         raise UsageError(f"TAGTRAIL_HOME: {home} cannot be made ({reason}); name a folder of your own") from None
     if not os.access(home, os.W_OK | os.X_OK):
         raise UsageError(f"TAGTRAIL_HOME: {home} cannot be written; name a folder of your own")
 
 
+def check(settings: Settings) -> None:
+    """Open the database, where it is there, and close it again: whatever a run would meet is better known early.
+
+    Raises:
+        UsageError: the database URL cannot be used.
+        StoreError: the database cannot be used as it is, or its file not be written.
+    """
+    with opened(settings, quiet=True) as store:
+        if store is not None and store.is_sqlite and not os.access(shown(settings), os.W_OK):
+            raise StoreError(f"the database {shown(settings)} cannot be written; check its permissions")
+
+
+def is_there(path: Path) -> bool:
+    """Whether a SQLite file is there already.
+
+    Raises:
+        UsageError: nobody can say, because what is above it is no folder, or may not be read.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except NotADirectoryError:
+        raise UsageError(f"{path.parent} is no folder, where {path.name} would be; name a folder: {_NAMES}") from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UsageError(f"{path} cannot be reached ({reason}); name a folder of your own: {_NAMES}") from None
+    return True
+
+
+_NAMES = "TAGTRAIL_HOME, or TAGTRAIL_DATABASE_URL for the database alone"
+
+
 @contextmanager
 def opened(settings: Settings, *, quiet: bool = False) -> Iterator[Store | None]:
     """The database in use, named on standard error (unless `quiet`); None where its SQLite file is not there yet.
 
-    A SQLite schema that is behind is brought up to date; on Postgres only `db upgrade` does that.
+    A SQLite schema that is behind is brought up to date; on Postgres only `db upgrade` does that. A SQLite file that
+    may only be read is read.
 
     Raises:
-        UsageError: the database URL cannot be used.
+        UsageError: the database URL cannot be used, or its folder not be reached.
         StoreError: the database cannot be used as it is.
     """
-    url = parse(settings.database_url)
-    if url.drivername == "sqlite" and not Path(url.database or "").exists():
+    file = _file(settings)
+    if file is not None and not is_there(file):
         if not quiet:
             tell(f"There is no database yet: {shown(settings)} is made by the first `tagtrail run`.")
         yield None
         return
-    store = open_store(settings.database_url, create=True)
+    from blocks.database.engine import open_store
+
+    store = open_store(settings.database_url, create=file is None or os.access(file, os.W_OK))
     try:
         if not quiet:
             tell(f"Database: {shown(settings)}")
@@ -77,5 +119,24 @@ def _tell_unless_known(what: str, wanted: str, names: Sequence[str]) -> None:
 
 def shown(settings: Settings) -> str:
     """The database in use as it may be printed: a SQLite file's path, or the URL without its password."""
+    if (file := _file(settings)) is not None:
+        return str(file)
+    from blocks.database import connections
+
+    return connections.shown(connections.parse(settings.database_url))
+
+
+def _file(settings: Settings) -> Path | None:
+    """The SQLite file of the database in use; None where it is of another kind.
+
+    The file in the home is found without SQLAlchemy, whose loading takes longer than all that a home without one needs.
+
+    Raises:
+        UsageError: the database URL cannot be used.
+    """
+    if not settings.tagtrail_database_url and not set("?%") & set(settings.database_url):
+        return Path(settings.database_url.removeprefix("sqlite:///"))
+    from blocks.database.connections import parse
+
     url = parse(settings.database_url)
-    return str(url.database) if url.drivername == "sqlite" else url.set(query={}).render_as_string(hide_password=True)
+    return Path(url.database or "") if url.drivername == "sqlite" else None

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
+from blocks.full_disk import unwritable
 from blocks.memories.errors import UsageError
 
 TextFormat = Literal["csv", "jsonl"]
@@ -24,8 +25,10 @@ Format = Literal["csv", "jsonl", "parquet", "xlsx"]
 Maker = Callable[[BinaryIO], int]
 """Writes all rows to an open binary file; the number of rows."""
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""A text cell that starts so would be run as a formula by a spreadsheet (OWASP, CSV injection)."""
+_FORMULA: Final = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+"""A text cell that starts so would be run as a formula by a spreadsheet (OWASP, CSV injection), or, with quotes before
+it, would look as if one had been put there against that."""
+_ID: Final = re.compile(r"[A-Za-z0-9_-]+\Z")
 _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d+)?\Z", re.ASCII)
 
 BOM: Final = b"\xef\xbb\xbf"
@@ -40,11 +43,12 @@ def write_rows(
     *,
     excel: bool = False,
 ) -> int:
-    """Write rows as text to `output`, or to standard output; returns how many. `excel`: CSV with a BOM.
+    """Write rows as text to `output`, or to standard output; returns how many. `excel`: CSV for Excel (see `cell`).
 
     A file takes its name only when it is whole: until then the rows are in a hidden one beside it.
 
     Raises:
+        TagtrailError: the disk is full.
         UsageError: the file cannot be written.
     """
     return place(text_maker(rows, columns, shape, excel=excel), output)
@@ -53,12 +57,15 @@ def write_rows(
 def text_maker(
     rows: Iterable[Mapping[str, Any]], columns: Sequence[str], shape: TextFormat, *, excel: bool = False
 ) -> Maker:
-    """Writes rows as CSV or JSON lines."""
+    """Writes rows as CSV or JSON lines; `excel`: CSV with a BOM, in which ids are guarded like any text."""
 
     def make(file: BinaryIO) -> int:
         if excel:
             file.write(BOM)
-        lines = _csv_lines(rows, columns) if shape == "csv" else _json_lines(rows, columns)
+        from blocks.database.store.column_facts import IDS
+
+        ids = frozenset[str]() if excel else IDS
+        lines = _csv_lines(rows, columns, ids) if shape == "csv" else _json_lines(rows, columns)
         count = -1
         for count, line in enumerate(lines):  # noqa: B007 - counted on purpose
             file.write(line.encode("utf-8", errors="replace"))
@@ -76,6 +83,7 @@ def place(
     that takes its place together with the rows, made when they are written; devices and pipes have none.
 
     Raises:
+        TagtrailError: the disk is full.
         UsageError: the file cannot be written, or a binary format would go to a terminal.
     """
     if output is None:
@@ -91,16 +99,22 @@ def place(
                 return _through_a_file(make, device) if binary else make(device)
         return _place_whole(make, output, companion)
     except OSError as error:
-        raise UsageError(f"{output} cannot be written: {error.strerror or error}") from None
+        raise unwritable(output, error) from None
 
 
-def cell(value: Any) -> str:
-    """A value as CSV text: unknown is empty, lists and mappings are JSON, text never starts a formula."""
+def cell(value: Any, *, is_id: bool = False) -> str:
+    """A value as CSV text: unknown is empty, lists and mappings are JSON, text never starts a formula.
+
+    A text that would has one more quote before it, and so has one that begins with quotes and then such a character:
+    whoever takes one away has the text. With `is_id`, letters, digits, `-` and `_` stay as they are: rows are joined
+    by them.
+    """
     if value is None:
         return ""
     if isinstance(value, str):
-        harmless = not value.startswith(_FORMULA) or _NUMBER.match(value)
-        return value if harmless else f"'{value}"
+        if not _FORMULA.match(value) or _NUMBER.match(value) or (is_id and _ID.match(value)):
+            return value
+        return f"'{value}"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
@@ -134,7 +148,7 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no place in an export")
 
 
-def _csv_lines(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:
+def _csv_lines(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], ids: frozenset[str]) -> Iterator[str]:
     buffer = io.StringIO()
     # The csv module puts a text with a lone carriage return in quotes only if its own line ends have one.
     writer = csv.writer(buffer, lineterminator="\r\n")
@@ -147,7 +161,7 @@ def _csv_lines(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Ite
 
     yield line(columns)
     for row in rows:
-        yield line([cell(row[column]) for column in columns])
+        yield line([cell(row[column], is_id=column in ids) for column in columns])
 
 
 def _json_lines(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:

@@ -6,10 +6,12 @@ import math
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from blocks.database.store.column_facts import ColumnFact
 from deployments.cli.writers import iso, json_text
+
+if TYPE_CHECKING:
+    from blocks.database.store.column_facts import ColumnFact
 
 SHEET_ROWS: Final = 1_048_576
 """Rows of one sheet, its heading among them; what is more goes to the next sheet."""

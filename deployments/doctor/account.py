@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -21,6 +22,13 @@ class Account:
     timeout_seconds: float
     callback: str | None = field(default=None, repr=False)
     """Where the service is told to call back, with the secret."""
+    name: str = ""
+    """What the account is called in the database; empty: a name made of the key."""
+
+    @property
+    def host(self) -> str:
+        """The host, and the port where it is named, that is asked for imports; it may be the sandbox's."""
+        return urlsplit(self.v1_base_url).netloc.rpartition("@")[2]
 
     def client(self, evidence: Evidence | None = None) -> MemoriesClient:
         """A client, whose answers are shown to the evidence.
@@ -35,4 +43,5 @@ class Account:
             timeout_seconds=self.timeout_seconds,
             witness=None if evidence is None else evidence.witness,
             callback_url=self.callback,
+            account=self.name,
         )

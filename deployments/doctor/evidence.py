@@ -44,9 +44,8 @@ class Metered:
     shape: str | None = None
     error: str | None = None
     said: str = ""
-    form: str = ""
-    """TikTok: the form of the URL that was asked for first (player, handle, other)."""
-    first_form_served: bool | None = None
+    forms: Mapping[str, bool] = field(default_factory=dict)
+    """The forms of the post's URL that were answered (see `outgoing.url_form`), and whether each was served."""
 
 
 @dataclass(slots=True)

@@ -106,6 +106,7 @@ def _choose(found: Examined, settings: Settings, blocks: dict[str, Block]) -> No
             settings.memories_v2_base_url,
             settings.tagtrail_timeout_seconds,
             callback,
+            settings.tagtrail_account,
         )
     if not blocks:
         return
@@ -120,7 +121,12 @@ def _choose(found: Examined, settings: Settings, blocks: dict[str, Block]) -> No
             whose = "block memories-credentials/default"
             addresses = (saved.v1_base_url, saved.v2_base_url)
             found.account = Account(
-                whose, saved.api_key, *addresses, saved.timeout_seconds, saved.get_callback() or callback
+                whose,
+                saved.api_key,
+                *addresses,
+                saved.timeout_seconds,
+                saved.get_callback() or callback,
+                saved.account,
             )
     if isinstance(database, TagtrailDatabase):
         found.database_url = database.get_url()
@@ -131,7 +137,7 @@ async def _api_checks(found: Examined, settings: Settings) -> Sequence[Check]:
         return []
     try:
         async with found.account.client() as client:
-            checks = [await accepted_check(client, found.account.whose)]
+            checks = [await accepted_check(client, found.account.whose, found.account.host)]
     except UsageError as error:
         return [Check("api", "failed", str(error))]
     return checks + (api_clock_check(found.account.v1_base_url) if checks[0].verdict != "failed" else [])

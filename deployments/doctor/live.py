@@ -18,7 +18,7 @@ from blocks.database.store.imports import FoundPost
 from blocks.database.store.posts import EnrichedPost
 from blocks.memories.errors import BadParameters, MemoriesError, NotFound, PayloadError, SpendCapReached
 from blocks.memories.identity import parse_post_url
-from blocks.memories.outgoing import tiktok_form, url_forms
+from blocks.memories.outgoing import url_form, url_forms
 from blocks.memories.posts import map_post
 from blocks.memories.posts.record import CHANNELS, PLATFORMS, Channel, Platform, PostRef
 from blocks.settings import Settings
@@ -28,7 +28,8 @@ from deployments.doctor.points import Finding, judge, shape_point
 from deployments.doctor.service import NOT_THERE
 from flows.steps.buying import Bought, buy_metadata
 from flows.steps.collect import SUBMIT_TRIES, plan_imports, poll_import, submit_once, turn_to_send
-from flows.steps.run import PostTask, Run
+from flows.steps.post_task import PostTask
+from flows.steps.run import Run
 from flows.steps.summary import RunSummary
 from flows.steps.wish import Wish, wish_for_hashtags
 
@@ -183,21 +184,23 @@ class _Looker:
         """One metadata call; False where the money is at its end."""
         ref = found.ref
         task = PostTask(ref, found.source_url, purpose="live")
-        form = tiktok_form(url_forms(ref, found.source_url)[0]) if ref.platform == "tiktok" else ""
+        forms = [url_form(url) for url in url_forms(ref, found.source_url)]
         try:
             bought = await buy_metadata(self.run, task, channel)
         except SpendCapReached:
             self.run.note("the cap of this look is reached; what was not asked for stays unknown")
             return False
         except MemoriesError as error:
-            served = False if isinstance(error, BadParameters | NotFound) else None
-            said = Metered(error=error.error_class, said=str(error), form=form, first_form_served=served)
+            refused = isinstance(error, BadParameters | NotFound)
+            taken = dict.fromkeys(forms[: max(0, task.attempts - (not refused))], False)
+            said = Metered(error=error.error_class, said=str(error), forms=taken)
             self.evidence.metadata[ref.platform, channel] = said
             if error.halts:
                 raise
             return True
+        taken = dict.fromkeys(forms[: task.attempts], False) | {forms[task.attempts - 1]: True}
         read = await self._read(found, bought, channel)
-        self.evidence.metadata[ref.platform, channel] = replace(read, form=form, first_form_served=task.attempts == 1)
+        self.evidence.metadata[ref.platform, channel] = replace(read, forms=taken)
         return True
 
     async def _read(self, found: FoundPost, bought: Bought, channel: Channel) -> Metered:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from blocks.memories.identity import platform_of
-from blocks.memories.outgoing import tiktok_form
+from blocks.memories.outgoing import url_form
 from blocks.memories.posts.record import CHANNELS, PLATFORMS
 from deployments.doctor.evidence import Answer, Evidence, Verdict
 
@@ -124,7 +124,7 @@ def _url_of(item: dict[str, Any]) -> str:
 
 def _player(evidence: Evidence) -> Judged:
     urls = [url for item in evidence.items() if platform_of(url := _url_of(item)) == "tiktok"]
-    return _all(urls, lambda url: tiktok_form(url) == "player", "no TikTok URL was listed", lambda url: "another form")
+    return _all(urls, lambda url: url_form(url) == "player", "no TikTok URL was listed", lambda url: "another form")
 
 
 def _before_ready(evidence: Evidence) -> Judged:
@@ -169,15 +169,16 @@ def _platforms(evidence: Evidence) -> Judged:
     return "unknown", f"{tiktok} of TikTok so far, which says too little" if tiktok else "no post was listed yet"
 
 
-def _player_served(evidence: Evidence) -> Judged:
-    asked = [
-        (channel, one)
-        for (platform, channel), one in evidence.metadata.items()
-        if platform == "tiktok" and one.form == "player" and one.first_form_served is not None
-    ]
-    return _all(
-        asked, lambda pair: pair[1].first_form_served, "none was asked for", lambda pair: f"refused by {pair[0]}"
-    )
+def _form_served(platform: str, form: str) -> Callable[[Evidence], Judged]:
+    def look(evidence: Evidence) -> Judged:
+        asked = [
+            (channel, one.forms[form])
+            for (of, channel), one in evidence.metadata.items()
+            if of == platform and form in one.forms
+        ]
+        return _all(asked, lambda pair: pair[1], "none was asked for", lambda pair: f"refused by {pair[0]}")
+
+    return look
 
 
 def _one_key(evidence: Evidence) -> Judged:
@@ -280,7 +281,15 @@ POINTS: Final[tuple[Point, ...]] = (
     Point("namespace", "unique_id names the namespace, in submission and polls", _namespace),
     Point("callback", "a submission may name a callback", _callback),
     Point("hashtag_tiktok_only", "a hashtag import finds TikTok posts only", _platforms),
-    Point("player_metadata", "metadata can be asked for by TikTok's player URL", _player_served),
+    Point("player_metadata", "metadata can be asked for by TikTok's player URL", _form_served("tiktok", "player")),
+    Point(
+        "placeholder_metadata",
+        "metadata can be asked for by TikTok's URL with @_ for the handle, where the player's is refused",
+        _form_served("tiktok", "placeholder"),
+    ),
+    Point(
+        "instagram_p_metadata", "metadata can be asked for by Instagram's /p/ URL", _form_served("instagram", "post")
+    ),
     Point("gone", "a post that is private or removed is null in a success, not an error", _gone),
     *(_shape(platform, channel) for channel in CHANNELS for platform in PLATFORMS),
 )

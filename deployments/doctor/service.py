@@ -29,6 +29,7 @@ from blocks.memories.errors import (
 )
 from blocks.memories.outgoing import checked_key
 from blocks.settings import Settings
+from deployments.cli.stores import is_there
 from deployments.doctor.asking import Heard, Silence, hear
 from deployments.doctor.machine import clock_check
 from deployments.doctor.verdicts import Check, failed, ok, warning
@@ -44,7 +45,11 @@ def database_checks(url: str) -> tuple[list[Check], Store | None]:
         parsed = parse(url)
     except UsageError as error:
         return [failed(name, str(error), "mend TAGTRAIL_DATABASE_URL")], None
-    if parsed.drivername == "sqlite" and not Path(parsed.database or "").exists():
+    try:
+        there = parsed.drivername != "sqlite" or is_there(Path(parsed.database or ""))
+    except UsageError as error:
+        return [failed(name, str(error))], None
+    if not there:
         return [ok(name, f"{parsed.database} is made by whichever command first needs it")], None
     try:
         store = open_store(url)
@@ -72,8 +77,9 @@ def key_check(settings: Settings) -> Check:
     return ok("key", "MEMORIES_API_KEY is set")
 
 
-async def accepted_check(client: MemoriesClient, whose: str) -> Check:
-    """Whether the API takes the key, asked by a status call for a task that does not exist: it costs nothing."""
+async def accepted_check(client: MemoriesClient, whose: str, host: str) -> Check:
+    """Whether the API at `host` takes the key, asked by a status call for a task that does not exist: it costs
+    nothing."""
     name = f"api ({whose})"
     try:
         await client.import_status(str(NOT_THERE))
@@ -86,20 +92,23 @@ async def accepted_check(client: MemoriesClient, whose: str) -> Check:
     except (ServerFault, Unreadable) as error:
         return warning(name, f"{error}: nothing is known of the key", "ask again later; check MEMORIES_V1_BASE_URL")
     except NotFound:
-        return ok(name, _ACCEPTED)
+        return ok(name, _accepted(host))
     except TooManyRequests:
         return warning(name, "too many requests, so that nothing is known of the key", "ask again in a minute")
     except Refused as error:
         return warning(name, f"it cannot be known whether the key is accepted: {error}", "`doctor --live` would tell")
     except MemoriesError as error:
         return failed(name, str(error))
-    return ok(name, _ACCEPTED)
+    return ok(name, _accepted(host))
 
 
 HEALTHY: Final = '{"status":"ok"}'
 """What the receiver's page of health says."""
 
-_ACCEPTED: Final = "the key is accepted: a status call, which is free, was answered (imports; metadata is not asked)"
+
+def _accepted(host: str) -> str:
+    free = "a status call, which is free, was answered (imports; metadata is not asked)"
+    return f"the key is accepted by {host}: {free}"
 
 
 def api_clock_check(v1_base_url: str) -> list[Check]:

@@ -49,12 +49,23 @@ class Gone(Exception):
 class Receiver:
     """Answers POST at one path, whose last part is the secret, and GET at /health; nothing else is there.
 
-    `path` is kept as a hash: a guess is compared in constant time, and nothing here can show the secret.
+    `path` is kept as a hash: a guess is compared in constant time, and nothing here can show the secret. `scrub` cuts
+    the secret out of a callback's own words.
     """
 
-    def __init__(self, path: str, *, intake: Intake, telling: Telling, refusals: Refusals, pace: Pace) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        intake: Intake,
+        telling: Telling,
+        refusals: Refusals,
+        pace: Pace,
+        scrub: Callable[[bytes], bytes],
+    ) -> None:
         self._path = hashlib.sha256(path.encode()).digest()
         self._intake, self._telling, self._refusals, self._pace = intake, telling, refusals, pace
+        self._scrub = scrub
         self._tasks: list[asyncio.Task[None]] = []
         self.on_end: Callable[[], None] = lambda: None
         """Called where storing or telling ended by itself; `fault` says why."""
@@ -110,7 +121,7 @@ class Receiver:
         if scope["method"] != "POST":
             self._refusals.note("refused: another method than POST (405)")
             return NOT_POST, False
-        callback = read_callback(await asyncio.wait_for(_body(scope, receive), BODY_SECONDS))
+        callback = read_callback(await asyncio.wait_for(_body(scope, receive), BODY_SECONDS), self._scrub)
         if self.fault is not None:
             return ENDED, True
         verdict = await self._intake.put(callback)

@@ -6,20 +6,18 @@ import asyncio
 import logging
 import re
 import socket
-import threading
 import traceback
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from types import TracebackType
 from urllib.parse import urlsplit
 
 import uvicorn
 
 from blocks.database.engine import Store
 from blocks.memories.errors import TagtrailError, UsageError
+from blocks.memories.hiding import Scrubber
 from blocks.settings import Settings
 from deployments.receiver.app import Receiver
 from deployments.receiver.connections import ACCEPTED_AT_ONCE, BACKLOG, Connections, Door, Protocol
@@ -27,7 +25,7 @@ from deployments.receiver.intake import Intake
 from deployments.receiver.pace import Pace
 from deployments.receiver.refusals import Refusals
 from deployments.receiver.telling import Sender, Telling
-from deployments.serving import QuietServer, listen
+from deployments.serving import QuietServer, ThreadServer, listen
 
 DEFAULT_PORT = 8660
 
@@ -35,7 +33,6 @@ MOST_HEAD_BYTES = 16_384
 LONGEST_CALLBACK_URL = 299
 """The service takes no longer one (at one endpoint at least)."""
 
-_START_SECONDS = 20.0
 _STOP_SECONDS = 3
 _LAST_ANSWERS_SECONDS = 0.5
 """When the receiver stops, good callbacks are answered within this; who waits for more is not waited for."""
@@ -50,6 +47,11 @@ class Address:
 
     def __repr__(self) -> str:
         return f"Address({self.base_url!r})"
+
+    @property
+    def url(self) -> str:
+        """What the service was told to call, secret and all."""
+        return f"{self.base_url}/{self.path.rpartition('/')[2]}"
 
 
 def address_of(settings: Settings) -> Address:
@@ -146,7 +148,8 @@ def _make(
     telling = Telling(store, refusals, sender)
     intake = Intake(store, refusals, on_stored=telling.wake)
     pace = Pace()
-    receiver = Receiver(address.path, intake=intake, telling=telling, refusals=refusals, pace=pace)
+    scrub = Scrubber("", address.url)
+    receiver = Receiver(address.path, intake=intake, telling=telling, refusals=refusals, pace=pace, scrub=scrub)
     return _Server(receiver, Connections(receiver, refusals, pace), on_start)
 
 
@@ -172,40 +175,24 @@ def serve(
         _make(address, store, sender, say, lambda: announce(taken)).serve_at(listener)
 
 
-class ReceiverServer:
-    """A receiver in a thread of this process, on a free port of 127.0.0.1; use it as a context manager."""
+class ReceiverServer(ThreadServer[_Server]):
+    """A receiver in a thread of this process, on a free port of 127.0.0.1; use it as a context manager.
+
+    At the end what waits for the database is stored first; `fault` says why a receiver ended by itself.
+    """
 
     def __init__(self, address: Address, store: Store, sender: Sender, *, say: Callable[[str], None]) -> None:
-        self._listener = listen("127.0.0.1", 0)
-        self.port: int = self._listener.getsockname()[1]
+        super().__init__(
+            "receiver",
+            lambda on_start: _make(address, store, sender, say, on_start),
+            stop_seconds=_STOP_SECONDS + 10,
+        )
         self.fault: TagtrailError | None = None
-        self._listening = threading.Event()
-        self._server = _make(address, store, sender, say, self._listening.set)
         # What Prefect's settings are for the caller, they are in the thread.
-        run = partial(copy_context().run, self._run)
-        self._thread = threading.Thread(target=run, name="tagtrail-receiver", daemon=True)
+        self._context = copy_context()
 
     def _run(self) -> None:
         try:
-            self._server.serve_at(self._listener)
+            self._context.run(self._server.serve_at, self._listener)
         except TagtrailError as error:
             self.fault = error
-
-    def __enter__(self) -> ReceiverServer:
-        self._thread.start()
-        if not self._listening.wait(_START_SECONDS):
-            self.stop()
-            raise RuntimeError("the receiver did not start")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Stop serving; what waits for the database is stored first."""
-        self._server.should_exit = True
-        if self._thread.is_alive():
-            self._thread.join(_STOP_SECONDS + 10)
-        self._listener.close()

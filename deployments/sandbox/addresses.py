@@ -17,7 +17,7 @@ _HOSTS = {
     "x.com": "x",
     "twitter.com": "x",
 }
-_INSTAGRAM = re.compile(r"/(?:[A-Za-z0-9._]+/)?(?:p|reel|reels|tv)/([A-Za-z0-9_-]{5,64})/?$")
+_INSTAGRAM = re.compile(r"/(?:[A-Za-z0-9._]+/)?(p|reel|reels|tv)/([A-Za-z0-9_-]{5,64})/?$")
 _TIKTOK_HANDLE = re.compile(r"/@([A-Za-z0-9._-]*)/(?:video|photo)/(\d{5,25})/?$")
 _TIKTOK_PLAYER = re.compile(r"/(?:player/v1|v|embed(?:/v2)?)/(\d{5,25})(?:\.html)?/?$")
 _YOUTUBE = re.compile(r"/(?:shorts|embed|live|v)/([A-Za-z0-9_-]{11})/?$")
@@ -31,7 +31,11 @@ _PROFILE = {
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A post as its URL names it; `form` says how TikTok was written: "handle" or "player"."""
+    """A post as its URL names it.
+
+    `form` says how it was written. TikTok: "player", "handle", or "placeholder" where "_" or nothing stands for the
+    handle; Instagram: the word before the code.
+    """
 
     platform: str
     post_id: str
@@ -69,10 +73,11 @@ def read_address(url: str) -> Address | None:
     """The post that `url` names, or None where it names none."""
     platform, path, query = _split(url)
     if platform == "instagram" and (found := _INSTAGRAM.search(path)):
-        return Address("instagram", str(number_of_code(found[1])), code=found[1])
+        return Address("instagram", str(number_of_code(found[2])), code=found[2], form=found[1])
     if platform == "tiktok":
         if found := _TIKTOK_HANDLE.search(path):
-            return Address("tiktok", found[2], handle=found[1] or None, form="handle")
+            handle = None if found[1] in ("", "_") else found[1]
+            return Address("tiktok", found[2], handle=handle, form="handle" if handle else "placeholder")
         if found := _TIKTOK_PLAYER.search(path):
             return Address("tiktok", found[1], form="player")
     if platform == "youtube":

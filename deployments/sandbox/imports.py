@@ -16,6 +16,9 @@ from deployments.sandbox.stock import Post
 
 Item = dict[str, Any]
 
+MOST_IMPORTS = 1_000
+"""Of so many imports of one server the task ids are known again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Slot:
@@ -61,7 +64,7 @@ class Imports:
     ) -> Import:
         """Take in a new import of these posts; its life runs from this virtual moment on."""
         number = len(self._by_task)
-        task_id = str(uuid5(NAMESPACE_URL, f"sandbox/import/{number}/{namespace}"))
+        task_id = task_id_of(number, namespace)
         if scenario.namespace_lost:
             namespace = f"{namespace}-lost"
         job = Import(task_id, namespace, folder_id, public, empty or scenario.stays_empty)
@@ -155,3 +158,16 @@ def _item(post: Post, number: str, place: int, scenario: Scenario, clock: Virtua
         else:
             item["video_url"] = ("", None)[how]
     return item
+
+
+def task_id_of(number: int, namespace: str) -> str:
+    """The task id of a server's import: counted from 0, in a form that no other service makes."""
+    return str(uuid5(NAMESPACE_URL, f"sandbox/import/{number}/{namespace}"))
+
+
+def was_made_here(task_id: str, namespace: str) -> bool:
+    """Whether a task id is one that a sandbox gave to an import under this namespace, or to a public one."""
+    if task_id[14:15] != "5":  # Another version of UUID, or none.
+        return False
+    names = dict.fromkeys((namespace, "", "default"))
+    return any(task_id == task_id_of(number, name) for name in names for number in range(MOST_IMPORTS))

@@ -80,7 +80,8 @@ class Scenario:
     namespace_lost: bool = False
     # Metadata.
     counts_as_text: bool = False
-    tiktok_forms: tuple[str, ...] = ("player", "handle")
+    tiktok_forms: tuple[str, ...] = ("player", "handle", "placeholder")
+    instagram_forms: tuple[str, ...] = ("p", "reel", "reels", "tv")
     metadata_per_second: float = 10.0
     latency_ms: float = 0.0
     # Callbacks.

@@ -105,6 +105,10 @@ SCENARIOS: dict[str, Scenario] = {
         about="the first submission of each wish is accepted, and its answer never ends",
         faults=(Fault(on="submit", kind="drip", every=1),),
     ),
+    "submit-unclear": Scenario(
+        about="the first submission of each wish is accepted; code of success, success false, no data",
+        faults=(Fault(on="submit", kind="served_unclear", every=1),),
+    ),
     "slow": Scenario(about="every answer takes 400 ms more", latency_ms=400.0),
     # Refusals.
     "network-abnormal": _everywhere('code 0001 "network abnormal" once, then success', "network"),
@@ -142,8 +146,17 @@ SCENARIOS: dict[str, Scenario] = {
         about="every channel answers all metadata calls with HTTP 503",
         faults=(Fault(on="metadata", kind="html_503", every=1, times=None),),
     ),
-    "tiktok-handle-only": Scenario(about="TikTok's player/v1 URLs are refused", tiktok_forms=("handle",)),
+    "tiktok-handle-only": Scenario(
+        about="TikTok's player/v1 URLs are refused; any handle opens a post, as on TikTok's own pages",
+        tiktok_forms=("handle", "placeholder"),
+    ),
+    "tiktok-author-only": Scenario(
+        about="TikTok's player/v1 URLs are refused, and so is @_ in place of the handle", tiktok_forms=("handle",)
+    ),
     "tiktok-player-only": Scenario(about="TikTok's @handle/video URLs are refused", tiktok_forms=("player",)),
+    "instagram-reel-only": Scenario(
+        about="Instagram's /p/ URLs are refused, those of /reel/ and /reels/ taken", instagram_forms=("reel", "reels")
+    ),
     # Payloads.
     "null-media": _metadata("every fifth post is private or removed: media null, list empty", "null_media", times=None),
     "null-data": _metadata("every fifth post: success with data null", "null_data", times=None),
@@ -205,6 +218,7 @@ SCENARIOS: dict[str, Scenario] = {
         empty_is_refused=True,
         callbacks_refused=True,
         tiktok_forms=("player",),
+        instagram_forms=("reel", "reels"),
         faults=(Fault(on="metadata", kind="unknown_shape", every=1, times=None, channels=("apify",)),),
     ),
     # Callbacks.

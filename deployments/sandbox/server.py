@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import http.client
 import socket
-import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import orjson
@@ -16,12 +14,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from deployments.sandbox.app import TRANSPORT, V1, V2, Sandbox, make_app
 from deployments.sandbox.scenario import Scenario
-from deployments.serving import PortTaken, QuietServer, listen
+from deployments.serving import PortTaken, QuietServer, ThreadServer, listen
 
 __all__ = ["DEFAULT_PORT", "PortTaken", "SandboxServer", "serve"]
 
 DEFAULT_PORT = 8650
-_START_SECONDS = 20.0
 _STOP_SECONDS = 3
 
 
@@ -96,10 +93,11 @@ def serve(
         listener.close()
 
 
-class SandboxServer:
+class SandboxServer(ThreadServer[_Server]):
     """A sandbox in a thread of this process, on a free port of 127.0.0.1; use it as a context manager.
 
-    Attributes: `url`, `v1_base_url`, `v2_base_url`, and `sandbox`, the application itself.
+    Attributes: `url`, `v1_base_url`, `v2_base_url`, and `sandbox`, the application itself. At the end connections that
+    are open are closed.
     """
 
     def __init__(
@@ -116,36 +114,12 @@ class SandboxServer:
         self.sandbox = make_app(
             scenario, time_scale=time_scale, limits=limits, latency_ms=latency_ms, payloads=payloads, keys=keys
         )
-        self._listener = listen("127.0.0.1", port)
-        self.port: int = self._listener.getsockname()[1]
+        super().__init__(
+            "sandbox", lambda on_start: _Server(self.sandbox, on_start), port=port, stop_seconds=_STOP_SECONDS + 5
+        )
         self.url = f"http://127.0.0.1:{self.port}"
         self.v1_base_url = self.url + V1
         self.v2_base_url = self.url + V2
-        self._listening = threading.Event()
-        self._server = _Server(self.sandbox, self._listening.set)
-        self._thread = threading.Thread(target=self._run, name="tagtrail-sandbox", daemon=True)
-
-    def _run(self) -> None:
-        self._server.run(sockets=[self._listener])
-
-    def __enter__(self) -> SandboxServer:
-        self._thread.start()
-        if not self._listening.wait(_START_SECONDS):
-            self.stop()
-            raise RuntimeError("the sandbox did not start")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Stop serving; connections that are open are closed."""
-        self._server.should_exit = True
-        if self._thread.is_alive():
-            self._thread.join(_STOP_SECONDS + 5)
-        self._listener.close()
 
     def books(self) -> dict[str, Any]:
         """The books (see `Books.as_dict`)."""

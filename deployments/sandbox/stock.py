@@ -124,7 +124,7 @@ class Stock:
         seed = seed_of(f"url/{address.key}")
         dice = Dice(seed)
         code = address.code
-        handle = address.handle if address.handle not in (None, "", "_") else handle_from(dice, 1)
+        handle = address.handle if address.handle is not None else handle_from(dice, 1)
         number = seed % 1_000_000
         post = Post(
             address.platform, address.post_id, code, str(handle), None, number, number,

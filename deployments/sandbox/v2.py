@@ -35,7 +35,8 @@ def metadata(state: State, request: Request, platform: str) -> Answer:
         return over
     if address is None or address.platform != platform or platform_of(url) != platform:
         return state.writer.refusal("bad", 2)
-    if platform == "tiktok" and address.form not in state.scenario.tiktok_forms:
+    forms = {"tiktok": state.scenario.tiktok_forms, "instagram": state.scenario.instagram_forms}.get(platform)
+    if forms is not None and address.form not in forms:
         answer = state.writer.refusal("bad", 2)
     else:
         answer = _answer(state, request, address, channel)

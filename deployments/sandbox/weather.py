@@ -52,6 +52,12 @@ def _served_then_reset(strike: Strike) -> Answer:
     return replace(on_wire(strike.serve(), "reset"), code="served_then_reset")
 
 
+def _served_unclear(strike: Strike) -> Answer:
+    strike.serve()
+    body = b'{"code":"0000","msg":"success","data":null,"success":false,"failed":false}'
+    return Answer(200, body, "served_unclear")
+
+
 def _null_media(strike: Strike) -> Answer:
     platform = strike.post.platform if strike.post else ""
     data: Any = instagram.gone_payload() if platform == "instagram" else []
@@ -97,6 +103,7 @@ KINDS: dict[str, Callable[[Strike], Answer]] = {
     "reset": lambda strike: Answer(0, b"", "reset", wire="reset"),
     "close": lambda strike: Answer(0, b"", "close", wire="close"),
     "served_then_reset": _served_then_reset,
+    "served_unclear": _served_unclear,
     "not_json": lambda strike: replace(html_fault(502), status=200, code="not_json", kind=HTML),
     "no_envelope": lambda strike: Answer(200, b'["teapot",7,null]', "no_envelope"),
     "empty_body": lambda strike: Answer(200, b"", "empty_body"),

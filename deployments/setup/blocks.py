@@ -48,6 +48,7 @@ async def save_documents(client: PrefectClient, settings: Settings, *, overwrite
             v1_base_url=settings.memories_v1_base_url,
             v2_base_url=settings.memories_v2_base_url,
             timeout_seconds=settings.tagtrail_timeout_seconds,
+            account=settings.tagtrail_account,
             callback_url=settings.tagtrail_callback_url,
             callback_secret=settings.tagtrail_callback_secret,
         )

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final, Literal
 
-from blocks.database.store import overview
+from blocks.database.engine import Store
+from blocks.database.store import import_rows, known, overview
+from blocks.memories.accounts import account_name
 from blocks.memories.errors import UsageError
 from blocks.settings import Settings
-from deployments.cli import stores
+from deployments.cli import account, stores
+from deployments.sandbox.imports import was_made_here
 from deployments.up import state
+from deployments.up.environment import SANDBOX_KEY
+from flows.steps.invented import of_this_machine
+
+LATEST: Final = 50
+"""Imports by which a database is judged."""
 
 
 def claim(settings: Settings, *, sandbox: bool) -> None:
@@ -32,6 +42,44 @@ def claim(settings: Settings, *, sandbox: bool) -> None:
             f"{settings.home} is the sandbox's home, with invented posts in it; for the real service set TAGTRAIL_HOME "
             "to another folder, and for the sandbox say --sandbox"
         )
+
+
+def must_not_mix(settings: Settings, service: account.Service, say: Callable[[str], None]) -> None:
+    """Make sure that a real service is not asked for a database of the sandbox's; what is mixed already is told.
+
+    Raises:
+        UsageError: all that the database holds is of the sandbox.
+    """
+    if service.is_here:
+        return
+    with stores.opened(settings, quiet=True) as store:
+        invented = "none" if store is None else _invented(store)
+    where = stores.shown(settings)
+    if invented == "all":
+        raise UsageError(
+            f"{where} holds invented posts of the sandbox; for {service.hosts} set TAGTRAIL_HOME to another folder (or "
+            "TAGTRAIL_DATABASE_URL to another database), and for the sandbox the three variables that "
+            "`tagtrail sandbox` prints"
+        )
+    if invented == "some":
+        say(f"Note: {where} holds invented posts of the sandbox among the real ones; `tagtrail purge` erases.")
+
+
+def _invented(store: Store) -> Literal["all", "some", "none"]:
+    """How much of a database the sandbox made up, by the task ids of its imports and the hosts that runs asked.
+
+    Runs of older versions did not note their hosts: they are known by the sandbox's own account.
+    """
+    with store.connect() as conn:
+        sent = [one for one in import_rows.find_imports(conn, "", limit=LATEST) if one.task_id is not None]
+        others = known.accounts_without_service(conn) - {one.account for one in sent}
+        asked = known.services(conn)
+    marks = [was_made_here(one.task_id or "", one.namespace) for one in sent]
+    marks += [name == account_name(SANDBOX_KEY) for name in others]
+    marks += [of_this_machine(hosts) for hosts in asked]
+    if not any(marks):
+        return "none"
+    return "all" if all(marks) else "some"
 
 
 def _mark(home: Path) -> Path:

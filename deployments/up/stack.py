@@ -21,7 +21,7 @@ from typing import Final
 from blocks.memories.errors import TagtrailError, UsageError
 from blocks.settings import Settings
 from deployments import local_server, ports
-from deployments.cli import stores
+from deployments.cli import account, stores
 from deployments.local_server import ServerInfo
 from deployments.processes import began
 from deployments.receiver.server import DEFAULT_PORT as RECEIVER_PORT
@@ -107,6 +107,8 @@ class Stack:
     def _start(self, before: Running | None) -> None:
         self._choose_ports()
         homes.claim(self.settings, sandbox=self.wanted.sandbox)
+        if not self.wanted.sandbox:
+            homes.must_not_mix(self.settings, account.service_of(self.settings, None), self.say)
         state.write(self.home, self.running)
         if self.wanted.sandbox:
             self._start_sandbox()

@@ -12,6 +12,8 @@ from deployments.cli.terminal import tell
 def upgrade(*, loud: Loud = Loud()) -> int:  # noqa: B008 - frozen
     """Bring the database's schema to this version; a database without tables gets them."""
     settings = get_settings()
+    if not settings.tagtrail_database_url:
+        stores.make_home(settings.home)
     before = engine.upgrade(settings.database_url)
     where = stores.shown(settings)
     words = {"head": "was up to date", "missing": "has its tables now", "behind": "is up to date now"}

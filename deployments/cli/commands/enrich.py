@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from blocks.settings import get_settings
+from deployments.cli.estimates import tell_cost, tell_estimate
 from deployments.cli.given_urls import given_urls
-from deployments.cli.options import ChannelChoice, Hours, Output, Spend, spend_cap
+from deployments.cli.options import ChannelChoice, Flag, Hours, Output, Spend, spend_cap
 from deployments.cli.running import connect, finish, require_key, run_flow
 from flows.steps.wish import wish_for_urls
 
@@ -23,6 +24,7 @@ def enrich(
     collection: str = "default",
     max_spend: Spend = None,
     max_age: Hours = None,
+    dry_run: Annotated[bool, Flag] = False,
     output: Output = Output(),  # noqa: B008 - frozen
 ) -> int:
     """Enrich given posts, without an import: Instagram, TikTok, YouTube or X, in any form of their URLs.
@@ -43,17 +45,22 @@ def enrich(
         Cap on this run's spending in US dollars, or `none`; TAGTRAIL_MAX_SPEND_USD_PER_RUN by itself.
     max_age
         Hours; younger metadata is not bought again; TAGTRAIL_MAX_AGE_HOURS by itself.
+    dry_run
+        Print what the run may cost, and call nothing.
     """
     given = given_urls(urls, file)
     settings = get_settings()
-    parameters = {
+    parameters: dict[str, Any] = {
         "channel": channel,
         "collection": collection,
         "max_spend_usd": spend_cap(max_spend, settings.tagtrail_max_spend_usd_per_run),
         "max_age_hours": settings.tagtrail_max_age_hours if max_age is None else max_age,
     }
     wish = wish_for_urls(given, **parameters)
+    if dry_run:
+        return tell_estimate(wish, 0, settings, output)
     require_key(settings)
     server, settings = connect(settings)
+    tell_cost(wish, settings)
     summary = run_flow(FLOW, {"urls": given, **parameters}, server=server, expected=wish.expected_posts, output=output)
     return finish(summary, server=server, settings=settings, output=output)

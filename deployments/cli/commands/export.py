@@ -9,14 +9,11 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from blocks.database.store.column_facts import column_facts
-from blocks.database.store.coverage import Coverage
-from blocks.database.store.export import COLUMNS, What, rows
-from blocks.database.store.filters import Filters
+from blocks.database.what import What
 from blocks.memories.captions import hashtag_key, normalise_hashtag
 from blocks.memories.errors import UsageError
 from blocks.settings import get_settings
-from deployments.cli import dictionaries, stores
+from deployments.cli import stores
 from deployments.cli.options import Flag, Loud, PlatformName, moment
 from deployments.cli.parquet import require_pyarrow, write_parquet
 from deployments.cli.writers import Format, Maker, is_device, place, text_maker
@@ -54,11 +51,11 @@ def export(
     output
         A file to write, instead of standard output (which `-` names too).
     excel
-        Begin a CSV file with the mark by which Excel knows UTF-8.
+        Begin a CSV file with the mark by which Excel knows UTF-8, and guard ids too that it would take for formulas.
     collection
         Only what this collection brought in.
     hashtag
-        Only what an import of this hashtag found.
+        Only what an import of this hashtag found; with a collection, an import of that collection.
     platform
         Only this platform.
     since
@@ -67,13 +64,8 @@ def export(
         A post's status (pending, enriched, failed, gone), an import's state, or open and resolved for failures.
     """
     now = datetime.now(UTC)
-    filters = Filters(
-        collection=collection,
-        hashtag=None if hashtag is None else hashtag_key(normalise_hashtag(hashtag)),
-        platform=platform,
-        since=None if since is None else moment("--since", since, now),
-        status=status,
-    )
+    tag = None if hashtag is None else hashtag_key(normalise_hashtag(hashtag))
+    begin = None if since is None else moment("--since", since, now)
     output = None if output == Path("-") else output
     shape = format or _named(output)
     if excel and shape != "csv":
@@ -82,18 +74,26 @@ def export(
         require_pyarrow()
     settings = get_settings()
     with stores.opened(settings) as store:
+        if store is None and output is None:
+            return 0
+        # A home without a database is looked at without loading it.
+        from blocks.database.store.coverage import Coverage
+        from blocks.database.store.export import COLUMNS, rows
+        from blocks.database.store.filters import Filters
+        from deployments.cli import dictionaries
+
+        filters = Filters(collection=collection, hashtag=tag, platform=platform, since=begin, status=status)
+        source: Iterable[Mapping[str, Any]] = []
         if store is not None:
             stores.tell_unknown(store, collection=filters.collection, hashtag=filters.hashtag)
-            source: Iterable[Mapping[str, Any]] = rows(store, what, filters, moments=shape in ("parquet", "xlsx"))
-        elif output is not None:
-            source = []
-        else:
-            return 0
+            source = rows(store, what, filters, moments=shape in ("parquet", "xlsx"))
         coverage = Coverage(COLUMNS[what])
 
         def described() -> dict[str, Any]:
             name = "-" if output is None else output.name
-            return dictionaries.dictionary(what, shape, coverage, file=name, filters=filters, exported_at=now)
+            return dictionaries.dictionary(
+                what, shape, coverage, file=name, filters=filters, exported_at=now, excel=excel
+            )
 
         make = _maker(what, shape, coverage.of(source), described, excel=excel)
         binary = shape in ("parquet", "xlsx")
@@ -107,6 +107,10 @@ def export(
 
 
 def _maker(what: What, shape: Format, source: Iterable[Mapping[str, Any]], described: Any, *, excel: bool) -> Maker:
+    from blocks.database.store.column_facts import column_facts
+    from blocks.database.store.export import COLUMNS
+    from deployments.cli import dictionaries
+
     facts = column_facts(what)
     if shape == "parquet":
         return lambda file: write_parquet(source, facts, file)

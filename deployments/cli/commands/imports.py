@@ -10,9 +10,9 @@ from cyclopts import Parameter
 
 from blocks.memories.errors import UsageError
 from blocks.settings import Settings, get_settings
-from deployments.cli.estimates import tell_estimate
+from deployments.cli.estimates import tell_cost, tell_estimate
 from deployments.cli.given_urls import given_urls
-from deployments.cli.options import ChannelChoice, Flag, Hours, Library, Output, Spend, spend_cap
+from deployments.cli.options import ChannelChoice, Flag, Hours, Library, Output, Spend, Whole, spend_cap
 from deployments.cli.running import connect, finish, require_key, run_flow
 from flows.steps.wish import Wish, wish_for_creators, wish_for_post_imports
 
@@ -106,7 +106,7 @@ def urls(
 
 def creators(
     *profiles: str,
-    posts: int = 25,
+    posts: Annotated[int, Whole] = 25,
     terms: Terms = Terms(),
     output: Output = Output(),  # noqa: B008 - frozen
 ) -> int:
@@ -137,5 +137,6 @@ def creators(
 def _run(flow: str, parameters: dict[str, Any], wish: Wish, settings: Settings, output: Output) -> int:
     require_key(settings)
     server, settings = connect(settings)
+    tell_cost(wish, settings)
     summary = run_flow(flow, parameters, server=server, expected=wish.expected_posts, output=output)
     return finish(summary, server=server, settings=settings, output=output)

@@ -68,8 +68,8 @@ def purge(
         else:
             done = asyncio.run(erase(store, target, dry_run=dry_run))
         on_server = _on_server(server, target, done, dry_run=dry_run)
-    # What is too old is in no file unless there was something; a name may be in a file after it has left the database.
-    files = exported(settings.home) if target.on_request or done.erased.total() else []
+    # What was nowhere is in no file either; of what has left the database by another purge, that one told the files.
+    files = exported(settings.home) if done.erased.total() or on_server.total() else []
     if output.json:
         stays_out = target.on_request and store is not None and not dry_run
         write_json(as_json(done, on_server, files, dry_run=dry_run, stays_out=stays_out))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from typing import Annotated
 
 from blocks.database.engine import open_store
 from blocks.memories.errors import TagtrailError, UsageError
 from blocks.settings import Settings, get_settings
+from deployments import ports
 from deployments.cli import running, servers, stores
-from deployments.cli.options import Loud
+from deployments.cli.options import Loud, Whole
 from deployments.cli.terminal import tell
 from deployments.receiver.server import DEFAULT_PORT, address_of, serve
 from deployments.receiver.telling import PrefectSender
@@ -20,7 +22,7 @@ SHORT_SECRET = 16
 
 def receive(
     *,
-    port: int = DEFAULT_PORT,
+    port: Annotated[int, Whole] = DEFAULT_PORT,
     host: str = "127.0.0.1",
     loud: Loud = Loud(),  # noqa: B008 - frozen
 ) -> int:
@@ -37,10 +39,9 @@ def receive(
     host
         The address of this machine on which it listens; 0.0.0.0 for all of them.
     """
+    ports.checked(port, option="--port", least=0)
     settings = get_settings()
     address = address_of(settings)
-    if not 0 <= port <= 65_535:
-        raise UsageError(f"--port is 0 to 65535, not {port}")
     settings = _connected(settings)
     if len(settings.tagtrail_callback_secret.get_secret_value()) < SHORT_SECRET:
         tell(f"TAGTRAIL_CALLBACK_SECRET is short: with fewer than {SHORT_SECRET} characters it can be guessed.")
@@ -75,7 +76,7 @@ def _connected(settings: Settings) -> Settings:
         TagtrailError: it is away, and nobody says which database is meant.
     """
     try:
-        return running.connect(settings)[1]
+        return running.connect(settings, buys=False)[1]
     except UsageError:
         raise
     except TagtrailError as error:

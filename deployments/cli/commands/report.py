@@ -36,7 +36,7 @@ def report(
     collection
         Only this collection; without it every collection has a part of its own.
     hashtag
-        Only what an import of this hashtag found.
+        Only what an import of this hashtag found; with a collection, an import of that collection.
     since
         Only what was measured since: 2026-11-01, 2026-11-01T08:00Z, or 7d, 24h.
     output
@@ -84,7 +84,7 @@ def write_report(
             return None
         target = output or default_target(settings.home, collection=collection, hashtag=hashtag, now=now)
         figures = make(store, target, collection=collection, hashtag=hashtag, since=since, now=now)
-        posts = sum(section.whole.posts for section in figures.sections)
+        posts = len(figures.posts)
         note_export(settings.home, target, "report", posts, now)
         if not quiet:
             tell(f"The report on {counted(posts, 'post')} of {counted(len(figures.sections), 'collection')}:")

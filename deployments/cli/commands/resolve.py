@@ -6,16 +6,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from blocks.database.store import Connection, imports
+from blocks.database.store import deciding
 from blocks.database.store.imports import Decision, OpenImport
 from blocks.memories.errors import UsageError
 from blocks.settings import get_settings
+from blocks.wishes import wish_shown
 from deployments.cli import stores
 from deployments.cli.options import Flag, Output
 from deployments.cli.terminal import write_json
-
-FEWEST_LETTERS = 4
-"""An import's id may be shortened to so many letters, if they name one only."""
 
 
 def resolve(
@@ -29,7 +27,8 @@ def resolve(
 ) -> int:
     """Decide an import whose submission ended in doubt: it was sent, and no answer came.
 
-    The vendor's console shows whether the task is there. Nothing is called by this command.
+    The vendor's console shows whether the task is there. Nothing is called by this command. An import that was attached
+    to a wrong task can be decided again, as long as that task listed nothing and no run follows it.
 
     Parameters
     ----------
@@ -47,12 +46,7 @@ def resolve(
         if store is None:
             raise UsageError(f"there is no import {import_id}: the database is not made yet")
         with store.begin() as conn:
-            found = _one(conn, import_id)
-            if not imports.resolve(conn, found.import_id, decision, task_id=attach):
-                raise UsageError(
-                    f"import {found.import_id} is {found.state}, not ambiguous: there is nothing to decide about it"
-                )
-            now = imports.get(conn, found.import_id)
+            now = deciding.decide(conn, import_id, decision, task_id=attach)
     if output.json:
         write_json({"import_id": now.import_id, "state": now.state, "task_id": now.task_id, "note": now.note})
     else:
@@ -73,24 +67,13 @@ def _decision(*, resubmit: bool, attach: str | None, drop: bool) -> Decision:
     return chosen[0]
 
 
-def _one(conn: Connection, typed: str) -> OpenImport:
-    start = typed.strip().lower()
-    if len(start) < FEWEST_LETTERS:
-        raise UsageError(f"name the import by at least the first {FEWEST_LETTERS} letters of its id")
-    found = imports.find_imports(conn, start, limit=2)
-    if not found:
-        raise UsageError(f"there is no import {typed}; `tagtrail status` shows those that are in doubt")
-    if len(found) > 1:
-        raise UsageError(f"several imports begin with {typed}; type more of the id")
-    return found[0]
-
-
 def _sentence(now: OpenImport, decision: Decision) -> str:
-    what = f"#{now.hashtag}" if now.hashtag else {"urls": "posts by URL", "creator": "a creator"}[now.kind]
+    what = wish_shown(now.kind, now.hashtag, now.wanted, now.import_id)
     if decision == "resubmit":
         return f"Import {now.import_id} of {what} is planned again; the next run of it sends it."
     if decision == "attach":
         return (
-            f"Import {now.import_id} of {what} follows task {now.task_id} now; the next run of it collects its posts."
+            f"Import {now.import_id} of {what} follows task {now.task_id} now; the next run of it collects its posts. "
+            "If that is the wrong task, decide it again before posts are listed."
         )
     return f"Import {now.import_id} of {what} is dropped; the next run of it starts a new one."

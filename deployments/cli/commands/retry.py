@@ -1,26 +1,35 @@
-"""`tagtrail retry`: takes failed posts up again."""
+"""`tagtrail retry`: takes failures up again, or closes those that cannot be."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from blocks.database.store import Connection, failures, runs, work
+from blocks.database.store import Connection, failures, payers, runs, work
 from blocks.database.store.failures import POST_STAGES
 from blocks.memories.identity import parse_post_url
-from blocks.settings import get_settings
+from blocks.settings import Settings, get_settings
 from deployments.cli import stores
-from deployments.cli.options import ChannelChoice, Output, PlatformName, Spend, moment, spend_cap
+from deployments.cli.estimates import tell_cost, tell_estimate
+from deployments.cli.options import ChannelChoice, Flag, Output, PlatformName, Spend, moment, spend_cap
 from deployments.cli.results import as_json, tell_result
 from deployments.cli.running import connect, require_key, run_flow
-from deployments.cli.terminal import tell, write_json
+from deployments.cli.terminal import counted, tell, write_json
+from flows.steps.wish import wish_for_urls
 
-FLOW = "flows.enrich_posts:enrich_posts"
-GRAVITY = (0, 3, 1, 4)
+FLOW: Final = "flows.enrich_posts:enrich_posts"
+LOOK_FLOW: Final = "flows.collect_imports:collect_imports"
+GRAVITY: Final = (0, 3, 1, 4)
 """Exit statuses, the gravest last."""
+
+NOBODYS: Final = "default"
+"""The collection of posts that none is known to have found."""
+
+CLOSES: Final = "`tagtrail retry --close` gives them up"
 
 
 def retry(
@@ -30,9 +39,14 @@ def retry(
     before: Annotated[str | None, Parameter(show_default=False)] = None,
     channel: ChannelChoice = "auto",
     max_spend: Spend = None,
+    close: Annotated[bool, Flag] = False,
+    dry_run: Annotated[bool, Flag] = False,
     output: Output = Output(),  # noqa: B008 - frozen
 ) -> int:
     """Take failed posts up again: each is asked for anew, and its failure is closed if that succeeds.
+
+    Imports that listed items without a URL are polled once more, which costs nothing: where the URL has come, the post
+    is enriched and the failure closed.
 
     Exit status: 0 done or nothing to do, 1 failed, 3 some failed again, 4 halted (credits, key, cap).
 
@@ -48,61 +62,177 @@ def retry(
         Where metadata is bought; `auto` tries the settings' order, apify first.
     max_spend
         Cap on this run's spending in US dollars, or `none`; TAGTRAIL_MAX_SPEND_USD_PER_RUN by itself.
+    close
+        Take nothing up: close the failures of listed items that name no post, as seen and given up.
+    dry_run
+        Print what would be taken up and what it may cost, and call and change nothing.
     """
     settings = get_settings()
     cap = spend_cap(max_spend, settings.tagtrail_max_spend_usd_per_run)
     older_than = None if before is None else moment("--before", before, datetime.now(UTC))
+    found = Found()
     with stores.opened(settings, quiet=True) as store:
-        wanted: dict[str, list[str]] = {}
         if store is not None:
             with store.connect() as conn:
-                wanted = _failed(conn, error=error, platform=platform, older_than=older_than)
-    if not wanted:
+                found = _failed(conn, error=error, platform=platform, older_than=older_than)
+    if close:
+        return _close(found, settings, output, dry_run=dry_run)
+    terms: dict[str, Any] = {"channel": channel, "max_spend_usd": cap}
+    if dry_run:
+        return _tell_dry(found, terms, settings, output)
+    for sentence in _of_nameless(found):
+        tell(sentence)
+    if not found.posts and not found.without_url:
         tell("There is no failed post to take up again.")
         if output.json:
             write_json([])
         return 0
     require_key(settings)
     server, settings = connect(settings)
+    if found.posts:
+        tell_cost(wish_for_urls(found.urls, max_age_hours=0, **terms), settings)
     # Not before there is a server to run on: until then nothing is changed.
     with stores.opened(settings, quiet=True) as store:
         if store is not None:
             with store.begin() as conn:
-                _requeue(conn, wanted)
+                _requeue(conn, found)
     statuses, told = [0], []
-    for collection, urls in wanted.items():
-        parameters = {
-            "urls": urls,
-            "channel": channel,
-            "collection": collection,
-            "max_spend_usd": cap,
-            "max_age_hours": 0,
-        }
-        summary = run_flow(FLOW, parameters, server=server, expected=len(urls), output=output)
+    for flow, parameters, expected in _runs(found, terms, settings):
+        summary = run_flow(flow, parameters, server=server, expected=expected, output=output)
         statuses.append(summary.exit_status)
         told.append(as_json(summary))
         if not output.json:
             tell_result(summary, [], where=[], json=False)
+    if _still_without_url(found, settings):
+        statuses.append(3)
     if output.json:
         write_json(told)
     return max(statuses, key=GRAVITY.index)
 
 
-def _failed(
-    conn: Connection, *, error: str | None, platform: str | None, older_than: datetime | None
-) -> dict[str, list[str]]:
-    """URLs of posts with an open failure, by the collection whose run gave them up."""
-    found: dict[str, dict[str, None]] = defaultdict(dict)
-    collections: dict[str | None, str] = {None: "default"}
-    for failure in failures.find(conn, error_class=error, platform=platform, stages=POST_STAGES, older_than=older_than):
-        if failure.run_id not in collections:
-            run = runs.get(conn, failure.run_id or "")
-            collections[failure.run_id] = "default" if run is None or run.collection is None else run.collection
-        if failure.url is not None:
-            found[collections[failure.run_id]][failure.url] = None
-    return {collection: list(urls) for collection, urls in found.items()}
+@dataclass(frozen=True)
+class Found:
+    """Open failures: URLs of `posts` by collection, listed items `without_url` by import, and others (`odd`).
+
+    `odd` are listed items whose URL names no post. Both are known by the failures' item keys.
+    """
+
+    posts: dict[str, list[str]] = field(default_factory=dict)
+    without_url: dict[str, list[str]] = field(default_factory=dict)
+    odd: list[str] = field(default_factory=list)
+
+    @property
+    def urls(self) -> list[str]:
+        """All posts, whatever their collection."""
+        return [url for urls in self.posts.values() for url in urls]
+
+    @property
+    def nameless(self) -> list[str]:
+        """Item keys of all failures of listed items that name no post."""
+        return [*(key for keys in self.without_url.values() for key in keys), *self.odd]
 
 
-def _requeue(conn: Connection, wanted: dict[str, list[str]]) -> None:
+def _failed(conn: Connection, *, error: str | None, platform: str | None, older_than: datetime | None) -> Found:
+    """What may be taken up; each post is in the collection whose run gave it up.
+
+    A run over all collections (a sweep, a refresh) has none: then it is the one that found the post first, and pays
+    for it.
+    """
+    chosen: dict[str, Any] = {"error_class": error, "platform": platform, "older_than": older_than}
+    rows = failures.find(conn, stages=POST_STAGES, **chosen)
+    of_run = runs.collections_of(conn, {row.run_id for row in rows if row.run_id is not None})
+    orphans = [(row.platform, row.post_id) for row in rows if row.platform and row.post_id and row.run_id not in of_run]
+    payer = payers.payers(conn, orphans) if orphans else {}
+    posts: dict[str, dict[str, None]] = defaultdict(dict)
+    for row in rows:
+        if row.url is not None:
+            collection = of_run.get(row.run_id or "") or payer.get((row.platform or "", row.post_id or ""), NOBODYS)
+            posts[collection][row.url] = None
+    without_url: dict[str, list[str]] = defaultdict(list)
+    odd: list[str] = []
+    for row in failures.find(conn, stages=("identify",), **chosen):
+        if row.url is None and row.import_id is not None:
+            without_url[row.import_id].append(row.item_key)
+        else:
+            odd.append(row.item_key)
+    return Found({collection: list(urls) for collection, urls in posts.items()}, dict(without_url), odd)
+
+
+def _runs(found: Found, terms: dict[str, Any], settings: Settings) -> list[tuple[str, dict[str, Any], int]]:
+    """The flows to run, with their parameters and the most posts that each may find."""
+    asked: list[tuple[str, dict[str, Any], int]] = []
+    if found.without_url:
+        look: dict[str, Any] = {"max_age_hours": settings.tagtrail_max_age_hours}
+        items = sum(len(keys) for keys in found.without_url.values())
+        asked.append((LOOK_FLOW, terms | look | {"look_again_at": list(found.without_url)}, items))
+    for collection, urls in found.posts.items():
+        asked.append((FLOW, {"urls": urls, **terms, "collection": collection, "max_age_hours": 0}, len(urls)))
+    return asked
+
+
+def _requeue(conn: Connection, found: Found) -> None:
     """Make their work pending again; without that a post that failed lately is left alone."""
-    work.requeue(conn, [parse_post_url(url) for urls in wanted.values() for url in urls], "enrich")
+    work.requeue(conn, [parse_post_url(url) for url in found.urls], "enrich")
+
+
+def _of_nameless(found: Found) -> list[str]:
+    """What is said of listed items that name no post."""
+    told = []
+    if found.without_url:
+        items = counted(sum(len(keys) for keys in found.without_url.values()), "item")
+        told.append(
+            f"Listed without a URL: {items} of {counted(len(found.without_url), 'import')}, polled once more, which "
+            f"costs nothing; the metadata of posts whose URL has come is bought. {CLOSES}."
+        )
+    if found.odd:
+        told.append(f"Listed with a URL that names no post: {counted(len(found.odd), 'item')}; {CLOSES}.")
+    return told
+
+
+def _still_without_url(found: Found, settings: Settings) -> bool:
+    """Whether items that were looked at again have no URL yet; how many is said."""
+    looked_at = {key for keys in found.without_url.values() for key in keys}
+    if not looked_at:
+        return False
+    with stores.opened(settings, quiet=True) as store:
+        if store is None:
+            return False
+        with store.connect() as conn:
+            left = sum(row.item_key in looked_at for row in failures.find(conn, stages=("identify",)))
+    if left:
+        tell(f"Still without a URL: {left:,} of {counted(len(looked_at), 'item')}; {CLOSES}.")
+    return left > 0
+
+
+def _close(found: Found, settings: Settings, output: Output, *, dry_run: bool) -> int:
+    """Close the failures of listed items that name no post."""
+    closed = len(found.nameless)
+    with stores.opened(settings, quiet=True) as store:
+        if store is not None and found.nameless and not dry_run:
+            with store.begin() as conn:
+                closed = failures.resolve(conn, found.nameless, datetime.now(UTC), stages=("identify",))
+    if output.json:
+        write_json({"dry_run": dry_run, "closed": closed})
+    else:
+        what = f"{counted(closed, 'failure')} of listed items that name no post"
+        print(f"{'Would be closed' if dry_run else 'Closed'}: {what}.")  # noqa: T201
+    return 0
+
+
+def _tell_dry(found: Found, terms: dict[str, Any], settings: Settings, output: Output) -> int:
+    facts = {
+        "collections": {collection: len(urls) for collection, urls in found.posts.items()},
+        "items_without_url": sum(len(keys) for keys in found.without_url.values()),
+        "imports_to_poll": list(found.without_url),
+        "items_naming_no_post": len(found.odd),
+    }
+    by_collection = ", ".join(f"{collection} {len(urls):,}" for collection, urls in found.posts.items())
+    lines = [*([f"By collection: {by_collection}."] if found.posts else []), *_of_nameless(found)]
+    if found.posts:
+        wish = wish_for_urls(found.urls, max_age_hours=0, **terms)
+        return tell_estimate(wish, 0, settings, output, facts=facts, lines=lines)
+    if output.json:
+        write_json({"dry_run": True, "urls": 0, "posts": 0, "total_usd": 0.0, **facts})
+        return 0
+    print("\n".join(["There is no failed post to take up again.", *lines, "Nothing was called."]))  # noqa: T201
+    return 0

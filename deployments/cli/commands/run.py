@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final
 
 from blocks.memories.errors import UsageError
 from blocks.settings import get_settings
-from deployments.cli.estimates import tell_estimate
-from deployments.cli.options import ChannelChoice, Flag, Hours, Library, Output, Spend, spend_cap
+from deployments.cli.estimates import tell_cost, tell_estimate
+from deployments.cli.options import ChannelChoice, Flag, Hours, Library, Output, Spend, Whole, spend_cap
 from deployments.cli.running import connect, finish, require_key, run_flow
 from flows.steps.wish import wish_for_hashtags
 
@@ -19,7 +19,7 @@ MOST_POSTS: Final = 10_000
 
 def run(
     *hashtags: str,
-    posts: int = 25,
+    posts: Annotated[int, Whole] = 25,
     channel: ChannelChoice = "auto",
     collection: str = "default",
     namespace: str = "",
@@ -82,6 +82,7 @@ def run(
         return tell_estimate(wish, posts, settings, output)
     require_key(settings)
     server, settings = connect(settings)
+    tell_cost(wish, settings)
     summary = run_flow(
         FLOW,
         {"hashtags": list(hashtags), "posts_per_hashtag": posts, **parameters},

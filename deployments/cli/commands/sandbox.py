@@ -9,7 +9,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from blocks.memories.errors import UsageError
-from deployments.cli.options import Flag, Loud
+from deployments import ports
+from deployments.cli.options import Flag, Loud, Number, Whole
 from deployments.cli.terminal import tell
 from deployments.sandbox.app import V1, V2
 from deployments.sandbox.payloads import BadPayload
@@ -20,9 +21,9 @@ from deployments.sandbox.server import DEFAULT_PORT, PortTaken, serve
 def sandbox(
     *,
     scenario: str = "default",
-    port: int = DEFAULT_PORT,
-    time_scale: float = 1.0,
-    latency_ms: float = 0.0,
+    port: Annotated[int, Whole] = DEFAULT_PORT,
+    time_scale: Annotated[float, Number] = 1.0,
+    latency_ms: Annotated[float, Number] = 0.0,
     payloads: Annotated[Path | None, Parameter(show_default=False)] = None,
     scenarios: Annotated[bool, Flag] = False,
     loud: Loud = Loud(),  # noqa: B008 - frozen
@@ -54,8 +55,7 @@ def sandbox(
         raise UsageError(f"there is no scenario {scenario}; `tagtrail sandbox --scenarios` lists them")
     if not time_scale > 0:
         raise UsageError(f"--time-scale is more than 0, not {time_scale}")
-    if not 0 <= port <= 65_535:
-        raise UsageError(f"--port is 0 to 65535, not {port}")
+    ports.checked(port, option="--port", least=0)
 
     def announce(url: str) -> None:
         tell(f"The sandbox serves scenario {scenario} at {url}; Ctrl-C ends it. For another shell:")

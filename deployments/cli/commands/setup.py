@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from blocks.memories.errors import UsageError
 from blocks.memories.outgoing import checked_key
 from blocks.settings import get_settings
 from deployments.cli import running
@@ -37,10 +38,12 @@ def setup(
     notify
         A notification block of yours, such as slack-webhook/team, to be told of failed, crashed and halted runs.
     """
+    if work_pool is not None and not (work_pool := work_pool.strip()):
+        raise UsageError("--work-pool is the name of a work pool, such as default; leave it out to keep the one in use")
     settings = get_settings()
     if key := settings.memories_api_key.get_secret_value():
         checked_key(key)
-    server, _ = running.connect(settings)
+    server, _ = running.connect(settings, buys=False)
 
     # Prefect may be imported from here on: the line above made this process ready for the server.
     from deployments.setup.server import Choices, set_up

@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
-from blocks.database.store import gaps, history, imports, overview
-from blocks.database.store.gaps import GapRow
-from blocks.database.store.imports import OpenImport as LedgerImport
-from blocks.database.store.overview import LastRun, OpenImport, Overview
 from blocks.settings import Settings, get_settings
+from blocks.wishes import wish_shown
 from deployments import local_server
 from deployments.cli import forecasts, servers, stores
 from deployments.cli.options import Output
@@ -21,6 +18,13 @@ from deployments.cli.results import EMPTY
 from deployments.cli.terminal import counted, results, tell, write_json
 from deployments.cli.writers import iso
 from flows.steps.summary import SAMPLE, named
+
+if TYPE_CHECKING:
+    # Where there is no database none of it is loaded.
+    from blocks.database.store.gaps import GapRow
+    from blocks.database.store.imports import OpenImport as LedgerImport
+    from blocks.database.store.overview import LastRun, OpenImport, Overview
+    from blocks.database.store.tallies import Tally
 
 LATEST: Final = 500
 """Imports of the ledger that are looked through for empty ones."""
@@ -43,6 +47,8 @@ def status(*, output: Output = Output()) -> int:  # noqa: B008 - frozen
     with stores.opened(settings) as store:
         seen, empty, missed, coming = None, [], [], None
         if store is not None:
+            from blocks.database.store import gaps, history, imports, overview
+
             with store.connect() as conn:
                 seen = overview.overview(conn, now)
                 empty = ended_empty(imports.find_imports(conn, "", limit=LATEST), now)
@@ -96,6 +102,8 @@ def _plain(value: Any) -> Any:
 
 def ended_empty(latest: Sequence[LedgerImport], now: datetime) -> list[OpenImport]:
     """Those of the imports that ended without a post in the last two days."""
+    from blocks.database.store.overview import OpenImport
+
     return [
         OpenImport(
             import_id=one.import_id,
@@ -109,6 +117,7 @@ def ended_empty(latest: Sequence[LedgerImport], now: datetime) -> list[OpenImpor
             age_seconds=(now - one.planned_at).total_seconds(),
             polled_seconds_ago=None if one.last_polled_at is None else (now - one.last_polled_at).total_seconds(),
             note=one.note,
+            name=wish_shown(one.kind, one.hashtag, one.wanted, one.import_id),
         )
         for one in latest
         if one.state == "empty" and (one.finished_at is None or now - one.finished_at <= EMPTY_SHOWN)
@@ -126,9 +135,8 @@ def lines(
     told.append(f"Snapshots: {seen.snapshots:,}")
     told += [f"Open: {_import(each)}" for each in seen.open_imports]
     for each in seen.ambiguous:
-        told.append(
-            f"In doubt: {_import(each)}; decide it: tagtrail resolve {each.import_id} --resubmit|--attach|--drop"
-        )
+        how = f"tagtrail resolve {each.import_id} --resubmit|--attach TASK_ID|--drop"
+        told.append(f"In doubt: {_import(each)}; decide it: {how}")
     told += [f"Empty: {_import(each)}; {EMPTY}" for each in empty]
     told += [f"Gap: {_gap(each)}" for each in missed[:MOST_GAPS]]
     if len(missed) > MOST_GAPS:
@@ -143,7 +151,11 @@ def lines(
     reserved = f", {seen.reserved_micros / 1e6:,.4f} of it reserved" if seen.reserved_micros else ""
     of_cap = "" if cap is None else f" of at most {cap:,.2f}"
     told.append(f"Spent today (UTC, estimated): {seen.spent_micros / 1e6:,.4f} USD{of_cap}{reserved}")
+    if today := _tally(seen.today):
+        told.append(f"Today (UTC): {today}")
     told.append(f"Last run: {_run(seen.last_run)}" if seen.last_run else "No run yet.")
+    if seen.last_run and (brought := _tally(seen.last_run.tally)):
+        told.append(f"Last run: {brought}")
     if seen.posts:
         told.append(SAMPLE)
     return told
@@ -157,7 +169,7 @@ def _gap(each: GapRow) -> str:
 
 
 def _import(each: OpenImport) -> str:
-    what = named(each.kind, each.hashtag, each.import_id)
+    what = each.name or named(each.kind, each.hashtag, each.import_id)
     polled = "" if each.polled_seconds_ago is None else f", last poll {age(each.polled_seconds_ago)} ago"
     note = f" ({each.note})" if each.note else ""
     task = f", task {each.task_id}" if each.task_id else ""
@@ -171,6 +183,20 @@ def _run(run: LastRun) -> str:
     ended = run.outcome or "not ended: it goes on, or was killed"
     message = f": {run.message}" if run.message else ""
     return f"{run.flow} of {run.started_at:%Y-%m-%d %H:%M} UTC, {ended}{message}"
+
+
+def _tally(tally: Tally) -> str:
+    """What was called, what it cost and what it brought; '' where nothing was."""
+    if not (tally.calls or tally.spent_micros or tally.new_posts or tally.known_posts or tally.new_enriched):
+        return ""
+    calls = ", ".join(f"{count:,} {name}" for name, count in tally.calls.items()) or "no call"
+    per_thousand = (
+        "" if tally.usd_per_1000_new is None else f", {tally.usd_per_1000_new:,.2f} USD per 1,000 new enriched posts"
+    )
+    return (
+        f"{calls}; {tally.spent_micros / 1e6:,.4f} USD; {tally.new_posts:,} new and {tally.known_posts:,} known posts, "
+        f"{tally.new_enriched:,} new enriched{per_thousand}"
+    )
 
 
 def age(seconds: float) -> str:

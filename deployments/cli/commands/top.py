@@ -8,9 +8,10 @@ from cyclopts import Parameter
 
 from blocks.database.store import overview
 from blocks.memories.captions import hashtag_key, normalise_hashtag
+from blocks.memories.errors import UsageError
 from blocks.settings import get_settings
 from deployments.cli import stores
-from deployments.cli.options import Output, PlatformName
+from deployments.cli.options import Output, PlatformName, Whole
 from deployments.cli.posts_table import Metric, posts_table
 from deployments.cli.terminal import results, tell, write_json
 from deployments.cli.writers import iso
@@ -26,7 +27,7 @@ def top(
     /,
     *,
     by: Metric = "plays",
-    limit: int = 10,
+    limit: Annotated[int, Whole] = 10,
     collection: Annotated[str | None, Parameter(show_default=False)] = None,
     platform: Annotated[PlatformName | None, Parameter(show_default=False)] = None,
     output: Output = Output(),  # noqa: B008 - frozen
@@ -36,7 +37,7 @@ def top(
     Parameters
     ----------
     hashtag
-        Only posts that an import of this hashtag found.
+        Only posts that an import of this hashtag found; with a collection, an import of that collection.
     by
         The number that decides.
     limit
@@ -46,6 +47,8 @@ def top(
     platform
         Only this platform.
     """
+    if limit < 1:
+        raise UsageError(f"--limit is 1 or more, not {limit}")
     tag = None if hashtag is None else hashtag_key(normalise_hashtag(hashtag))
     with stores.opened(get_settings()) as store:
         posts = []

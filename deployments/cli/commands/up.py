@@ -6,27 +6,24 @@ import contextlib
 import sys
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from blocks.memories.errors import UsageError
 from blocks.memories.outgoing import checked_key
 from blocks.settings import get_settings
+from deployments import ports
 from deployments.cli import servers, stores
-from deployments.cli.options import Flag, Loud
+from deployments.cli.options import Flag, Loud, Number, Port
 from deployments.sandbox.scenarios import SCENARIOS
 from deployments.up import state
 from deployments.up.environment import TIME_SCALE
 from deployments.up.stack import Stack, Wanted
 from deployments.up.state import AlreadyUp, Running
 
-Port = Annotated[int | None, Parameter(show_default=False)]
-
 
 def up(
     *,
     sandbox: Annotated[bool, Flag] = False,
     scenario: str = "default",
-    time_scale: float = TIME_SCALE,
+    time_scale: Annotated[float, Number] = TIME_SCALE,
     server_port: Port = None,
     receiver_port: Port = None,
     sandbox_port: Port = None,
@@ -52,6 +49,12 @@ def up(
     sandbox_port
         Port of the sandbox API.
     """
+    for option, port in (
+        ("--server-port", server_port),
+        ("--receiver-port", receiver_port),
+        ("--sandbox-port", sandbox_port),
+    ):
+        ports.checked(port, option=option)
     settings = get_settings()
     wanted = Wanted(
         sandbox=sandbox,
