@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib.util
 import os
 import pwd
 import shutil
 import socket
+import sqlite3
 import subprocess
 import tempfile
 import time
@@ -19,8 +21,11 @@ from pathlib import Path
 import psycopg
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
 
 from blocks.database.engine import Store, open_store, upgrade
+
+from .leftovers import guard, unmarked
 
 # Keeps a server for as long as its standard input is open: it ends with the tests also when they are killed. A server
 # that cannot start ends its keeper.
@@ -33,6 +38,23 @@ kill $reader 2>&-
 test ! -e "$0/ended" || rm -rf "$0"
 """
 OURS = ("MEMORIES_", "TAGTRAIL_", "PREFECT_")
+
+# The same examples each time, however slow the machine is; `--hypothesis-profile=search` looks for others.
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", parent=settings.get_profile("search"), derandomize=True)
+settings.load_profile("same")
+
+
+GUARDED = pytest.StashKey[subprocess.Popen[bytes]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """From here on nothing that tests start outlives them."""
+    config.stash[GUARDED] = guard()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[GUARDED].communicate()
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +69,14 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("TAGTRAIL_HOME", str(home))
     monkeypatch.setenv("DO_NOT_TRACK", "1")
     return home
+
+
+@pytest.fixture
+def one_day() -> None:
+    """For a test that counts by UTC days: it does not begin in the last half minute of one."""
+    left_seconds = 86_400 - time.time() % 86_400
+    if left_seconds < 30:
+        time.sleep(left_seconds + 0.1)
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +119,8 @@ def run_postgres() -> Iterator[sa.URL]:
             command = [binaries / "postgres", "-D", data, *(f"-c{name}={value}" for name, value in options.items())]
             keeper = subprocess.Popen(
                 ["/bin/sh", "-c", KEEPER, root, *command],
-                user=user, cwd=root, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
+                user=user, cwd=root, env=unmarked(os.environ), stdin=subprocess.PIPE, stdout=log, stderr=log,
+                start_new_session=True,
             )  # fmt: skip
         try:
             _wait_for_port(port, keeper, root / "log")
@@ -97,13 +128,14 @@ def run_postgres() -> Iterator[sa.URL]:
         finally:
             assert keeper.stdin is not None
             keeper.stdin.close()
-            keeper.wait(30)
+            keeper.wait(120)
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
 
 def _wait_for_port(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(600):
+    give_up_at = time.monotonic() + 120
+    while time.monotonic() < give_up_at:
         # It listens before it takes anybody in ("the database system is starting up").
         with (
             contextlib.suppress(psycopg.OperationalError),
@@ -205,9 +237,31 @@ def sqlite_store(tmp_path: Path, migrated_sqlite: Path) -> Iterator[Store]:
     opened.close()
 
 
+def _folder_of_all(config: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the processes of a session share; where pytest has a cache, also with the sessions after it."""
+    cache: pytest.Cache | None = getattr(config, "cache", None)
+    if cache is not None:
+        return cache.mkdir("tagtrail")
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+def copy_prefect(home: Path, target: Path) -> None:
+    """The database of a Prefect server that may be at work on it."""
+    with (
+        contextlib.closing(sqlite3.connect(home / "prefect" / "prefect.db")) as source,
+        contextlib.closing(sqlite3.connect(target.with_suffix(".part"))) as copy,
+    ):
+        source.backup(copy)
+    target.with_suffix(".part").replace(target)
+
+
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One real Prefect server for the whole session, as the commands start it: with authentication, no telemetry."""
+def prefect_server(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One real Prefect server for the whole session, as the commands start it: with authentication, no telemetry.
+
+    Its first start takes three times as long as another one: the first process makes the database for all.
+    """
     from prefect.settings import (
         PREFECT_API_AUTH_STRING,
         PREFECT_API_URL,
@@ -222,7 +276,16 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr("prefect.results._read_server_default_result_storage_block_id", lambda: None)
     home = tmp_path_factory.mktemp("prefect-server")
-    server = local_server.ensure(home, announce=lambda _: None)
+    made = _folder_of_all(pytestconfig, tmp_path_factory) / f"prefect-{local_server.prefect_version()}.db"
+    with made.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if first := not made.exists():
+            server = local_server.ensure(home, announce=lambda _: None)
+            copy_prefect(home, made)
+    if not first:
+        (home / "prefect").mkdir(mode=0o700)
+        shutil.copyfile(made, home / "prefect" / "prefect.db")
+        server = local_server.ensure(home, announce=lambda _: None)
     try:
         with temporary_settings(
             {

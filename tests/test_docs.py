@@ -34,7 +34,11 @@ def commands_in(text: str) -> set[str]:
 
 def test_every_command_of_the_readme_exists() -> None:
     shown = subprocess.run(
-        [sys.executable, "-m", "deployments.cli.main", "--help"], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-m", "deployments.cli.main", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=99,
     ).stdout
     real = set(re.findall(r"^\W*([a-z]+)\s{2,}", shown, flags=re.MULTILINE))
     assert {"run", "enrich", "export", "status", "demo"} <= real

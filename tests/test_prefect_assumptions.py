@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from contextvars import ContextVar
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+from uuid import UUID, uuid4
 
+import httpx
 import pytest
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.concurrency._asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.asyncio import concurrency
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
@@ -125,6 +131,97 @@ async def test_a_strict_limit_that_is_missing_or_0_is_an_error_at_once_and_a_ful
         with pytest.raises(TimeoutError):
             async with concurrency("tagtrail-full", strict=True, timeout_seconds=0.5):
                 pass
+
+
+async def test_a_slot_under_a_lease_of_a_limit_of_0_is_refused_at_once_and_of_a_full_one_with_a_wait() -> None:
+    async def ask(name: str) -> int:
+        with pytest.raises(PrefectHTTPStatusError) as caught:
+            await client.increment_concurrency_slots_with_lease([name], 1, mode="concurrency", lease_duration=60)
+        said.append(caught.value.response.headers.get("Retry-After"))
+        return caught.value.response.status_code
+
+    said: list[str | None] = []
+    answers: list[int] = []
+
+    async def noted(response: httpx.Response) -> None:
+        answers.append(response.status_code)
+
+    async with get_client(httpx_settings={"event_hooks": {"response": [noted]}}) as client:
+        await client.upsert_global_concurrency_limit_by_name("tagtrail-closed", 0)
+        await client.upsert_global_concurrency_limit_by_name("tagtrail-full", 1)
+        held = await client.increment_concurrency_slots_with_lease(
+            ["tagtrail-full"], 1, mode="concurrency", lease_duration=60
+        )
+        answers.clear()
+        assert [await ask("tagtrail-closed"), await ask("tagtrail-full")] == [422, 423]
+        assert answers == [422, 423], "the client asks for neither again"
+        await client.release_concurrency_slots_with_lease(UUID(held.json()["lease_id"]))
+    assert said[0] is None
+    assert float(said[1] or 0) > 0
+
+
+async def test_the_last_retry_delay_holds_for_later_retries() -> None:
+    times: list[float] = []
+
+    @task(retries=4, retry_delay_seconds=[0, 0.2], persist_result=False)
+    async def passes_at_the_fifth() -> None:
+        times.append(time.monotonic())
+        if len(times) < 5:
+            raise MayPass
+
+    @flow(persist_result=False)
+    async def tries() -> None:
+        await passes_at_the_fifth()
+
+    await tries()
+    waits = [after - before for before, after in pairwise(times)]
+    assert len(waits) == 4
+    assert all(wait >= 0.2 for wait in waits[1:])
+
+
+async def test_a_schedule_that_an_update_names_by_its_slug_alone_loses_its_parameters() -> None:
+    @flow(persist_result=False)
+    async def with_a_schedule(name: str = "") -> None:
+        raise AssertionError("nobody runs it")
+
+    daily = CronSchedule(cron="0 5 * * *", timezone="UTC")
+    schedule = DeploymentScheduleCreate(schedule=daily, active=False, slug="daily", parameters={"name": "one"})
+    async with get_client() as client:
+        made = await client.create_deployment(
+            await client.create_flow(with_a_schedule), "daily", schedules=[schedule], tags=["tests"]
+        )
+        try:
+            found = []
+            for named in ({"slug": "daily", "parameters": {"name": "one"}}, {"slug": "daily"}):
+                update = DeploymentUpdate.model_validate({"schedules": [named | {"schedule": daily}]})
+                await client.update_deployment(made, update)
+                [stands] = (await client.read_deployment(made)).schedules
+                found.append(stands.parameters)
+        finally:
+            await client.delete_deployment(made)
+    assert found == [{"name": "one"}, {}]
+
+
+async def test_an_event_whose_id_came_before_is_dropped() -> None:
+    def event(event_id: UUID, says: str) -> dict[str, Any]:
+        return {
+            "id": str(event_id), "event": "tagtrail.tests.twice", "occurred": datetime.now(UTC).isoformat(),
+            "resource": {"prefect.resource.id": f"tagtrail.tests.{once}"}, "payload": {"says": says},
+        }  # fmt: skip
+
+    once, last = uuid4(), uuid4()
+    wanted = {"filter": {"resource": {"id": [f"tagtrail.tests.{once}"]}}}
+    async with get_client() as client:
+        for sent in (event(once, "first"), event(once, "second"), event(last, "last")):
+            await client._client.post("/events", json=[sent])
+        give_up_at = time.monotonic() + 60
+        stored: list[str] = []
+        while "last" not in stored:
+            assert time.monotonic() < give_up_at, "the events were never stored"
+            await asyncio.sleep(0.1)
+            answer = await client._client.post("/events/filter", json=wanted)
+            stored = [one["payload"]["says"] for one in answer.json()["events"]]
+    assert sorted(stored) == ["first", "last"]
 
 
 async def test_parameters_are_validated_before_the_body_runs() -> None:

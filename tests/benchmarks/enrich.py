@@ -84,7 +84,8 @@ async def mapped(count: int) -> float:
     async def enrich_alone(url: str) -> str:
         from flows.steps.buying import enrich_one
         from flows.steps.given import take_given_posts
-        from flows.steps.run import PostTask, Run
+        from flows.steps.post_task import PostTask
+        from flows.steps.run import Run
 
         async with Run("mapped") as run:
             await run.accept(lambda: wish_for_urls([url], channel="apify", max_spend_usd=1e9))

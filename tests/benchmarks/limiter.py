@@ -18,6 +18,7 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -25,13 +26,35 @@ from blocks.database.engine import open_store, upgrade
 from blocks.memories.limiter import Limiter
 
 WAITERS = 50
+LATE_SECONDS = 0.05
+"""Whoever is later than this is held up by the machine."""
 
 
 async def _child(url: str, rate: float, warm_up_seconds: float, seconds: float) -> None:
-    """Take slots with 50 tasks; print when each was granted, and the CPU milliseconds that one took."""
+    """Take slots with 50 tasks; print when each was granted, the CPU milliseconds that one took, and what held it up.
+
+    A process that gets no CPU, or waits for the disk, misses slots, and never makes up for them: `stuck_seconds`.
+    """
     granted: list[float] = []
+    stuck: list[float] = []
     store = open_store(url)
     limiter = Limiter(store, "benchmark", {"metadata/apify": rate})
+    reserve = limiter.reserve
+
+    async def timed(*arguments: Any) -> Any:
+        began = time.monotonic()
+        got = await reserve(*arguments)
+        stuck.append(max(0.0, time.monotonic() - began - LATE_SECONDS))
+        return got
+
+    async def watch() -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(LATE_SECONDS)
+            late = time.monotonic() - began - LATE_SECONDS
+            stuck.append(late if late > LATE_SECONDS / 2 else 0.0)
+
+    limiter.reserve = timed  # type: ignore[method-assign]
 
     async def caller() -> None:
         while True:
@@ -41,21 +64,26 @@ async def _child(url: str, rate: float, warm_up_seconds: float, seconds: float) 
     print("ready", flush=True)
     start_at = float(sys.stdin.readline())
     await asyncio.sleep(start_at - time.time())
-    callers = [asyncio.create_task(caller()) for _ in range(WAITERS)]
+    callers = [asyncio.create_task(watch()), *(asyncio.create_task(caller()) for _ in range(WAITERS))]
     await asyncio.sleep(warm_up_seconds)
+    stuck.clear()
     cpu, warm = time.process_time(), len(granted)
     await asyncio.sleep(seconds)
-    cpu_ms = 1000 * (time.process_time() - cpu) / (len(granted) - warm)
+    cpu_ms = 1000 * (time.process_time() - cpu) / max(1, len(granted) - warm)
+    stuck_seconds = sum(stuck)
     for task in callers:
         task.cancel()
     await asyncio.gather(*callers, return_exceptions=True)
     await limiter.aclose()
     store.close()
-    print(json.dumps({"granted": granted, "cpu_ms": cpu_ms}))
+    print(json.dumps({"granted": granted, "cpu_ms": cpu_ms, "stuck_seconds": stuck_seconds}))
 
 
 def measure(url: str, rate: float, processes: int, seconds: float, warm_up_seconds: float = 2.0) -> dict[str, float]:
-    """Percent of the rate used at steady state, most grants in any one second, CPU milliseconds per grant."""
+    """Percent of the rate used at steady state, most grants in any one second, CPU milliseconds per grant.
+
+    `stuck_percent`: for how much of the time processes were held up by the machine, all together.
+    """
     command = [sys.executable, __file__, "--child", url, str(rate), str(warm_up_seconds), str(seconds)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     children = [subprocess.Popen(command, **pipes) for _ in range(processes)]
@@ -78,6 +106,7 @@ def measure(url: str, rate: float, processes: int, seconds: float, warm_up_secon
         "percent": 100 * (len(steady) - 1) / (rate * (steady[-1] - steady[0])),
         "most": max(bisect.bisect_left(granted, at + 1.0) - number for number, at in enumerate(granted)),
         "cpu_ms": sum(one["cpu_ms"] for one in told) / processes,
+        "stuck_percent": 100 * sum(one["stuck_seconds"] for one in told) / seconds,
         "smallest_share": min(len(one["granted"]) for one in told) / len(granted) * processes,
     }
 

@@ -62,5 +62,5 @@ import blocks.collection
 heavy = {"sqlmodel", "alembic", "blocks.memories.client", "blocks.database.engine"} & set(sys.modules)
 assert not heavy, heavy
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=170)
     assert done.returncode == 0, done.stderr

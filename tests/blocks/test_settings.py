@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from blocks.env_file import misspelt
 from blocks.memories.errors import UsageError
 from blocks.settings import Settings, get_settings
 
@@ -77,3 +80,62 @@ def test_no_secret_is_printed() -> None:
     )
     assert "hush" not in f"{settings!r} {settings}"
     assert settings.database_url.endswith("hush-3@db.example/kites")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (b"MEMORIES_API_KEY=hush\n\n\nthis is no assignment\n", 4),
+        (b"some words here\n" * 300, 1),
+        (b"TAGTRAIL_HOME='never closed\nmore\n", 1),
+    ],
+)
+def test_a_broken_env_file_is_one_sentence_with_its_line(
+    text: bytes, line: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    Path(".env").write_bytes(text)
+    with pytest.raises(UsageError, match=rf"/\.env, line {line}: this cannot be read; a line is NAME=value") as caught:
+        get_settings()
+    assert "hush" not in str(caught.value)
+    assert not caplog.records
+
+
+def test_an_env_file_in_another_encoding_is_one_sentence_with_its_line() -> None:
+    Path(".env").write_bytes("A=1\r\n# Schlüssel\r\n".encode("latin-1"))
+    with pytest.raises(UsageError, match=r"/\.env, line 2: this is no UTF-8 text"):
+        get_settings()
+
+
+def test_env_files_of_the_usual_forms_are_read() -> None:
+    Path(".env").write_bytes(
+        b'\n# mine\nexport TAGTRAIL_ACCOUNT="a-b" # ours\nOTHER\nTAGTRAIL_HOME=/srv/\xc3\xa9t\xc3\xa9'
+    )
+    settings = get_settings()
+    assert settings.tagtrail_account == "a-b"
+
+
+def test_an_empty_value_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.setenv(name.upper(), "")
+    settings = get_settings()
+    assert not settings.model_fields_set
+    assert settings.tagtrail_home == Path("~/.tagtrail")
+    assert settings.tagtrail_max_spend_usd_per_run == 5
+    monkeypatch.setenv("TAGTRAIL_MAX_SPEND_USD_PER_RUN", "none")
+    assert get_settings().tagtrail_max_spend_usd_per_run is None
+
+
+def test_names_that_are_no_settings_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "TAGTRAIL_MAX_SPEND_USD_PER_RUNS", "TAGTRAIL_MAX_SPEND", "TAGTRAIL_COLOUR_OF_THE_SKY", "MEMORIES_V1_BASEURL",
+        "MEMORIES_OF_OTHERS", "TAGTRAIL_TEST_PICTURES", "TAGTRAIL_STACK", "TAGTRAIL_WORK_POOL", "TAGTRAIL_ACCOUNT",
+    ):  # fmt: skip
+        monkeypatch.setenv(name, "1")
+    Path(".env").write_text("TAGTRAIL_HOMES=/x\ntagtrail_home=/x\n", encoding="utf-8")
+    assert misspelt(Settings.model_fields) == [
+        "MEMORIES_V1_BASEURL is no setting; did you mean MEMORIES_V1_BASE_URL?",
+        "TAGTRAIL_COLOUR_OF_THE_SKY is no setting; the README lists them",
+        "TAGTRAIL_MAX_SPEND is no setting; did you mean TAGTRAIL_MAX_SPEND_USD_PER_RUN?",
+        "TAGTRAIL_MAX_SPEND_USD_PER_RUNS is no setting; did you mean TAGTRAIL_MAX_SPEND_USD_PER_RUN?",
+        "TAGTRAIL_HOMES is no setting; did you mean TAGTRAIL_HOME?",
+    ]

@@ -1,13 +1,43 @@
-"""The session's Prefect server as commands see it, and its migrated database for servers of a test's own."""
+"""Commands called in this process, the session's Prefect server as they see it, and its migrated database."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from deployments.cli import main as command_line
+
+
+@dataclass(frozen=True)
+class Called:
+    """What came of a command."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def tagtrail(capfd: pytest.CaptureFixture[str]) -> Callable[..., Called]:
+    """Call a command in this process."""
+
+    def call(*arguments: str) -> Called:
+        capfd.readouterr()
+        status = command_line.call(arguments)
+        return Called(status, *capfd.readouterr())
+
+    return call
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ CHOSEN = {
     "TAGTRAIL_MAX_SPEND_USD_PER_RUN": "none", "TAGTRAIL_MAX_SPEND_USD_PER_DAY": "2.5",
     "TAGTRAIL_MAX_SPEND_USD_PER_COLLECTION": "none", "TAGTRAIL_RETENTION_DAYS": "90",
     "TAGTRAIL_PRICES": '{"metadata": {"youtube/rapid": 0.02}}', "TAGTRAIL_CALLBACK_URL": "https://h.example/t",
-    "TAGTRAIL_CALLBACK_SECRET": "not-to-be-guessed-by-anybody",
+    "TAGTRAIL_CALLBACK_SECRET": "not-to-be-guessed-by-anybody", "TAGTRAIL_ACCOUNT": "fibres",
 }  # fmt: skip
 
 

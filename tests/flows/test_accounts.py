@@ -68,3 +68,64 @@ async def test_an_account_that_is_not_there_is_named(weather: Any) -> None:
     assert summary.exit_status == 2
     assert "there is no block memories-credentials/nobody" in summary.message
     assert weather.submissions() == {}
+
+
+async def test_a_new_key_goes_on_where_the_refused_one_stopped(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    weather.play("key-revoked", after=4)
+    halted = await weather.track("lvmh")
+    assert (halted.exit_status, halted.enriched) == (4, 4)
+    weather.play("default")
+    monkeypatch.setenv("MEMORIES_API_KEY", "sk-invented-and-new")
+    done = await weather.track("lvmh")
+    assert (done.outcome, done.enriched) == ("done", 10)
+    assert weather.submissions() == {"hashtag:lvmh": 1}
+    assert set(weather.bought().values()) == {1}
+    assert len(set(figures(weather, "SELECT run_id, account FROM runs").values())) == 1
+    assert any("TAGTRAIL_ACCOUNT" in note for note in done.notes)
+    again = await weather.track("lvmh")
+    assert (again.cost_usd, again.imports[0].how) == (0.0, "reused")
+    assert len(set(figures(weather, "SELECT run_id, account FROM runs").values())) == 1
+
+
+async def test_another_key_is_another_account_unless_both_are_named_alike(
+    weather: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAGTRAIL_ACCOUNT", "the-agency")
+    await weather.track("lvmh")
+    monkeypatch.setenv("MEMORIES_API_KEY", "sk-invented-and-new")
+    same = await weather.track("lvmh")
+    assert (same.cost_usd, weather.submissions()) == (0.0, {"hashtag:lvmh": 1})
+    assert set(figures(weather, "SELECT run_id, account FROM runs").values()) == {"the-agency"}
+    monkeypatch.delenv("TAGTRAIL_ACCOUNT")
+    await weather.track("lvmh")
+    assert weather.submissions() == {"hashtag:lvmh": 2}
+    monkeypatch.setenv("TAGTRAIL_ACCOUNT", "the agency")
+    refused = await weather.track("lvmh")
+    assert refused.exit_status == 2
+    assert "TAGTRAIL_ACCOUNT" in refused.message
+
+
+@pytest.fixture
+async def real_block(weather: Any) -> Any:
+    """A saved account of a service elsewhere, which nobody answers at."""
+    block = MemoriesCredentials(
+        api_key="sk-invented-real", v1_base_url="http://api.invalid/v1", v2_base_url="http://api.invalid/v2"
+    )
+    document = await block.asave("elsewhere", overwrite=True)
+    yield
+    async with get_client() as client:
+        await client.delete_block_document(document)
+
+
+@pytest.mark.usefixtures("real_block")
+async def test_a_saved_account_buys_nothing_into_a_database_of_the_sandbox(weather: Any) -> None:
+    """Also where the sandbox was asked with another key than its own, and for metadata alone."""
+    url = "https://www.instagram.com/p/CxYz012ab0D/"
+    assert (await weather.enrich(url)).enriched == 1
+    refused = await weather.enrich(url, credentials="elsewhere", max_age_hours=0)
+    assert (refused.outcome, refused.exit_status) == ("failed", 2)
+    assert "holds answers of 127.0.0.1:" in refused.message
+    assert refused.message.endswith("for api.invalid use another database; nothing was sent")
+    with weather.store() as store, store.connect() as conn:
+        assert conn.execute(text("select count(*) from runs")).scalar_one() == 1
+    assert (await weather.enrich(url, max_age_hours=0)).enriched == 1

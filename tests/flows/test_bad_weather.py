@@ -10,13 +10,17 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from blocks.database.store import export, failures, imports, work
 from blocks.database.store.filters import Filters
 from blocks.memories import limiter, wire
+from blocks.memories.client import MemoriesClient
 from blocks.memories.identity import parse_post_url
+from blocks.memories.posts.record import Channel, PostRef
+from flows.steps import channels
 
 OUTCOMES = {0: "done", 1: "failed", 3: "attention", 4: "halted"}
 PRICE = 0.01
@@ -68,9 +72,11 @@ REFUSED = Case(calls=12, paid=10)
 LOST = Case(calls=12, twice=2)
 """Posts 4 and 9 are worked out, and their answers lost or unreadable."""
 APIFY = {"channel": "apify"}
+NOT_AT_ONCE = {"TAGTRAIL_RETRY_SECONDS": "0.5"}
+"""So that no post uses up its patience before the others are listed."""
 
 
-def given_up(error_class: str, *, calls: int, **more: Any) -> Case:
+def given_up(error_class: str, *, calls: int | range, **more: Any) -> Case:
     """Posts 4 and 9 end failed, and can be taken up again."""
     says = "10 posts: 8 enriched, 2 failed"
     return Case(enriched=8, failed=2, exit=3, calls=calls, failures={error_class: 2}, says=says, then="retry", **more)
@@ -114,19 +120,38 @@ CASES: dict[str, Case] = {
     "json-no-envelope": ONCE,
     "empty-body": ONCE,
     "unreadable-always": given_up("Unreadable", calls=8 + 2 * 3, wish=APIFY),
-    "slow-drip": Case(calls=12, twice=2, settings={"TAGTRAIL_TIMEOUT_SECONDS": "1.5"}),
-    "slow-drip-always": given_up(
-        "NoAnswer", calls=8 + 2 * 3, twice=2, wish=APIFY, settings={"TAGTRAIL_TIMEOUT_SECONDS": "0.8"}
-    ),
+    # Each may have been billed: three of them are all that a post gets, over all channels.
+    "unreadable on every channel": given_up("Unreadable", calls=8 + 2 * 3, scenario="unreadable-always"),
+    "slow-drip": LOST,
+    "slow-drip-always": given_up("NoAnswer", calls=8 + 2 * 3, twice=2, wish=APIFY),
     "reset": ONCE,
     "hang-up": ONCE,
     # Refusals, passing or final.
     "busy": REFUSED,
     "busy-http": REFUSED,
-    "not-found": given_up("NotFound", calls=8 + 2 * 3, paid=8),
-    "bad-parameters": given_up("BadParameters", calls=8 + 2 * 3, paid=8),
-    "apify-refuses": REFUSED,
+    # Each channel is asked in both forms of the URL, as long as it has not served a post under the first.
+    "not-found": given_up("NotFound", calls=range(8 + 2 * 5, 8 + 2 * 6 + 1), paid=8),
+    "bad-parameters": given_up("BadParameters", calls=range(8 + 2 * 5, 8 + 2 * 6 + 1), paid=8),
+    "apify-refuses": Case(calls=range(8 + 2 * 2, 8 + 2 * 3 + 1), paid=10),
+    # Forms of URLs: five posts of each platform; all may be under way before the form that helps is known.
+    "tiktok-handle-only": Case(calls=range(11, 16), paid=10),
+    "tiktok-player-only": Case(),
+    "tiktok-author-only": Case(
+        enriched=5, failed=5, exit=3, calls=5 + 5 * 6, paid=5, failures={"BadParameters": 5},
+        says="10 posts: 5 enriched, 5 failed", then="retry",
+    ),
+    "instagram-reel-only": Case(calls=range(11, 16), paid=10),
     "apify-down": Case(calls=range(11, 31)),
+    # No channel answers: each is given up after five calls at least, and the first one that was tried again in vain
+    # after each of three rests ends the run.
+    "channels-down": Case(
+        enriched=0, pending=None, exit=4, calls=range(15 + 3, 30 + 10), state="",
+        says="the service has answered no metadata call for", settings=NOT_AT_ONCE,
+    ),
+    "one channel, and it is down": Case(
+        scenario="channels-down", enriched=0, pending=10, exit=4, calls=range(5 + 3, 10 + 3 + 1), state="",
+        says="rested 3 times", wish=APIFY, settings=NOT_AT_ONCE,
+    ),
     # The submission itself: sent again only where nothing was started; what is in doubt waits for a decision.
     "submit-html-503": unsent(accepted=0, state="ambiguous", exit=3, says="tagtrail resolve", then="resubmit"),
     "spring-503": unsent(accepted=0, state="ambiguous", exit=3, says="tagtrail resolve", then="resubmit"),
@@ -135,7 +160,9 @@ CASES: dict[str, Case] = {
     "submit-slow": unsent(
         state="ambiguous", exit=3, says="tagtrail resolve", then="attach", settings={"TAGTRAIL_TIMEOUT_SECONDS": "1"}
     ),
-    "network-abnormal": unsent(accepted=0, state="failed", exit=1, says="network abnormal"),
+    # Words that leave open whether anything began: the answer is readable, and says neither yes nor no.
+    "network-abnormal": unsent(accepted=0, state="ambiguous", exit=3, says="tagtrail resolve", then="resubmit"),
+    "submit-unclear": unsent(state="ambiguous", exit=3, says="tagtrail resolve", then="attach"),
     "submit-duplicate": unsent(accepted=0, state="failed", exit=1, says="Repeated operation"),
     "permission-denied": unsent(accepted=0, state="failed", exit=1, says="permission denied"),
     # The account itself: nothing more is bought, and the same command continues.
@@ -169,7 +196,7 @@ CASES: dict[str, Case] = {
         enriched=8, failed=2, exit=3, calls=8, failures={"ItemWithoutUrl": 2}, says="8 enriched, 2 failed", then="same"
     ),
     "no-videos-code": Case(),
-    "fills-late": Case(enriched=3, calls=3, says="3 posts: 3 enriched", then="fresh"),
+    "fills-late": Case(changes={"pause_seconds": 1e5}, enriched=3, calls=3, says="3 posts: 3 enriched", then="later"),
     "never-fills": unsent(state="empty", exit=3, says="1 import empty", then="same"),
     "namespace-lost": unsent(state="empty", exit=3, says="1 import empty", then="same"),
     "first-late": unsent(state="empty", exit=3, says="1 import empty", then="later"),
@@ -183,22 +210,35 @@ def storm_gear(clean_environment: Path, migrated_sqlite: Path, monkeypatch: pyte
     shutil.copyfile(migrated_sqlite, clean_environment / "tagtrail.db")
     monkeypatch.setattr(limiter, "FIRST_BACKOFF_SECONDS", 0.05)
     monkeypatch.setattr(wire, "MAX_RETRY_AFTER_SECONDS", 1.0)
+    monkeypatch.setattr(channels, "REST_SECONDS", 0.3)
 
 
-@pytest.mark.parametrize("name", CASES)
+LIKE_ANOTHER = {
+    "html-502", "html-503", "too-many-http", "busy-http", "cut-connection", "json-no-envelope", "empty-body",
+    "hang-up", "codes-as-numbers", "bare-codes", "spring-503",
+}  # fmt: skip
+"""The client makes the same of them as of another case (`test_client_sandbox.py`): `make soak` plays them too."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.soak) if name in LIKE_ANOTHER else name for name in CASES]
+)
 async def test_weather(name: str, storm_gear: None, weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES[name]
-    for setting, value in case.settings.items():
-        monkeypatch.setenv(setting, value)
     if case.state in ("empty", "submitted"):
         monkeypatch.setenv("TAGTRAIL_IMPORT_DEADLINE_SECONDS", "0.4")
     if name == "retry-after-absurd":
         monkeypatch.setattr(wire, "MAX_RETRY_AFTER_SECONDS", 0.3)
+    if name.startswith("slow-drip"):
+        impatient_about_every_fifth(weather, monkeypatch)
     if name == "fills-late":
         monkeypatch.setenv("TAGTRAIL_IMPORT_QUIET_SECONDS", "0.3")
     weather.play(case.scenario or name, **case.changes)
 
-    summary = await weather.track("lvmh", **case.parameters)
+    with monkeypatch.context() as patch:
+        for setting, value in case.settings.items():
+            patch.setenv(setting, value)
+        summary = await weather.track("lvmh", **case.parameters)
 
     pending = summary.requested - case.enriched - case.failed - case.gone if case.pending is None else case.pending
     assert (summary.outcome, summary.exit_status) == (OUTCOMES[case.exit], case.exit)
@@ -223,10 +263,22 @@ async def test_weather(name: str, storm_gear: None, weather: Any, monkeypatch: p
     assert summary.cost_usd == pytest.approx((listed + paid) * PRICE)
     for kind, seconds in case.gaps.items():
         times = sorted(books["times"][kind])
-        longest = max(after - before for before, after in pairwise(times))
-        assert seconds - 0.05 <= longest < seconds + 2
+        # A busy machine makes it longer; ten days, which the service asks for once, are more.
+        assert max(after - before for before, after in pairwise(times)) >= seconds - 0.05
 
     await next_step(case, weather, summary)
+
+
+def impatient_about_every_fifth(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that never comes is waited for but shortly; the others may take their time on a busy machine."""
+    ask = MemoriesClient.metadata
+
+    async def call(self: MemoriesClient, ref: PostRef, channel: Channel, **more: Any) -> Any:
+        number = weather.sandbox._call("GET", f"post?url={quote(ref.url)}")["number"]
+        self._timeout_seconds = 1.5 if number % 5 == 4 else 60
+        return await ask(self, ref, channel, **more)
+
+    monkeypatch.setattr(MemoriesClient, "metadata", call)
 
 
 def served_twice(books: dict[str, Any]) -> int:
@@ -253,7 +305,7 @@ async def next_step(case: Case, weather: Any, before: Any) -> None:
         assert (again.outcome, again.enriched) == ("done", case.failed)
         asked += case.failed
     if case.then == "later":
-        weather.sandbox.advance(1200)
+        weather.sandbox.advance(2e5)
 
     last = await weather.track("lvmh", posts_per_task=10, fresh=case.then == "fresh")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import shutil
 import socket
 import sqlite3
@@ -18,9 +19,9 @@ import pytest
 import sqlalchemy as sa
 
 from blocks.database import engine
-from blocks.database.store import failures, imports, leases, work
-from blocks.memories.identity import parse_post_url
+from blocks.database.store import imports, leases
 from blocks.settings import get_settings
+from flows.steps import channels
 from flows.steps import run as run_step
 from flows.steps.accounts import open_client
 from flows.steps.wish import wish_for_hashtags
@@ -58,22 +59,22 @@ async def test_a_refused_submission_was_never_sent(
     assert (done.outcome, done.enriched, weather.submissions()) == ("done", 10, {"hashtag:lvmh": 1})
 
 
-async def test_refused_metadata_calls_cost_nothing_and_can_be_taken_up_again(
+async def test_refused_metadata_calls_cost_nothing_and_the_same_command_goes_on(
     weather: Any, database: Path, closed_port: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(channels, "REST_SECONDS", 0.2)
     alive = get_settings().memories_v2_base_url
     monkeypatch.setenv("MEMORIES_V2_BASE_URL", f"{closed_port}/v2")
     refused = await weather.track("lvmh", posts_per_task=10)
-    assert (refused.outcome, refused.exit_status) == ("attention", 3)
-    assert (refused.requested, refused.failed, refused.failures) == (10, 10, {"NotSent": 10})
+    assert (refused.outcome, refused.exit_status) == ("halted", 4)
+    assert (refused.requested, refused.pending, refused.failures) == (10, 10, {})
+    assert "on any channel" in refused.message
     assert refused.cost_usd == pytest.approx(10 * 0.01), "the import alone"
 
     monkeypatch.setenv("MEMORIES_V2_BASE_URL", alive)
-    with weather.store() as store, store.begin() as conn:
-        urls = [row.url for row in failures.find(conn) if row.url is not None]
-        work.requeue(conn, [parse_post_url(url) for url in urls], "enrich")
-    done = await weather.enrich(*urls, max_age_hours=0, posts_per_task=10)
+    done = await weather.track("lvmh", posts_per_task=10)
     assert (done.outcome, done.enriched, weather.asked()) == ("done", 10, 10)
+    assert weather.submissions() == {"hashtag:lvmh": 1}
 
 
 @contextmanager
@@ -118,35 +119,54 @@ async def test_a_full_disk_is_told_and_nothing_that_was_stored_is_bought_again(
 
 LOCK = """
 import sqlite3, sys, time
-path, after, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-conn = sqlite3.connect(path, timeout=60, isolation_level=None)
-while conn.execute("select count(*) from snapshots").fetchone()[0] < after:
-    time.sleep(0.005)
+conn = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
+sys.stdin.readline()
 conn.execute("BEGIN IMMEDIATE")
 print("locked", flush=True)
-time.sleep(seconds)
+time.sleep(float(sys.argv[2]))
 conn.execute("ROLLBACK")
 """
 
 
 @contextmanager
-def another_program_locks(database: Path, *, after_snapshots: int, seconds: float) -> Iterator[subprocess.Popen[str]]:
-    arguments = [sys.executable, "-c", LOCK, str(database), str(after_snapshots), str(seconds)]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as program:
+def another_program_locks(database: Path, *, seconds: float) -> Iterator[None]:
+    """Once two of the first five posts are stored, and before a sixth one is bought."""
+    slot, turns, locked = run_step.Run.slot, itertools.count(1), asyncio.Event()
+
+    def stored() -> int:
+        with closing(sqlite3.connect(database)) as conn:
+            (count,) = conn.execute("SELECT count(*) FROM snapshots").fetchone()
+            return int(count)
+
+    async def slot_after_the_lock(self: run_step.Run, *names: str, **missed: Any) -> Any:
+        turn = next(turns) if names[0].startswith("metadata") else 0
+        if turn == 6:
+            while stored() < 2:
+                await asyncio.sleep(0.01)
+            program.stdin.write("\n")
+            program.stdin.flush()
+            assert await asyncio.to_thread(program.stdout.readline) == "locked\n"
+            locked.set()
+        if turn > 6:
+            await locked.wait()
+        return await slot(self, *names, **missed)
+
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        subprocess.Popen([sys.executable, "-c", LOCK, str(database), str(seconds)], **pipes) as program,
+    ):
+        patch.setattr(run_step.Run, "slot", slot_after_the_lock)
         try:
-            yield program
+            yield
         finally:
             program.kill()
+    assert locked.is_set()
 
 
-async def test_a_database_that_another_program_locks_for_a_while_is_waited_for(
-    weather: Any, database: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "20")
-    with another_program_locks(database, after_snapshots=2, seconds=1.5) as program:
+async def test_a_database_that_another_program_locks_for_a_while_is_waited_for(weather: Any, database: Path) -> None:
+    with another_program_locks(database, seconds=1.5):
         summary = await weather.track("lvmh")
-        assert program.stdout is not None
-        assert program.stdout.read() == "locked\n"
     assert (summary.outcome, summary.enriched) == ("done", 10)
     assert summary.seconds > 1.5
     assert set(weather.bought().values()) == {1}
@@ -155,10 +175,9 @@ async def test_a_database_that_another_program_locks_for_a_while_is_waited_for(
 async def test_a_database_that_stays_locked_is_told_and_the_same_command_goes_on(
     weather: Any, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "20")
     monkeypatch.setattr(run_step, "open_store", partial(engine.open_store, lock_seconds=0.1))
     monkeypatch.setattr(engine, "RETRY_SECONDS", (0.05,))
-    with another_program_locks(database, after_snapshots=2, seconds=60):
+    with another_program_locks(database, seconds=300):
         locked = await weather.track("lvmh")
     assert (locked.outcome, locked.exit_status) == ("failed", 1)
     assert "stayed locked by another program; run the same command again" in locked.message

@@ -202,10 +202,10 @@ async def test_success_after_the_end_brings_the_rest(
     weather: Any, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TAGTRAIL_IMPORT_QUIET_SECONDS", "0.3")
-    weather.play("fills-late")
+    weather.play("fills-late", pause_seconds=1e5)
     [early] = (await weather.track("LVMH")).imports
     assert (early.state, early.seen) == ("complete", 3)
-    weather.sandbox.advance(600)
+    weather.sandbox.advance(2e5)
     assert (await collect(weather)).imports == []
 
     said(store, early.import_id, "SUCCEEDED")

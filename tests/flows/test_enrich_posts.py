@@ -177,6 +177,14 @@ async def test_a_post_that_no_channel_serves_is_a_failure_that_can_be_read(weath
     assert [(row["error_class"], row["attempts"], row["stage"]) for row in failures] == [
         ("Unreadable", 3, "metadata")
     ] * 2
+    assert not any("failed less than" in note for note in summary.notes)
+    asked = weather.asked()
+    again = await weather.enrich(*urls, channel="apify")
+    assert (again.failed, weather.asked()) == (2, asked)
+    assert (
+        "2 posts failed less than 12 h ago, and nothing was bought for them again: `tagtrail retry` takes failures up"
+        in again.notes
+    )
 
 
 async def test_a_url_that_is_no_post_is_refused_before_anything_is_bought(weather: Any) -> None:

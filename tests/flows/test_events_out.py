@@ -92,7 +92,7 @@ def private_texts(weather: Any) -> list[str]:
     return [*people, get_settings().memories_api_key.get_secret_value(), weather.sandbox.url, "tagtrail.db"]
 
 
-async def test_every_end_is_announced_once_with_its_numbers(weather: Any) -> None:
+async def test_every_end_is_announced_once_with_its_numbers(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """One test for all kinds of ends: the server stores events every five seconds, which is waited for once."""
     first = await weather.track("LVMH", "dior", collection="houses")
     texts = private_texts(weather)
@@ -104,7 +104,9 @@ async def test_every_end_is_announced_once_with_its_numbers(weather: Any) -> Non
     weather.play("unknown-shape")
     odd = await weather.track("gucci")
     weather.play("never-fills")
-    empty = await weather.track("chanel")
+    with monkeypatch.context() as patch:
+        patch.setenv("TAGTRAIL_IMPORT_DEADLINE_SECONDS", "0.4")
+        empty = await weather.track("chanel")
     weather.play("default")
     halted = await weather.track("prada", max_spend_usd=0.14)
     weather.play("permission-denied")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from flows.steps.enrich import Enrichment
 from flows.steps.progress import Progress, watch
+from flows.steps.run import Run
 from flows.track_hashtags import track_hashtags
 
 FIVE = ("one", "two", "three", "four", "five")
@@ -19,7 +23,7 @@ async def test_a_fault_in_the_enrichment_ends_the_imports_too(weather: Any, monk
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(Enrichment, "_claim", breaks)
-    monkeypatch.setenv("TAGTRAIL_IMPORTS_PER_MINUTE", "20")
+    monkeypatch.setenv("TAGTRAIL_IMPORTS_PER_MINUTE", "6")
     with watch(Progress()) as progress:
         state = await track_hashtags(list(FIVE), posts_per_hashtag=5, return_state=True)
     assert state.is_failed()
@@ -29,10 +33,10 @@ async def test_a_fault_in_the_enrichment_ends_the_imports_too(weather: Any, monk
 
 
 async def test_a_halted_run_does_not_wait_for_import_slots(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TAGTRAIL_IMPORTS_PER_MINUTE", "6")
+    monkeypatch.setenv("TAGTRAIL_IMPORTS_PER_MINUTE", "1")
     halted = await weather.track(*FIVE, posts_per_hashtag=5, max_spend_usd=0.06)
     assert (halted.outcome, halted.exit_status) == ("halted", 4)
-    assert halted.seconds < 15, "five imports at six a minute would take forty seconds"
+    assert halted.seconds < 50, "five imports at one a minute would take four minutes"
     assert sum(weather.submissions().values()) <= 2
     assert halted.cost_usd <= 0.06
 
@@ -76,3 +80,79 @@ async def test_a_collections_cap_holds_over_all_its_runs(weather: Any, monkeypat
     assert (first.outcome, second.outcome, other.outcome) == ("done", "halted", "done")
     assert "per collection" in second.message
     assert round(first.cost_usd + second.cost_usd, 6) <= 0.15
+
+
+async def test_a_valve_closed_in_the_middle_lets_end_only_what_has_passed_it(
+    weather: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.client.orchestration import get_client
+
+    from flows.steps.valve import VALVE, VALVE_SLOTS
+
+    monkeypatch.setenv("TAGTRAIL_IN_FLIGHT", "5")
+    # The operator is in time, however often the server has to be asked to lower the limit.
+    turn, turns, closed = Run.slot, itertools.count(1), asyncio.Event()
+
+    async def three_before_it_is_closed(self: Run, *names: str, **missed: Any) -> Any:
+        if next(turns) > 3:
+            await closed.wait()
+        return await turn(self, *names, **missed)
+
+    monkeypatch.setattr(Run, "slot", three_before_it_is_closed)
+    urls = [f"https://www.tiktok.com/@someone/video/{7_311_000_000_000_000_000 + number}" for number in range(100)]
+    run = asyncio.create_task(weather.enrich(*urls))
+    while weather.asked() < 3 and not run.done():
+        await asyncio.sleep(0.05)
+    async with get_client() as client:
+        await client.upsert_global_concurrency_limit_by_name(VALVE, 0)
+        asked = weather.asked()
+        closed.set()
+        try:
+            halted = await run
+        finally:
+            await client.upsert_global_concurrency_limit_by_name(VALVE, VALVE_SLOTS)
+    assert (halted.outcome, halted.exit_status) == ("halted", 4)
+    assert halted.enriched == weather.asked() <= asked + 10, "two groups of five have passed the valve at most"
+    assert halted.enriched + halted.pending == 100
+    done = await weather.enrich(*urls)
+    assert (done.outcome, done.enriched, weather.asked()) == ("done", 100, 100)
+
+
+async def test_a_valve_that_fails_cuts_off_no_call_under_way(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from blocks.memories.errors import TagtrailError
+    from flows.steps.valve import Valve
+
+    through = Valve.slot
+    entered: list[Valve] = []
+
+    @contextlib.asynccontextmanager
+    async def fails_the_second_time(self: Valve) -> AsyncIterator[bool]:
+        entered.append(self)
+        if len(entered) == 2:
+            while weather.asked() < 2:
+                await asyncio.sleep(0.01)
+            raise TagtrailError("the Prefect server does not answer")
+        async with through(self) as opened:
+            yield opened
+
+    monkeypatch.setattr(Valve, "slot", fails_the_second_time)
+    monkeypatch.setenv("TAGTRAIL_IN_FLIGHT", "5")
+    monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "10")
+    urls = [f"https://www.tiktok.com/@someone/video/{7_300_000_000_000_000_000 + number}" for number in range(20)]
+    failed = await weather.enrich(*urls)
+    assert (failed.outcome, failed.exit_status) == ("failed", 1)
+    assert "does not answer" in failed.message
+    assert 0 < failed.enriched <= 5
+    assert failed.enriched == weather.asked(), "each answer that was paid for is stored"
+    assert failed.enriched + failed.pending == 20
+    done = await weather.enrich(*urls)
+    assert (done.outcome, done.enriched, weather.asked()) == ("done", 20, 20)
+
+
+async def test_the_cap_of_the_machine_holds_for_a_flow_that_names_none(
+    weather: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAGTRAIL_MAX_SPEND_USD_PER_RUN", "0.15")
+    halted = await weather.track("lvmh")
+    assert (halted.outcome, halted.cost_usd <= 0.15) == ("halted", True)
+    assert "0.15 USD" in halted.message

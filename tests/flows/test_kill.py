@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_HOME
 
+pytestmark = pytest.mark.stack
+
 SOAK = Path(__file__).parent.parent / "soak"
 
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from blocks.database.store import export, history, report
+from blocks.database.store import export, history, known, raw, report, work
+from blocks.database.store.raw import RawAnswer
+from blocks.memories.identity import parse_post_url
 from blocks.plan import SnapshotPlan
 from flows.refresh_metrics import refresh_metrics
 from flows.steps.run import Run, utc_now
@@ -109,6 +111,27 @@ async def test_gone_posts_are_left_alone(
     assert summary.requested > 0
 
 
+async def test_an_answer_kept_from_before_does_not_make_a_post_gone(
+    weather: Any, refresh: Callable[..., Any], later: Callable[[float], None]
+) -> None:
+    url = "https://www.instagram.com/p/CxYz012abcD/"
+    assert (await weather.enrich(url)).enriched == 1
+    # Five hours before, a refresh had stored that the post was away, and was killed before it read that.
+    away = b'{"code": "0000", "data": {"data": {"xdt_shortcode_media": null}, "status": "ok"}}'
+    ref, then = parse_post_url(url), utc_now() - timedelta(hours=5)
+    with weather.store() as store, store.begin() as conn:
+        raw.save_raw(conn, [RawAnswer(ref, away, "apify", url, "refresh:3600", then, "killed")])
+        work.enqueue(conn, [ref], "refresh:3600")
+    later(13)
+    summary = await refresh()
+    assert (summary.requested, summary.enriched, summary.cost_usd) == (1, 1, 0)
+    with weather.store() as store, store.connect() as conn:
+        [post] = export.rows(store, "posts")
+        assert post["status"] == "enriched"
+        assert raw.unparsed(conn) == []
+    assert (await refresh()).requested == 0
+
+
 async def test_each_collection_pays_for_what_it_found(
     weather: Any, refresh: Callable[..., Any], later: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,7 +163,7 @@ def spent(weather: Any) -> dict[str, int]:
     with weather.store() as store, store.connect() as conn:
         return {
             name: sum(line.spent_micros + line.reserved_micros for line in report.spending(conn, name))
-            for name in report.collections(conn)
+            for name in known.collections(conn)
         }
 
 
@@ -156,12 +179,12 @@ async def test_what_became_too_late_while_it_waited_is_not_bought(
     monkeypatch.setenv("TAGTRAIL_IN_FLIGHT", "1")
     slot, slots = Run.slot, 0
 
-    async def slow(self: Run, *names: str) -> bool:
+    async def slow(self: Run, *names: str, **missed: Any) -> Any:
         nonlocal slots
         slots += 1
         if slots == 2:
             later(100)
-        return await slot(self, *names)
+        return await slot(self, *names, **missed)
 
     with monkeypatch.context() as patched:
         patched.setattr(Run, "slot", slow)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prefect import flow
@@ -14,6 +15,7 @@ from prefect.states import Scheduled
 from flows.steps.schedule import capped_reuse_hours, reuse_hours_for_this_run
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,14 @@ async def test_the_next_scheduled_run_of_the_deployment_is_found(
     assert await asks() == 6, "a run by hand keeps its hours"
 
     async def read_flow_runs(self: Any, **_: Any) -> list[FlowRun]:
-        return [following.model_copy(update={"auto_scheduled": True})]
+        # Sooner comes a run of the deployment's other schedule, for another hashtag.
+        sooner = {
+            "id": uuid4(),
+            "parameters": {"hashtags": ["dior"]},
+            "expected_start_time": datetime.now(UTC) + MINUTE,
+        }
+        scheduled = following.model_copy(update={"auto_scheduled": True})
+        return [scheduled.model_copy(update=sooner), scheduled]
 
     monkeypatch.setattr("prefect.client.orchestration.PrefectClient.read_flow_runs", read_flow_runs)
     from prefect.context import FlowRunContext

@@ -6,14 +6,43 @@ from typing import Any
 
 import pytest
 
-from blocks.database.store import export, imports, report
+from blocks.database.store import export, imports, known, report
 from blocks.database.store.filters import Filters
 from flows.collect_imports import collect_imports
 from flows.resolve_import import resolve_import
 
 
-async def sweep(weather: Any) -> Any:
-    return await weather._run(lambda: collect_imports(return_state=True))
+async def sweep(weather: Any, **more: Any) -> Any:
+    return await weather._run(lambda: collect_imports(**more, return_state=True))
+
+
+async def test_items_without_a_url_are_looked_at_again_at_no_cost(weather: Any) -> None:
+    weather.play("ids-only")
+    first = await weather.track("LVMH", collection="fashion")
+    assert (first.enriched, first.failures) == (0, {"ItemWithoutUrl": 10})
+    looked_at = [first.imports[0].import_id, "no-such-import"]
+    still = await sweep(weather, look_again_at=looked_at)
+    assert (still.requested, still.cost_usd) == (0, 0)
+    assert any("no-such-import is not polled again" in note for note in still.notes)
+    assert len(open_failures(weather)) == 10
+    assert all(f"import {looked_at[0]} listed item VI" in row["message"] for row in open_failures(weather))
+
+    weather.play("default")
+    again = await sweep(weather, look_again_at=looked_at)
+    assert (again.outcome, again.requested, again.enriched, again.cost_usd) == ("done", 10, 10, 0.1)
+    assert open_failures(weather) == []
+    assert spent(weather) == {"fashion": 200_000}
+    assert weather.submissions() == {"hashtag:lvmh": 1}
+    once_more = await sweep(weather, look_again_at=looked_at)
+    assert (once_more.requested, once_more.cost_usd) == (0, 0)
+    with weather.store() as store:
+        found = list(export.rows(store, "posts", Filters()))
+    assert [(row["status"], row["collections"]) for row in found] == [("enriched", ["fashion"])] * 10
+
+
+def open_failures(weather: Any) -> list[dict[str, Any]]:
+    with weather.store() as store:
+        return [row for row in export.rows(store, "failures", Filters()) if row["resolved_at"] is None]
 
 
 async def test_a_run_that_does_not_wait_is_collected_by_the_sweep(weather: Any) -> None:
@@ -54,19 +83,23 @@ async def test_an_import_in_doubt_is_left_alone_until_somebody_decides(weather: 
 
     wrong = await resolve_import(doubtful.import_id, "attach", return_state=True)
     assert (wrong.is_failed(), "--attach" in wrong.message) == (True, True)
-    decided = await resolve_import(doubtful.import_id[:8], "attach", task["task_id"], return_state=True)
-    assert decided.is_completed(), decided.message
-    late = await resolve_import(doubtful.import_id, "drop", return_state=True)
-    assert "nothing to decide" in late.message
+    for task_id in ("mistyped", task["task_id"]):
+        decided = await resolve_import(doubtful.import_id[:8], "attach", task_id, return_state=True)
+        assert decided.is_completed(), decided.message
 
     swept = await sweep(weather)
     assert (swept.outcome, swept.enriched) == ("done", 10)
+    late = await resolve_import(doubtful.import_id, "drop", return_state=True)
+    assert "nothing to decide" in late.message
     assert weather.submissions() == {"hashtag:lvmh": 1}
     with weather.store() as store, store.connect() as conn:
         assert imports.get(conn, doubtful.import_id).state == "complete"
 
 
-async def test_an_empty_import_is_looked_at_again_when_that_is_due(weather: Any) -> None:
+async def test_an_empty_import_is_looked_at_again_when_that_is_due(
+    weather: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAGTRAIL_IMPORT_DEADLINE_SECONDS", "0.4")
     weather.play("never-fills")
     empty = (await weather.track("LVMH")).imports[0]
     assert (await sweep(weather)).imports == [], "the first look is due after an hour"
@@ -104,5 +137,33 @@ def spent(weather: Any) -> dict[str, int]:
     with weather.store() as store, store.connect() as conn:
         return {
             name: sum(line.spent_micros + line.reserved_micros for line in report.spending(conn, name))
-            for name in report.collections(conn)
+            for name in known.collections(conn)
         }
+
+
+async def test_a_short_import_is_looked_at_again_and_only_what_is_new_is_bought(
+    weather: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAGTRAIL_IMPORT_QUIET_SECONDS", "0.3")
+    weather.play("fills-late")
+    short = await weather.track("lvmh", collection="fashion")
+    assert (short.outcome, short.enriched) == ("done", 3)
+    weather.sandbox.advance(1200)
+    assert (await sweep(weather)).requested == 0, "the first look is due after an hour"
+
+    def an_hour_passes() -> None:
+        with weather.store() as store, store.begin() as conn:
+            for column in ("next_look_at", "finished_at"):
+                earlier = f"UPDATE imports SET {column} = datetime({column}, '-61 minutes') || '.000000'"
+                conn.exec_driver_sql(earlier)
+
+    an_hour_passes()
+    # What was measured is by now too old to be fresh, and is not bought again all the same.
+    late = await sweep(weather, max_age_hours=0)
+    assert (late.outcome, late.requested, late.enriched, late.cost_usd) == ("done", 7, 7, pytest.approx(0.07))
+    assert any("had ended short, and lists 7 more posts by now" in note for note in late.notes)
+    assert set(weather.bought().values()) == {1}
+    assert spent(weather) == {"fashion": 200_000}
+    an_hour_passes()
+    assert (await sweep(weather)).requested == 0, "it lists all by now"
+    assert weather.submissions() == {"hashtag:lvmh": 1}

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
+
+import pytest
 
 from blocks.database.store import export
 from blocks.database.store.filters import Filters
+from flows.track_hashtags import track_hashtags
 
 
 def rows(weather: Any, what: str) -> list[dict[str, Any]]:
@@ -44,7 +48,7 @@ async def test_hashtags_become_enriched_posts_and_again_buys_nothing(weather: An
 
     assert (again.outcome, again.requested, again.fresh, again.new_enriched) == ("done", 20, 20, 0)
     assert again.cost_usd == 0
-    assert [one.how for one in again.imports] == ["reused", "reused"]
+    assert [(one.how, one.new, one.known) for one in again.imports] == [("reused", 0, 10), ("reused", 0, 10)]
     assert weather.asked() == asked
     assert sum(weather.submissions().values()) == 2
     assert {what: rows(weather, what) for what in export.COLUMNS} == before
@@ -120,7 +124,8 @@ async def test_payloads_of_unknown_shape_are_failures_that_name_their_keys(weath
     assert (again.failed, len(rows(weather, "failures"))) == (2, 2)
 
 
-async def test_an_import_that_stays_empty_needs_a_look(weather: Any) -> None:
+async def test_an_import_that_stays_empty_needs_a_look(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAGTRAIL_IMPORT_DEADLINE_SECONDS", "0.4")
     weather.play("never-fills")
     summary = await weather.track("LVMH")
     assert (summary.outcome, summary.exit_status, summary.requested) == ("attention", 3, 0)
@@ -192,3 +197,21 @@ async def test_wrong_wishes_are_refused_in_one_sentence(weather: Any) -> None:
     public = await weather.track("LVMH", library="public")
     assert "--permanent" in public.message
     assert weather.submissions() == {}
+
+
+async def test_a_service_that_cannot_be_reached_is_the_reason_of_the_failed_state(
+    weather: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MEMORIES_V1_BASE_URL", f"http://127.0.0.1:{closed.getsockname()[1]}/serve/api/v1")
+        state = await track_hashtags(["LVMH"], posts_per_hashtag=2, return_state=True)
+    assert state.is_failed()
+    reason = "failed: no import was accepted (#lvmh: the API could not be reached at /scraper_tag"
+    assert (state.message or "").startswith(reason)
+
+
+async def test_a_namespace_is_not_sent_to_the_public_library_and_that_is_said(weather: Any) -> None:
+    summary = await weather.track("LVMH", posts_per_hashtag=2, library="public", permanent=True, namespace="spring")
+    assert (summary.outcome, summary.enriched) == ("done", 2)
+    assert "the public library knows no namespaces: 'spring' is not sent" in summary.notes

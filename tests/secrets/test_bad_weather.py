@@ -11,6 +11,8 @@ import pytest
 from blocks.memories.identity import parse_post_url
 from deployments.sandbox.weather import KINDS
 
+pytestmark = pytest.mark.stack
+
 CONTROL: Final = "q7zk2control"
 HALTING: Final = ("account", "credits", "key", "permission")
 PASSING: Final = [kind for kind in KINDS if kind not in HALTING]

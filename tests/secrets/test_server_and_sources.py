@@ -24,6 +24,8 @@ from flows.report import report
 from flows.steps.progress import Progress, watch
 from flows.track_hashtags import track_hashtags
 
+pytestmark = pytest.mark.stack
+
 CONTROL: Final = "q7zk2control"
 TYPED: Final = "q7zk2typed"
 POST: Final = "https://www.instagram.com/p/CxYz012abcD/"

@@ -60,8 +60,8 @@ class Ledger:
         with self.store.begin() as conn:
             return step(conn, import_id, *args, now=self.now, **more)
 
-    def send(self, import_id: str, owner: str) -> bool:
-        return bool(self.do(ledger.mark_sending, import_id, owner=owner, alive=self.alive))
+    def send(self, import_id: str, owner: str, **more: Any) -> bool:
+        return bool(self.do(ledger.mark_sending, import_id, owner=owner, alive=self.alive, **more))
 
     def submit(self, run: str, count: int = 25, **more: Any) -> str:
         """Plan and submit a new import; its id."""

@@ -19,7 +19,7 @@ from blocks.database.store.posts import EnrichedPost, ensure_posts, mark_failed,
 from blocks.database.store.rates import engagement_rates
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import, ImportItem, Post, Run, RunImport
-from blocks.memories.errors import NotFound, UsageError
+from blocks.memories.errors import NoAnswer, NotFound, UsageError
 from blocks.memories.posts.record import CommentRecord, PostRecord, PostRef
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -157,6 +157,11 @@ def test_the_other_tables_carry_their_values(filled: Store) -> None:
         (Filters(collection="research"), ["2", "1"], ["2", "1"], ["b1", "a1"], ["k"]),
         (Filters(collection="archive"), ["2", "5"], ["2"], ["b1"], []),
         (Filters(collection="nobody's"), [], [], [], []),
+        # An import of the hashtag found it for another collection; this one has the post by other means.
+        (Filters(collection="research", hashtag="été"), [], [], [], []),
+        (Filters(collection="archive", hashtag="dior"), [], [], [], []),
+        (Filters(collection="research", hashtag="dior"), ["2", "1"], ["2", "1"], ["b1", "a1"], ["k"]),
+        (Filters(collection="luxury", hashtag="été"), ["2", "3", "4"], ["2"], ["b1"], []),
         (Filters(status="enriched"), ["2", "1"], ["2", "1"], ["b1", "a1"], ["k"]),
         (Filters(status="pending"), ["5"], [], [], []),
         (Filters(since=T0 + HOUR), ["2"], ["2"], ["b1"], []),
@@ -196,9 +201,17 @@ def test_filters_of_imports_and_failures(filled: Store) -> None:
     assert failures(collection="luxury") == ["NotFound", "NotAPostUrl"]
     assert failures(platform="instagram") == ["NotFound"]
     assert failures(since=T0 + HOUR) == ["NotAPostUrl"]
+    assert failures(collection="research", hashtag="dior") == ["NotAPostUrl"]
+    with filled.begin() as conn:
+        give_up(conn, [GivenUp.post(REEL, "metadata", NoAnswer("?"), attempts=1, run_id="r1")], T0)
+    assert failures(collection="luxury", hashtag="été") == ["NotFound", "NoAnswer"]
+    assert failures(collection="research", hashtag="été") == []
+    with filled.begin() as conn:
+        resolve(conn, ["instagram:2"], T0)
     with filled.begin() as conn:
         resolve(conn, ["instagram:3"], T0)
-    assert (failures(status="open"), failures(status="resolved")) == (["NotAPostUrl"], ["NotFound"])
+    assert failures(status="open") == ["NotAPostUrl"]
+    assert sorted(failures(status="resolved")) == ["NoAnswer", "NotFound"]
 
 
 @pytest.mark.parametrize(("what", "status"), [("posts", "open"), ("imports", "enriched"), ("failures", "failed")])

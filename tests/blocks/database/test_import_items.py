@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blocks.database.engine import Store
+from blocks.database.store import failures, runs
 from blocks.database.store import imports as ledger
+from blocks.database.store.ending import end_import
 from blocks.database.store.imports import ItemSeen, PollResult
 from blocks.database.store.statements import table_of
 from blocks.database.tables import ImportItem, Post, Work
@@ -215,6 +217,56 @@ def test_an_import_that_is_empty_ends_so_only_without_items(book: Ledger) -> Non
     assert not book.do(ledger.finish_import, import_id, state="empty")
 
 
+def test_items_without_a_url_are_those_of_the_latest_answer(book: Ledger) -> None:
+    """The service may number them anew in every answer."""
+    import_id = book.submit("r1")
+
+    def answer(turn: int, without: int) -> PollResult:
+        nameless = [item(n, url=False, video_no=f"VI{turn}-{n}") for n in range(100, 100 + without)]
+        book.wait(5)
+        return record(book, import_id, [item(1), item(2), *nameless], post_micros=10)
+
+    assert (sums(first := answer(1, 3)), first.new_items, first.row.cost_micros) == ((5, 2, 0, 3), 5, 50)
+    for turn in range(2, 6):
+        again = answer(turn, 3)
+        assert (sums(again), again.new_items, again.row.cost_micros) == ((5, 2, 0, 3), 0, 50)
+        assert again.quiet_polls == turn - 1
+    assert (sums(more := answer(6, 4)), more.new_items, more.quiet_polls) == ((6, 2, 0, 4), 1, 0)
+    assert (sums(less := answer(7, 1)), less.new_items, less.quiet_polls) == ((3, 2, 0, 1), 0, 1)
+    # An answer that lists nothing tells nothing.
+    assert sums(record(book, import_id, [])) == (3, 2, 0, 1)
+    assert keys(book.store, import_id) == {
+        "no:VI7-100",
+        "tiktok:7000000000000000001",
+        "tiktok:7000000000000000002",
+    }
+
+
+def test_a_url_that_comes_under_another_number_leaves_nothing_behind(book: Ledger) -> None:
+    import_id = book.submit("r1")
+    record(book, import_id, [item(1, url=False, video_no="VI-a"), item(2, url=False, video_no="VI-b")])
+    result = record(book, import_id, [item(1, video_no="VI-c"), item(2, url=False, video_no="VI-d")])
+    assert (sums(result), result.new_items) == ((2, 1, 0, 1), 1)
+    assert sums(record(book, import_id, [item(1, video_no="VI-e"), item(2, video_no="VI-f")])) == (2, 2, 0, 0)
+
+
+def test_a_failure_of_an_item_that_is_not_listed_any_more_is_closed(book: Ledger) -> None:
+    import_id = book.submit("r1")
+
+    def end() -> list[str]:
+        assert book.do(end_import, import_id, state="complete", post_micros=10, run_id="r1")
+        with book.store.connect() as conn:
+            open_ = [failure.item_key for failure in failures.find(conn)]
+            assert runs.reconcile(conn, "r1").failed == len(open_)
+        return open_
+
+    record(book, import_id, [item(1), item(2, url=False, video_no="VI-a"), item(3, url=False, video_no="VI-b")])
+    assert end() == [f"{import_id}/no:VI-a", f"{import_id}/no:VI-b"]
+    book.do(ledger.reopen, import_id)
+    record(book, import_id, [item(1), item(2), item(3, url=False, video_no="VI-c")])
+    assert end() == [f"{import_id}/no:VI-c"]
+
+
 pages = st.lists(
     st.lists(st.tuples(st.integers(1, 4), st.booleans(), st.sampled_from(["UNPARSE", "PARSE", "FAIL"])), max_size=6),
     max_size=5,
@@ -237,6 +289,7 @@ def test_pages_in_any_order_end_in_the_same_sums(sqlite_book: Ledger, pages: lis
             assert result.row.seen == len(keys(sqlite_book.store, import_id))
         numbers = {n for page in pages for n, _, _ in page}
         with_url = {n for page in pages for n, url, _ in page if url}
+        record(sqlite_book, import_id, [item(n, url=False) for n in numbers])
         result = record(sqlite_book, import_id, [])
         assert (result.row.seen, result.no_url) == (len(numbers), len(numbers - with_url))
         results.append(keys(sqlite_book.store, import_id))

@@ -242,3 +242,16 @@ async def test_of_those_who_send_one_does(book: Ledger, database_url: str) -> No
             return ledger.mark_sending(conn, import_id, owner=f"o{number}", now=T0)
 
         assert sorted(await racing(database_url, 6, send)) == [False] * 5 + [True]
+
+
+@pytest.mark.parametrize(("count", "sent"), [(10, 25), (50, 50)])
+def test_what_is_sent_again_by_hand_keeps_its_collection_and_no_smaller_count(
+    book: Ledger, count: int, sent: int
+) -> None:
+    doubt = book.plan("r1", 25).import_id
+    book.send(doubt, "r1")
+    book.do(ledger.mark_ambiguous, doubt, note="no answer", owner="r1")
+    assert book.do(ledger.resolve, doubt, "resubmit")
+    ticket = book.plan("r2", count, collection="other")
+    row = book.get(doubt)
+    assert (ticket.import_id, ticket.how, row.requested, row.collection) == (doubt, "submit", sent, "c")

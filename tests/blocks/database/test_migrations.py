@@ -132,7 +132,7 @@ def race(script: str, url: str, tmp_path: Path) -> None:
         for _ in range(4)
     ]
     for racer in racers:
-        _, errors = racer.communicate(timeout=60)
+        _, errors = racer.communicate(timeout=170)
         assert (racer.returncode, errors) == (0, b"")
 
 
@@ -157,7 +157,7 @@ def test_a_migration_waits_for_another_one(postgres: PostgresDatabases) -> None:
             waiting = threads.submit(upgrade, url.render_as_string(hide_password=False))
             with pytest.raises(TimeoutError):
                 waiting.result(timeout=0.5)
-        assert waiting.result(timeout=30) == "missing"
+        assert waiting.result(timeout=170) == "missing"
     admin.dispose()
 
 

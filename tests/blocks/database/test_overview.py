@@ -6,16 +6,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, event, insert
 
 from blocks.database.engine import Store
-from blocks.database.store import overview, runs
+from blocks.database.store import history, overview, runs
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.posts import EnrichedPost, mark_failed, mark_gone, save_posts
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import, ImportItem, Spend
 from blocks.memories.errors import NoAnswer, NotFound, UsageError
 from blocks.memories.posts.record import PostRecord, PostRef
+from blocks.plan import SnapshotPlan
 
 T0 = datetime(2026, 3, 1, 0, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -54,7 +55,7 @@ def add_spend(conn: Connection, spend_id: str, day: str, reserved: int, spent: i
     conn.execute(
         insert(table_of(Spend)).values(
             spend_id=spend_id, account="a", day=day, run_id=run_id, kind="metadata", reserved_micros=reserved,
-            spent_micros=spent, reserved_at=T0,
+            spent_micros=spent, reserved_at=T0, settled_at=None if spent is None else T0,
         )
     )  # fmt: skip
 
@@ -132,3 +133,29 @@ def test_leading_posts(store: Store) -> None:
             overview.top(conn, metric="caption")
         with pytest.raises(UsageError, match="at least one post"):
             overview.top(conn, limit=0)
+
+
+def test_no_look_at_the_whole_reads_a_large_table_from_end_to_end(sqlite_store: Store) -> None:
+    """`status` on 100,000 posts of one day: what it counts stands in indexes, or is found by one."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(sqlite_store.engine, "before_cursor_execute", note)
+    with sqlite_store.begin() as conn:
+        runs.start_run(conn, run_id="r1", flow="track-hashtags", collection="c", now=T0)
+        overview.overview(conn, T0 + HOUR)
+        history.next_snapshots(conn, SnapshotPlan(), T0 + HOUR)
+        looked = [one for one in asked if one[0].startswith("SELECT")]
+        steps = [
+            row[3]
+            for statement, values in looked
+            for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+        ]
+    assert len(looked) > 20
+    large = ("posts", "import_items", "snapshots", "spend", "work", "run_posts")
+    scans = [step for step in steps if step.startswith("SCAN") and step.split()[1] in large]
+    assert [step for step in scans if "USING COVERING INDEX" not in step] == []
+    used = {word for step in steps for word in step.split() if word.startswith("ix_")}
+    assert used >= {"ix_import_items_listed_again", "ix_posts_status", "ix_snapshots_target", "ix_spend_day"}

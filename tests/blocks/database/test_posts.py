@@ -18,6 +18,7 @@ from blocks.database.store.raw import RawAnswer
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Comment, Creator, Failure, Post, Snapshot, Work
 from blocks.memories.errors import NoAnswer, UnknownShape
+from blocks.memories.identity import parse_post_url
 from blocks.memories.posts.record import CommentRecord, PostRecord, PostRef
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -311,3 +312,14 @@ def test_nothing_to_save_is_nothing(store: Store) -> None:
         mark_failed(conn, [], T0)
         assert counts(conn)["posts"] == 0
         assert conn.execute(select(func.count()).select_from(table_of(Failure))).scalar_one() == 0
+
+
+def test_the_link_to_a_private_post_takes_the_place_of_a_public_one(store: Store) -> None:
+    public = "https://www.instagram.com/p/CAbcdEfGh12/"
+    private = f"https://www.instagram.com/p/CAbcdEfGh12{'aB-_' * 7}/"
+    for given, kept in ((public, public), (private, private), (public, private)):
+        with store.begin() as conn:
+            ensure_posts(conn, [(parse_post_url(given), given)], datetime(2026, 3, 1, tzinfo=UTC), "run")
+            table = table_of(Post)
+            row = conn.execute(select(table.c.url, table.c.source_url)).one()
+        assert tuple(row) == (public, kept)

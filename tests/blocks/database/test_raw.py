@@ -106,7 +106,7 @@ def test_what_was_not_parsed_is_offered_oldest_first(store: Store) -> None:
         assert [seen.raw_sha256 for seen in raw.unparsed(conn, run_id="r2")] == [third]
         assert [seen.raw_sha256 for seen in raw.unparsed(conn, limit=1)] == [second]
         raw.mark_parsed(conn, [("tiktok", "1", second), ("tiktok", "1", second)], parser_version="p1", now=T0)
-        raw.mark_seen(conn, [("tiktok", "2")], T0)
+        raw.mark_seen(conn, [("tiktok", "2")], T0, until=T0 + timedelta(minutes=3))
         [left] = raw.unparsed(conn)
     assert (left.ref, left.channel, left.url, left.purpose) == (REFS[0], "rapid", "https://asked.example", "enrich")
     assert (left.fetched_at, left.run_id) == (T0 + timedelta(minutes=5), "r1")

@@ -13,11 +13,12 @@ from blocks.database.store.failures import GivenUp
 from blocks.database.store.posts import EnrichedPost, ensure_posts, mark_failed, mark_gone, save_posts
 from blocks.database.store.statements import table_of
 from blocks.database.store.work import enqueue
-from blocks.database.tables import Collection, Import, ImportItem, RunImport, Work
+from blocks.database.tables import Collection, Import, ImportItem, Post, RunImport, Work
 from blocks.memories.errors import NoAnswer, NotFound
 from blocks.memories.posts.record import PostRecord, PostRef
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 
 
 def ref(number: int) -> PostRef:
@@ -140,3 +141,21 @@ def test_given_posts_keep_work_that_has_an_outcome(store: Store) -> None:
         assert runs.take_posts(conn, "r1", [(ref(1), "u"), (ref(2), "u")], now=T0) == {"instagram:2"}
         states = dict(conn.execute(select(table_of(Work).c.post_id, table_of(Work).c.state)).all())
     assert states == {"1": "done", "2": "pending"}
+
+
+def test_collections_of_runs(store: Store) -> None:
+    with store.begin() as conn:
+        runs.start_run(conn, run_id="a", flow="enrich-posts", collection="fibres", now=T0)
+        runs.start_run(conn, run_id="b", flow="collect-imports", now=T0)
+        assert runs.collections_of(conn, {"a", "b", "unknown"}) == {"a": "fibres"}
+        assert runs.collections_of(conn, set()) == {}
+
+
+def test_a_post_measured_in_the_run_counts_also_where_another_takes_it_up_anew(store: Store) -> None:
+    with store.begin() as conn:
+        runs.start_run(conn, run_id="r1", flow="enrich-posts", now=T0)
+        runs.take_posts(conn, "r1", [(ref(1), None), (ref(2), None)], now=T0)
+        save_posts(conn, [enriched(1)], T0)
+        conn.execute(update(table_of(Post)).where(table_of(Post).c.post_id == "2").values(observed_at=T0 - HOUR))
+        conn.execute(update(table_of(Work)).values(state="claimed"))
+        assert runs.reconcile(conn, "r1") == runs.Sums(requested=2, enriched=1, failed=0, gone=0, pending=1)

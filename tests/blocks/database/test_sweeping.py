@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from blocks.database.store import imports as ledger
-from blocks.database.store import runs, sweeping, work
+from blocks.database.store import runs, spend, sweeping, work
 from blocks.database.store.posts import EnrichedPost, save_posts
 from blocks.database.store.statements import table_of
 from blocks.database.tables import RunImport
@@ -121,3 +121,86 @@ def test_no_collection_takes_the_place_of_the_others(book: Any) -> None:
             runs.take_posts(conn, name, [(ref(number), None) for number in numbers], now=book.now)
     taken = sweep(book, most_posts=4).posts
     assert sorted(post.collection or "" for post in taken) == ["autumn", "autumn", "spring", "spring"]
+
+
+def test_money_for_an_import_that_an_ended_run_never_sent_is_given_back(book: Any) -> None:
+    def reserve(run: str, import_id: str, collection: str = "c") -> str:
+        purpose = spend.Purpose("acc", run, collection, "import", import_id=import_id)
+        with book.store.begin() as conn:
+            return spend.reserve(conn, purpose, micros=10, caps=spend.Caps(), now=book.now)
+
+    def left() -> dict[str, int]:
+        book.wait(1)
+        sweep(book)
+        with book.store.connect() as conn:
+            return {run: spend.used_micros(conn, f"run:{run}") for run in ("ended", "killed", "living")}
+
+    with book.store.begin() as conn:
+        for run in ("killed", "ended", "living"):
+            runs.start_run(conn, run_id=run, flow="track-hashtags", account="acc", now=book.now)
+        runs.finish_run(conn, "ended", outcome="failed", message="cancelled", summary=None, now=book.now)
+    unsent, doubtful, sent = (book.plan("ended", wish=wish).import_id for wish in "abc")
+    paid = {import_id: reserve("ended", import_id) for import_id in (unsent, doubtful, sent)}
+    reserve("ended", unsent, "other")
+    for run in ("killed", "living"):
+        reserve(run, unsent)
+    assert book.send(doubtful, "ended", spend_id=paid[doubtful])
+    book.do(ledger.mark_ambiguous, doubtful, note="lost", owner="ended")
+    assert book.do(ledger.resolve, doubtful, "resubmit")
+    assert book.send(sent, "ended", spend_id=paid[sent])
+    assert book.do(ledger.mark_submitted, sent, "task", owner="ended")
+
+    assert left() == {"ended": 30, "killed": 10, "living": 10}
+    assert left() == left() == {"ended": 20, "killed": 10, "living": 10}
+    book.wait(86_400)
+    with book.store.begin() as conn:
+        runs.start_run(conn, run_id="another", flow="track-hashtags", account="acc", now=book.now)
+    left()
+    assert left() == {"ended": 20, "killed": 0, "living": 0}
+
+
+def test_money_of_a_run_killed_before_it_sent_an_import_again_is_given_back(book: Any) -> None:
+    def reserve(run: str, import_id: str) -> str:
+        with book.store.begin() as conn:
+            runs.start_run(conn, run_id=run, flow="track-hashtags", account="acc", now=book.now)
+            purpose = spend.Purpose("acc", run, "c", "import", import_id=import_id)
+            return spend.reserve(conn, purpose, micros=10, caps=spend.Caps(), now=book.now)
+
+    def used() -> dict[str, int]:
+        with book.store.connect() as conn:
+            return {run: spend.used_micros(conn, f"run:{run}") for run in ("doubt", "killed", "sent", "too late")}
+
+    import_id = book.plan("doubt").import_id
+    assert book.send(import_id, "doubt", spend_id=reserve("doubt", import_id))
+    assert book.do(ledger.mark_ambiguous, import_id, note="lost", owner="doubt")
+    assert book.do(ledger.resolve, import_id, "resubmit")
+    book.wait(60)
+    reserve("killed", import_id)
+    book.wait(60)
+    assert book.send(import_id, "doubt", spend_id=reserve("sent", import_id))
+    assert book.do(ledger.mark_submitted, import_id, "task", owner="doubt")
+    book.wait(1)
+    reserve("too late", import_id)
+    assert used() == {"doubt": 10, "killed": 10, "sent": 10, "too late": 10}
+    book.wait(86_400)
+    for _ in range(4):
+        sweep(book)
+    assert used() == {"doubt": 10, "killed": 0, "sent": 10, "too late": 0}, "what was sent stays, also the doubtful"
+
+    with book.store.begin() as conn:
+        spend.settle_import(conn, import_id, spent_micros=7, posts=7, now=book.now)
+    assert used() == {"doubt": 10, "killed": 0, "sent": 7, "too late": 0}
+
+
+def test_an_import_is_settled_with_the_money_that_it_was_sent_with(book: Any) -> None:
+    import_id = book.plan("r1").import_id
+    ids = {}
+    with book.store.begin() as conn:
+        for run in ("r1", "too late"):
+            purpose = spend.Purpose("acc", run, "c", "import", import_id=import_id)
+            ids[run] = spend.reserve(conn, purpose, micros=10, caps=spend.Caps(), now=book.now)
+            book.wait(1)
+    assert book.send(import_id, "r1", spend_id=ids["r1"])
+    with book.store.begin() as conn:
+        assert spend.settle_import(conn, import_id, spent_micros=4, posts=4, now=book.now)
+        assert [spend.used_micros(conn, f"run:{run}") for run in ids] == [4, 10]

@@ -209,6 +209,24 @@ def test_an_answer_that_nobody_parsed_is_handed_over(store: Store) -> None:
     }
 
 
+def test_an_answer_of_a_killed_run_serves_the_next_however_young_it_wants_it(store: Store) -> None:
+    """`retry` and `--max-age 0` want what is younger than themselves; what they paid for before a kill is not lost."""
+
+    def answered(number: int, at: datetime) -> None:
+        with store.begin() as conn:
+            raw.save_raw(conn, [RawAnswer(ref(number), b"{%d}" % number, "rapid", ref(number).url, "enrich", at)])
+
+    claim(store, "killed", [ref(1), ref(2), ref(3)], now=T0, fresh_after=T0)
+    answered(1, after(1))
+    answered(2, after(1) - 2 * HOURS)
+    answered(3, after(1))
+    with store.begin() as conn:
+        work.release(conn, "killed", [ref(3)], "enrich", now=after(2))
+    found = claim(store, "you", [ref(1), ref(2), ref(3)], now=after(600), dead="killed", fresh_after=after(600))
+    # The third was given back by one that lived: an answer that it left unparsed is no answer.
+    assert [item.unparsed is not None for item in found.claimed] == [True, False, False]
+
+
 def test_more_posts_than_one_statement_takes(store: Store) -> None:
     refs = [ref(number) for number in range(1201)]
     assert len(claim(store, "me", refs).claimed) == 1201

@@ -205,6 +205,22 @@ async def test_a_cancelled_taker_leaves_no_money_behind(store: Store) -> None:
     assert await used(store) == CENT
 
 
+@pytest.mark.parametrize("turns", [1, 2, 3])
+async def test_an_import_whose_taker_was_cancelled_costs_nothing(store: Store, turns: int) -> None:
+    purse = budget(store)
+    taker = asyncio.create_task(purse.take_import("i1", 25))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    taker.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await taker
+    kept = await purse.take_import("i2", 5)
+    await purse.close()
+    assert await used(store) == await used(store, "collection:spring") == 5 * CENT
+    await kept.settle(4)
+    assert await used(store) == 4 * CENT
+
+
 async def test_what_could_not_be_settled_counts_until_the_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     purse = budget(store, block_calls=1)
     voucher = await purse.take("tiktok", "apify")
@@ -285,3 +301,24 @@ async def test_a_run_over_all_collections_spends_each_ones_own_money(store: Stor
     assert await used(store, "collection:spring") == await used(store, "collection:winter") == 5 * CENT
     assert await used(store, "collection:autumn") == CENT
     assert await used(store) == await used(store, "day:acc:2026-03-01") == 11 * CENT
+
+
+async def test_calls_that_cost_nothing_can_be_made_again_under_the_same_cap(store: Store) -> None:
+    purse = budget(store, Caps(run_micros=10 * CENT))
+    vouchers = [await purse.take("tiktok", "apify") for _ in range(10)]
+    for refused in vouchers[:9]:
+        await refused.settle(1, billed=0)
+    # One is under way: nine more fit, and no tenth.
+    again = [await purse.take("tiktok", "apify") for _ in range(9)]
+    with pytest.raises(SpendCapReached):
+        await purse.take("tiktok", "apify")
+    for voucher in (vouchers[9], *again):
+        await voucher.settle(1)
+    await purse.close()
+    run = await totals(store)
+    assert (run.calls("metadata"), run.spent_micros(), run.open_micros, await used(store)) == (
+        19,
+        10 * CENT,
+        0,
+        10 * CENT,
+    )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from blocks.memories.callbacks import BadCallback, address, read_callback
+from blocks.memories.hiding import Scrubber
 
 
 def read(**body: Any) -> Any:
@@ -82,6 +83,15 @@ def test_what_is_no_callback_says_why_and_repeats_nothing(body: bytes, why: str)
 def test_a_message_is_kept_and_bounded() -> None:
     assert read(taskId="t", status="FAILED", message="x" * 900).message == "x" * 500
     assert read(taskId="t", status="FAILED", message={"no": "text"}).message is None
+
+
+def test_a_message_is_scrubbed_before_it_is_cut() -> None:
+    secret = "invented-and-long-enough"
+    body = {"taskId": "t", "status": "FAILED", "message": "é" * 490 + secret}
+    scrub = Scrubber("", f"https://hooks.example/in/{secret}")
+    # A sign may come escaped, which a search in the bytes of the body would not find.
+    for plain in (json.dumps(body), json.dumps(body).replace("invented", "\\u0069nvented")):
+        assert read_callback(plain.encode(), scrub).message == "é" * 490 + "[callback]"
 
 
 def test_the_address_needs_both_parts() -> None:

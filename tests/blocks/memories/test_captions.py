@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from blocks.memories.captions import hashtag_key, hashtags_in, mentions_in, normalise_hashtag
 from blocks.memories.errors import UsageError
+from blocks.memories.posts.record import PLATFORMS, Platform
 
 
 @pytest.mark.parametrize(
@@ -18,7 +19,10 @@ from blocks.memories.errors import UsageError
     [
         ("", []),
         ("#LVMH and #dior", ["LVMH", "dior"]),
-        ("#Straße #STRASSE #strasse", ["Straße"]),
+        ("#Straße #STRASSE #strasse", ["Straße", "STRASSE"]),
+        ("#fußball #fussball #FUßBALL", ["fußball", "fussball"]),
+        ("real.life?#skit St.Tropez/#cannes", ["skit", "cannes"]),
+        ("Dr.No/#bond see bit.ly/?#a", ["bond"]),
         ("#one#two#three", ["one", "two", "three"]),
         ("＃東京 と#大阪、それから#京都。", ["東京", "大阪", "京都"]),
         ("今日は#晴れ", ["晴れ"]),
@@ -62,10 +66,60 @@ def test_hashtags(text: str, tags: list[str]) -> None:
         ("@über @ü @ @@", []),
         ("@a@b", ["a"]),
         ("🔥@hot", ["hot"]),
+        ("Part.two?@friend tiktok.com/@you t.me/@you https://www.youtube.com/@you", ["friend"]),
     ],
 )
 def test_mentions(text: str, users: list[str]) -> None:
-    assert mentions_in(text) == users
+    assert mentions_in(text) == mentions_in(text, "tiktok") == users
+
+
+@pytest.mark.parametrize(
+    ("text", "users"),
+    [
+        ("thanks @NBCOlympics.Watch now", ["NBCOlympics"]),
+        ("@a.b (@C) .@d @a_1, @A", ["a", "C", "d", "a_1"]),
+        ("@abcdefghijklmno @abcdefghijklmnop", ["abcdefghijklmno"]),
+        ("@a@b #@c @@d @e://f @über", []),
+        ("撮影@foto ＠full @userさん", ["foto", "full", "user"]),
+        ("kiln@example.com https://x.com/@you", []),
+    ],
+)
+def test_mentions_on_x(text: str, users: list[str]) -> None:
+    assert mentions_in(text, "x") == users
+
+
+@pytest.mark.parametrize(
+    ("text", "users"),
+    [
+        (
+            "with @my-channel, @some-channel-x and @日本語チャンネル",
+            ["my-channel", "some-channel-x", "日本語チャンネル"],
+        ),
+        ("@name. @a.b... @col·lectiu @über - @x_", ["name", "a.b", "col·lectiu", "über", "x_"]),
+        ("@हिन्दी @HINDI @hindi @- @", ["हिन्दी", "HINDI"]),
+        ("kiln@example.com https://www.youtube.com/@you", []),
+    ],
+)
+def test_mentions_on_youtube(text: str, users: list[str]) -> None:
+    assert mentions_in(text, "youtube") == users
+
+
+@pytest.mark.parametrize(
+    ("text", "tags"),
+    [
+        ("#Paris2024🔥 go", ["Paris2024"]),
+        ("#one#two", []),
+        ("#one #two #ONE", ["one", "two"]),
+        ("日本#タグ 日本 #タグ、＃東京。", ["タグ", "東京"]),
+        ("#💃dance 🔥#hot ❤️#love", ["hot", "love"]),
+        ("#️⃣ #2024 #1_2 #٢٠٢٤ #2024x #_a", ["2024x", "_a"]),
+        ("C# a#b &#39; ##double (#y)", ["double", "y"]),
+        ("#हिन्दी #می\u200cخواهم #cafe\u0301", ["हिन्दी", "می\u200cخواهم", "cafe\u0301"]),
+        ("https://t.co/abc#x example.com/#y #real", ["real"]),
+    ],
+)
+def test_hashtags_on_x(text: str, tags: list[str]) -> None:
+    assert hashtags_in(text, "x") == tags
 
 
 letters = st.characters(categories=("Lu", "Ll", "Lo", "Lt"), exclude_characters="ªº")
@@ -96,11 +150,18 @@ def test_any_text_gives_tags_that_stand_in_it(text: str) -> None:
     assert len(keys) == len(set(keys))
 
 
-@given(st.text())
-def test_any_text_gives_mentions_that_stand_in_it(text: str) -> None:
-    for user in mentions_in(text):
+@given(st.text() | st.text("@＠#ab.1_-·é日 "), st.sampled_from(PLATFORMS))
+def test_any_text_gives_mentions_that_stand_in_it(text: str, platform: Platform) -> None:
+    for user in mentions_in(text, platform):
         assert f"@{user}" in text or f"＠{user}" in text
-        assert mentions_in(f"@{user}") == [user]
+        assert mentions_in(f"@{user}", platform) == [user]
+
+
+@given(st.text() | st.text("#＃ab1_·é日\u0301 &"))
+def test_any_text_gives_tags_of_x_that_stand_in_it(text: str) -> None:
+    for tag in hashtags_in(text, "x"):
+        assert f"#{tag}" in text or f"＃{tag}" in text
+        assert hashtags_in(f"#{tag}", "x") == [tag]
 
 
 plain = st.text(st.sampled_from(string.ascii_lowercase + string.digits), min_size=1, max_size=10)
@@ -122,8 +183,25 @@ def test_nothing_inside_a_url_or_an_address_counts(host: str, name: str, tail: s
         (" #dior ", "dior"),
         ("＃東京", "東京"),
         ("cafe\u0301", "caf\u00e9"),
-        ("💃", "💃"),
+        ("dior💃", "dior💃"),
+        ("❤️dior", "❤️dior"),
         ("y2k", "y2k"),
+        ("dior_2024", "dior_2024"),
+        ("हिन्दी", "हिन्दी"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("क्\u200dष", "क्\u200dष"),
+        ("👩\u200d👩\u200d👧mum", "👩\u200d👩\u200d👧mum"),
+        ("col·lecció", "col·lecció"),
+        # What nobody sees comes along when a tag is copied.
+        ("\u200bdior\u200b", "dior"),
+        ("\ufeff#dior", "dior"),
+        ("#\u200bdior", "dior"),
+        ("di\u200bor\u2060", "dior"),
+        ("di\u200cor", "dior"),
+        ("\u202adior\u202c", "dior"),
+        ("di\u00ador", "dior"),
+        ("dior\u3164", "dior"),
+        ("می\u200c", "می"),
         ("1_2", "1_2"),
         ("a" * 100, "a" * 100),
     ],
@@ -152,9 +230,31 @@ def test_typed_hashtags(typed: str, sent: str) -> None:
         ("https://www.tiktok.com/tag/lvmh", "is a URL"),
         ("www.tiktok.com/tag/lvmh", "is a URL"),
         ("a" * 101, "more than 100 characters"),
+        ("@dior", "user name, not a hashtag; `tagtrail import creators` takes the URLs of profiles"),
+        ("＠dior", "user name"),
+        ("#@dior", "user name"),
+        ("tiktok.com/@dior", "is a URL, not a hashtag; `tagtrail enrich` and `tagtrail import urls` take the URLs of"),
+        ("instagram.com", "is a URL"),
+        ("youtu.be/abcdefghijk", "is a URL"),
+        ("dior.", 'holds a "."; a hashtag is one word of letters, digits and _'),
+        ('"dior"', "one word of letters"),
+        ("(dior)", "one word of letters"),
+        ("«dior»", "one word of letters"),
+        ("di-or", 'holds a "-"'),
+        ("St.Tropez", 'holds a "."'),
+        ("l'oréal", "one word of letters"),
+        ("dior!", 'holds a "!"'),
+        ("$dior", "one word of letters"),
+        ("AT&T", 'holds a "&"'),
+        ("dior·", 'holds a "·"'),
+        ("\u200b", "empty"),
+        ("💃", "emoji alone"),
+        ("❤️", "emoji alone"),
+        ("1️⃣", "emoji alone"),
+        ("\u0301abc", "accent that stands on no letter"),
         ("2024", "number alone"),
         ("٢٠٢٤", "number alone"),
-        ("!?", "no letter"),
+        ("!?", 'holds a "!"'),
         ("___", "no letter"),
         (None, "is text"),
         (5, "is text"),
@@ -178,15 +278,19 @@ def test_typing_is_idempotent_and_refuses_cleanly(typed: str) -> None:
 
 
 def test_keys_of_tags_that_differ_in_case_only() -> None:
-    assert hashtag_key("STRASSE") == hashtag_key("straße") == "strasse"
+    assert hashtag_key("STRASSE") == hashtag_key("strasse") == "strasse"
+    assert hashtag_key("FUẞBALL") == hashtag_key("fußball") == "fußball" != hashtag_key("fussball")
     assert hashtag_key("CAFE\u0301") == hashtag_key("caf\u00e9")
-    assert hashtag_key("ΣΊΣΥΦΟΣ") == hashtag_key("σίσυφος")
+    assert hashtag_key("ΣΊΣΥΦΟΣ") == hashtag_key("σίσυφος") == hashtag_key("σίσυφοσ")
+    assert hashtag_key("İSTANBUL") == hashtag_key("İstanbul") == hashtag_key("I\u0307stanbul") == "i\u0307stanbul"
 
 
 @given(st.text(max_size=20))
 @example("ᾳ\u0301")
 @example("\u0345\u0301")
 @example("İ")
+@example("J\u030c")
+@example("ΑΣ\u0301")
 def test_keys_do_not_tell_case_or_composition_apart(tag: str) -> None:
     key = hashtag_key(tag)
     assert hashtag_key(key) == key

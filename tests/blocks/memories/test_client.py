@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import hashlib
 import logging
@@ -27,9 +28,12 @@ from blocks.memories.errors import (
     UsageError,
 )
 from blocks.memories.identity import parse_post_url
+from blocks.memories.posts.record import Channel
 
 INSTAGRAM = parse_post_url("https://www.instagram.com/p/CAbcdEfGh12/")
 PLAYER = "https://www.tiktok.com/player/v1/7400000000000000123"
+NOBODY = "https://www.tiktok.com/@_/video/7400000000000000123"
+YOUTUBE = "https://www.youtube.com/watch?v=abcdefghi12"
 HANDLE = "https://www.tiktok.com/@some.one/video/7400000000000000123"
 TIKTOK = parse_post_url(HANDLE)
 TASK = {"taskId": "0b7c-task"}
@@ -71,6 +75,11 @@ async def test_wrong_input_is_not_sent(client: MemoriesClient, server: Any) -> N
     for wrong in (
         client.import_hashtag("two words", 5),
         client.import_hashtag("dior", 0),
+        client.import_hashtag("dior", 2, unique_id="my-project"),  # type: ignore[call-arg]
+        client.import_urls([INSTAGRAM.url], callback="https://me.example/x"),  # type: ignore[call-arg]
+        client.import_creator("https://www.tiktok.com/@some.one", 2, scraper_cnt=2),  # type: ignore[call-arg]
+        client.import_urls(None),  # type: ignore[arg-type]
+        client.import_status(None),  # type: ignore[arg-type]
         client.import_urls([INSTAGRAM.url, HANDLE]),
         client.import_creator("https://www.tiktok.com/", 5),
         client.import_status(""),
@@ -142,6 +151,34 @@ async def test_tiktok_is_asked_in_the_other_form_where_the_first_is_refused(
     assert asked == [("apify", PLAYER), ("apify", HANDLE), ("apify", HANDLE), ("rapid", PLAYER)]
 
 
+@pytest.mark.parametrize(
+    ("url", "forms"),
+    [
+        (PLAYER, [PLAYER, NOBODY]),
+        (INSTAGRAM.url, [INSTAGRAM.url, "https://www.instagram.com/reel/CAbcdEfGh12/"]),
+    ],
+)
+async def test_the_last_resort_is_tried_after_a_refusal_and_no_more_once_a_form_was_served(
+    url: str, forms: list[str], client: MemoriesClient, server: Any, ok: Answer, answer: Answer
+) -> None:
+    refused, first = answer({"code": "0001", "msg": "video not found"}), parse_post_url(url)
+
+    async def asked(channel: Channel) -> list[str]:
+        before = len(server.requests)
+        with contextlib.suppress(NotFound):
+            await client.metadata(first, channel, source_url=url)
+        return [request.fields["video_url"] for request in server.requests[before:]]
+
+    server.replies = [refused]
+    assert await asked("apify") == forms, "nothing is known of either form yet"
+    server.replies = [refused, ok({"n": 1})]
+    assert await asked("apify") == forms
+    server.replies = [refused]
+    assert await asked("apify") == forms[1:], "an ordinary refusal: the form was served before"
+    server.replies = [ok({"n": 1}), refused]
+    assert [await asked("rapid"), await asked("rapid")] == [forms[:1], forms[:1]]
+
+
 async def test_a_second_call_is_announced_and_counted_when_it_fails_too(
     client: MemoriesClient, server: Any, answer: Answer
 ) -> None:
@@ -170,8 +207,9 @@ async def test_a_second_call_is_announced_and_counted_when_it_fails_too(
     [
         (HANDLE, {"code": "0402", "msg": "credits"}, NoCredits),
         (HANDLE, {"code": "0001", "msg": "network abnormal"}, Transient),
-        (PLAYER, {"code": "0001", "msg": "not found"}, NotFound),
-        (INSTAGRAM.url, {"code": "0001", "msg": "bad"}, BadParameters),
+        (INSTAGRAM.url, {"code": "0001", "msg": "network abnormal"}, Transient),
+        (YOUTUBE, {"code": "0001", "msg": "not found"}, NotFound),
+        (YOUTUBE, {"code": "0001", "msg": "bad"}, BadParameters),
     ],
 )
 async def test_nothing_else_is_asked_twice(

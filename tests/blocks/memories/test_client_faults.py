@@ -59,7 +59,6 @@ async def test_a_connection_that_is_never_made(make_client: Make) -> None:
             for caller in waiting:
                 caller.setblocking(False)
                 caller.connect_ex(deaf.getsockname())
-            await asyncio.sleep(0.05)
             client = make_client(v1_base_url=f"http://127.0.0.1:{deaf.getsockname()[1]}/serve", timeout_seconds=0.3)
             assert type(await failure(client)) is NotSent
         finally:
@@ -85,11 +84,17 @@ async def test_no_free_connection(make_client: Make, server: Any) -> None:
         await asyncio.sleep(3600)
 
     server.replies = [think]
-    client = make_client(max_connections=1, timeout_seconds=0.4)
-    ends = await asyncio.gather(*(client.import_hashtag("dior", 5) for _ in range(2)), return_exceptions=True)
-    # The first was sent and has no answer; the second never left.
-    assert sorted(type(end).__name__ for end in ends) == ["NoAnswer", "NotSent"]
+    client = make_client(max_connections=1, timeout_seconds=30)
+    first = asyncio.create_task(client.import_hashtag("dior", 5))
+    while not server.requests:
+        await asyncio.sleep(0)
+    client._extensions["timeout"]["pool"] = 0.05
+    assert type(await failure(client)) is NotSent
+    # The first was sent and waits for its answer; the second never left.
+    assert not first.done()
     assert len(server.requests) == 1
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
 
 
 async def test_a_proxy_of_the_environment(
@@ -164,12 +169,15 @@ async def drip(writer: asyncio.StreamWriter) -> None:
 async def test_sent_and_no_whole_answer(
     fault: Callable[[asyncio.StreamWriter], Awaitable[None]], kept: bool, make_client: Make, server: Any, ok: Answer
 ) -> None:
-    client = make_client(timeout_seconds=0.5 if fault in (silence, drip) else 20)
+    client = make_client(timeout_seconds=60)
     server.replies = [fault, ok({"taskId": "next"})]
     if kept:
         server.replies.insert(0, ok({"taskId": "first"}))
         await client.import_hashtag("dior", 5)
+    if fault in (silence, drip):
+        client._timeout_seconds = 0.5
     assert type(await failure(client)) is NoAnswer
+    client._timeout_seconds = 60
     # The client itself is none the worse for it, and sent nothing twice.
     assert await client.import_hashtag("dior", 5) == "next"
     assert len(server.requests) == 2 + kept
@@ -190,9 +198,12 @@ async def test_a_connection_that_the_server_closed_while_idle_is_not_used(
     assert server.connections == 3
 
 
-async def test_the_deadline_is_named(make_client: Make, server: Any) -> None:
-    server.replies = [silence]
-    error = await failure(make_client(timeout_seconds=0.1))
+async def test_the_deadline_is_named(make_client: Make, server: Any, ok: Answer) -> None:
+    server.replies = [ok({"taskId": "first"}), silence]
+    client = make_client(timeout_seconds=60)
+    await client.import_hashtag("dior", 5)  # so that a connection is there
+    client._timeout_seconds = 0.1
+    error = await failure(client)
     assert str(error) == 'no answer from the API at /scraper_tag: "no whole answer within 0.1 s"'
 
 

@@ -15,6 +15,7 @@ from blocks.memories.identity import (
     other_tiktok_form,
     parse_post_url,
     platform_of,
+    private_instagram_url,
     shortcode_to_id,
 )
 from blocks.memories.posts.record import PostRef
@@ -62,15 +63,39 @@ def test_the_documented_example_has_the_documented_id() -> None:
     assert id_to_shortcode(3667365614373573684) == "DLlGZiCOBQ0"
 
 
-def test_private_codes_have_the_id_of_the_public_code_and_keep_their_token() -> None:
+def test_private_codes_are_the_post_of_the_public_code() -> None:
     private = CODE + TOKEN
     assert len(private) == 39
     ref = parse_post_url(f"https://www.instagram.com/p/{private}/")
-    assert ref == PostRef("instagram", PK, f"https://www.instagram.com/p/{private}/", private)
+    assert ref == PostRef("instagram", PK, f"https://www.instagram.com/p/{CODE}/", CODE)
     # Posts from before 2016 have ten letters; the token is still the last 28.
     assert shortcode_to_id("_k1lnGlaz3" + TOKEN) == shortcode_to_id("_k1lnGlaz3")
-    # Anything else that is longer than a public code is read by its first eleven letters.
-    assert shortcode_to_id((CODE + TOKEN)[:28]) == PK
+    assert parse_post_url(f"https://www.instagram.com/p/B{TOKEN}/").shortcode == "B"
+
+
+def test_the_url_that_opens_a_private_post() -> None:
+    opens = f"https://www.instagram.com/p/{CODE}{TOKEN}/"
+    assert private_instagram_url(opens) == opens
+    assert private_instagram_url(f"instagram.com/harbour.kiln/reel/{CODE}{TOKEN}?igsh=x") == opens
+    for other in (
+        None,
+        "",
+        "no address",
+        f"https://www.instagram.com/p/{CODE}/",
+        f"https://www.instagram.com/p/{CODE}abc/",
+        "https://www.instagram.com/share/reel/BAabc123/",
+        f"https://www.tiktok.com/@a.b/video/{NUMBER}",
+        f"https://x.example/p/{CODE}{TOKEN}/",
+    ):
+        assert private_instagram_url(other) is None
+
+
+@pytest.mark.parametrize("code", [f"{CODE}_", f"{CODE}abc", (CODE + TOKEN)[:28], f"{CODE}x{TOKEN}", "A", "A" * 11])
+def test_codes_of_other_lengths_and_of_no_id_name_no_post(code: str) -> None:
+    with pytest.raises(ValueError, match="shortcode"):
+        shortcode_to_id(code)
+    with pytest.raises(NotAPostUrl, match="names no post"):
+        parse_post_url(f"https://www.instagram.com/p/{code}/")
 
 
 @pytest.mark.parametrize("code", ["", "a b", "ä" * 11, "x" * 40, "abc/def", "abc.def", CODE + "!" * 28])
@@ -115,12 +140,12 @@ def test_tiktok_forms(url: str, handle: str | None) -> None:
     "url", ["https://vm.tiktok.com/ZMabcdef1/", "https://vt.tiktok.com/ZSabc/", "https://www.tiktok.com/t/ZTabc/"]
 )
 def test_tiktok_short_links_say_what_to_do(url: str) -> None:
-    with pytest.raises(NotAPostUrl, match=r"short link .* open it and give the address that it leads to"):
+    with pytest.raises(NotAPostUrl, match=r"^a TikTok short link .* open it and give the address that it leads to"):
         parse_post_url(url)
 
 
 def test_instagram_share_links_say_what_to_do() -> None:
-    with pytest.raises(NotAPostUrl, match="open it and give the address"):
+    with pytest.raises(NotAPostUrl, match=r"^an Instagram share link .* open it and give the address"):
         parse_post_url("https://www.instagram.com/share/reel/BAabc123/")
 
 
@@ -206,6 +231,8 @@ def test_x_forms(url: str) -> None:
         "https://www.youtube.com/watch?v=" + "a" * 12,
         "https://www.youtube.com/playlist?list=PL123456789",
         "https://www.youtube.com/embed/videoseries?list=PL1",
+        "https://www.youtube.com/embed/live_stream?channel=UCaaaaaaaaaaaaaaaaaaaaaa",
+        "https://www.youtube.com/embed/live_stream",
         "https://www.youtube.com/@HarbourKiln",
         "https://youtu.be/",
         "https://x.com/HarbourKiln",
@@ -311,5 +338,7 @@ def test_the_other_tiktok_form() -> None:
     assert other_tiktok_form(with_handle) == f"https://www.tiktok.com/player/v1/{NUMBER}"
     player = PostRef("tiktok", NUMBER, f"https://www.tiktok.com/player/v1/{NUMBER}", handle="a.b")
     assert other_tiktok_form(player) == f"https://www.tiktok.com/@a.b/video/{NUMBER}"
-    assert other_tiktok_form(parse_post_url(player.url)) is None
+    nobody = other_tiktok_form(parse_post_url(player.url))
+    assert nobody == f"https://www.tiktok.com/@_/video/{NUMBER}"
+    assert parse_post_url(nobody) == parse_post_url(player.url), "the placeholder is nobody's handle"
     assert other_tiktok_form(parse_post_url(f"https://youtu.be/{VIDEO}")) is None

@@ -14,6 +14,9 @@ INSTAGRAM = [f"https://www.instagram.com/p/C{chr(65 + n % 26)}{chr(65 + n // 26)
 PLAYER = "https://www.tiktok.com/player/v1/7400000000000000123"
 OLD = "m.tiktok.com/v/7400000000000000123.html"
 HANDLE = "https://www.tiktok.com/@some.one/video/7400000000000000123"
+NOBODY = "https://www.tiktok.com/@_/video/7400000000000000123"
+EMPTY = "https://www.tiktok.com/@/video/7400000000000000123"
+INSTAGRAM_FORMS = [f"https://www.instagram.com/{form}/CAbcdEfGh12/" for form in ("p", "reel")]
 
 
 @pytest.mark.parametrize(
@@ -22,8 +25,10 @@ HANDLE = "https://www.tiktok.com/@some.one/video/7400000000000000123"
         ({}, "/scraper_tag", {"unique_id": "default"}),
         ({"namespace": "spring"}, "/scraper_tag", {"unique_id": "spring"}),
         ({"folder_id": 671631448308117500}, "/scraper_tag", {"folder_id": 671631448308117500}),
-        ({"folder_id": 0}, "/scraper_tag", {"folder_id": 0}),
-        ({"library": "public", "namespace": "spring"}, "/scraper_tag_public", {}),
+        ({"folder_id": -1}, "/scraper_tag", {"folder_id": -1}),
+        ({"folder_id": -2}, "/scraper_tag", {"folder_id": -2}),
+        ({"library": "public"}, "/scraper_tag_public", {}),
+        ({"library": "public", "namespace": "default", "folder_id": None}, "/scraper_tag_public", {}),
         ({"library": "private"}, "/scraper_tag", {"unique_id": "default"}),
         ({"callback_url": "https://here.example/x"}, "/scraper_tag", {"unique_id": "default", "callback": "https://here.example/x"}),
     ],
@@ -79,7 +84,10 @@ def test_wrong_counts(count: Any) -> None:
         ([], "1 to 50 post URLs, and these are 0"),
         ([INSTAGRAM[0], HANDLE], "one platform, and these are of instagram and tiktok"),
         (["https://x.com/some/status/1234567890"], "no posts of X"),
-        ("https://www.instagram.com/p/CAbcdEfGh12/", "a list of post URLs"),
+        ("https://www.instagram.com/p/CAbcdEfGh12/", "a list of post URLs, not one text"),
+        (None, "a list of post URLs, not NoneType"),
+        (7, "a list of post URLs, not int"),
+        ([None], "text, not NoneType"),
     ],
 )
 def test_wrong_urls(urls: Any, sentence: str) -> None:
@@ -109,11 +117,43 @@ def test_wrong_creators(url: str) -> None:
         ({"library": "Public"}, 'unknown library "Public"'),
         ({"callback_url": "here.example"}, "starts with https://"),
         ({"callback_url": ""}, "starts with https://"),
+        ({"callback_url": 5}, "starts with https://"),
+        ({"namespace": None}, "the namespace is empty"),
+        ({"namespace": 5}, "the namespace is empty"),
+        *[({"folder_id": wrong}, "-1 .* -2 .* or a folder's own") for wrong in (0, -7, "5", True, 2.0)],
+        ({"library": "public", "namespace": "spring"}, "public library knows no namespaces"),
+        ({"library": "public", "folder_id": 5}, "public library knows no namespaces"),
     ],
 )
 def test_wrong_places(where: Any, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         outgoing.hashtag_import("dior", 5, where)
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("unique_id", '"unique_id" is called namespace;'),
+        ("callback", '"callback" is called callback_url;'),
+        ("hash_tags", '"hash_tags" is called hashtag,'),
+        ("scraper_cnt", '"scraper_cnt" is called count,'),
+        ("namespaces", 'there is no "namespaces"; an import takes namespace, folder_id, library, callback_url'),
+    ],
+)
+def test_a_word_that_means_nothing_here_is_not_passed_over(word: str, sentence: str) -> None:
+    where: Any = {"library": "private", word: "my-project"}
+    for build in (
+        lambda: outgoing.hashtag_import("dior", 5, where),
+        lambda: outgoing.url_import([INSTAGRAM[0]], where),
+        lambda: outgoing.creator_import("https://www.tiktok.com/@some", 5, where),
+    ):
+        with pytest.raises(UsageError) as caught:
+            build()
+        assert sentence in str(caught.value)
+
+
+def test_urls_may_come_from_anything_that_gives_them() -> None:
+    assert outgoing.url_import((url for url in INSTAGRAM[:2]), {})[1]["video_urls"] == INSTAGRAM[:2]  # type: ignore[arg-type]
 
 
 def test_status_path() -> None:
@@ -122,7 +162,14 @@ def test_status_path() -> None:
     assert outgoing.status_path("a&b=/", "früh ling", None) == f"{base}a%26b%3D%2F&unique_id=fr%C3%BCh+ling"
     assert outgoing.status_path("a", "default", 7) == f"{base}a"
     assert outgoing.status_path("a", None, None) == f"{base}a"
-    for wrong in ((" ", "default", None), ("a", "", None), ("a", "n", 7)):
+    for wrong in (
+        (" ", "default", None),
+        ("a", "", None),
+        ("a", "n", 7),
+        (None, "n", None),
+        (7, "n", None),
+        ("a", "default", 0),
+    ):
         with pytest.raises(UsageError):
             outgoing.status_path(*wrong)
 
@@ -173,17 +220,62 @@ def test_unknown_channel() -> None:
         (HANDLE, None, [HANDLE, PLAYER]),
         (HANDLE, PLAYER, [PLAYER, HANDLE]),
         (HANDLE, HANDLE + "?lang=en", [HANDLE + "?lang=en", PLAYER]),
-        (PLAYER, PLAYER, [PLAYER]),
-        (PLAYER, None, [PLAYER]),
+        (PLAYER, PLAYER, [PLAYER, NOBODY]),
+        (PLAYER, None, [PLAYER, NOBODY]),
         (PLAYER, HANDLE, [HANDLE, PLAYER]),
-        (PLAYER, OLD, [f"https://{OLD}", PLAYER]),
-        ("instagram.com/reel/CAbcdEfGh12", "instagram.com/reel/CAbcdEfGh12", ["https://www.instagram.com/p/CAbcdEfGh12/"]),
+        (PLAYER, OLD, [f"https://{OLD}", PLAYER, NOBODY]),
+        (PLAYER, EMPTY, [EMPTY, PLAYER]),
+        ("instagram.com/reel/CAbcdEfGh12", "instagram.com/reel/CAbcdEfGh12", INSTAGRAM_FORMS),
+        ("instagram.com/p/CAbcdEfGh12", None, INSTAGRAM_FORMS),
+        ("instagram.com/p/CAbcdEfGh12", "no address at all", INSTAGRAM_FORMS),
+        ("instagram.com/p/CAbcdEfGh12", "instagram.com/p/DAbcdEfGh12", INSTAGRAM_FORMS),
+        ("https://youtu.be/abcdefghi12", "https://youtu.be/abcdefghi12", ["https://www.youtube.com/watch?v=abcdefghi12"]),
         ("https://x.com/some/status/123456", "https://x.com/some/status/123456", ["https://x.com/some/status/123456"]),
         ("https://x.com/some/status/123456", None, ["https://x.com/i/status/123456"]),
     ],
 )  # fmt: skip
 def test_url_forms(known_by: str, source: str | None, forms: list[str]) -> None:
     assert outgoing.url_forms(parse_post_url(known_by), source) == forms
+
+
+LONG = "CAbcdEfGh12" + "aB-_" * 7
+"""The code of a post of a private account: it opens with all of its letters only."""
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [
+        (f"reel/{LONG}/?igsh=x", LONG),
+        (f"some.one/p/{LONG}", LONG),
+        ("p/CAbcdEfGh12/", "CAbcdEfGh12"),
+        (None, "CAbcdEfGh12"),
+    ],
+)
+@pytest.mark.parametrize("known_by", ["p/CAbcdEfGh12/", f"p/{LONG}/"])
+def test_a_private_post_is_asked_for_by_its_long_code(known_by: str, source: str | None, code: str) -> None:
+    host = "https://www.instagram.com/"
+    given = None if source is None else host + source
+    assert outgoing.url_forms(parse_post_url(host + known_by), given) == [f"{host}p/{code}/", f"{host}reel/{code}/"]
+
+
+def test_private_posts_are_imported_by_their_long_codes() -> None:
+    host = "https://www.instagram.com/"
+    urls = [f"{host}p/CAbcdEfGh12/", f"{host}reel/{LONG}/?igsh=x", f"{host}p/CAbcdEfGh13/"]
+    _, body = outgoing.url_import(urls, {"namespace": "default", "library": "private"})
+    assert body["video_urls"] == [f"{host}p/{LONG}/", f"{host}p/CAbcdEfGh13/"]
+
+
+def test_a_form_that_was_refused_where_another_was_served_comes_last_from_then_on() -> None:
+    taken, ref = outgoing.FormsTaken(), parse_post_url(PLAYER)
+    assert taken.in_order(ref, "apify", PLAYER) == [PLAYER, NOBODY]
+    taken.served("tiktok", "apify", [PLAYER, NOBODY])
+    assert taken.in_order(ref, "apify", PLAYER) == [NOBODY, PLAYER]
+    assert taken.in_order(ref, "rapid", PLAYER) == [PLAYER, NOBODY], "each channel is another provider"
+    assert (taken.takes("tiktok", "apify", NOBODY), taken.takes("tiktok", "apify", PLAYER)) == (True, False)
+    taken.served("tiktok", "apify", [PLAYER])
+    assert taken.in_order(ref, "apify", PLAYER) == [PLAYER, NOBODY]
+    taken.served("tiktok", "apify", [PLAYER, NOBODY])
+    assert taken.in_order(ref, "apify", PLAYER) == [PLAYER, NOBODY], "one post does not undo what served others"
 
 
 def test_proxies_of_the_environment_are_used_but_never_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

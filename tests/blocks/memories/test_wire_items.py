@@ -1,7 +1,8 @@
-"""The items of an import in all variants, and the task id that starts them."""
+"""The items of an import in all variants, the task id that starts them, and flags that say too little."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocks.memories import wire
-from blocks.memories.errors import BadKey, BadParameters, NotFound, ServerFault, Unreadable
+from blocks.memories.errors import BadKey, BadParameters, MemoriesError, NotFound, ServerFault, Unreadable
 from blocks.memories.wire import ImportItemSeen
 
 
@@ -126,3 +127,18 @@ def test_no_list_makes_anything_but_items_or_our_own_errors(data: Any) -> None:
         return
     assert len(set(seen)) == len(seen)
     assert item() not in seen
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"failed": False, "data": None},
+        {"failed": False, "success": False, "data": {"a": 0}},
+        {"code": "E77", "failed": False, "success": True, "data": {"a": 0}},
+        {"code": "000", "failed": False, "data": {"a": 0}},
+        {"code": "000", "success": True, "failed": True, "data": {"a": 0}},
+    ],
+)
+def test_flags_that_say_too_little_are_no_success(said: dict[str, Any]) -> None:
+    with pytest.raises(MemoriesError):
+        wire.open_envelope(json.dumps(said).encode(), http_status=200, endpoint="/scraper_tag")

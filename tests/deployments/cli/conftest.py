@@ -1,10 +1,8 @@
-"""Commands called in this process, and a database that they find."""
+"""A database that commands find, empty and filled."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,34 +17,8 @@ from blocks.database.store.post_rows import EnrichedPost
 from blocks.memories.errors import UnknownShape
 from blocks.memories.identity import parse_post_url
 from blocks.memories.posts.record import PostRecord
-from deployments.cli import main as command_line
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Called:
-    """What came of a command."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def tagtrail(capfd: pytest.CaptureFixture[str]) -> Callable[..., Called]:
-    """Call a command in this process."""
-
-    def call(*arguments: str) -> Called:
-        capfd.readouterr()
-        status = command_line.call(arguments)
-        return Called(status, *capfd.readouterr())
-
-    return call
 
 
 @pytest.fixture

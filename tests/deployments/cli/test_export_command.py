@@ -152,7 +152,9 @@ def test_moments(typed: str, meant: datetime) -> None:
     assert moment("--since", typed, NOW) == meant
 
 
-@pytest.mark.parametrize("typed", ["", "soon", "7", "7 days", "2026-13-01"])
+@pytest.mark.parametrize(
+    "typed", ["", "soon", "7", "7 days", "2026-13-01", "0001-01-01T00:00+05:00", "9999-12-31T23:59-05:00"]
+)
 def test_no_moments(typed: str) -> None:
     with pytest.raises(UsageError, match="--since is a date such as"):
         moment("--since", typed, NOW)
@@ -213,11 +215,16 @@ def test_a_dictionary_lies_beside_each_file(tagtrail: Callable[..., Any], tmp_pa
     assert plays["null_reasons"] == {"unknown_shape": 1}
     assert plays["source"]["tiktok_item"] == ["playCount"]
     assert "a sample, not a census" in told["note"].lower()
+    assert "Ids of letters, digits, - and _ stay as they are: audio_id, author_id, comment_id" in told["escaping"]
     assert all(one["meaning"] and one["source"] for one in told["columns"])
     # The test's records give no reasons; a filled column has none to give.
     assert all(sum(one["null_reasons"].values()) == one["rows"] - one["filled"] for one in told["columns"])
     assert tagtrail("export", "posts", "--output", "/dev/null").status == 0
     assert not Path("/dev/null.dictionary.json").exists()
+    for name, options, rule in (("e.csv", ["--excel"], "because of --excel"), ("p.jsonl", [], None)):
+        assert tagtrail("export", "posts", "--output", str(tmp_path / name), *options).status == 0
+        said = json.loads((tmp_path / f"{name}.dictionary.json").read_text("utf-8")).get("escaping")
+        assert said is None if rule is None else rule in said
 
 
 @pytest.mark.usefixtures("filled")
@@ -235,11 +242,11 @@ def test_a_mark_for_excel(tagtrail: Callable[..., Any], tmp_path: Path) -> None:
 def test_what_is_no_text_goes_to_a_pipe_but_not_to_a_terminal(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "deployments.cli.main", "export", "posts", "--format"]
     for shape, start in (("parquet", b"PAR1"), ("xlsx", b"PK")):
-        piped = subprocess.run([*command, shape], capture_output=True, env=os.environ, timeout=60)
+        piped = subprocess.run([*command, shape], capture_output=True, env=os.environ, timeout=99)
         assert (piped.returncode, piped.stdout[: len(start)]) == (0, start), piped.stderr
     ours, theirs = pty.openpty()
     try:
-        shown = subprocess.run([*command, "parquet"], stdout=theirs, stderr=subprocess.PIPE, env=os.environ, timeout=60)
+        shown = subprocess.run([*command, "parquet"], stdout=theirs, stderr=subprocess.PIPE, env=os.environ, timeout=99)
     finally:
         os.close(theirs)
         os.close(ours)

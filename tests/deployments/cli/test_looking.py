@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from blocks.database.engine import Store
-from blocks.database.store import imports
+from blocks.database.store import imports, leases, spend
+from blocks.database.store.imports import ItemSeen
 from blocks.database.store.posts import EnrichedPost, save_posts
+from blocks.memories.identity import parse_post_url
 from blocks.memories.posts.record import PostRecord
 from deployments.cli.commands import status as status_command
 
@@ -43,24 +45,47 @@ def test_status_tells_all(tagtrail: Callable[..., Any], monkeypatch: pytest.Monk
     called = tagtrail("status")
     assert called.status == 0
     assert "Prefect server: http://prefect.example/api (PREFECT_API_URL)" in called.err
-    assert called.out.splitlines()[:5] == [
+    assert called.out.splitlines()[:6] == [
         "tiktok: 4 posts (3 enriched, 1 failed)",
         "Snapshots: 3",
         "Failures: 1 UnknownShape",
         "Spent today (UTC, estimated): 0.0000 USD of at most 20.00",
         "Last run: track-hashtags of 2026-11-20 12:00 UTC, attention: 4 posts: 3 enriched",
+        "Last run: no call; 0.0000 USD; 4 new and 0 known posts, 3 new enriched, 0.00 USD per 1,000 new enriched posts",
     ]
     assert "a sample, not a census" in called.out
     told = tagtrail("status", "--json").json
     assert told["overview"]["posts"] == {"tiktok": {"enriched": 3, "failed": 1}}
     assert told["overview"]["spent_usd"] == 0
     assert told["overview"]["last_run"]["started_at"] == "2026-11-20T12:00:00Z"
+    nothing = {
+        "calls": {}, "spent_usd": 0, "new_posts": 0, "known_posts": 0, "new_enriched": 0, "usd_per_1000_new": None,
+    }  # fmt: skip
+    assert told["overview"]["today"] == nothing
+    brought = {"new_posts": 4, "new_enriched": 3, "usd_per_1000_new": 0}
+    assert told["overview"]["last_run"]["tally"] == nothing | brought
+
+
+@pytest.mark.usefixtures("filled", "one_day")
+def test_status_tells_of_today(tagtrail: Callable[..., Any], home_store: Store) -> None:
+    with home_store.begin() as conn:
+        purpose = spend.Purpose("acc", "r1", "fibres", "metadata", "tiktok", "apify")
+        now = datetime.now(UTC)
+        spend_id = spend.reserve(conn, purpose, micros=20_000, caps=spend.Caps(), now=now)
+        spend.settle(conn, spend_id, spent_micros=20_000, calls=2, now=now)
+    told = "2 tiktok/apify; 0.0200 USD; "
+    out = tagtrail("status").out
+    assert f"Today (UTC): {told}0 new and 0 known posts, 0 new enriched\n" in out
+    each = "6.67 USD per 1,000 new enriched posts"
+    assert f"Last run: {told}4 new and 0 known posts, 3 new enriched, {each}\n" in out
+    today = tagtrail("status", "--json").json["overview"]["today"]
+    assert (today["calls"], today["spent_usd"], today["usd_per_1000_new"]) == ({"tiktok/apify": 2}, 0.02, None)
 
 
 def test_status_shows_what_is_in_doubt_and_how_to_decide(tagtrail: Callable[..., Any], doubtful: str) -> None:
     out = tagtrail("status").out
     assert "In doubt: import of #tweed, ambiguous, 0 of 5 posts listed" in out
-    assert f"tagtrail resolve {doubtful} --resubmit|--attach|--drop" in out
+    assert f"tagtrail resolve {doubtful} --resubmit|--attach TASK_ID|--drop" in out
 
 
 @pytest.mark.parametrize(
@@ -132,9 +157,30 @@ def test_resolve_attaches_by_the_first_letters(tagtrail: Callable[..., Any], dou
     assert called.json["state"] == "submitted"
     with home_store.connect() as conn:
         assert imports.get(conn, doubtful).task_id == "task-9"
-    again = tagtrail("resolve", doubtful, "--drop")
-    assert again.status == 2
-    assert "is submitted, not ambiguous" in again.err
+    # The wrong task, which nobody has listed anything of: taken back.
+    assert tagtrail("resolve", doubtful, "--attach", "task-10").status == 0
+    with home_store.begin() as conn:
+        assert imports.get(conn, doubtful).task_id == "task-10"
+        imports.lease_import(conn, doubtful, owner=leases.holder())
+    followed = tagtrail("resolve", doubtful, "--drop")
+    assert followed.status == 2
+    assert "is submitted, not ambiguous" in followed.err
+    with home_store.begin() as conn:
+        imports.release_import(conn, doubtful, owner=leases.holder())
+        imports.finish_import(conn, doubtful, state="empty")
+    assert tagtrail("resolve", doubtful, "--resubmit", "--json").json["task_id"] is None
+    with home_store.begin() as conn:
+        row = imports.get(conn, doubtful)
+        assert (row.state, row.finished_at, row.next_look_at) == ("planned", None, None)
+        imports.mark_sending(conn, doubtful, owner="o")
+        imports.mark_ambiguous(conn, doubtful, note="no answer", owner="o")
+    assert tagtrail("resolve", doubtful, "--attach", "task-11").status == 0
+    with home_store.begin() as conn:
+        ref = parse_post_url("https://www.tiktok.com/@loom/video/7500000000000000001")
+        imports.record_poll(conn, doubtful, [ItemSeen("V1", ref.url, "PARSE", ref)])
+    listed = tagtrail("resolve", doubtful, "--drop")
+    assert listed.status == 2
+    assert "as long as it listed nothing" in listed.err
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,18 @@
 """The command line's manners: exit statuses, one sentence for an error, no traceback, quick help."""
 
+import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from blocks.database.engine import Store
+from blocks.full_disk import NO_ROOM
 from blocks.memories.errors import NoCredits, StoreError, UsageError
 from deployments.cli import main as command_line
 from deployments.cli.commands import down
@@ -18,7 +23,18 @@ from deployments.cli.commands import down
     [
         (["runn", "linen"], 'Unknown command "runn". Did you mean "run"?'),
         (["run"], "name at least one hashtag"),
-        (["run", "linen", "--posts", "many"], 'Invalid value for --posts: unable to convert "many" into int.'),
+        (["run", "linen", "--posts", "many"], "--posts is a whole number, such as 25; not many"),
+        (["run", "linen", "--posts", "1.5", "--dry-run"], "--posts is a whole number, such as 25; not 1.5"),
+        (["run", "linen", "--posts", "1e3", "--dry-run"], "--posts is a whole number, such as 25; not 1e3"),
+        (["run", "linen", "--posts", "-1", "--dry-run"], "ask for at least 1 post per hashtag, not -1"),
+        (["import", "creators", "https://www.tiktok.com/@loom", "--posts", "2.4"], "--posts is a whole number"),
+        (["top", "--limit", "1.5"], "--limit is a whole number, such as 25; not 1.5"),
+        (["sandbox", "--port", "1.5"], "--port is a whole number, such as 25; not 1.5"),
+        (["sandbox", "--time-scale", "inf"], "--time-scale is a number of 0 or more, such as 12 or 0.5; not inf"),
+        (["run", "linen", "--max-spend", "inf"], "--max-spend is an amount of US dollars, such as 2.50, or none"),
+        (["run", "linen", "--max-spend", "0.0000001"], "--max-spend is 0, or 0.000001 US dollars and more"),
+        (["run", "linen", "--max-age", "inf"], "--max-age is a number of 0 or more, such as 12 or 0.5; not inf"),
+        (["run", "linen", "--max-age", "9999999"], "(--max-age) is at most 876,000 hours, which is a hundred years"),
         (["run", "linen", "--posts", "0"], "ask for at least 1 post per hashtag, not 0"),
         (["run", "linen", "--posts", "100000000"], "at most 10,000 posts per hashtag, not 100,000,000"),
         (["run", "linen", "--posts", "10001", "--dry-run"], "at most 10,000 posts per hashtag, not 10,001"),
@@ -27,9 +43,14 @@ from deployments.cli.commands import down
         (["run", "linen", "--channel", "fax"], 'Invalid value "fax" for --channel. Choose from: "auto", "apify"'),
         (["run", "linen", "--library", "public"], "can never be deleted"),
         (["run", "linen", "--max-spend", "lots"], "--max-spend is an amount of US dollars"),
-        (["run", "linen", "--max-age", "-1"], "max_age_hours is 0 or more"),
+        (["run", "linen", "--max-age", "-1"], "--max-age is a number of 0 or more, such as 12 or 0.5; not -1"),
         (["run", "linen", "--unknown"], "Unknown option: --unknown."),
         (["run", "linen"], "MEMORIES_API_KEY is not set; put your key there or in .env, or try `tagtrail demo`"),
+        (["demo", "linen"], "'linen' is more than the command takes"),
+        (["top", "--limit", "0"], "--limit is 1 or more, not 0"),
+        (["setup", "--work-pool", " "], "--work-pool is the name of a work pool"),
+        (["up", "--receiver-port", "-1"], "--receiver-port is 1 to 65535, not -1"),
+        (["receive", "--port", "65536"], "--port is 0 to 65535, not 65536"),
         (["enrich", "--nope"], "Unknown option: --nope."),
         (["enrich"], "give at least one post URL"),
         (["enrich", "https://instagram.com.evil.example/p/DNb_x1/"], "evil.example"),
@@ -67,6 +88,49 @@ def test_an_error_is_its_sentence(
     told = capsys.readouterr().err
     assert told.startswith("Traceback")
     assert told.endswith(f"tagtrail: {error}\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no device here is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["--help"], ["status", "--json"], ["top", "--json"], ["export", "posts"]])
+def test_standard_output_without_room_is_a_fault_in_one_sentence(
+    arguments: list[str], unbuffered: str, home_store: Store
+) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "deployments.cli.main", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        )
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if line.startswith("tagtrail")]
+    assert said == ["tagtrail: standard output cannot be written: " + NO_ROOM]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_a_sentence_and_1(
+    number: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told: list[OSError] = []
+
+    def fails() -> None:
+        raise told[0]
+
+    monkeypatch.setattr(down, "get_settings", fails)
+    told[:] = [OSError(number, "No space left on device", str(tmp_path / "auth"))]
+    assert command_line.call(["down"]) == 1
+    assert capsys.readouterr().err == f"tagtrail: {tmp_path / 'auth'} cannot be written: {NO_ROOM}\n"
+    told[:] = [OSError(number, "No space left on device")]
+    assert command_line.call(["down"]) == 1
+    assert capsys.readouterr().err.startswith(
+        "tagtrail: a file in TAGTRAIL_HOME (or in the folder for temporary files)"
+    )
+    told[:] = [OSError(errno.EACCES, "Permission denied")]
+    with pytest.raises(PermissionError):
+        command_line.call(["down"])
 
 
 def test_an_interrupt_is_a_sentence_and_130(
@@ -115,6 +179,19 @@ def test_help_names_every_command_and_imports_none() -> None:
         assert f" {name} " in done.stdout
 
 
+@pytest.mark.parametrize("arguments", [["status"], ["status", "--json"], ["export", "posts"]])
+def test_a_home_without_a_database_is_looked_at_without_loading_it(arguments: list[str]) -> None:
+    script = (
+        "import sys; from deployments.cli import main\n"
+        "assert main.call(sys.argv[1:]) == 0\n"
+        "heavy = {'prefect', 'sqlalchemy', 'sqlmodel', 'httpx'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "There is no database yet" in done.stderr
+
+
 def test_no_command_needs_prefect_for_its_help() -> None:
     script = (
         "import sys; from deployments.cli import main\n"
@@ -129,7 +206,7 @@ def test_no_command_needs_prefect_for_its_help() -> None:
         assert f"Usage: tagtrail {name} " in done.stdout
 
 
-@pytest.mark.parametrize("command", [["run", "linen"], ["demo"]])
+@pytest.mark.parametrize("command", [["run", "linen"], ["demo"], ["db", "upgrade"]])
 def test_a_home_that_cannot_be_made_is_wrong_usage(
     command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -152,6 +229,20 @@ def test_a_key_that_cannot_be_one_is_wrong_usage(
     err = capsys.readouterr().err
     assert "leave that word out" in err
     assert "sk-invented" not in err
+    assert not clean_environment.exists()
+
+
+@pytest.mark.parametrize("name", ["MEMORIES_V1_BASE_URL", "MEMORIES_V2_BASE_URL"])
+def test_a_base_url_that_cannot_be_one_is_told_before_a_server_is_started(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clean_environment: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(clean_environment))
+    monkeypatch.setenv("MEMORIES_API_KEY", "sk-invented")
+    monkeypatch.setenv(name, "http://")
+    assert command_line.call(["run", "linen"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"tagtrail: {name} has to be a plain https:// (or http://) URL")
+    assert len(err.splitlines()) == 1
     assert not clean_environment.exists()
 
 
@@ -181,3 +272,22 @@ def test_a_reader_who_leaves_does_not_change_the_status(told: str) -> None:
         process.stdin.close()
         err = process.stderr.read()
     assert (process.returncode, err) == (3, b"")
+
+
+def test_a_misspelt_setting_is_told_and_fails_nothing(
+    tagtrail: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAGTRAIL_MAX_SPEND", "3")
+    sentence = "tagtrail: TAGTRAIL_MAX_SPEND is no setting; did you mean TAGTRAIL_MAX_SPEND_USD_PER_RUN?"
+    called = tagtrail("run", "linen", "--dry-run")
+    assert called.status == 0
+    assert called.err.splitlines().count(sentence) == 1
+    assert "is no setting" not in tagtrail("run", "--help").err
+
+
+def test_a_broken_env_file_is_wrong_usage(tagtrail: Callable[..., Any]) -> None:
+    Path(".env").write_text("not an assignment\n" * 100, encoding="utf-8")
+    called = tagtrail("status")
+    assert called.status == 2
+    (sentence,) = called.err.splitlines()
+    assert sentence.startswith(f"tagtrail: {Path('.env').absolute()}, line 1: this cannot be read")

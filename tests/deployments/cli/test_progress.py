@@ -11,6 +11,7 @@ from rich.console import Console
 from deployments.cli import progress as shown_progress
 from deployments.cli.progress import line, picture, seconds_left, shown
 from flows.steps.progress import Progress
+from flows.steps.summary import ImportSummary, RunSummary
 
 NOW = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
 
@@ -33,8 +34,8 @@ def half_way() -> Progress:
 
 def test_one_line_says_it_all() -> None:
     assert line(half_way(), 50, NOW) == (
-        "imports 1 of 2 finished · 40 posts found of 50 asked for · 21 enriched · 3 already fresh · 1 failed · 2 gone"
-        " · 2.0 posts/s · about 6 s left for these · 0.61 USD"
+        "imports 1 of 2 finished · 40 posts found of 50 asked for · 24 enriched (3 of them fresh already) · 1 failed"
+        " · 2 gone · 2.0 posts/s · 0.61 USD"
     )
 
 
@@ -44,9 +45,48 @@ def test_the_beginning_promises_nothing() -> None:
 
 def test_time_left_is_of_the_posts_that_are_not_settled() -> None:
     progress = half_way()
+    progress.imports_open, progress.imports_done = 0, 2
     assert seconds_left(progress, NOW) == pytest.approx(13 / 2)
+    assert "about 6 s left" in line(progress, 50, NOW)
     progress.found = progress.settled
     assert seconds_left(progress, NOW) is None
+
+
+def test_no_time_left_is_told_while_imports_are_open_or_there_is_no_pace_yet() -> None:
+    progress = half_way()
+    assert seconds_left(progress, NOW) is None
+    progress.imports_open = 0
+    while len(progress.recent) >= shown_progress.FEWEST_POSTS:
+        progress.recent.popleft()
+    assert seconds_left(progress, NOW) is None
+
+
+def test_a_wait_between_posts_is_no_part_of_the_pace() -> None:
+    progress = Progress(found=100)
+    for second in (0, 1, 2, 120, 121, 122):
+        progress.one_enriched(NOW + timedelta(seconds=second))
+    assert progress.rate_per_second(NOW + timedelta(seconds=122)) == pytest.approx(1)
+
+
+def test_money_and_imports_are_told_by_the_books_and_in_the_end_by_the_summary() -> None:
+    progress = half_way()
+    progress.booked_usd, progress.imports_settled = 1.56, 0
+    assert line(progress, 50, NOW).startswith("imports 0 of 2 finished · ")
+    assert line(progress, 50, NOW).endswith(" · 1.56 USD")
+    progress.imports_open, progress.imports_done = 0, 2
+    states = ("ambiguous", "planned", "empty")
+    progress.summary = RunSummary(
+        run_id="r", flow="f", outcome="attention", message="", cost_usd=1.7, started_at=NOW, finished_at=NOW,
+        imports=[
+            ImportSummary(
+                import_id=state, task_id=None, kind="hashtag", hashtag="moss", how="submitted", state=state,
+                requested=10, seen=0, new=0, known=0, planned_at=NOW,
+            )
+            for state in states
+        ],
+    )  # fmt: skip
+    assert line(progress, 50, NOW).startswith("imports 1 of 3 finished · ")
+    assert line(progress, 50, NOW).endswith(" · 1.70 USD")
 
 
 def test_a_pace_is_of_the_last_posts_and_none_while_nothing_comes() -> None:
@@ -100,12 +140,18 @@ def test_lines_come_every_few_seconds_and_only_when_something_changed(
     monkeypatch.setattr(shown_progress, "PLAIN_SECONDS", 0.2)
     progress = Progress(found=1000)
     with shown(progress, expected=0, quiet=False):
-        for count in range(50):
-            progress.enriched = count
+        began, lines = time.monotonic(), list[str]()
+        while len(lines) < 4:
+            progress.enriched += 1
             time.sleep(0.01)
+            lines += capsys.readouterr().err.splitlines()
+        seconds = time.monotonic() - began
         time.sleep(0.5)
-    lines = capsys.readouterr().err.splitlines()
-    assert 2 <= len(lines) <= 6
+        lines += capsys.readouterr().err.splitlines()
+    lines += capsys.readouterr().err.splitlines()
+    assert len(set(lines)) == len(lines)
+    # The first one, one in 0.2 s after it, and what the last change was.
+    assert len(lines) <= 2 + seconds / 0.2
 
 
 def test_json_is_silent(capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,7 +74,7 @@ def own(folder: Path, store: Store) -> dict[str, str]:
 
 
 def post(port: int, path: str, body: Any) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=170)
     try:
         connection.request("POST", path, body=json.dumps(body))
         return connection.getresponse().status
@@ -127,7 +127,7 @@ def test_it_serves_though_the_prefect_server_is_away_and_ends_by_a_signal(tmp_pa
         assert post(port, f"/{SECRET}", good) == 404
     finally:
         receiver.send_signal(signal.SIGINT)
-        said += receiver.communicate(timeout=60)[1]
+        said += receiver.communicate(timeout=170)[1]
     assert receiver.returncode == 0, said
     assert SECRET not in said
     assert "Traceback" not in said

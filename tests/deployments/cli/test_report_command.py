@@ -11,10 +11,14 @@ from typing import Any
 
 import pytest
 
+from blocks.database.engine import Store
+from blocks.database.store import runs
+from blocks.memories.identity import parse_post_url
+from blocks.memories.posts.record import PostRecord
 from flows.steps.exported import exported
 
 
-@pytest.mark.usefixtures("filled")
+@pytest.mark.usefixtures("filled", "one_day")
 def test_a_report_goes_to_the_home_and_its_path_is_told(tagtrail: Callable[..., Any], clean_environment: Path) -> None:
     called = tagtrail("report")
     assert called.status == 0
@@ -24,6 +28,18 @@ def test_a_report_goes_to_the_home_and_its_path_is_told(tagtrail: Callable[..., 
     assert "The report on 4 posts of 1 collection" in called.err
     assert [(one.path, one.what, one.rows) for one in exported(clean_environment)] == [(written, "report", 4)]
     assert tagtrail("report", "--collection", "fibres", "--hashtag", "#LINEN", "--since", "2026-11-01").status == 0
+
+
+def test_a_post_of_two_collections_is_counted_once(
+    tagtrail: Callable[..., Any], filled: Store, record: Callable[..., PostRecord], clean_environment: Path
+) -> None:
+    shared, now = parse_post_url(record(1).url), datetime.now(UTC)
+    with filled.begin() as conn:
+        runs.start_run(conn, run_id="r2", flow="enrich-posts", account="acc", collection="threads", now=now)
+        runs.take_posts(conn, "r2", [(shared, None)], now=now)
+    assert "The report on 4 posts of 2 collections" in tagtrail("report").err
+    [noted] = exported(clean_environment)
+    assert noted.rows == 4
 
 
 @pytest.mark.usefixtures("filled")

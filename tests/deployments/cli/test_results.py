@@ -8,8 +8,9 @@ import pytest
 from rich.cells import cell_len
 
 from blocks.database.tables import Post
+from blocks.wishes import wish_shown
 from deployments.cli.posts_table import Metric, posts_table
-from deployments.cli.results import result_lines, tell_result
+from deployments.cli.results import next_steps, result_lines, tell_result
 from deployments.cli.terminal import results
 from flows.steps.summary import TODAY, ImportSummary, RunSummary
 
@@ -144,13 +145,80 @@ def lines_of(**changes: object) -> list[str]:
 
 
 def test_a_re_used_import_brings_nothing_new() -> None:
-    assert "Import #linen: re-used; 25 posts." in lines_of(how="reused")
-    assert "Import #linen: re-used; 1 post." in lines_of(how="reused", seen=1)
+    assert "Import #linen: re-used; 25 posts." in lines_of(how="reused", new=0, known=25)
+    assert "Import #linen: re-used; 1 post." in lines_of(how="reused", seen=1, new=0, known=1)
+
+
+def test_a_re_used_import_that_was_empty_may_have_brought_posts() -> None:
+    told = "Import #linen: complete, re-used, 25 of 25 posts seen: 20 new, 5 known."
+    assert told in lines_of(how="reused")
 
 
 def test_an_import_in_doubt_says_how_to_decide_it() -> None:
     told = "\n".join(lines_of(state="ambiguous", how="attached", seen=0, new=0, known=0))
     assert "tagtrail resolve i1 --resubmit|--attach TASK_ID|--drop" in told
+
+
+def test_imports_of_urls_and_of_creators_have_names(capsys: pytest.CaptureFixture[str]) -> None:
+    one = summary().imports[0].model_copy(update={"hashtag": None})
+    urls = one.model_copy(update={"kind": "urls", "import_id": "11112222-x", "requested": 12})
+    creator = one.model_copy(update={"kind": "creator", "import_id": "33334444-x"})
+    told = summary(imports=[urls, creator])
+    tell_result(told, [], where=[], json=False, names={"33334444-x": "creator @loom.works"})
+    out = capsys.readouterr().out
+    assert "Import 12 URLs (11112222): complete" in out
+    assert "Import creator @loom.works: complete" in out
+    # Without a terminal of the user's own nobody is named.
+    assert creator.name == "creator 33334444"
+
+
+def test_a_wish_is_shown_by_what_was_asked_for() -> None:
+    shown = [
+        wish_shown("creator", None, {"creator": "https://www.tiktok.com/@loom.works"}, "33334444-x"),
+        wish_shown("creator", None, {"creator": "https://www.youtube.com/channel/UC0123456789012345678901"}, "3333-x"),
+        wish_shown("creator", None, None, "33334444-x"),
+        wish_shown("urls", None, {"urls": ["a"]}, "11112222-x"),
+        wish_shown("hashtag", "linen", {"hashtag": "Linen"}, "1"),
+    ]
+    assert shown[0] == "creator @loom.works"
+    assert shown[2:] == ["creator 33334444", "1 URL (11112222)", "#linen"]
+
+
+def an_import(state: str) -> ImportSummary:
+    return summary().imports[0].model_copy(update={"state": state, "seen": 0, "new": 0, "known": 0})
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [
+        ({"failed": 0}, "tagtrail export posts --output posts.csv · tagtrail report · tagtrail status"),
+        ({}, "tagtrail export failures · tagtrail retry · tagtrail status"),
+        (
+            {"outcome": "halted", "halted_because": "no credits", "failed": 0, "pending": 3},
+            "the same command, once what ended it is mended · tagtrail export posts --output posts.csv · "
+            "tagtrail report · tagtrail status",
+        ),
+        (
+            {"imports": [an_import("ambiguous")], "failed": 0, "enriched": 0, "requested": 0},
+            "tagtrail resolve i1 … · tagtrail status",
+        ),
+        (
+            {"imports": [an_import("empty")], "failed": 0, "enriched": 0, "requested": 0},
+            "the same command in an hour, which looks at an empty import again, or another hashtag · tagtrail status",
+        ),
+        (
+            {"imports": [], "failed": 0, "enriched": 0, "requested": 0},
+            "another hashtag, or posts by URL (tagtrail enrich URL…), for there is nothing to export · tagtrail status",
+        ),
+        (
+            {"imports": [an_import("collecting")], "failed": 0, "enriched": 0, "requested": 0},
+            "the same command, which continues · tagtrail status",
+        ),
+        ({"failed": 0, "enriched": 0, "requested": 1, "gone": 1, "imports": []}, "tagtrail status"),
+    ],
+)
+def test_what_is_next_is_what_there_is_to_do(changes: dict[str, Any], steps: str) -> None:
+    assert next_steps(summary(**changes)) == steps
 
 
 def test_an_empty_import_says_what_that_means() -> None:

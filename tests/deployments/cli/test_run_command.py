@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from blocks.database.engine import Store
-from blocks.database.store import failures, imports, overview, spend
-from blocks.memories.errors import TagtrailError
+from blocks.database.store import failures, imports, overview, runs, spend
+from blocks.database.store.failures import GivenUp
+from blocks.database.store.posts import mark_failed
+from blocks.memories.errors import TagtrailError, UnknownShape
+from blocks.memories.identity import parse_post_url
 from blocks.settings import Settings
 from deployments.cli import servers
 from deployments.cli.commands import enrich, retry, run
@@ -51,6 +54,8 @@ def test_run_asks_for_what_was_typed(tagtrail: Callable[..., Any], asked: list[t
     )  # fmt: skip
     assert called.status == 0
     assert called.json["message"] == "all is well"
+    told = "Estimate: up to 0.28 USD by the price table (0.14 for imports, 0.14 for metadata).\n"
+    assert called.err.endswith(told)
     assert asked == [
         (
             "flows.track_hashtags:track_hashtags",
@@ -126,6 +131,7 @@ def test_a_lone_hyphen_is_standard_input(
     assert (asked[0][1]["urls"], asked[0][1]["channel"]) == ([POST], "rapid")
 
 
+@pytest.mark.usefixtures("one_day")
 def test_a_dry_run_tells_of_today_and_of_imports_to_use_again(
     tagtrail: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, home_store: Store
 ) -> None:
@@ -210,6 +216,22 @@ def test_retry_takes_failed_posts_up_in_their_collection(
     assert asked[0][1]["collection"] == "fibres"
     posts = tagtrail("export", "posts", "--status", "failed", "--format", "jsonl")
     assert len(posts.out.splitlines()) == 1  # the post itself changes only when its metadata comes
+
+
+def test_retry_asks_the_collection_that_found_the_post_where_the_run_had_none(
+    tagtrail: Callable[..., Any], asked: list[tuple[str, dict[str, Any]]], filled: Store
+) -> None:
+    unknown = parse_post_url(POST.replace("3", "8"))
+    with filled.begin() as conn:
+        (failed,) = failures.find(conn)
+        # The sweep took it up again and gave it up again; nobody is known to have found the other one.
+        runs.start_run(conn, run_id="sweep", flow="collect-imports", account="acc", now=NOW)
+        again = [parse_post_url(failed.url or ""), unknown]
+        marks = [GivenUp.post(ref, "parse", UnknownShape(["odd"]), attempts=2, run_id="sweep") for ref in again]
+        mark_failed(conn, marks, NOW)
+    assert tagtrail("retry").status == 0
+    wanted = {parameters["collection"]: parameters["urls"] for _, parameters in asked}
+    assert wanted == {"fibres": [failed.url], "default": [unknown.url]}
 
 
 def test_retry_changes_nothing_before_there_is_a_server(

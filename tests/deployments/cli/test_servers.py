@@ -72,6 +72,13 @@ def test_a_profile_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
         servers.configured()
 
 
+@pytest.mark.parametrize("url", ["foo", "127.0.0.1:4200/api", "http:///api", "file:///api"])
+def test_what_is_no_url_is_one_sentence(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    with pytest.raises(UsageError, match=f"PREFECT_API_URL names {url} .*such as http://127.0.0.1:4200/api"):
+        servers.configured()
+
+
 def test_a_configured_server_is_used_and_only_silenced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "https://user:secret@prefect.example/api")
     monkeypatch.setattr(local_server, "ensure", lambda *_: pytest.fail("no server of our own is needed"))

@@ -171,6 +171,19 @@ def test_every_public_column_is_described(what: Any) -> None:
     assert told["filters"] == {"since": "2026-03-01T12:00:00.250000Z"}
 
 
+def test_what_rests_on_a_date_alone_says_so() -> None:
+    said = {fact.name: fact.meaning for what in ("posts", "snapshots") for fact in column_facts(what)}
+    for name in ("posted_at", "age_seconds", "target_age", "lateness_seconds"):
+        assert "a date alone" in said[name]
+        assert "may be a day off" in said[name]
+
+
+def test_a_creators_numbers_are_of_one_payload() -> None:
+    said = {fact.name: fact.meaning for fact in column_facts("creators")}
+    assert all("unknown where that one does not tell" in said[name] for name in ("verified", "followers"))
+    assert "stand in the snapshots" in said["followers"]
+
+
 def test_sources_are_the_mappers_own_tables() -> None:
     assert sources.post_sources("likes")["x_tweet"] == ["likeCount", "favoriteCount"]
     assert sources.post_sources("hashtags")["tiktok_item"] == ["parsed from the caption (text)"]

@@ -1,17 +1,21 @@
 """Exports as text: nothing a spreadsheet would run, nothing lost, a file whole or not there."""
 
 import csv
+import errno
 import io
 import json
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from blocks.memories.errors import UsageError
-from deployments.cli.writers import cell, write_rows
+from blocks.full_disk import NO_ROOM
+from blocks.memories.errors import TagtrailError, UsageError
+from deployments.cli.writers import cell, place, write_rows
 
 
 @pytest.fixture
@@ -40,6 +44,22 @@ def row(**changes: object) -> dict[str, object]:
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])
 def test_text_that_would_be_a_formula_is_made_harmless(start: str) -> None:
     assert cell(f"{start}HYPERLINK(1)") == f"'{start}HYPERLINK(1)"
+
+
+@pytest.mark.parametrize("text", ["=1+1", "'=1+1", "''=1+1", "'-12", "'\n", "'", "''", "'a", "-12", "-a", "'＝"])
+def test_a_guarded_text_reads_back(text: str) -> None:
+    written = cell(text)
+    assert re.sub(r"\A'('*[=+\-@\t\r\n＝＋－＠])", r"\1", written) == text
+    assert written.startswith("'") or written == "-12"
+
+
+def test_ids_stay_as_they_are_but_for_excel(folder: Path) -> None:
+    rows = [{"post_id": "-hyphenated_", "caption": "-a"}, {"post_id": "=1+1", "caption": None}]
+    written = []
+    for excel in (False, True):
+        write_rows(rows, ("post_id", "caption"), "csv", folder / "posts.csv", excel=excel)
+        written.append((folder / "posts.csv").read_text("utf-8-sig").splitlines()[1:])
+    assert written == [["-hyphenated_,'-a", "'=1+1,"], ["'-hyphenated_,'-a", "'=1+1,"]]
 
 
 @pytest.mark.parametrize("text", ["-12", "+3.5", "plain", "a=b", "-0.25", "'quoted"])
@@ -111,6 +131,17 @@ def test_a_folder_or_a_missing_one_is_one_sentence(folder: Path) -> None:
     for target in (folder, folder / "missing" / "posts.csv"):
         with pytest.raises(UsageError, match="cannot be written"):
             write_rows([row()], COLUMNS, "csv", target)
+
+
+def test_a_full_disk_is_no_wrong_usage(folder: Path) -> None:
+    def broken(file: BinaryIO) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(TagtrailError) as caught:
+        place(broken, folder / "x.csv")
+    assert type(caught.value) is TagtrailError
+    assert str(caught.value) == f"{folder / 'x.csv'} cannot be written: {NO_ROOM}"
+    assert list(folder.iterdir()) == []
 
 
 def test_a_pipe_or_device_is_written_to_and_not_replaced(folder: Path) -> None:

@@ -132,7 +132,9 @@ class Stack:
     def environment(self, service: str, home: Path) -> dict[str, str]:
         """What the service's process gets, and nothing else of this machine's environment."""
         stated = {name: self.here(str(value)) for name, value in self.services[service]["environment"].items()}
-        base = {name: os.environ[name] for name in ("PATH", "LANG", "TZ", "PYTHONPATH") if name in os.environ}
+        base = {
+            name: os.environ[name] for name in ("PATH", "LANG", "TZ", "PYTHONPATH", "TESTED_BY") if name in os.environ
+        }
         return {**base, "HOME": str(home), "PYTHONUNBUFFERED": "1", **filled_in(stated, self.folder / "secrets")}
 
     def command(self, service: str) -> list[str]:

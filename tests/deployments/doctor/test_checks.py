@@ -119,8 +119,10 @@ async def test_a_key_is_accepted_refused_or_nothing_is_known(sandbox: SandboxSer
     async def asked(v1: str | None = None) -> str:
         account = Account("tests", SecretStr("sk-invented"), v1 or sandbox.v1_base_url, sandbox.v2_base_url, 2)
         async with account.client() as client:
-            check = await accepted_check(client, account.whose)
+            check = await accepted_check(client, account.whose, account.host)
         assert "sk-invented" not in check.line
+        if check.verdict == "ok":
+            assert f"the key is accepted by {sandbox.url.removeprefix('http://')}: " in check.line
         return check.verdict
 
     for scenario, verdict in (

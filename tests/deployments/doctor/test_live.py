@@ -71,6 +71,7 @@ def verdicts(seen: Look) -> dict[str, str]:
     return {one.name: one.verdict for one in seen.findings}
 
 
+@pytest.mark.stack
 async def test_every_open_point_comes_out_either_way(eye: Eye) -> None:
     good = verdicts(await eye.look(platforms=["tiktok"], parse_seconds=20, callback=CALLBACK))
     other = verdicts(await eye.look("otherwise", parse_seconds=20))
@@ -80,12 +81,13 @@ async def test_every_open_point_comes_out_either_way(eye: Eye) -> None:
     player = verdicts(await eye.look("tiktok-handle-only", code_form="http", empty_is_refused=True))
     nothing = verdicts(await eye.look("never-fills", urls=(), cap=0.015))
 
-    left_open = {"v1_refusals", "v2_refusals", "hashtag_tiktok_only", "gone"}
+    left_open = {"v1_refusals", "v2_refusals", "hashtag_tiktok_only", "gone", "placeholder_metadata"}
     assert {name for name, verdict in good.items() if verdict != "confirmed"} == left_open
     contradicted = {
         "v1_success_code", "v2_success_code", "flags", "v2_refusals", "no_such_task", "task_id", "item_casing",
         "item_texts", "tiktok_player", "item_url", "url_before_ready", "count_per_hashtag", "hashtag_tiktok_only",
         "metadata_instagram_apify", "metadata_tiktok_apify", "metadata_youtube_apify", "metadata_x_apify",
+        "instagram_p_metadata",
     }  # fmt: skip
     assert {name for name, verdict in other.items() if verdict == "contradicted"} == contradicted
     assert (other["v1_refusals"], other["v2_refusals"]) == ("confirmed", "contradicted")
@@ -98,11 +100,19 @@ async def test_every_open_point_comes_out_either_way(eye: Eye) -> None:
     assert {name for name, verdict in nothing.items() if verdict != "unknown"} == told
     either = [good, other, strange, gone, lost, player]
     never = {name for name in good if all(one[name] != "contradicted" for one in either)}
-    # A wrong namespace looks like an empty import; a key that is good for imports only is met in the next test.
-    assert never == {"namespace", "one_key"}
+    # A wrong namespace looks like an empty import; the two others are met in the next tests.
+    assert never == {"namespace", "one_key", "placeholder_metadata"}
     # Only many posts confirm that a hashtag finds TikTok alone.
     many = {one.name: one.verdict for one in judge(Evidence(hashtag_platforms={"tiktok": 20, "instagram": 0}))}
     assert {name for name, verdict in many.items() if verdict != "unknown"} == {"hashtag_tiktok_only"}
+
+
+async def test_the_placeholder_is_judged_where_no_handle_is_known(eye: Eye) -> None:
+    refused = verdicts(await eye.look("tiktok-author-only", urls=(), platforms=["tiktok"]))
+    served = verdicts(await eye.look("tiktok-handle-only", urls=(), platforms=["tiktok"]))
+    names = ("player_metadata", "placeholder_metadata")
+    assert [refused[name] for name in names] == ["contradicted", "contradicted"]
+    assert [served[name] for name in names] == ["contradicted", "confirmed"]
 
 
 async def test_a_key_that_the_second_version_refuses_is_found_and_halts_the_look(eye: Eye) -> None:

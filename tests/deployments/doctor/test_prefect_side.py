@@ -22,6 +22,8 @@ from deployments.setup import deploying, pools
 from deployments.setup.automations import ensure_automations
 from deployments.setup.definitions import read_definitions
 
+pytestmark = pytest.mark.stack
+
 
 @pytest.fixture
 async def client(prefect_server: None) -> AsyncIterator[PrefectClient]:

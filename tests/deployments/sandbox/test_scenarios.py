@@ -21,6 +21,8 @@ def of(*names: str) -> pytest.MarkDecorator:
 
 STRUCK = (4, 9)
 
+DRIP_SECONDS = 0.1
+"""A drip feeds a byte every 0.2 s; a timeout is between two bytes. Who is answered gets the fixture's own."""
 
 OK = (200, "0000")
 HTML = "text/html;charset=utf-8"
@@ -65,16 +67,16 @@ FIRST_SUBMISSION = {
     "submit-reset": ("ReadError", 0),
     "submit-slow": ("ReadTimeout", 1),
     "submit-duplicate": ((200, "0409"), 0),
+    "submit-unclear": (OK, 1),
 }
 
 
 @of(*ONE_IN_FIVE)
 def test_every_fifth_post_once(api, name):
     urls = api.urls(10)
-    drips = name == "slow-drip"
     for place, url in enumerate(urls):
-        # A drip feeds a byte every 0.2 s; the pool's timeout is between two bytes.
-        first = api.outcome(lambda url=url: api.metadata(url, timeout=0.1 if drips else 5.0))
+        impatient = {"timeout": DRIP_SECONDS} if name == "slow-drip" and place in STRUCK else {}
+        first = api.outcome(lambda url=url, impatient=impatient: api.metadata(url, **impatient))
         assert first == (ONE_IN_FIVE[name] if place in STRUCK else OK), place
         if place in STRUCK:
             assert api.outcome(lambda url=url: api.metadata(url)) == OK
@@ -84,9 +86,9 @@ def test_every_fifth_post_once(api, name):
 @of(*ALWAYS)
 def test_every_fifth_post_always(api, name):
     url = api.urls(5)[4]
-    timeout = 0.1 if "drip" in name else 5.0
+    impatient = {"timeout": DRIP_SECONDS} if "drip" in name else {}
     for channel in ("apify", "rapid", "memories.ai", "apify"):
-        found = api.outcome(lambda channel=channel: api.metadata(url, channel, timeout=timeout))
+        found = api.outcome(lambda channel=channel: api.metadata(url, channel, **impatient))
         assert found == ALWAYS[name]
 
 
@@ -106,10 +108,12 @@ def test_submissions_polls_and_posts(api, name):
     assert api.outcome(lambda: api.metadata(urls[4])) == OK
     if name.startswith("retry-after"):
         api.server.reset()
+        asked_at = api.server.sandbox.state.clock.wall()
         value = api.submit("kites", 1).headers["retry-after"]
+        answered_at = api.server.sandbox.state.clock.wall()
         if name == "retry-after-date":
-            wait = parsedate_to_datetime(value).timestamp() - api.server.sandbox.state.clock.wall()
-            assert 0 < wait <= 2.1
+            # A date has whole seconds.
+            assert asked_at + 1 < parsedate_to_datetime(value).timestamp() <= answered_at + 2
         else:
             assert value == {"retry-after-seconds": "1", "retry-after-absurd": "864000"}[name]
 
@@ -117,20 +121,22 @@ def test_submissions_polls_and_posts(api, name):
 @of(*FIRST_SUBMISSION)
 def test_the_first_submission_of_a_wish(api, name):
     expected, exists = FIRST_SUBMISSION[name]
-    timeout = 0.1 if name == "submit-slow" else 5.0
+    slow = name == "submit-slow"
     address = f"{api.server.v1_base_url}/scraper_tag"
 
-    def submit(tag: str) -> Any:
-        return api.outcome(lambda: api.http.post(address, json={"hash_tags": [tag], "scraper_cnt": 2}, timeout=timeout))
+    def submit(tag: str, **impatient: float) -> Any:
+        body = {"hash_tags": [tag], "scraper_cnt": 2}
+        return api.outcome(lambda: api.http.post(address, json=body, **impatient))
 
-    assert submit("kites") == expected
+    at_first = {"timeout": DRIP_SECONDS} if slow else {}
+    assert submit("kites", **at_first) == expected
     assert api.server.books()["accepted"].get("hashtag:kites", 0) == exists
     if exists:
         task_id = api.server.books()["imports"][0]["task_id"]
         api.server.advance(200)
         assert len(api.poll(task_id).json()["data"]["videos"]) == 2
     assert submit("kites") == OK
-    assert submit("teapots") == expected
+    assert submit("teapots", **at_first) == expected
 
 
 @of("html-status", "reset-status")
@@ -150,7 +156,7 @@ def test_framework_answers_404(api, name):
 @of("slow")
 def test_answers_take_longer(api, name):
     answer = api.submit()
-    assert 0.39 < answer.elapsed.total_seconds() < 3
+    assert answer.elapsed.total_seconds() > 0.39
 
 
 @of("no-credits")
@@ -191,11 +197,19 @@ def test_channels_that_cannot_serve(api, name):
     assert [api.outcome(lambda url=url: api.metadata(url, "rapid")) for url in urls] == [other] * 5
 
 
-@of("tiktok-handle-only", "tiktok-player-only")
-def test_one_form_of_tiktok(api, name):
-    handle = api.outcome(lambda: api.metadata("https://www.tiktok.com/@a.b.1/video/7300000000000000777"))
-    player = api.outcome(lambda: api.metadata("https://www.tiktok.com/player/v1/7300000000000000777"))
-    assert (handle, player) == ((OK, (400, 400)) if name == "tiktok-handle-only" else ((400, 400), OK))
+@of("tiktok-handle-only", "tiktok-author-only", "tiktok-player-only", "instagram-reel-only")
+def test_forms_of_urls(api, name):
+    tiktok, instagram = ("@a.b.1/video/", "@_/video/", "player/v1/"), ("p/", "reel/", "reels/")
+    urls = [f"https://www.tiktok.com/{form}7300000000000000777" for form in tiktok]
+    urls += [f"https://www.instagram.com/{form}CAbcdEfGh12/" for form in instagram]
+    refused = {
+        "tiktok-handle-only": urls[2:3],
+        "tiktok-author-only": urls[1:3],
+        "tiktok-player-only": urls[:2],
+        "instagram-reel-only": urls[3:4],
+    }[name]
+    assert [url for url in urls if api.outcome(lambda url=url: api.metadata(url)) != OK] == refused
+    assert all(api.outcome(lambda url=url: api.metadata(url)) == (400, 400) for url in refused)
 
 
 @of("null-media", "null-data")

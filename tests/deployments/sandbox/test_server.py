@@ -41,7 +41,7 @@ def test_a_process_of_its_own_ends_cleanly_on_signals(http, number):
     with process("--scenario", "today", "--time-scale", "500", "--limits", "off") as (running, url):
         assert http.get(f"{url}/sandbox/books").json()["scenario"] == "today"
         running.send_signal(number)
-        _, errors = running.communicate(timeout=10)
+        _, errors = running.communicate(timeout=120)
         assert (running.returncode, errors) == (0, "")
 
 
@@ -54,7 +54,7 @@ def test_it_ends_though_an_answer_is_still_dripping(http):
             running.send_signal(signal.SIGTERM)
             with pytest.raises(httpx.HTTPError):
                 answer.read()
-        _, errors = running.communicate(timeout=10)
+        _, errors = running.communicate(timeout=120)
         assert (running.returncode, errors) == (0, "")
 
 
@@ -84,7 +84,11 @@ def test_a_server_in_a_thread_frees_its_port():
 def test_latency_is_added_to_every_answer(start):
     api = start(latency_ms=150)
     assert api.submit().elapsed.total_seconds() > 0.14
-    assert api.http.get(f"{api.server.url}/sandbox/books").elapsed.total_seconds() < 0.14
+
+
+def test_latency_is_not_added_to_the_pages_of_the_sandbox_itself(start):
+    api = start(latency_ms=3_600_000)
+    assert api.http.get(f"{api.server.url}/sandbox/books").json()["requests"] == 0
 
 
 def test_pages_of_the_sandbox_itself(api):
@@ -99,12 +103,14 @@ def test_pages_of_the_sandbox_itself(api):
 
 
 def test_answers_do_not_wait_for_acknowledgements(api):
-    # With Nagle's algorithm on, head and body of an answer are 40 ms apart.
+    # With Nagle's algorithm on, head and body of an answer are 40 ms apart; a busy machine delays some, not all.
     api.submit()
-    began = time.perf_counter()
-    for _ in range(25):
+    seconds = []
+    while len(seconds) < 500 and sum(each < 0.03 for each in seconds) < 20:
+        began = time.perf_counter()
         api.poll("x")
-    assert time.perf_counter() - began < 0.04 * 25
+        seconds.append(time.perf_counter() - began)
+    assert sum(each < 0.03 for each in seconds) == 20
 
 
 def test_it_shares_nothing_with_the_client():

@@ -162,9 +162,8 @@ def test_numbers_stand_still_for_a_while_and_grow_with_the_days(start):
 def test_posts_are_never_of_the_future(start):
     api = start(limits=False, time_scale=1000)
     api.server.advance(86400)
-    now = api.server.sandbox.state.clock.wall() + 1
     times = [m["taken_at_timestamp"] for m in _instagram(api, 12)]
-    assert max(times) <= now
+    assert max(times) <= api.server.sandbox.state.clock.wall() + 1
     assert times == sorted(times, reverse=True)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from blocks.settings import Settings, get_settings
@@ -42,8 +43,11 @@ async def client(own_server: ServerInfo) -> AsyncIterator[PrefectClient]:
     """A client of that server; whatever else the test does with Prefect works with it too."""
     here = {PREFECT_API_URL: own_server.api_url, PREFECT_API_AUTH_STRING: own_server.auth_string}
     with temporary_settings(here):
+        # The process's one sender of events stays with the server that it began with.
+        await EventsWorker.drain_all(timeout=20)
         async with get_client() as client:
             yield client
+        await EventsWorker.drain_all(timeout=20)
 
 
 @pytest.fixture

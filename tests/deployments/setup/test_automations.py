@@ -29,6 +29,8 @@ from prefect.states import Completed, Failed, Running
 
 from deployments.setup.steps import Step
 
+pytestmark = pytest.mark.stack
+
 SetUp = Callable[..., Awaitable[dict[str, Step]]]
 WAIT_SECONDS = 150.0
 PACE_SECONDS = 0.1

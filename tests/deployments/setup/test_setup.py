@@ -28,6 +28,8 @@ from deployments.setup.pools import ensure_pool
 from deployments.setup.steps import Step
 from flows.steps.valve import VALVE
 
+pytestmark = pytest.mark.stack
+
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
@@ -189,7 +191,7 @@ def test_the_command_from_an_empty_folder(own_server: ServerInfo, tmp_path: Path
     command = [sys.executable, "-m", "deployments.cli.main", "setup", "--json"]
     more = {"TAGTRAIL_HOME": str(tmp_path / "home"), "MEMORIES_API_KEY": "sk-never-shown"}
     ran = subprocess.run(
-        command, cwd=tmp_path, env=environ(own_server, **more), capture_output=True, text=True, timeout=120
+        command, cwd=tmp_path, env=environ(own_server, **more), capture_output=True, text=True, timeout=170
     )
     assert ran.returncode == 0, ran.stderr
     steps = json.loads(ran.stdout)
@@ -208,7 +210,7 @@ async def test_prefects_own_deploy_works_from_a_clone(
     ran = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
-        cwd=tmp_path, env=environ(own_server), capture_output=True, text=True, timeout=120,
+        cwd=tmp_path, env=environ(own_server), capture_output=True, text=True, timeout=170,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stdout.count("successfully created") == len(read_definitions())

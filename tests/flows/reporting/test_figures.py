@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,14 +11,17 @@ import pytest
 from sqlalchemy import Connection
 
 from blocks.database.engine import Store
+from blocks.database.store import runs
 from blocks.memories.errors import UsageError
-from flows.reporting.figures import Figures, gather
+from blocks.memories.identity import parse_post_url
+from flows.reporting.figures import BY_OTHER_MEANS, Figures, gather
 from flows.reporting.growth import Growth
 from flows.reporting.plots import growth as growth_plot
 from flows.reporting.plots import posting_days, spread
 from flows.reporting.points import open_points
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+SHARED = "https://www.tiktok.com/@loom.0/video/7500000000000000000"
 Read = Callable[..., Figures]
 
 
@@ -52,6 +56,7 @@ def test_collections_are_kept_apart(read: Read) -> None:
     both = read(collection=None).sections
     assert [(section.collection, section.whole.posts) for section in both] == [("autumn", 4), ("rival", 1)]
     rival = both[1]
+    assert len(read(collection=None).posts) == 5
     assert (list(rival.hashtags), rival.spending, len(rival.imports)) == (["flax"], [], 1)
     with pytest.raises(UsageError, match="there is no collection winter in the database; there are autumn, rival"):
         read(collection="winter")
@@ -63,6 +68,15 @@ def test_a_hashtag_or_a_period_narrows_all_parts(read: Read) -> None:
     [recent] = read(since=NOW - timedelta(hours=2)).sections
     assert recent.whole.posts == 2
     assert recent.measured_from == NOW - timedelta(hours=1)
+
+
+def test_what_another_collection_found_by_the_hashtag_is_left_out(read: Read, store: Store) -> None:
+    with store.begin() as conn:
+        runs.take_posts(conn, "r-rival", [(parse_post_url(SHARED), None)], now=NOW)
+    [rival] = read(collection="rival").sections
+    assert (rival.whole.posts, rival.hashtags[BY_OTHER_MEANS].posts) == (2, 1)
+    [narrowed] = read(collection="rival", hashtag="linen").sections
+    assert (narrowed.whole.posts, narrowed.hashtags, narrowed.growth.measured) == (0, {}, 0)
 
 
 def test_growth_is_drawn_from_posts_measured_twice(read: Read) -> None:
@@ -87,6 +101,33 @@ def test_one_post_and_span_is_one_value_its_last() -> None:
     assert [(point.median, point.posts) for point in growth.points("x", "plays")] == [(5, 1), (9, 1)]
     assert (growth.measured, growth.measured_twice) == (2, 1)
     assert growth.leading["x", "plays"] == [[(10, 1), (20, 5), (90_000, 9)]]
+
+
+@pytest.mark.parametrize(
+    ("ages", "plays", "named"),
+    [
+        ((90_000, 90_020), (3000, 3000), ["1 day", "7 days", "1k", "10k"]),
+        ((70, 75), (0, 0), ["1 min", "10 min"]),
+        ((3_000, 4_000_000), (2, 50_000), ["1 h", "30 days", "10k"]),
+        ((3_600, 3_600), (10**6, 10**6 + 1), ["1 h", "1m"]),
+    ],
+)
+def test_both_axes_have_names_also_where_measurements_are_close(
+    ages: tuple[int, ...], plays: tuple[int, ...], named: list[str]
+) -> None:
+    growth = Growth()
+    for age, count in zip(ages, plays, strict=True):
+        growth.add(
+            {"platform": "tiktok", "post_id": "a", "age_seconds": age, "plays": count, "views": None, "likes": None}
+        )
+    growth.close()
+    plot = growth_plot(growth, "plays")
+    assert plot is not None
+    texts = re.findall(r">([^<>]+)</text>", plot.svg)
+    assert set(named) <= set(texts)
+    of_ages = [text for text in texts if re.fullmatch(r"\d+ (s|min|h|days?|years)", text)]
+    assert len(of_ages) >= 2
+    assert len(texts) >= 2 + 2 + len(of_ages)
 
 
 def test_plots_are_the_same_each_time_and_take_any_text() -> None:

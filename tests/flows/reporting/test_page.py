@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,10 +15,10 @@ import pytest
 from sqlalchemy import Connection
 
 from blocks.database.engine import Store, open_store
-from blocks.memories.errors import UsageError
-from flows.reporting.figures import gather
+from blocks.memories.errors import TagtrailError, UsageError
+from flows.reporting.figures import Group, gather
 from flows.reporting.making import default_target
-from flows.reporting.page import number, percent, render, write
+from flows.reporting.page import middle, number, percent, render, write
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 VOID = {"meta", "br"}
@@ -154,6 +156,28 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["page.html"]
 
 
+def test_a_full_disk_is_no_wrong_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(TagtrailError, match=r"page\.html cannot be written: no space is left") as caught:
+        write("x", tmp_path / "page.html")
+    assert type(caught.value) is TagtrailError
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "page.html"
+    os.mkfifo(pipe)
+    held = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        write("x", pipe)
+        assert pipe.is_fifo()
+        assert os.read(held, 10) == b"x"
+    finally:
+        os.close(held)
+
+
 def test_names_of_reports_are_names_of_files(tmp_path: Path) -> None:
     name = default_target(tmp_path, collection="../Öl & more", hashtag="été", now=NOW)
     assert name.parent == tmp_path / "reports"
@@ -172,4 +196,11 @@ def test_shares(share: float | None, shown: str) -> None:
 
 
 def test_numbers() -> None:
-    assert [number(one) for one in (None, 0, 1234567, 2.5)] == ["–", "0", "1,234,567", "2.5"]
+    assert [number(one) for one in (None, 0, 1234567, 2.5, 4.0)] == ["–", "0", "1,234,567", "2.5", "4"]
+
+
+def test_a_large_count_keeps_its_last_digit() -> None:
+    assert number(2**53 + 1) == "9,007,199,254,740,993"
+    large = Group(posts=2, values={"plays": [2**53 + 1, 2**53 + 3, 2**53 + 1, 2**53 + 1]})
+    assert middle(large.figure("plays")) == "9,007,199,254,740,993"
+    assert middle(Group(values={"plays": [1, 2]}).figure("plays")) == "1.5"

@@ -6,13 +6,20 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from blocks.database.engine import Store
+from blocks.database.store import imports, runs
+from blocks.database.store.spend import Caps
+from blocks.memories.budget import Budget
 from blocks.memories.errors import NoCredits, StoreError, TagtrailError
+from blocks.settings import Prices
 from flows.steps.closing import _message, _outcome
-from flows.steps.showing import SAMPLE, TODAY, artifact_key, markdown
+from flows.steps.progress import Progress
+from flows.steps.showing import SAMPLE, TODAY, artifact_key, look_into_books, markdown
 from flows.steps.summary import EXIT_STATUS, ImportSummary, RunSummary, plural
 from flows.steps.wish import Wish
 
@@ -71,8 +78,8 @@ def test_posts_that_are_gone_need_nobody() -> None:
         (["complete", "complete"], "done", ""),
         (["complete", "empty"], "attention", "1 import empty or ambiguous"),
         (["ambiguous", "empty"], "attention", "2 imports empty or ambiguous"),
-        (["complete", "failed"], "attention", ""),
-        (["failed", "failed"], "failed", ""),
+        (["complete", "failed"], "attention", "1 import not accepted (#moss: see"),
+        (["failed", "failed"], "failed", "failed: no import was accepted (#moss, #moss: see"),
         (["complete", "collecting"], "attention", "1 import not finished"),
         (["planned"], "attention", "1 import not finished"),
     ],
@@ -81,6 +88,44 @@ def test_imports_that_need_a_look_are_told(states: list[str], outcome: str, word
     came_to, message = ending(AnyRun(), summary(imports=[one_import(state=state) for state in states]))
     assert came_to == outcome
     assert words in message
+
+
+def refused(hashtag: str, why: str) -> ImportSummary:
+    return one_import(hashtag=hashtag, state="failed", seen=0, new=0, known=0, note=why)
+
+
+def test_imports_that_were_not_accepted_are_named_with_the_reason() -> None:
+    away = 'the API could not be reached at /scraper_tag: "127.0.0.1:9: All connection attempts failed"'
+    none = ending(AnyRun(), summary(imports=[refused("moss", away), refused("fern", away)]))
+    assert none == (
+        "failed",
+        f"failed: no import was accepted (#moss, #fern: {away}). 0 posts: 0 enriched; about 0.00 USD",
+    )
+    said = 'the account may not do this at /scraper_tag (code 9009): "permission denied"'
+    one = ending(AnyRun(), summary(requested=2, enriched=2, imports=[one_import(), refused("fern", said)]))
+    assert one == ("attention", f"2 posts: 2 enriched, 1 import not accepted (#fern: {said}); about 0.00 USD")
+    halted = ending(AnyRun(halted=NoCredits("none")), summary(imports=[one_import(), refused("fern", said)]))[1]
+    assert halted.startswith("halted: ")
+    assert f"1 import not accepted (#fern: {said})" in halted
+
+
+def test_a_message_of_many_refusals_stays_short() -> None:
+    many = [refused(f"t{number}", f"reason {number % 5}") for number in range(40)]
+    message = ending(AnyRun(), summary(imports=many))[1]
+    assert "#t0, #t5, #t10, #t15, #t20 …: reason 0; #t1," in message
+    assert "reason 2; …)." in message
+    assert "reason 3" not in message
+
+
+@pytest.mark.parametrize(
+    "note", ['the API does not know it at /scraper: "no such user loom.works"', '"loom.works" no', None]
+)
+def test_the_services_words_on_a_creator_stay_in_the_ledger(note: str | None) -> None:
+    creator = one_import(import_id="a" * 32, kind="creator", hashtag=None, state="failed", note=note)
+    message = ending(AnyRun(), summary(imports=[creator]))[1]
+    assert "loom" not in message
+    why = "the API does not know it at /scraper" if note and "API" in note else "see `tagtrail export imports`"
+    assert f"failed: no import was accepted (creator aaaaaaaa: {why})." in message
 
 
 def test_a_run_that_was_not_to_wait_is_done_with_imports_under_way_and_posts_pending() -> None:
@@ -183,3 +228,30 @@ def test_counts_of_outcomes_are_not_lost_in_words() -> None:
     assert Counter(part.split()[-1] for part in words.split(": ")[1].split(";")[0].split(", ")) == Counter(
         ["enriched", "failed", "gone", "pending"]
     )
+
+
+async def test_a_watcher_is_told_what_is_booked_and_which_imports_have_ended(sqlite_store: Store) -> None:
+    run: Any = SimpleNamespace(store=sqlite_store, run_id="r1", progress=Progress(imports_open=1, imports_done=1))
+    prices = Prices(import_post=0.01, metadata_default=0.01)
+    async with Budget(sqlite_store, "acc", "r1", "fibres", Caps(), prices) as run.budget:
+        await look_into_books(run)
+        assert (run.progress.spent_usd, run.progress.imports_finished) == (0, 0)
+        with sqlite_store.begin() as conn:
+            runs.start_run(conn, run_id="r1", flow="track-hashtags", account="acc", collection="fibres", now=NOW)
+            for hashtag in ("moss", "linen"):
+                ticket = imports.plan_import(
+                    conn, account="acc", kind="hashtag", hashtag=hashtag, wanted={"hashtag": hashtag}, wish=hashtag,
+                    collection="fibres", namespace="fibres", library="private", requested=5, run_id="r1", owner="o",
+                    reuse_after=None, fresh=False, now=NOW,
+                )  # fmt: skip
+            imports.mark_sending(conn, ticket.import_id, owner="o", now=NOW)
+            imports.mark_failed(conn, ticket.import_id, note="no", owner="o", now=NOW)
+        await run.budget.take_import(ticket.import_id, 5)
+        failed, refused, _under_way = [await run.budget.take("tiktok", "apify") for _ in range(3)]
+        await failed.settle(1)
+        await refused.settle(0)
+        await look_into_books(run)
+        assert (run.progress.spent_usd, run.progress.imports_finished) == (0.07, 1)
+        await (await run.budget.take("tiktok", "apify")).release()
+    await look_into_books(run)
+    assert run.progress.spent_usd == 0.07

@@ -9,6 +9,7 @@ import pytest
 
 from blocks.memories.errors import UnknownShape
 from blocks.memories.posts import map_post
+from blocks.memories.posts.locate import locate
 from blocks.memories.posts.mapping import NULLABLE
 from blocks.memories.posts.record import PostRecord, PostRef
 
@@ -80,8 +81,92 @@ def test_every_way_to_hide_likes(media: Media, asked: Asked, changes: dict[str, 
     record = map_post(media(**changes), asked("video"))
     assert (record.likes, record.likes_hidden) == (None, True)
     assert record.null_reasons["likes"] == "hidden_by_owner"
-    # What is still told of plays and views is a measurement.
-    assert (record.plays, record.views) == (5_000_000_000, 0)
+    # What is still told of plays is a measurement; a 0 is one only where the owner does not hide it.
+    views_hidden = not {"like_and_view_counts_disabled", "hide_like_and_view_counts"}.isdisjoint(changes)
+    assert (record.plays, record.views) == (5_000_000_000, None if views_hidden else 0)
+    assert record.null_reasons.get("views") == ("hidden_by_owner" if views_hidden else None)
+
+
+@pytest.mark.parametrize("given", [0, "0", 0.0])
+def test_a_zero_that_the_owner_hides_is_no_measurement(load: Load, media: Media, asked: Asked, given: Any) -> None:
+    node = media(like_and_view_counts_disabled=True, video_view_count=given, video_play_count=given)
+    record = map_post(node, asked("video"))
+    assert (record.views, record.plays) == (None, None)
+    assert {record.null_reasons[column] for column in ("likes", "views", "plays")} == {"hidden_by_owner"}
+
+    v1 = load("video_v1")
+    locate(v1, asked("video")).node.update(
+        {"like_and_view_counts_disabled": True, "play_count": given, "ig_play_count": given}
+    )
+    record = map_post(v1, asked("video"))
+    assert (record.plays, record.null_reasons["plays"]) == (None, "hidden_by_owner")
+    assert "plays_on_instagram" not in record.extra
+
+    item = load("youtube_item")
+    item[0] |= {"commentsTurnedOff": True, "commentsCount": given}
+    record = map_post(item, asked("youtube"))
+    assert (record.comments, record.null_reasons["comments"]) == (None, "hidden_by_owner")
+    item[0] |= {"commentsTurnedOff": True, "commentsCount": 12}
+    assert map_post(item, asked("youtube")).comments == 12
+    item[0] |= {"commentsTurnedOff": False, "commentsCount": given}
+    assert map_post(item, asked("youtube")).comments == 0
+
+
+def test_children_of_a_post_whose_owner_hides_plays_have_no_zeros(load: Load, asked: Asked) -> None:
+    data = load("carousel_graphql")
+    node = locate(data, asked("carousel")).node
+    video = next(edge["node"] for edge in node["edge_sidecar_to_children"]["edges"] if edge["node"]["is_video"])
+    video["video_view_count"] = 0
+    assert map_post(data, asked("carousel")).extra["children"][1]["views"] == 0
+    node["like_and_view_counts_disabled"] = True
+    child = map_post(data, asked("carousel")).extra["children"][1]
+    assert ("views" in child, child["plays"]) == (False, 90)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("1.2M", "unknown_shape"),
+        ("1,234", "unknown_shape"),
+        ("12k", "unknown_shape"),
+        (12.5, "unknown_shape"),
+        ({"count": 5}, "unknown_shape"),
+        (-1, "unknown_shape"),
+        (2**63, "unknown_shape"),
+        (None, "not_in_payload"),
+        (..., "not_in_payload"),
+        ("", "not_in_payload"),
+        (" null ", "not_in_payload"),
+        ([], "not_in_payload"),
+        (False, "not_in_payload"),
+    ],
+)
+def test_what_is_there_and_cannot_be_read_is_not_missing(media: Media, asked: Asked, given: Any, reason: str) -> None:
+    record = map_post(media(video_play_count=given), asked("video"))
+    assert (record.plays, record.null_reasons["plays"]) == (None, reason)
+    record = map_post(media(video_play_count=given, like_and_view_counts_disabled=True), asked("video"))
+    assert (record.plays, record.null_reasons["plays"]) == (None, "hidden_by_owner")
+
+
+def test_times_likes_captions_and_lists_that_cannot_be_read(load: Load, media: Media, asked: Asked) -> None:
+    node = media(taken_at_timestamp="Jul 1, 2025", edge_media_preview_like={"count": "12k"}, coauthor_producers="mo")
+    record = map_post(node, asked("video"))
+    unread = {column for column, reason in record.null_reasons.items() if reason == "unknown_shape"}
+    assert unread == {"posted_at", "likes", "coauthors"}
+    assert record.likes_hidden is False
+
+    node = media(edge_media_to_caption={"edges": [{"node": {"text": 5}}]}, taken_at_timestamp=0)
+    record = map_post(node, asked("video"))
+    assert {record.null_reasons[column] for column in ("caption", "hashtags", "mentions")} == {"unknown_shape"}
+    assert record.null_reasons["posted_at"] == "not_in_payload"
+
+    flat = load("video_flat_camel")
+    found = flat[0] if isinstance(flat, list) else flat
+    for key in ("locationName", "location"):
+        found.pop(key, None)
+    found["location"] = {"id": "7"}
+    record = map_post(flat, asked("video"))
+    assert (record.location_name, record.null_reasons["location_name"]) == (None, "not_in_payload")
 
 
 def test_views_that_are_hidden_with_the_likes_have_that_reason(media: Media, asked: Asked) -> None:
@@ -200,6 +285,51 @@ def test_a_text_only_post_of_x_has_no_media_type(load: Load, asked: Asked) -> No
     item[0]["extendedEntities"] = {"media": [photo, photo]}
     record = map_post(item, asked("x"))
     assert (record.media_type, len(record.extra["children"])) == ("carousel", 2)
+
+
+@pytest.mark.parametrize(
+    ("entities", "tags"),
+    [
+        ({"hashtags": [{"text": "Paris2024"}, {"tag": "#Kiln"}, {"text": "paris2024"}]}, ["Paris2024", "Kiln"]),
+        ({"hashtags": []}, ["Keramik"]),
+        ({"hashtags": None}, ["Keramik"]),
+        ({"hashtags": [{"indices": [0, 1]}]}, ["Keramik"]),
+        (None, ["Keramik"]),
+    ],
+)
+def test_the_tags_that_x_tells_come_before_those_of_the_text(
+    load: Load, asked: Asked, entities: Any, tags: list[str]
+) -> None:
+    item = load("x_tweet")
+    item[0] |= {"fullText": "#Keramik🔥 go#no with @HarbourKiln.Watch", "entities": entities}
+    record = map_post(item, asked("x"))
+    assert (record.hashtags, record.mentions) == (tags, ["HarbourKiln"])
+    del item[0]["fullText"], item[0]["text"]
+    told = None if tags == ["Keramik"] else tags
+    assert (map_post(item, asked("x")).hashtags or None) == told
+
+
+def test_mentions_of_a_video_on_youtube(load: Load, asked: Asked) -> None:
+    item = load("youtube_item")
+    item[0]["text"] = "with @my-channel and @日本語チャンネル"
+    assert map_post(item, asked("youtube")).mentions == ["my-channel", "日本語チャンネル"]
+
+
+@pytest.mark.parametrize(
+    ("author", "verified"),
+    [
+        ({"isVerified": False, "isBlueVerified": False, "verifiedType": "none"}, False),
+        ({"verifiedType": "None"}, False),
+        ({"isBlueVerified": True, "verifiedType": "none"}, True),
+        ({"isVerified": False, "isBlueVerified": False, "verifiedType": "business"}, True),
+        ({"isVerified": False, "verifiedType": ""}, False),
+        ({"verifiedType": None}, None),
+    ],
+)
+def test_the_check_marks_of_x(load: Load, asked: Asked, author: dict[str, Any], verified: bool | None) -> None:
+    item = load("x_tweet")
+    item[0]["author"] = {"id": "14955000", "userName": "HarbourKiln", **author}
+    assert map_post(item, asked("x")).author_verified is verified
 
 
 @pytest.mark.parametrize(

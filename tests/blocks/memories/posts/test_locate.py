@@ -31,6 +31,17 @@ NULL_MEDIA = {"data": {"xdt_shortcode_media": None}, "extensions": {"is_final": 
         [{"url": "https://www.instagram.com/p/x/", "error": "not_found", "errorDescription": "Post does not exist"}],
         [{"errorCode": "POST_NOT_FOUND_OR_PRIVATE", "error": "Post not found or private"}],
         {"message": "Media not found or unavailable", "status": "fail"},
+        [{"error": "not_found"}],
+        [{"error": "POST_NOT_FOUND"}],
+        [{"errorCode": "VideoNotFound"}],
+        [{"error": "The post you asked for does not exist"}],
+        [{"error": "Post https://www.instagram.com/p/some-run-1/ was not found"}],
+        [{"error": "This video is private"}],
+        [{"errorDescription": "Private video"}],
+        [{"errorDescription": "The author deleted this post"}],
+        [{"errorDescription": "Tweet is no longer available"}],
+        [{"errorDescription": "Sorry, this page has been removed"}],
+        {"status": "fail", "message": "item doesn't exist"},
     ],
 )
 def test_gone_is_what_says_so(asked: Asked, data: Any) -> None:
@@ -63,6 +74,20 @@ def test_tiktok_says_it_by_number(asked: Asked, status: int) -> None:
         [{"error": "blocked", "requestErrorMessages": ["Request blocked - 403"]}],
         {"xdt_shortcode_media": {}},
         {"xdt_shortcode_media": "gone"},
+        [{"error": "Actor run not found"}],
+        [{"error": "API token not found"}],
+        [{"error": "ACTOR_NOT_FOUND"}],
+        {"error": "Could not connect: private proxy pool is exhausted"},
+        {"errorDescription": "This actor version was removed, please upgrade"},
+        {"status": "fail", "message": "login session not found"},
+        {"error": "Dataset not found"},
+        {"error": "Not found"},
+        [{"error": "not_found", "errorDescription": "Actor run not found"}],
+        [{"error": "Post not found by actor run 12"}],
+        [{"error": "POST endpoint not found"}],
+        [{"error": "Video transcript not found"}],
+        [{"error": "Post not found, or the request was blocked: try again later"}],
+        [{"error": "Could not open the page: element not found"}],
     ],
 )
 def test_what_does_not_say_so_can_be_tried_again(asked: Asked, data: Any) -> None:
@@ -138,10 +163,15 @@ def test_of_several_items_the_asked_one_is_taken(load: Load, asked: Asked) -> No
         map_post([other, other], asked("tiktok_item"))
 
 
-def test_the_private_code_that_was_asked_for_is_kept(media: Media) -> None:
-    code = "DQk1lnGlaz3" + "BfS3I2PpqsNkxElV9DXj61vzo5x0"
-    record = map_post(media(), parse_post_url(f"https://www.instagram.com/p/{code}/"))
-    assert (record.shortcode, record.post_id) == (code, "3757363670205967607")
+def test_a_record_names_the_public_code_whatever_was_asked_for(media: Media) -> None:
+    private = "DQk1lnGlaz3" + "BfS3I2PpqsNkxElV9DXj61vzo5x0"
+    url, post_id = f"https://www.instagram.com/p/{private}/", "3757363670205967607"
+    # Rows may hold the long code from before.
+    for asked in (parse_post_url(url), PostRef("instagram", post_id, url, private)):
+        for node in (media(), media(shortcode=private)):
+            record = map_post(node, asked)
+            assert (record.shortcode, record.post_id) == ("DQk1lnGlaz3", post_id)
+            assert record.url == "https://www.instagram.com/p/DQk1lnGlaz3/"
 
 
 def test_a_tiktok_url_learns_its_handle_only_if_it_is_one(load: Load, asked: Asked) -> None:

@@ -130,6 +130,34 @@ def test_a_count_called_comments_stays() -> None:
     }
 
 
+@pytest.mark.parametrize("policy", ["keep", "pseudonymise", "drop"])
+def test_counts_that_came_as_text_stay(media: Callable[..., Any], asked: Asked, policy: Any) -> None:
+    comment = {"node": {"id": "1", "text": "hi", "owner": {"username": "fern.potter"}, "edge_liked_by": {"count": "5"}}}
+    for edges in ([], [comment]):
+        node = media(
+            edge_media_to_parent_comment={"count": "487", "edges": edges},
+            edge_media_preview_comment={"count": 3, "edges": []},
+        )
+        record = map_post(scrub_comments(node, policy, KEY), asked("video"))
+        assert record.comments == 487
+        assert [row.likes for row in record.comment_rows] == ([] if policy == "drop" else [5] * len(edges))
+
+
+def test_only_numbers_stay_of_texts_called_counts() -> None:
+    comment = {
+        "id": "1",
+        "likesCount": "4",
+        "likeCount": "Fern Potter",
+        "account": "9001",
+        "edge_liked_by": {"count": "Fern"},
+    }
+    container = {"count": "1", "total_count": "Fern Potter", "account": "9001", "edges": [{"node": comment}]}
+    scrubbed = scrub_comments({"comments": container}, "pseudonymise", KEY)["comments"]
+    kept = {"id": "1", "likesCount": "4", "edge_liked_by": {"count": None}}
+    assert scrubbed == {"count": "1", "edges": [{"node": kept}]}
+    assert scrub_comments({"comments": container}, "drop", KEY)["comments"] == {"count": "1", "edges": []}
+
+
 @pytest.mark.parametrize("policy", ["pseudonymise", "drop"])
 def test_where_nobody_commented_the_payload_itself_comes_back(load: Load, policy: Any) -> None:
     for name in ("image_graphql", "carousel_v1", "youtube_item", "x_tweet"):
@@ -137,6 +165,8 @@ def test_where_nobody_commented_the_payload_itself_comes_back(load: Load, policy
         assert scrub_comments(data, policy, KEY) is data
     empty = {"edge_media_to_comment": {"count": 3, "page_info": {"end_cursor": "abc"}, "edges": []}}
     assert scrub_comments(empty, policy, KEY) is empty
+    as_text = {"edge_media_to_comment": {"count": "3", "edges": []}}
+    assert scrub_comments(as_text, policy, KEY) is as_text
 
 
 @pytest.mark.parametrize(

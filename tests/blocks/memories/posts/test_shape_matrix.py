@@ -44,8 +44,8 @@ def cell(record: PostRecord, column: str) -> str:
     if getattr(record, column) is not None:
         return "filled"
     reason = record.null_reasons[column]
-    if reason == "hidden_by_owner":
-        return "hidden"
+    if reason in ("hidden_by_owner", "unknown_shape"):
+        return "hidden" if reason == "hidden_by_owner" else "unread"
     if column == "caption" and record.hashtags is not None:
         return "nature"  # The payload tells that there is none.
     return "nature" if reason == "not_a_video" or not tells(record.platform, column) else "absent"
@@ -59,7 +59,8 @@ def matrix(mapped: Callable[[str], PostRecord]) -> str:
         "",
         "What the mappers make of the invented payloads. `filled` · `nature`: null, because the platform or this kind",
         "of post has no such thing · `absent`: null, because this form of payload (or this payload) does not tell it ·",
-        "`hidden`: null, because the owner hides it. Every null stands in `null_reasons` too.",
+        "`hidden`: null, because the owner hides it · `unread`: null, because what stands there (a rounded number)",
+        "cannot be read. Every null stands in `null_reasons` too.",
         "",
         f"| field | {' | '.join(NAMES)} |",
         f"|---|{'---|' * len(NAMES)}",

@@ -1,0 +1,92 @@
+"""Retention while runs are under way: what a run has in hand is not erased for its age."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from blocks.database.engine import Store
+from blocks.database.purge import Target, purge
+from blocks.database.store import imports, leases, posts, runs, work
+from blocks.database.store.imports import ItemSeen
+from blocks.database.store.posts import EnrichedPost
+from blocks.database.store.statements import table_of
+from blocks.database.tables import Post, Run, Work
+from blocks.memories.posts.record import PostRecord, PostRef
+
+NOW = datetime.now(UTC)
+DAY = timedelta(days=1)
+OLD = NOW - 100 * DAY
+CUTOFF = Target(cutoff=NOW - 90 * DAY)
+
+POST = PostRef("tiktok", "7000000000000000001", "https://www.tiktok.com/@a/video/7000000000000000001")
+OTHER = PostRef("tiktok", "7000000000000000002", "https://www.tiktok.com/@a/video/7000000000000000002")
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    """Two posts that were measured 100 days ago, by a run that ended then."""
+    with store.begin() as conn:
+        runs.start_run(conn, run_id="then", flow="enrich-posts", now=OLD)
+        runs.take_posts(conn, "then", [(POST, None), (OTHER, None)], now=OLD)
+        for one in (POST, OTHER):
+            record = PostRecord(platform=one.platform, post_id=one.post_id, url=one.url, shape="invented")
+            saved = EnrichedPost(record=record, channel="apify", observed_at=OLD, run_id="then", parser_version="1")
+            posts.save_posts(conn, [saved], OLD)
+        runs.finish_run(conn, "then", outcome="done", message="done", summary=None, now=OLD)
+    return store
+
+
+def claimed(conn: Any) -> None:
+    found = work.claim(conn, leases.holder(), [POST], "refresh:86400", fresh_after=None)
+    assert len(found.claimed) == 1
+
+
+def given(conn: Any) -> None:
+    runs.start_run(conn, run_id="now", flow="enrich-posts", now=NOW)
+    runs.take_posts(conn, "now", [(POST, None)], now=NOW)
+
+
+def listed(conn: Any) -> None:
+    runs.start_run(conn, run_id="now", flow="track-hashtags", now=NOW)
+    import_id = imports.plan_import(
+        conn, account="acc", kind="hashtag", hashtag="a", wanted={"hashtag": "a"}, wish="w", collection="c",
+        namespace="c", library="private", requested=9, run_id="now", owner="o", reuse_after=None, fresh=False,
+    ).import_id  # fmt: skip
+    imports.mark_sending(conn, import_id, owner="o")
+    imports.mark_submitted(conn, import_id, "task-1", owner="o")
+    imports.record_poll(conn, import_id, [ItemSeen("VI1", POST.url, "PARSE", POST)])
+
+
+def left(store: Store) -> list[str]:
+    with store.connect() as conn:
+        return list(conn.execute(sa.select(table_of(Post).c.post_id)).scalars())
+
+
+@pytest.mark.parametrize("in_hand", [claimed, given, listed])
+async def test_a_post_that_a_run_has_in_hand_stays(filled: Store, in_hand: Callable[[Any], None]) -> None:
+    with filled.begin() as conn:
+        in_hand(conn)
+    dry = await purge(filled, CUTOFF, dry_run=True)
+    done = await purge(filled, CUTOFF)
+    assert (left(filled), done.erased["posts"], dry.erased["posts"]) == ([POST.post_id], 1, 1)
+    assert done.erased == dry.erased
+    # On request it goes all the same.
+    assert (await purge(filled, Target(post=POST))).erased["posts"] == 1
+
+
+@pytest.mark.parametrize("in_hand", [claimed, given, listed])
+@pytest.mark.parametrize("ended", [True, False])
+async def test_what_is_over_keeps_no_post(filled: Store, in_hand: Callable[[Any], None], ended: bool) -> None:
+    """Ended, or killed long ago."""
+    with filled.begin() as conn:
+        in_hand(conn)
+        conn.execute(sa.update(table_of(Work)).values(lease_until=NOW - DAY))
+        over: dict[str, Any] = {"finished_at": NOW} if ended else {"started_at": NOW - 2 * DAY}
+        conn.execute(sa.update(table_of(Run)).where(table_of(Run).c.run_id == "now").values(**over))
+    await purge(filled, CUTOFF)
+    assert left(filled) == []

@@ -1,0 +1,46 @@
+"""What a failed call means for the whole account."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from blocks.database.engine import Store
+from blocks.memories.errors import MemoriesError, NoAnswer, ServerFault, TooManyRequests
+from blocks.memories.identity import parse_post_url
+from blocks.memories.limiter import Limiter
+from flows.steps.buying import _count_failed_call
+from flows.steps.channels import Channels
+from flows.steps.post_task import PostTask
+from flows.steps.progress import Progress
+from flows.steps.run import Run
+
+
+@pytest.mark.parametrize(
+    ("error", "pause"),
+    [
+        (TooManyRequests("slow down"), 1),
+        (TooManyRequests("slow down", retry_after_seconds=7), 7),
+        (ServerFault("overloaded", http_status=503, retry_after_seconds=9), 9),
+        (ServerFault("overloaded", http_status=503), None),
+        (NoAnswer("lost"), None),
+    ],
+)
+async def test_a_wait_that_the_server_names_is_the_whole_accounts(
+    sqlite_store: Store, error: MemoriesError, pause: float | None
+) -> None:
+    limiter = Limiter(sqlite_store, "a", {"metadata/apify": 10.0})
+    run: Any = SimpleNamespace(channels=Channels(("apify",)), limiter=limiter, progress=Progress())
+    run.heed = partial(Run.heed, run)
+    post = PostTask(parse_post_url("https://www.instagram.com/p/DNb_x1/"), None)
+    await _count_failed_call(run, post, "apify", error)
+    until = run.progress.paused_until
+    assert (until is None) == (pause is None)
+    if until is not None and pause is not None:
+        assert until - datetime.now(UTC) == pytest.approx(timedelta(seconds=pause), abs=timedelta(seconds=0.9))
+    assert post.unseen == isinstance(error, NoAnswer)
+    await limiter.aclose()

@@ -1,0 +1,165 @@
+"""Where going on only costs: resting channels, a closed valve, a slow limit, a wall of 403, submissions in doubt."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+
+from blocks.memories import limiter
+from deployments.sandbox.answers import HTML, Answer
+from deployments.sandbox.scenario import Fault, Scenario
+from deployments.sandbox.scenarios import SCENARIOS
+from deployments.sandbox.weather import KINDS
+from flows.steps import channels, valve
+from flows.steps.doubts import MOST_DOUBTS
+from flows.steps.policy import REST_AFTER_FAULTS, RESTS_IN_VAIN
+
+
+@pytest.fixture(autouse=True)
+def migrated(clean_environment: Path, migrated_sqlite: Path, weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that is made already, and calls so far apart that few are under way at once."""
+    clean_environment.mkdir()
+    shutil.copyfile(migrated_sqlite, clean_environment / "tagtrail.db")
+    monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "20")
+    monkeypatch.setattr(channels, "REST_SECONDS", 0.3)
+
+
+@pytest.fixture
+def play(weather: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    def faults(*struck: Fault) -> None:
+        monkeypatch.setitem(SCENARIOS, "of-this-test", Scenario(about="faults of this test", faults=struck))
+        weather.play("of-this-test")
+
+    monkeypatch.setitem(KINDS, "html_403", lambda _: Answer(403, b"<html>Forbidden</html>", "html-403", kind=HTML))
+    return faults
+
+
+def tiktok(count: int) -> list[str]:
+    return [f"https://www.tiktok.com/@someone/video/{7_311_000_000_000_000_000 + number}" for number in range(count)]
+
+
+def youtube(count: int) -> list[str]:
+    return [f"https://www.youtube.com/watch?v=abcdefgh{number:03d}" for number in range(count)]
+
+
+def asked_of(weather: Any, platform: str) -> int:
+    posts = weather.sandbox.books()["metadata"]
+    return sum(
+        sum(codes.values()) for post, by in posts.items() if post.startswith(f"{platform}:") for codes in by.values()
+    )
+
+
+def asked_by_channel(weather: Any) -> Counter[str]:
+    asked: Counter[str] = Counter()
+    for by in weather.sandbox.books()["metadata"].values():
+        asked.update({channel: sum(codes.values()) for channel, codes in by.items()})
+    return asked
+
+
+async def test_posts_that_only_resting_channels_could_serve_cost_few_calls(
+    weather: Any, play: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAGTRAIL_RETRY_SECONDS", "0.5")
+    play(
+        Fault(on="metadata", kind="bad", every=2, times=None, channels=("apify",)),
+        Fault(on="metadata", kind="html_503", every=1, times=None, channels=("rapid", "memories.ai")),
+    )
+    summary = await weather.enrich(*tiktok(60), posts_per_task=10)
+    assert (summary.outcome, summary.exit_status) == ("halted", 4)
+    assert "rapid and memories.ai answered no call" in summary.message
+    assert summary.enriched > 10, "apify serves these, and went on with them"
+    assert (summary.failed, summary.pending) == (0, 60 - summary.enriched), summary.failures
+    assert summary.pending > 20
+    asked = asked_by_channel(weather)
+    assert asked["apify"] >= 60
+    # Until each rests, what is under way then, and one after each rest.
+    for channel in ("rapid", "memories.ai"):
+        assert asked[channel] <= REST_AFTER_FAULTS + 6 + RESTS_IN_VAIN + 1, asked
+    weather.play("default")
+    again = await weather.enrich(*tiktok(60), posts_per_task=10)
+    assert (again.outcome, again.enriched) == ("done", 60)
+
+
+async def set_valve(limit: int) -> None:
+    async with get_client() as client:
+        await client.upsert_global_concurrency_limit_by_name(valve.VALVE, limit)
+
+
+async def test_a_valve_closed_while_a_group_waits_for_a_slow_limit_ends_the_buying(
+    weather: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(valve, "CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(limiter, "YOUTUBE_RAPID_PER_HOUR", 3600.0)  # One a second instead of one in five minutes.
+    running = asyncio.create_task(weather.enrich(*youtube(30), channel="rapid"))
+    while weather.asked() < 2:
+        await asyncio.sleep(0.05)
+    try:
+        await set_valve(0)
+        asked = weather.asked()
+        halted = await asyncio.wait_for(running, 60)
+    finally:
+        await set_valve(valve.VALVE_SLOTS)
+    assert (halted.outcome, halted.exit_status) == ("halted", 4)
+    assert valve.VALVE in halted.message
+    assert halted.enriched == weather.asked() <= asked + 2
+    assert halted.enriched + halted.pending == 30
+
+
+async def test_posts_of_a_slow_limit_keep_no_others_waiting(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAGTRAIL_IN_FLIGHT", "4")
+    running = asyncio.create_task(weather.enrich(*youtube(40), *tiktok(10), channel="rapid"))
+    try:
+        async with asyncio.timeout(60):
+            while asked_of(weather, "tiktok") < 10:
+                assert not running.done()
+                await asyncio.sleep(0.1)
+        assert asked_of(weather, "youtube") <= 1, "twelve an hour"
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+async def test_a_wall_of_403_ends_the_run_after_few_calls(weather: Any, play: Any) -> None:
+    play(Fault(on="metadata", kind="html_403", every=1, times=None))
+    summary = await weather.enrich(*tiktok(30), posts_per_task=10)
+    assert (summary.outcome, summary.exit_status, summary.cost_usd) == ("halted", 4, 0)
+    assert "HTTP 403" in summary.message
+    assert (summary.failed, summary.pending) == (0, 30)
+    assert weather.asked() <= REST_AFTER_FAULTS + 10, "and what was under way then"
+    weather.play("default")
+    again = await weather.enrich(*tiktok(30), posts_per_task=10)
+    assert (again.outcome, again.enriched) == ("done", 30)
+
+
+async def test_few_posts_that_are_answered_403_fail_by_themselves(weather: Any, play: Any) -> None:
+    play(Fault(on="metadata", kind="html_403", every=9, times=None))
+    summary = await weather.enrich(*tiktok(40), posts_per_task=10)
+    assert (summary.outcome, summary.exit_status) == ("attention", 3)
+    assert summary.failures == {"PermissionDenied": 40 - summary.enriched}
+    assert 0 < summary.failed < 15
+
+
+async def test_after_three_submissions_in_doubt_no_other_is_sent(weather: Any, play: Any) -> None:
+    tags = [f"tag{number}" for number in range(8)]
+    play(Fault(on="submit", kind="html_502", every=1, times=None))
+    summary = await weather.track(*tags, posts_per_hashtag=2)
+    assert (summary.outcome, summary.exit_status) == ("attention", 3)
+    assert Counter(one.state for one in summary.imports) == {"ambiguous": MOST_DOUBTS, "planned": 8 - MOST_DOUBTS}
+    assert weather.sandbox.books()["faults"]["html_502"] == MOST_DOUBTS
+    assert [note.partition(",")[0] for note in summary.notes if "in a row" in note] == [
+        "3 submissions in a row ended in doubt"
+    ]
+    assert summary.cost_usd == pytest.approx(MOST_DOUBTS * 2 * 0.01)
+    weather.play("default")
+    again = await weather.track(*tags, posts_per_hashtag=2)
+    assert Counter(one.state for one in again.imports) == {"ambiguous": MOST_DOUBTS, "complete": 8 - MOST_DOUBTS}
+    assert set(weather.submissions().values()) == {1}
+    assert len(weather.submissions()) == 8 - MOST_DOUBTS

@@ -1,0 +1,84 @@
+"""A service that answers no metadata call: runs wait for it, find it again, and end at once where they are told to."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocks.memories.errors import ValveClosed
+from flows.steps import channels
+from flows.steps.run import Run
+
+
+@pytest.fixture(autouse=True)
+def migrated(clean_environment: Path, migrated_sqlite: Path, weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that is made already; and no post uses up its patience before the others are listed."""
+    monkeypatch.setenv("TAGTRAIL_RETRY_SECONDS", "0.5")
+    clean_environment.mkdir()
+    shutil.copyfile(migrated_sqlite, clean_environment / "tagtrail.db")
+
+
+async def test_a_service_that_is_down_costs_few_calls_and_leaves_the_posts_pending(
+    weather: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channels, "REST_SECONDS", 0.3)
+    monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "20")
+    weather.play("channels-down")
+    summary = await weather.track("lvmh", posts_per_hashtag=25)
+    assert (summary.outcome, summary.exit_status) == ("halted", 4)
+    assert (summary.enriched, summary.failed, summary.pending) == (0, 0, summary.requested)
+    # Five on each channel and those under way then, and one after each rest: who waits for his turn does not go.
+    assert weather.asked() <= 3 * 12 + 9
+    rests = [int(note.split()[3]) for note in summary.notes if " rested " in note]
+    assert (len(rests), max(rests)) == (3, 3), "the first channel that rested three times in vain ends the run"
+    weather.play("default")
+    again = await weather.track("lvmh", posts_per_hashtag=25)
+    assert (again.outcome, again.enriched) == ("done", 25)
+    assert sum(weather.submissions().values()) == 1
+
+
+async def test_a_service_that_comes_back_is_found_by_one_call_and_serves_all(
+    weather: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause, waits = Run.pause, 0
+
+    async def back_after_a_while(run: Run, seconds: float) -> None:
+        nonlocal waits
+        if not all(run.channels.awake(channel) for channel in run.channels.order):
+            waits += 1
+            if waits == 30:
+                weather.play("default")
+        await pause(run, seconds)
+
+    monkeypatch.setattr(Run, "pause", back_after_a_while)
+    monkeypatch.setattr(channels, "REST_SECONDS", 0.6)
+    weather.play("channels-down")
+    summary = await weather.track("lvmh", posts_per_task=10)
+    assert (summary.outcome, summary.enriched, summary.failed) == ("done", 10, 0)
+    assert set(weather.bought().values()) == {1}
+
+
+async def test_waiting_for_a_service_that_is_down_ends_at_once(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pause, waiting = Run.pause, asyncio.Event()
+
+    async def told(run: Run, seconds: float) -> None:
+        if not any(run.channels.awake(channel) for channel in run.channels.order):
+            if not waiting.is_set():
+                asyncio.get_running_loop().call_soon(run.halt, ValveClosed("an operator closed it"))
+            waiting.set()
+        await pause(run, seconds)
+
+    monkeypatch.setattr(Run, "pause", told)
+    monkeypatch.setattr(channels, "REST_SECONDS", 3600.0)
+    weather.play("channels-down")
+    running = asyncio.create_task(weather.track("lvmh", posts_per_task=10))
+    await asyncio.wait_for(waiting.wait(), 60)
+    ended = await asyncio.wait_for(running, 60)
+    assert (ended.outcome, ended.failed, ended.pending) == ("halted", 0, ended.requested)
+    weather.play("default")
+    again = await weather.track("lvmh", posts_per_task=10)
+    assert (again.outcome, again.enriched) == ("done", 10)
