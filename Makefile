@@ -8,12 +8,13 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Runs of ours tell nobody anything: no telemetry of Prefect's client.
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo test lint bench soak lock clean
+.PHONY: help demo test stacks lint bench soak lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   hashtags to posts with numbers, on the built-in sandbox (no account, no network)"
-	@echo "make test   the whole test suite"
+	@echo "make test   the test suite"
+	@echo "make stacks the tests of whole commands, servers and stacks, as processes"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  posts per second and memory, beside a bare HTTP loop"
 	@echo "make soak   the long kill and endurance runs"
@@ -41,8 +42,12 @@ help:
 demo: .venv/.run
 	@$(BIN)/tagtrail demo
 
+# Half of the time tests wait for sockets and servers: three processes keep two cores busy.
 test: .venv/.dev
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"
+	@$(BIN)/python -m pytest -n 3 --dist loadfile -m "not stack and not alone and not soak"
+
+stacks: .venv/.dev
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "stack and not alone and not soak"
 	@$(BIN)/python -m pytest -m "alone and not soak"
 
 lint: .venv/.dev
@@ -56,6 +61,7 @@ bench: .venv/.dev
 soak: .venv/.dev
 	@$(BIN)/python -m pytest tests/soak -p no:cacheprovider
 	@$(BIN)/python -m pytest -m soak -p no:cacheprovider
+	@$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=search -p no:cacheprovider
 
 lock: .venv/.dev
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
