@@ -87,10 +87,11 @@ def unsent(**more: Any) -> Case:
     return Case(enriched=0, calls=0, **more)
 
 
-def halted(words: str, **more: Any) -> Case:
-    """The service refuses everything after four answers."""
+def halted(words: str, *, least: int = 5, **more: Any) -> Case:
+    """The service refuses everything after four answers; where polls too, one of them may be the first to hear of it
+    (`least` is 4 then)."""
     return Case(
-        enriched=4, pending=None, exit=4, calls=range(5, 11), paid=4, state="", says=words,
+        enriched=4, pending=None, exit=4, calls=range(least, 11), paid=4, state="", says=words,
         changes={"after": 4} | more.pop("changes", {}), **more,
     )  # fmt: skip
 
@@ -169,10 +170,10 @@ CASES: dict[str, Case] = {
     "no-credits": unsent(accepted=0, state="planned", exit=4, says="no credits left"),
     "credits-gone": halted("no credits left"),
     "credits-gone, text codes": halted("no credits left", scenario="credits-gone", changes={"code_form": "text"}),
-    "key-revoked": halted("key is missing or not accepted"),
-    "account-disabled": halted("account is disabled"),
+    "key-revoked": halted("key is missing or not accepted", least=4),
+    "account-disabled": halted("account is disabled", least=4),
     "account-disabled, number codes": halted(
-        "account is disabled", scenario="account-disabled", changes={"code_form": "http"}
+        "account is disabled", least=4, scenario="account-disabled", changes={"code_form": "http"}
     ),
     # Payloads.
     "null-media": Case(
