@@ -340,8 +340,8 @@ def _write_state(home: Path, state: dict[str, Any]) -> None:
 def _become_the_server(home: Path, port: int) -> None:
     """Same process, so what was noted down is true from the first moment, whatever happens to the starter."""
     note_down(home, port)
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
-    os.execv(sys.executable, command)  # noqa: S606
+    prefect = [sys.executable, "-m", "deployments.prefect_server"]
+    os.execv(sys.executable, [*prefect, "server", "start", "--host", HOST, "--port", str(port)])  # noqa: S606
 
 
 if __name__ == "__main__":
