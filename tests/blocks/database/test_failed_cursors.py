@@ -6,7 +6,9 @@ import asyncio
 import gc
 import sqlite3
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from blocks.database import failed_cursors
 
-BUSY_MS = 1500
+PATIENT_MS, IMPATIENT_MS = 60_000, 1_500
 
 
 @pytest.fixture
@@ -29,8 +31,8 @@ def collector_at_rest() -> Iterator[None]:
     gc.enable()
 
 
-@pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+@asynccontextmanager
+async def engine_of(tmp_path: Path, *, busy_ms: int) -> AsyncIterator[AsyncEngine]:
     """One on SQLite as Prefect makes it: own BEGIN, write-ahead log, patience with locks."""
     made = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/a.db")
 
@@ -39,15 +41,17 @@ async def engine(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        cursor.execute(f"PRAGMA busy_timeout = {busy_ms}")
         cursor.close()
 
     @event.listens_for(made.sync_engine, "begin")
     def begin(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN DEFERRED")
 
-    yield made
-    await made.dispose()
+    try:
+        yield made
+    finally:
+        await made.dispose()
 
 
 async def fail_to_write(connection: AsyncConnection) -> None:
@@ -74,27 +78,30 @@ async def write_while_garbage_is_collected(engine: AsyncEngine) -> None:
         await fail_to_write(waiter)
         await waiter.rollback()
         await holder.exec_driver_sql("UPDATE posts SET likes = 3")
+        begun = threading.Event()
+        driver = (await waiter.get_raw_connection()).driver_connection
+        await driver.set_trace_callback(lambda _: begun.set())
         waiting = asyncio.create_task(waiter.exec_driver_sql("UPDATE posts SET likes = 4"))
-        await asyncio.sleep(0.3)  # so that its thread waits for the lock
+        while not begun.is_set():
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)  # from the statement's beginning to the lock
         gc.collect()
         await holder.commit()
         await waiting
         await waiter.commit()
 
 
-def mended(engine: AsyncEngine) -> None:
-    event.listen(engine.sync_engine, "do_connect", failed_cursors.close_failed_cursors)
-
-
-async def test_a_failed_cursor_keeps_nobody_waiting(engine: AsyncEngine, collector_at_rest: None) -> None:
-    mended(engine)
-    await write_while_garbage_is_collected(engine)
+async def test_a_failed_cursor_keeps_nobody_waiting(tmp_path: Path, collector_at_rest: None) -> None:
+    async with engine_of(tmp_path, busy_ms=PATIENT_MS) as engine:
+        event.listen(engine.sync_engine, "do_connect", failed_cursors.close_failed_cursors)
+        await write_while_garbage_is_collected(engine)
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="sqlite3 lets go of failed statements from Python 3.12 on")
-async def test_without_it_the_wait_ends_by_its_timeout(engine: AsyncEngine, collector_at_rest: None) -> None:
-    with pytest.raises(OperationalError, match="database is locked"):
-        await write_while_garbage_is_collected(engine)
+async def test_without_it_the_wait_ends_by_its_timeout(tmp_path: Path, collector_at_rest: None) -> None:
+    async with engine_of(tmp_path, busy_ms=IMPATIENT_MS) as engine:
+        with pytest.raises(OperationalError, match="database is locked"):
+            await write_while_garbage_is_collected(engine)
 
 
 @pytest.mark.parametrize("call", [lambda c: c.execute("bad"), lambda c: c.executemany("bad", [()])])
