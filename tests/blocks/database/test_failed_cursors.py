@@ -131,6 +131,19 @@ def test_every_engine_is_mended_where_python_is_old(prepared: None, tmp_path: Pa
     assert mended is (sys.version_info < (3, 12))
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="sqlite3 lets go of failed statements from Python 3.12 on")
+async def test_a_prefect_server_s_engine_is_one_of_them(prepared: None, tmp_path: Path) -> None:
+    from prefect.server.database.configurations import AioSqliteConfiguration
+
+    engine = await AioSqliteConfiguration(connection_url=f"sqlite+aiosqlite:///{tmp_path}/prefect.db").engine()
+    try:
+        async with engine.connect() as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert isinstance(driver._conn, failed_cursors.ClosingConnection)
+    finally:
+        await engine.dispose()
+
+
 def test_other_databases_are_left_alone() -> None:
     class Postgres:
         name = "postgresql"
