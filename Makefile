@@ -44,7 +44,7 @@ demo: .venv/.run
 
 # Half of the time tests wait for sockets and servers: three processes keep two cores busy.
 test: .venv/.dev
-	@$(BIN)/python -m pytest -n 3 --dist loadfile -m "not stack and not alone and not soak"
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not stack and not alone and not soak"
 
 stacks: .venv/.dev
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "stack and not alone and not soak"

@@ -54,6 +54,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[GUARDED] = guard()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that run flows come first: they take longest, and one that began last would keep one process alone busy."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/flows/"))
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[GUARDED].communicate()
 
