@@ -44,17 +44,15 @@ async def test_a_service_that_is_down_costs_few_calls_and_leaves_the_posts_pendi
 async def test_a_service_that_comes_back_is_found_by_one_call_and_serves_all(
     weather: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pause, waits = Run.pause, 0
+    failed = channels.Channels.failed
 
-    async def back_after_a_while(run: Run, seconds: float) -> None:
-        nonlocal waits
-        if not all(run.channels.awake(channel) for channel in run.channels.order):
-            waits += 1
-            if waits == 30:
-                weather.play("default")
-        await pause(run, seconds)
+    def back_after_a_rest_in_vain(self: channels.Channels, *args: Any, **more: Any) -> bool:
+        rests = failed(self, *args, **more)
+        if max(self.rested.values(), default=0) == 2:
+            weather.play("default")
+        return rests
 
-    monkeypatch.setattr(Run, "pause", back_after_a_while)
+    monkeypatch.setattr(channels.Channels, "failed", back_after_a_rest_in_vain)
     monkeypatch.setattr(channels, "REST_SECONDS", 0.6)
     weather.play("channels-down")
     summary = await weather.track("lvmh", posts_per_task=10)
