@@ -4,8 +4,6 @@ It runs by schedule and by hand; it needs a key and a database like `track-hasht
 every time: three posts a day are about 0.90 USD a month by the default price table.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from prefect import flow
@@ -16,10 +14,11 @@ from flows.steps.canary import compare_shapes, wish_for_canary
 from flows.steps.enrich import Enrichment
 from flows.steps.given import take_given_posts
 from flows.steps.run import Run
+from flows.steps.run_names import run_name
 from flows.steps.wish import ChannelChoice
 
 
-@flow(name="canary", persist_result=False, validate_parameters=True)
+@flow(name="canary", flow_run_name=run_name, persist_result=False, validate_parameters=True)
 async def canary(
     urls: list[str] = [],  # noqa: B006 - Prefect shows it as the form's default; nothing changes it
     channel: ChannelChoice = "auto",

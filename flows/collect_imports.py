@@ -3,8 +3,6 @@
 It runs by schedule (the sweep), after a callback, and by hand; it needs a key and a database like `track-hashtags`.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from prefect import flow
@@ -14,11 +12,12 @@ from pydantic import Field
 from flows.steps.enrich import Enrichment
 from flows.steps.looking import look_once_more
 from flows.steps.run import Run
+from flows.steps.run_names import run_name
 from flows.steps.sweep import take_up_what_is_open
 from flows.steps.wish import ChannelChoice, wish_for_sweep
 
 
-@flow(name="collect-imports", persist_result=False, validate_parameters=True)
+@flow(name="collect-imports", flow_run_name=run_name, persist_result=False, validate_parameters=True)
 async def collect_imports(
     channel: ChannelChoice = "auto",
     max_spend_usd: Annotated[float, Field(ge=0)] = 5.0,

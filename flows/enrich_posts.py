@@ -3,8 +3,6 @@
 It runs by hand (`tagtrail enrich`, the Prefect UI); it needs a key and a database like `track-hashtags`.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from prefect import flow
@@ -14,10 +12,11 @@ from pydantic import Field
 from flows.steps.enrich import Enrichment
 from flows.steps.given import take_given_posts
 from flows.steps.run import Run
+from flows.steps.run_names import run_name
 from flows.steps.wish import ChannelChoice, wish_for_urls
 
 
-@flow(name="enrich-posts", persist_result=False, validate_parameters=True)
+@flow(name="enrich-posts", flow_run_name=run_name, persist_result=False, validate_parameters=True)
 async def enrich_posts(
     urls: Annotated[list[str], Field(min_length=1)],
     channel: ChannelChoice = "auto",

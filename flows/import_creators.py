@@ -3,8 +3,6 @@
 It runs by hand (`tagtrail import creators`, the Prefect UI); it needs a key and a database like `track-hashtags`.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from prefect import flow
@@ -14,20 +12,21 @@ from pydantic import Field
 from flows.steps.collect import collect_posts, plan_imports
 from flows.steps.enrich import Enrichment
 from flows.steps.run import Run
+from flows.steps.run_names import run_name
 from flows.steps.wish import ChannelChoice, Library, wish_for_creators
 
 
-@flow(name="import-creators", persist_result=False, validate_parameters=True)
+@flow(name="import-creators", flow_run_name=run_name, persist_result=False, validate_parameters=True)
 async def import_creators(
     creators: Annotated[list[str], Field(min_length=1)],
     posts_per_creator: Annotated[int, Field(ge=1, le=10_000)] = 25,
     channel: ChannelChoice = "auto",
     collection: str = "default",
+    max_spend_usd: Annotated[float, Field(ge=0)] = 5.0,
+    max_age_hours: Annotated[float, Field(ge=0)] = 12,
     namespace: str = "",
     library: Library = "private",
     permanent: bool = False,
-    max_spend_usd: Annotated[float, Field(ge=0)] = 5.0,
-    max_age_hours: Annotated[float, Field(ge=0)] = 12,
     wait: bool = True,
     credentials: str = "default",
     reuse_hours: Annotated[float, Field(ge=0)] = 6,
@@ -43,11 +42,11 @@ async def import_creators(
         posts_per_creator: How many of the newest posts to import for each creator.
         channel: Where metadata comes from; auto tries apify, rapid and memories.ai in the settings' order.
         collection: The collection under which the posts are kept.
+        max_spend_usd: Cap on what this run may spend, in US dollars (estimated by the price table).
+        max_age_hours: Metadata younger than this is not bought again.
         namespace: The API's unique_id; empty means the collection's name.
         library: The vendor's library to import into. Public imports can never be deleted.
         permanent: Has to be true for the public library.
-        max_spend_usd: Cap on what this run may spend, in US dollars (estimated by the price table).
-        max_age_hours: Metadata younger than this is not bought again.
         wait: Wait for the imports to finish; if not, a later run or the sweep collects the posts.
         credentials: Name of the memories-credentials block; without such a block the settings are used.
         reuse_hours: An import of the same creator younger than this is used again instead of a new one.

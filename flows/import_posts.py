@@ -3,8 +3,6 @@
 It runs by hand (`tagtrail import urls`, the Prefect UI); it needs a key and a database like `track-hashtags`.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from prefect import flow
@@ -15,19 +13,20 @@ from flows.steps.collect import collect_posts, plan_imports
 from flows.steps.enrich import Enrichment
 from flows.steps.given import take_given_posts
 from flows.steps.run import Run
+from flows.steps.run_names import run_name
 from flows.steps.wish import ChannelChoice, Library, wish_for_post_imports
 
 
-@flow(name="import-posts", persist_result=False, validate_parameters=True)
+@flow(name="import-posts", flow_run_name=run_name, persist_result=False, validate_parameters=True)
 async def import_posts(
     urls: Annotated[list[str], Field(min_length=1)],
     channel: ChannelChoice = "auto",
     collection: str = "default",
+    max_spend_usd: Annotated[float, Field(ge=0)] = 5.0,
+    max_age_hours: Annotated[float, Field(ge=0)] = 12,
     namespace: str = "",
     library: Library = "private",
     permanent: bool = False,
-    max_spend_usd: Annotated[float, Field(ge=0)] = 5.0,
-    max_age_hours: Annotated[float, Field(ge=0)] = 12,
     wait: bool = True,
     credentials: str = "default",
     reuse_hours: Annotated[float, Field(ge=0)] = 6,
@@ -43,11 +42,11 @@ async def import_posts(
         urls: Post URLs of Instagram, TikTok or YouTube; up to 50 of one platform make one import.
         channel: Where metadata comes from; auto tries apify, rapid and memories.ai in the settings' order.
         collection: The collection under which the posts are kept.
+        max_spend_usd: Cap on what this run may spend, in US dollars (estimated by the price table).
+        max_age_hours: Metadata younger than this is not bought again.
         namespace: The API's unique_id; empty means the collection's name.
         library: The vendor's library to import into. Public imports can never be deleted.
         permanent: Has to be true for the public library.
-        max_spend_usd: Cap on what this run may spend, in US dollars (estimated by the price table).
-        max_age_hours: Metadata younger than this is not bought again.
         wait: Wait for the imports to finish; if not, a later run or the sweep follows them.
         credentials: Name of the memories-credentials block; without such a block the settings are used.
         reuse_hours: An import of the same posts younger than this is used again instead of a new one.

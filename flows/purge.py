@@ -4,8 +4,6 @@ It runs by schedule; it needs a database and calls nothing that costs. One post 
 `tagtrail purge`: as a parameter of a run their name would stay on the server.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from prefect import flow
@@ -13,9 +11,10 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.steps.retention import erase_what_is_old
+from flows.steps.run_names import run_name
 
 
-@flow(name="purge", persist_result=False, validate_parameters=True)
+@flow(name="purge", flow_run_name=run_name, persist_result=False, validate_parameters=True)
 async def purge(older_than_days: Annotated[int, Field(ge=0, le=36_500)] = 0, dry_run: bool = False) -> State[Any]:
     """Erase posts that were last measured longer ago, and older snapshots, raw payloads, comments, runs and artifacts.
 

@@ -4,8 +4,6 @@ It runs by schedule and by hand (`tagtrail refresh`, the Prefect UI); it needs a
 `track-hashtags`.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from prefect import flow
@@ -15,10 +13,11 @@ from pydantic import Field
 from flows.steps.enrich import Enrichment
 from flows.steps.refresh import halt_at_the_cap, plan_refresh, take_due_posts
 from flows.steps.run import Run
+from flows.steps.run_names import run_name
 from flows.steps.wish import ChannelChoice, wish_for_refresh
 
 
-@flow(name="refresh-metrics", persist_result=False, validate_parameters=True)
+@flow(name="refresh-metrics", flow_run_name=run_name, persist_result=False, validate_parameters=True)
 async def refresh_metrics(
     collection: str = "",
     hashtag: str = "",

@@ -3,8 +3,6 @@
 It runs by schedule (weekly) and by hand; it needs a database and calls nothing. `tagtrail report` does the same.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from prefect import flow
@@ -12,9 +10,10 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.steps.reporting import write_reports
+from flows.steps.run_names import run_name
 
 
-@flow(name="report", persist_result=False, validate_parameters=True)
+@flow(name="report", flow_run_name=run_name, persist_result=False, validate_parameters=True)
 async def report(
     collection: str = "",
     hashtag: str = "",

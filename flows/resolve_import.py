@@ -3,8 +3,6 @@
 It runs by hand; it needs a database and calls nothing. `tagtrail resolve` does the same.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from prefect import flow
@@ -12,9 +10,10 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.steps.deciding import decide
+from flows.steps.run_names import run_name
 
 
-@flow(name="resolve-import", persist_result=False, validate_parameters=True)
+@flow(name="resolve-import", flow_run_name=run_name, persist_result=False, validate_parameters=True)
 async def resolve_import(
     import_id: Annotated[str, Field(min_length=4, max_length=36)],
     decision: Literal["attach", "drop", "resubmit"],

@@ -4,8 +4,6 @@ It runs by hand (`tagtrail run`, the Prefect UI), by schedule and by event; it n
 `memories-credentials`, or MEMORIES_API_KEY) and a database.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from prefect import flow
@@ -15,20 +13,21 @@ from pydantic import Field
 from flows.steps.collect import collect_posts, plan_imports
 from flows.steps.enrich import Enrichment
 from flows.steps.run import Run
+from flows.steps.run_names import run_name
 from flows.steps.wish import ChannelChoice, Library, wish_for_hashtags
 
 
-@flow(name="track-hashtags", persist_result=False, validate_parameters=True)
+@flow(name="track-hashtags", flow_run_name=run_name, persist_result=False, validate_parameters=True)
 async def track_hashtags(
     hashtags: Annotated[list[str], Field(min_length=1)],
     posts_per_hashtag: Annotated[int, Field(ge=1, le=10_000)] = 25,
     channel: ChannelChoice = "auto",
     collection: str = "default",
+    max_spend_usd: Annotated[float, Field(ge=0)] = 5.0,
+    max_age_hours: Annotated[float, Field(ge=0)] = 12,
     namespace: str = "",
     library: Library = "private",
     permanent: bool = False,
-    max_spend_usd: Annotated[float, Field(ge=0)] = 5.0,
-    max_age_hours: Annotated[float, Field(ge=0)] = 12,
     wait: bool = True,
     credentials: str = "default",
     reuse_hours: Annotated[float, Field(ge=0)] = 6,
@@ -42,11 +41,11 @@ async def track_hashtags(
         posts_per_hashtag: How many of the newest posts to import for each hashtag.
         channel: Where metadata comes from; auto tries apify, rapid and memories.ai in the settings' order.
         collection: A named set of hashtags, to keep one client's or one study's data apart.
+        max_spend_usd: Cap on what this run may spend, in US dollars (estimated by the price table).
+        max_age_hours: Metadata younger than this is not bought again.
         namespace: The API's unique_id; empty means the collection's name.
         library: The vendor's library to import into. Public imports can never be deleted.
         permanent: Has to be true for the public library.
-        max_spend_usd: Cap on what this run may spend, in US dollars (estimated by the price table).
-        max_age_hours: Metadata younger than this is not bought again.
         wait: Wait for the imports to finish; if not, a later run or the sweep collects the posts.
         credentials: Name of the memories-credentials block; without such a block the settings are used.
         reuse_hours: An import of the same hashtag younger than this is used again instead of a new one.

@@ -164,7 +164,7 @@ class _Looker:
                 break
             self.evidence.callback_sent = run.callback_url is not None
             state = await submit_once(run, ticket.import_id, attempt=attempt) or "planned"
-        await poll_import.fn(ticket.import_id)
+        await poll_import.fn(ticket.import_id, "the live look")
         if state == "complete" and ticket.task_id is not None and await run.slot("status"):
             # An earlier look has it already: asking for it again is free, and shows how its items are written.
             await self._status(ticket.task_id)

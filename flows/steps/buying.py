@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -48,14 +49,23 @@ from flows.steps.policy import (
 )
 from flows.steps.post_task import PostTask
 from flows.steps.run import Run
+from flows.steps.run_log import reason_of
+
+MAX_REASONS = 3
+"""So many reasons a task's retry names, the most frequent first."""
 
 
 class StillPending(TagtrailError):
-    """Some posts of a task failed in a way that may pass; `count` says how many."""
+    """Some posts of a task failed in a way that may pass; `reasons` has why, one for each (`HTTP 502 from apify`).
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        super().__init__(f"{count} posts are still pending")
+    Prefect shows this text as the reason of a task's retry.
+    """
+
+    def __init__(self, reasons: list[str]) -> None:
+        self.reasons = reasons
+        counted = Counter(reasons).most_common(MAX_REASONS)
+        told = ", ".join(reason if count == len(reasons) else f"{reason} ({count})" for reason, count in counted)
+        super().__init__(told if len(reasons) == 1 else f"{told}; {len(reasons)} posts are tried again")
 
 
 class TooLate(TagtrailError):
@@ -209,6 +219,8 @@ def _must_be_in_time(run: Run, post: PostTask) -> None:
 
 async def _count_failed_call(run: Run, post: PostTask, channel: Channel, error: MemoriesError) -> None:
     post.attempts += error.calls
+    post.last_failure = f"{reason_of(error)} from {channel} for {post.ref.platform}/{post.shown}"
+    run.log.call_failed(error, channel, attempt=post.tries[counted_as(error)] + 1, of=patience_with(error).calls)
     # The call that tries a channel again says nothing of the post: whichever came first made it.
     if not run.channels.tries_again(channel, post.key):
         post.tries[counted_as(error)] += 1
@@ -292,6 +304,7 @@ async def _parse_and_store(
         )
         post.outcome = "gone"
         run.progress.gone += 1
+        run.tell_progress(post)
         return
     except PayloadError as error:
         await _give_up(run, post, error, stage="parse", channel=channel, raw_sha256=sha256)
@@ -308,6 +321,7 @@ async def _parse_and_store(
     await run.store.run_grouped(posts_store.save_posts, [enriched], now=run.clock())
     post.outcome = "enriched"
     run.progress.one_enriched(run.clock())
+    run.tell_progress(post)
 
 
 async def _store_raw(run: Run, post: PostTask, body: bytes, channel: Channel) -> str:
@@ -341,3 +355,4 @@ async def _give_up(
     )
     post.outcome = "failed"
     run.progress.failed += 1
+    run.tell_progress(post)

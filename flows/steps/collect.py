@@ -77,6 +77,7 @@ async def plan_imports(run: Run) -> list[Ticket]:
             done = "re-used" if ticket.how == "reused" else "joined"
             what = named(wish.kind, wish.wanted.get("hashtag"), ticket.import_id, wish.requested)
             run.note(f"{done} the import of {at} UTC for {what}")
+            run.log.of_import("%s: import of %s UTC %s; nothing is submitted", what, at, done)
         tickets.append(ticket)
     run.progress.imports_open = len(tickets)
     return tickets
@@ -104,16 +105,19 @@ async def collect_one(run: Run, ticket: Ticket) -> None:
 
 async def _submit_and_poll(run: Run, ticket: Ticket) -> None:
     state = ticket.state
+    row = await run.store.read(ledger.get, ticket.import_id)
+    name = named(row.kind, row.hashtag, row.import_id, row.requested)
     if state == "planned":
-        state = await submit_import(ticket.import_id)
+        state = await submit_import(ticket.import_id, name)
+        run.log.of_import("%s: import %s (asked for %s posts)", name, state, row.requested)
     if state in ("submitted", "collecting", "empty", "sending"):
         run.found(await run.store.read(ledger.found_posts, ticket.import_id))
         if run.wish.wait:
-            await poll_import(ticket.import_id)
+            await poll_import(ticket.import_id, name)
     elif state == "complete":
         run.found(await run.store.read(ledger.found_posts, ticket.import_id))
         if ticket.how == "reused" and run.wish.wait and await _lists_more(run, ticket.import_id):
-            await poll_import(ticket.import_id)
+            await poll_import(ticket.import_id, name)
 
 
 async def _lists_more(run: Run, import_id: str) -> bool:
@@ -129,9 +133,9 @@ async def _lists_more(run: Run, import_id: str) -> bool:
     return len(listed) > row.seen + row.withheld and await run.store.run(ledger.reopen, import_id, durable=True)
 
 
-@task(name="submit-import", task_run_name="submit-import {import_id}", persist_result=False, cache_policy=NO_CACHE)
-async def submit_import(import_id: str) -> str:
-    """Send one planned import, once; gives the ledger's state afterwards.
+@task(name="submit-import", task_run_name="submit {name}", persist_result=False, cache_policy=NO_CACHE)
+async def submit_import(import_id: str, name: str) -> str:
+    """Send one planned import, once; gives the ledger's state afterwards. `name` is what Prefect shows (`#lvmh`).
 
     Raises:
         TagtrailError: one that halts the run (key, credits, account, spend cap); the import stays planned.
@@ -284,8 +288,8 @@ async def _ambiguous(run: Run, import_id: str, why: str) -> None:
     )
 
 
-@task(name="poll-import", task_run_name="poll-import {import_id}", persist_result=False, cache_policy=NO_CACHE)
-async def poll_import(import_id: str) -> str:
+@task(name="poll-import", task_run_name="poll {name}", persist_result=False, cache_policy=NO_CACHE)
+async def poll_import(import_id: str, name: str) -> str:
     """Follow one import until it is finished, by three clocks; gives the ledger's state afterwards.
 
     Another run that follows it already is watched instead, through the database, and replaced if it dies.
@@ -294,7 +298,7 @@ async def poll_import(import_id: str) -> str:
     try:
         while run.halted is None:
             if await run.store.run(ledger.lease_import, import_id, owner=run.owner):
-                return await _follow(run, import_id)
+                return await _follow(run, import_id, name)
             row = await run.store.read(ledger.get, import_id)
             run.found(await run.store.read(ledger.found_posts, import_id))
             if row.state not in ("sending", "submitted", "collecting"):
@@ -305,7 +309,7 @@ async def poll_import(import_id: str) -> str:
         await asyncio.shield(run.store.run(ledger.release_import, import_id, owner=run.owner))
 
 
-async def _follow(run: Run, import_id: str) -> str:
+async def _follow(run: Run, import_id: str, name: str) -> str:
     unanswered = 0
     wait_seconds = run.settings.tagtrail_poll_seconds
     post_micros = run.settings.tagtrail_prices.import_micros(1)
@@ -326,6 +330,10 @@ async def _follow(run: Run, import_id: str) -> str:
             result = await run.store.run(ledger.record_poll, import_id, items, post_micros=post_micros)
             run.progress.cost_usd += result.new_items * post_micros / 1_000_000
             if result.new_posts:
+                if row.seen == 0:
+                    run.log.of_import(
+                        "%s: the first %s posts are listed; their metadata is bought now", name, len(items)
+                    )
                 run.found(result.new_posts)
             row = result.row
             said = await hearing.answered(result)
@@ -341,6 +349,7 @@ async def _follow(run: Run, import_id: str) -> str:
                 if state == "empty" and said is not None and not said.succeeded:
                     ended["note"] = SAID_FAILED
                 if await run.store.run(end_import, import_id, **ended):
+                    run.log.of_import("%s: import %s, %s listed, %s of them new", name, state, row.seen, row.new)
                     await announcing.import_ended(run, import_id)
                 return state
             wait_seconds = next_poll_seconds(

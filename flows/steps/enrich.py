@@ -23,6 +23,7 @@ from flows.steps.holding import awake_seconds
 from flows.steps.policy import MAX_RETRIES, retry_delays_seconds
 from flows.steps.post_task import PostTask
 from flows.steps.run import Run, current_run
+from flows.steps.run_names import posts_named
 
 GROUP_POSTS = 50
 """Posts that are claimed in one transaction and pass the operator's valve together, at most."""
@@ -38,14 +39,17 @@ def _still_pending(task: Task[..., object], task_run: TaskRun, state: State[obje
 
 @task(
     name="enrich",
+    task_run_name="enrich {what}",
     retries=MAX_RETRIES,
     retry_delay_seconds=retry_delays_seconds(1),
     retry_condition_fn=_still_pending,
     persist_result=False,
     cache_policy=NO_CACHE,
 )
-async def enrich(keys: list[str]) -> dict[str, int]:
+async def enrich(keys: list[str], what: str) -> dict[str, int]:
     """Enrich the posts of these keys (`platform:post_id`), claimed before; gives counts by outcome.
+
+    `what` is their name in Prefect: `instagram/CODE`, or `50 posts`.
 
     Every answer is stored before the next step. A retry takes up only what is still pending.
 
@@ -63,8 +67,8 @@ async def enrich(keys: list[str]) -> dict[str, int]:
             if isinstance(fault, BaseException):
                 raise fault
         again = [each is True for each in ended]
-    if waiting := sum(again):
-        raise StillPending(waiting)
+    if waiting := [post for post, again_ in zip(pending, again, strict=True) if again_]:
+        raise StillPending([post.last_failure for post in waiting])
     return dict(Counter(run.posts[key].outcome or "pending" for key in keys))
 
 
@@ -293,7 +297,7 @@ class Enrichment:
 
     async def _run_task(self, keys: list[str]) -> None:
         try:
-            await self._task(keys)
+            await self._task(keys, posts_named([self.run.posts[key].ref for key in keys]))
         except StoreError as error:
             # Nothing more is bought; the answers that are under way are still awaited, and stored if they can be.
             self.run.halt(error)

@@ -33,6 +33,8 @@ class PostTask:
     """When its lease was taken, or last looked at, by `awake_seconds`; None: nobody claimed it (the doctor's)."""
     lost: bool = False
     """Another run took it over; what comes of it is looked up later."""
+    last_failure: str = ""
+    """Why its last call failed, in words that may stand in Prefect: `HTTP 502 from apify`."""
     outcome: str | None = None
     """enriched | failed | gone once it is settled, pending where the run halted first, or may not buy it."""
     unparsed: tuple[str, Channel, datetime] | None = None
@@ -42,6 +44,11 @@ class PostTask:
     def key(self) -> str:
         """`platform:post_id`."""
         return item_key(self.ref)
+
+    @property
+    def shown(self) -> str:
+        """The post's code as its URL has it."""
+        return self.ref.shortcode or self.ref.post_id
 
     @property
     def unseen(self) -> int:

@@ -11,8 +11,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
@@ -27,7 +28,7 @@ from blocks.memories.errors import BadKey, MemoriesError, SpendCapReached, Store
 from blocks.memories.lanes import Turn
 from blocks.memories.limiter import Limiter, rates_from
 from blocks.settings import Settings, get_settings
-from flows.steps import closing, finishing, invented
+from flows.steps import closing, finishing, invented, showing
 from flows.steps.accounts import callback_of, open_client, saved_database_url
 from flows.steps.channels import Channels
 from flows.steps.defaults import by_settings
@@ -36,9 +37,11 @@ from flows.steps.garbage import fewer_collections
 from flows.steps.holding import Holding
 from flows.steps.post_task import PostTask
 from flows.steps.progress import Progress, current_progress
+from flows.steps.run_log import RunLog
+from flows.steps.run_names import name_of_run, tags_of_run
 from flows.steps.schedule import reuse_hours_for_this_run
 from flows.steps.showing import ProgressBar
-from flows.steps.summary import RunSummary
+from flows.steps.summary import RunFailed, RunHalted, RunSummary
 from flows.steps.valve import Valve
 from flows.steps.wish import NO_CAP_USD, Wish
 from flows.steps.withheld import without_erased
@@ -87,6 +90,7 @@ class Run:
         self._acquiring: set[asyncio.Future[Turn]] = set()
         self._calls: dict[str, asyncio.Semaphore] = {}
         self.doubts = Doubts()
+        self.log = RunLog()
         self.opened = False
         self.holding = Holding()
         self.summary: RunSummary | None = None
@@ -127,10 +131,28 @@ class Run:
         await self.begin(store, client)
         self.valve = await self._stack.enter_async_context(Valve(self))
         self.opened = True
+        await self._tell_prefect_what_it_is()
         bar = ProgressBar(self)
         await bar.start()
         self._stack.push_async_callback(bar.stop)
         return self.wish
+
+    async def _tell_prefect_what_it_is(self) -> None:
+        """Tag the flow run, so that the UI's list can be filtered, and log what was accepted."""
+        wish = self.wish
+        hashtags = [one.hashtag for one in wish.imports if one.hashtag]
+        if flow_run.id is not None:
+            with showing.best_effort("the run's tags"):
+                async with get_client() as prefect:
+                    tags = dict.fromkeys([*flow_run.tags, *tags_of_run(wish.collection, hashtags)])
+                    await prefect.update_flow_run(UUID(flow_run.id), tags=list(tags))
+        self.log.accepted(
+            name_of_run(self.flow, flow_run.parameters or {}),
+            where=f"API {' and '.join(self.client.hosts)}, {self.store.engine.dialect.name} database",
+            cap_usd=None if wish.max_spend_usd >= NO_CAP_USD else wish.max_spend_usd,
+            imports=len(wish.imports),
+            posts=wish.expected_posts,
+        )
 
     async def begin(self, store: Store, client: MemoriesClient) -> None:
         """Take up limits, money and leases on an open database and client, and write the run down.
@@ -258,6 +280,14 @@ class Run:
             self.notes.append(sentence)
             self.progress.notes.append(sentence)
 
+    def tell_progress(self, post: PostTask) -> None:
+        """Log that a post is settled, and every so many posts how far the run is."""
+        self.log.post_settled(f"{post.ref.platform}/{post.shown}", post.outcome or "pending")
+        done = self.progress
+        self.log.progress(
+            done.settled, done.found, per_second=done.rate_per_second(self.clock()), spent_usd=done.spent_usd
+        )
+
     def say_it_ends(self) -> None:
         """The run was cancelled while answers are under way, which are paid for."""
         self.note(f"cancelled: answers under way are taken in, for up to {finishing.ANSWER_SECONDS:.0f} s")
@@ -305,6 +335,7 @@ class Run:
             broken = None if error is None or ours is not None else error
             self.summary = await closing.close(self, broken=broken)
             self.progress.summary = self.summary
+            self.log.ended(self.summary.message, needs_you=self.summary.outcome != "done")
             if self.opened:
                 await _as_far_as_it_goes(self._note_key)
         finally:
@@ -315,10 +346,15 @@ class Run:
 
     @property
     def state(self) -> State[Any]:
-        """Completed or Failed with the summary's message, holding the typed summary."""
+        """The run's end as Prefect takes it: Completed with the typed summary, or Failed with an error that holds it.
+
+        So a flow that calls this one gets a `RunSummary`, or `RunHalted` or `RunFailed` is raised in it.
+        """
         assert self.summary is not None, "a run has a state once it is closed"
-        make = Completed if self.summary.outcome in ("done", "attention") else Failed
-        return make(message=self.summary.message, data=self.summary)
+        if self.summary.outcome in ("done", "attention"):
+            return Completed(message=self.summary.message, data=self.summary)
+        error = RunHalted if self.summary.outcome == "halted" else RunFailed
+        return Failed(message=self.summary.message, data=error(self.summary))
 
 
 async def _as_far_as_it_goes(work: Callable[[], Awaitable[None]]) -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from blocks.memories.errors import TagtrailError
 from blocks.wishes import urls_shown
 
 Outcome = Literal["done", "attention", "failed", "halted"]
@@ -115,3 +116,19 @@ def named(kind: str, hashtag: str | None, import_id: str, requested: int = 0) ->
 def plural(count: int, noun: str) -> str:
     """`1 post`, `2 posts`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+class RunEnded(TagtrailError):
+    """Base of `RunHalted` and `RunFailed`: a run ended before it was done; `summary` says what came of it."""
+
+    def __init__(self, summary: RunSummary) -> None:
+        self.summary = summary
+        super().__init__(summary.message)
+
+
+class RunHalted(RunEnded):
+    """The run stopped buying: no credits, a refused key or account, or a spend cap. The same call continues it."""
+
+
+class RunFailed(RunEnded):
+    """The run failed: every import failed, what was asked for cannot be used, or Tagtrail met a fault of its own."""
