@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID, uuid5
 
 from blocks.database.engine import Store
 from blocks.database.store import inbox
@@ -32,6 +34,10 @@ EVENTS = {
     "failed": "tagtrail.import.failed",
     "indexed": "tagtrail.video.indexed",
 }
+
+UNATTENDED = "tagtrail.import.unattended"
+"""Sent beside an import's end where there is something to collect and no living run follows the import; the automation
+that collects listens to this one."""
 
 
 class Sender(Protocol):
@@ -118,7 +124,9 @@ class Telling:
 
     async def _tell(self, rows: Sequence[Unemitted]) -> bool:
         """Whether the server took the events of these; then they are marked so."""
-        sent = asyncio.wait_for(self._sender.send([self._event(row) for row in rows]), CALL_SECONDS)
+        now = datetime.now(UTC)
+        events = [event for row in rows for event in self._events(row, now)]
+        sent = asyncio.wait_for(self._sender.send(events), CALL_SECONDS)
         # Whatever Prefect's client has against it: the rows stay as they are, and are sent again.
         [fault] = await asyncio.gather(sent, return_exceptions=True)
         if isinstance(fault, Exception):
@@ -129,19 +137,24 @@ class Telling:
         await self._store.run(inbox.mark_emitted, [row.event_id for row in rows])
         return True
 
-    def _event(self, row: Unemitted) -> dict[str, Any]:
-        """A callback's event as Prefect's server reads it; ids only, and the same again for the same callback."""
+    def _events(self, row: Unemitted, now: datetime) -> list[dict[str, Any]]:
+        """A callback's events as Prefect's server reads them; ids only, and the same again for the same callback."""
+        kind = kind_of(row.status, row.video_no)
         payload = {"import_id": row.import_id, "task_id": row.task_id, "kind": row.import_kind, "status": row.status}
         if row.video_no is not None:
             payload["video_no"] = row.video_no
-        return {
+        event = {
             "id": row.event_id,
             "occurred": row.received_at.isoformat(),
-            "event": EVENTS[kind_of(row.status, row.video_no)],
+            "event": EVENTS[kind],
             "resource": {"prefect.resource.id": f"tagtrail.import.{row.import_id}"},
             "related": self._related_to(collection=row.collection, hashtags=[row.hashtag]),
             "payload": payload,
         }
+        followed = row.followed_until is not None and row.followed_until > now
+        if kind == "indexed" or followed or row.handled:
+            return [event]
+        return [event, event | {"id": str(uuid5(UUID(row.event_id), UNATTENDED)), "event": UNATTENDED}]
 
 
 async def _at_most(waiting: Awaitable[Any], seconds: float) -> None:

@@ -33,6 +33,10 @@ class Unemitted:
     import_kind: str
     hashtag: str | None
     collection: str
+    followed_until: datetime | None
+    """Until when the lease of the run that follows the import holds; None: no run follows it."""
+    handled: bool
+    """A poll was asked after it, or the import needs none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,8 @@ def unemitted(conn: Connection, *, limit: int) -> list[Unemitted]:
             imports.c.kind,
             imports.c.hashtag,
             imports.c.collection,
+            imports.c.lease_until,
+            inbox.c.handled_at.is_not(None),
         )
         .join(imports, imports.c.import_id == inbox.c.import_id)
         .where(inbox.c.emitted_at.is_(None))

@@ -79,6 +79,7 @@ class World:
             )  # fmt: skip
             assert ledger.mark_sending(conn, ticket.import_id, owner="o")
             assert ledger.mark_submitted(conn, ticket.import_id, task_id, owner="o")
+            ledger.release_import(conn, ticket.import_id, owner="o")
         return ticket.import_id
 
     def send(self, raw: bytes) -> Post:
@@ -103,6 +104,10 @@ class World:
     def inbox(self) -> list[Any]:
         with self.store.connect() as conn:
             return list(conn.execute(inbox.inbox.select().order_by(inbox.inbox.c.received_at)))
+
+    def told(self) -> list[dict[str, Any]]:
+        """The events of callbacks, one each; without the word that nobody follows an import."""
+        return [event for event in self.server.events if event["event"] != "tagtrail.import.unattended"]
 
     def named(self) -> list[str]:
         """The names of all events that the server took."""

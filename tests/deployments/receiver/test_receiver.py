@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from blocks.database.store import imports as ledger
+from blocks.database.store.ending import end_import
 from deployments.receiver import app, connections, intake
 from deployments.receiver.refusals import LINE_SECONDS, Refusals
 
@@ -25,9 +28,10 @@ def test_callbacks_become_rows_and_events_once_each_in_any_order(world: Any) -> 
     ]
     for body in (*bodies, *reversed(bodies)):
         assert {world.post(body).status, world.post(body).status} <= TAKEN
-    until(lambda: len(world.server.events) == 3)
+    until(lambda: len(world.server.events) == 5)
     assert sorted(world.named()) == [
-        "tagtrail.import.failed", "tagtrail.import.succeeded", "tagtrail.video.indexed",
+        "tagtrail.import.failed", "tagtrail.import.succeeded", *["tagtrail.import.unattended"] * 2,
+        "tagtrail.video.indexed",
     ]  # fmt: skip
     for event in world.server.events:
         assert event["resource"] == {"prefect.resource.id": f"tagtrail.import.{mine}"}
@@ -36,7 +40,8 @@ def test_callbacks_become_rows_and_events_once_each_in_any_order(world: Any) -> 
         }  # fmt: skip
         assert event["payload"]["import_id"] == mine
     until(lambda: all(row.emitted_at is not None for row in world.inbox()))
-    assert {event["id"] for event in world.server.events} == {row.event_id for row in world.inbox()}
+    assert sorted(event["id"] for event in world.told()) == sorted(row.event_id for row in world.inbox())
+    assert len({event["id"] for event in world.server.events}) == 5
     assert len(world.inbox()) == 3
 
 
@@ -122,10 +127,10 @@ def test_a_callback_that_is_quicker_than_its_import_is_taken_in_once_that_is_kno
     until(lambda: world.post(body).status == 404)
     assert world.inbox() == []
     mine = world.submitted("early")
-    until(lambda: bool(world.server.events))
+    until(lambda: bool(world.told()))
     assert [row.import_id for row in world.inbox()] == [mine]
     assert world.post(body).status in TAKEN
-    assert len(world.server.events) == 1
+    assert len(world.told()) == 1
 
 
 def test_unknown_tasks_are_kept_for_a_while_and_not_without_end(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,8 +138,8 @@ def test_unknown_tasks_are_kept_for_a_while_and_not_without_end(world: Any, monk
     for number in range(4):
         until(lambda number=number: world.post({"taskId": f"u{number}", "status": "SUCCEEDED"}).status == 404)
     known = {world.submitted(f"u{number}"): number for number in range(4)}
-    until(lambda: len(world.server.events) == 2)
-    assert sorted(known[event["payload"]["import_id"]] for event in world.server.events) == [2, 3]
+    until(lambda: len(world.told()) == 2)
+    assert sorted(known[event["payload"]["import_id"]] for event in world.told()) == [2, 3]
 
     monkeypatch.setattr(intake, "STRANGER_SECONDS", 0.0)
     taking = world.receiver._server._receiver._intake
@@ -142,7 +147,7 @@ def test_unknown_tasks_are_kept_for_a_while_and_not_without_end(world: Any, monk
     until(lambda: not taking._queue and not taking._strangers)
     world.submitted("late")
     time.sleep(0.2)
-    assert len(world.server.events) == 2
+    assert len(world.told()) == 2
 
 
 def test_a_prefect_server_that_is_away_delays_no_answer_and_is_told_later(world: Any) -> None:
@@ -155,7 +160,18 @@ def test_a_prefect_server_that_is_away_delays_no_answer_and_is_told_later(world:
     until(lambda: bool(world.server.events))
     until(lambda: world.inbox()[0].emitted_at is not None)
     time.sleep(0.1)
-    assert world.named() == ["tagtrail.import.succeeded"]
+    assert world.named() == ["tagtrail.import.succeeded", "tagtrail.import.unattended"]
+
+
+def test_an_import_that_a_living_run_follows_is_not_told_as_unattended(world: Any) -> None:
+    followed, ended = world.submitted("t1"), world.submitted("t2", requested=0)
+    with world.store.begin() as conn:
+        assert ledger.lease_import(conn, followed, owner="a living run")
+        assert end_import(conn, ended, state="empty", post_micros=0, run_id="r", now=datetime.now(UTC))
+    for task in ("t1", "t2"):
+        assert world.post({"taskId": task, "status": "SUCCEEDED"}).status in TAKEN
+    until(lambda: len(world.server.events) == 2)
+    assert world.named() == ["tagtrail.import.succeeded"] * 2
 
 
 def test_a_locked_database_delays_no_answer_and_nothing_is_lost(world: Any) -> None:
@@ -167,7 +183,7 @@ def test_a_locked_database_delays_no_answer_and_nothing_is_lost(world: Any) -> N
         answers = [world.post({"taskId": task, "status": "SUCCEEDED"}) for task in tasks]
         assert {answer.status for answer in answers} == {202}
     until(lambda: len(world.inbox()) == 5)
-    until(lambda: len(world.server.events) == 5)
+    until(lambda: len(world.told()) == 5)
 
 
 def test_too_many_that_wait_for_the_database_are_refused(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,8 +203,8 @@ def test_fifty_at_once_lose_none(world: Any) -> None:
         bodies = [{"taskId": f"t{number}", "status": "SUCCEEDED"} for number in range(50)]
         answers = list(threads.map(world.post, bodies))
     assert {answer.status for answer in answers} <= TAKEN
-    until(lambda: len(world.server.events) == 50)
-    assert {event["payload"]["import_id"] for event in world.server.events} == mine
+    until(lambda: len(world.told()) == 50)
+    assert {event["payload"]["import_id"] for event in world.told()} == mine
     assert len(world.inbox()) == 50
 
 

@@ -48,7 +48,7 @@ COLLISIONS = {
     "track-hashtags/daily": "ENQUEUE",
     "track-hashtags/on-request": "ENQUEUE",
     "collect-imports/sweep": "CANCEL_NEW",
-    "collect-imports/on-callback": "CANCEL_NEW",
+    "collect-imports/on-callback": "ENQUEUE",
     "refresh-metrics/daily": "CANCEL_NEW",
     "report/weekly": "CANCEL_NEW",
     "canary/daily": "CANCEL_NEW",
