@@ -56,16 +56,16 @@ MAX_REASONS = 3
 
 
 class StillPending(TagtrailError):
-    """Some posts of a task failed in a way that may pass; `reasons` has why, one for each (`HTTP 502 from apify`).
+    """Some posts of a task failed in a way that may pass; Prefect shows this text as the reason of the task's retry.
 
-    Prefect shows this text as the reason of a task's retry.
+    `reasons` has why, one for each post (`HTTP 502 from apify`); `what` is the task's name in Prefect.
     """
 
-    def __init__(self, reasons: list[str]) -> None:
-        self.reasons = reasons
+    def __init__(self, reasons: list[str], what: str) -> None:
+        self.reasons, self.what = reasons, what
         counted = Counter(reasons).most_common(MAX_REASONS)
-        told = ", ".join(reason if count == len(reasons) else f"{reason} ({count})" for reason, count in counted)
-        super().__init__(told if len(reasons) == 1 else f"{told}; {len(reasons)} posts are tried again")
+        told = ", ".join(reason if count == 1 else f"{reason} ({count} times)" for reason, count in counted)
+        super().__init__(f"{told}, for {what}")
 
 
 class TooLate(TagtrailError):
@@ -219,7 +219,7 @@ def _must_be_in_time(run: Run, post: PostTask) -> None:
 
 async def _count_failed_call(run: Run, post: PostTask, channel: Channel, error: MemoriesError) -> None:
     post.attempts += error.calls
-    post.last_failure = f"{reason_of(error)} from {channel} for {post.ref.platform}/{post.shown}"
+    post.last_failure = f"{reason_of(error)} from {channel}"
     run.log.call_failed(error, channel, attempt=post.tries[counted_as(error)] + 1, of=patience_with(error).calls)
     # The call that tries a channel again says nothing of the post: whichever came first made it.
     if not run.channels.tries_again(channel, post.key):

@@ -68,7 +68,7 @@ async def enrich(keys: list[str], what: str) -> dict[str, int]:
                 raise fault
         again = [each is True for each in ended]
     if waiting := [post for post, again_ in zip(pending, again, strict=True) if again_]:
-        raise StillPending([post.last_failure for post in waiting])
+        raise StillPending([post.last_failure for post in waiting], what)
     return dict(Counter(run.posts[key].outcome or "pending" for key in keys))
 
 

@@ -13,6 +13,8 @@ from prefect.client.schemas.filters import (
     FlowFilterName,
     FlowRunFilter,
     FlowRunFilterStartTime,
+    TaskRunFilter,
+    TaskRunFilterName,
 )
 from prefect.client.schemas.objects import TERMINAL_STATES, Artifact, FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
@@ -20,6 +22,7 @@ from prefect.client.schemas.sorting import ArtifactSort, DeploymentSort, FlowRun
 from prefect.exceptions import ObjectNotFound
 
 from blocks.database.store.naming import Naming
+from blocks.memories.posts.record import PLATFORMS
 
 OURS = (
     "track-hashtags", "enrich-posts", "collect-imports", "import-posts", "import-creators", "refresh-metrics",
@@ -40,6 +43,8 @@ async def erase_on_server(
 ) -> Counter[str]:
     """Delete artifacts and ended runs of our flows that name somebody by `naming`, or are older than `before`.
 
+    A run names a post also where one of its tasks is called after it; its log goes with it.
+
     Deployments whose parameters name them are only counted: they are the operator's.
 
     Raises:
@@ -48,6 +53,7 @@ async def erase_on_server(
     found: Counter[str] = Counter()
     async with get_client() as client:
         runs = await _runs(client, before)
+        of_tasks = set() if naming is None else await _runs_with_tasks_named(client, naming)
         for artifact in await _artifacts(client, {run.id for run in runs}):
             if _names(naming, artifact.data, artifact.description) or _is_older(artifact.created, before):
                 found["artifacts"] += 1
@@ -57,7 +63,7 @@ async def erase_on_server(
             if run.state_type not in TERMINAL_STATES:
                 # One that is under way holds what it needs.
                 continue
-            named = _names(naming, run.parameters, run.name, run.state and run.state.message)
+            named = run.id in of_tasks or _names(naming, run.parameters, run.name, run.state and run.state.message)
             if named or _is_older(run.start_time, before):
                 found["runs"] += 1
                 if not dry_run:
@@ -103,6 +109,19 @@ async def _runs(client: PrefectClient, before: datetime | None) -> list[FlowRun]
             offset=offset,
         ):
             found += [run for run in page if tag is None or tag in run.tags]
+            offset += PAGE
+    return found
+
+
+async def _runs_with_tasks_named(client: PrefectClient, naming: Naming) -> set[UUID]:
+    """The runs in which a post was enriched by a task of its own: the task has the post's code in its name."""
+    names = [f"enrich {platform}/{code}" for code in sorted(naming.codes) for platform in PLATFORMS]
+    found: set[UUID] = set()
+    for at in range(0, len(names), PAGE):
+        named = TaskRunFilter(name=TaskRunFilterName(any_=names[at : at + PAGE]))
+        offset = 0
+        while page := await client.read_task_runs(task_run_filter=named, limit=PAGE, offset=offset):
+            found |= {task.flow_run_id for task in page if task.flow_run_id is not None}
             offset += PAGE
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,7 +10,14 @@ import pytest
 from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowFilter, FlowFilterName
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterKey,
+    FlowFilter,
+    FlowFilterName,
+    TaskRunFilter,
+    TaskRunFilterName,
+)
 from sqlmodel import SQLModel
 
 from blocks.database.purge import Target, purge
@@ -29,16 +37,27 @@ async def runs_of(name: str) -> dict[str, Any]:
     return {str(run.id): run.parameters for run in found}
 
 
+async def recorded(task_name: str) -> None:
+    """Wait for a task run: the server records them some seconds later."""
+    named = TaskRunFilter(name=TaskRunFilterName(any_=[task_name]))
+    async with asyncio.timeout(120), get_client() as client:
+        while not await client.read_task_runs(task_run_filter=named):
+            await asyncio.sleep(0.2)
+
+
 async def test_an_erased_post_stays_out_and_no_run_on_the_server_names_it(weather: Any) -> None:
     first = await weather.track("LVMH")
+    other = await weather.track("dior", posts_per_hashtag=2)
     given = await weather.enrich(URL)
     assert given.enriched == 1
     with weather.store() as store:
         rows = list(export.rows(store, "posts"))
         listed = next(row for row in rows if row["source_hashtags"])
-        for url in (listed["url"], URL):
-            done = await purge(store, Target(post=parse_post_url(url)))
+        of_listed = await purge(store, Target(post=parse_post_url(listed["url"])))
+        done = await purge(store, Target(post=parse_post_url(URL)))
     assert done.naming is not None
+    code = listed["shortcode"] or listed["post_id"]
+    await recorded(f"enrich {listed['platform']}/{code}")
     assert given.run_id in await runs_of("enrich-posts")
     told = await erase_on_server(naming=done.naming, dry_run=True)
     assert given.run_id in await runs_of("enrich-posts"), "a dry run deletes nothing"
@@ -48,6 +67,9 @@ async def test_an_erased_post_stays_out_and_no_run_on_the_server_names_it(weathe
     assert given.run_id not in left
     assert not any("7300000000000000077" in str(parameters) for parameters in left.values())
     assert first.run_id in await runs_of("track-hashtags")
+    assert (await erase_on_server(naming=of_listed.naming))["runs"] == 1
+    assert first.run_id not in await runs_of("track-hashtags"), "a task of it is called after the post"
+    assert other.run_id in await runs_of("track-hashtags")
 
     bought = weather.bought()
     again = await weather.enrich(URL)

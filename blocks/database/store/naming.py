@@ -53,6 +53,8 @@ class Naming:
     pattern: re.Pattern[str]
     people: frozenset[str]
     """User names, folded."""
+    codes: frozenset[str] = frozenset()
+    """Ids and codes of posts, short ones among them."""
 
     def found_in(self, value: Any, *, key: str = "") -> bool:
         """Whether a text, or any text in a JSON value, names it; `key`: under which it stands in an object."""
@@ -112,7 +114,8 @@ class Names:
                     parts.append(rf"(?i:(?<![\w-]){_PROFILES[platform]}{_either(named)}{_ENDS})")
         if not (whole or parts):
             return None
-        return Naming(frozenset(whole), re.compile("|".join(parts) or _NOTHING), frozenset(people))
+        pattern = re.compile("|".join(parts) or _NOTHING)
+        return Naming(frozenset(whole), pattern, frozenset(people), frozenset(self.codes))
 
 
 def _either(words: Iterable[str]) -> str:

@@ -1,0 +1,33 @@
+"""What flows of other projects get from a run of Tagtrail: its typed summary, also across processes."""
+
+import asyncio
+from uuid import UUID
+
+from blocks.database.engine import open_store
+from blocks.database.store import runs
+from blocks.memories.errors import UsageError
+from blocks.settings import get_settings
+from flows.steps.accounts import saved_database_url
+from flows.steps.summary import ImportSummary, RunEnded, RunFailed, RunHalted, RunSummary
+
+__all__ = ["ImportSummary", "RunEnded", "RunFailed", "RunHalted", "RunSummary", "read_summary"]
+
+
+async def read_summary(flow_run_id: UUID | str, database_url: str | None = None) -> RunSummary:
+    """The summary of a run that has ended, by the id of its flow run, as `run_deployment` gives it.
+
+    The database is `database_url`, else the block `tagtrail-database/default`, else TAGTRAIL_DATABASE_URL.
+
+    Raises:
+        UsageError: no such run has ended in this database.
+        StoreError: the database cannot be used.
+    """
+    url = database_url or await saved_database_url() or get_settings().database_url
+    store = await asyncio.to_thread(open_store, url)
+    try:
+        row = await store.read(runs.get, str(flow_run_id))
+    finally:
+        store.close()
+    if row is None or row.summary is None:
+        raise UsageError(f"no run {flow_run_id} has ended in this database; look at its state in Prefect")
+    return RunSummary.model_validate(row.summary)
