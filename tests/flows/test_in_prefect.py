@@ -1,6 +1,8 @@
 """A run as its users in Prefect see it: names, tags, log lines, and what a flow that calls it gets."""
 
 import logging
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +11,14 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 from prefect.client.schemas.objects import FlowRun
 from prefect.runtime import flow_run
+from pydantic import SecretStr
 
+from blocks.memories.credentials import MemoriesCredentials
 from flows.results import RunFailed, RunHalted, RunSummary, read_summary
 from flows.steps.run_names import MAX_HASHTAG_TAGS, name_of_run, posts_named, tags_of_run
 from flows.track_hashtags import track_hashtags
+
+from .conftest import KEY
 
 NAMES = [
     ("track-hashtags", {"hashtags": ["LVMH", "#dior"], "collection": "fashion"}, "fashion: #LVMH #dior · 25 posts"),
@@ -97,3 +103,22 @@ async def test_failures_are_one_warning_for_each_kind(weather: Any, caplog: pyte
     assert of_calls == ["HTTP 502 from apify, call 1 of 4"], warnings
     assert (summary.outcome, summary.enriched) == ("done", 15)
     assert "ServerFault from apify: 3 calls in all" in [one.getMessage() for one in caplog.records]
+
+
+async def test_the_examples_for_flows_of_other_projects_run(weather: Any) -> None:
+    page = Path(__file__).parents[2] / "docs" / "use-in-your-flows.md"
+    blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {"__name__": "example"}
+    for code in blocks:
+        exec(compile(code, str(page), "exec"), names)
+    summary = await names["monday"]()
+    assert (summary.outcome, summary.enriched) == ("done", 25)
+    block = MemoriesCredentials(
+        api_key=SecretStr(KEY), v1_base_url=weather.sandbox.v1_base_url, v2_base_url=weather.sandbox.v2_base_url
+    )
+    await block.asave("default", overwrite=True)
+    try:
+        await names["one_post"]()
+    finally:
+        await MemoriesCredentials.adelete("default")
+    assert weather.asked() == 26

@@ -196,7 +196,7 @@ def test_a_wheel_carries_the_definitions(tmp_path: Path) -> None:
         names = set(archive.namelist())
         archive.extractall(tmp_path / "installed")
     assert names >= OTHER_FILES
-    assert not [name for name in names if "/secrets/" in name or "/screenshots/" in name or "__pycache__" in name]
+    assert not [name for name in names if "/secrets/" in name or "__pycache__" in name]
     code = "from deployments.setup.definitions import *; print(definitions_file(), len(read_definitions()))"
     code += "; from deployments.setup.automations import *; print(len(read_automations()))"
     ran = subprocess.run(

@@ -1,4 +1,4 @@
-"""The README's notebook example runs as it stands there, on data of an invented collection."""
+"""The notebook example of `docs/exports.md` runs as it stands there, on data of an invented collection."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from blocks.memories.identity import parse_post_url
 from blocks.memories.posts.record import PostRecord
 from deployments.cli import main as command_line
 
-README = Path(__file__).parent.parent / "README.md"
-HEADING = "## Exports, views, notebooks"
+PAGE = Path(__file__).parent.parent / "docs" / "exports.md"
+HEADINGS = ("## The shortest way", "## In a notebook")
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-def section() -> str:
-    _, found, rest = README.read_text(encoding="utf-8").partition(f"{HEADING}\n")
-    assert found, f"the README has no section {HEADING!r}"
+def section(heading: str) -> str:
+    _, found, rest = PAGE.read_text(encoding="utf-8").partition(f"{heading}\n")
+    assert found, f"the page has no section {heading!r}"
     return rest.partition("\n## ")[0]
 
 
@@ -67,11 +67,11 @@ def home(tmp_path: Path, migrated_sqlite: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.usefixtures("home")
 def test_the_notebook_example_runs_as_it_stands_there(tmp_path: Path) -> None:
-    commands = re.findall(r"^\$ tagtrail (.*)$", section(), flags=re.MULTILINE)
+    commands = re.findall(r"^\$ tagtrail (.*)$", section(HEADINGS[0]), flags=re.MULTILINE)
     assert commands
     for command in commands:
         assert command_line.call(shlex.split(command)) == 0, command
-    [code] = re.findall(r"^```python\n(.*?)^```$", section(), flags=re.MULTILINE | re.DOTALL)
+    [code] = re.findall(r"^```python\n(.*?)^```$", section(HEADINGS[1]), flags=re.MULTILINE | re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=170, env=os.environ
     )
