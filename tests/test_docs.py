@@ -17,7 +17,12 @@ PAGES = {
 }
 ALL = "\n".join(PAGES.values())
 SETTINGS = {name.upper() for name in Settings.model_fields}
-OF_TESTS = {"TAGTRAIL_TEST_POSTGRES_URL", "TAGTRAIL_TEST_STACK_POSTGRES_URL", "TAGTRAIL_TEST_PICTURES", "TAGTRAIL_STACK"}
+OF_TESTS = {
+    "TAGTRAIL_TEST_POSTGRES_URL",
+    "TAGTRAIL_TEST_STACK_POSTGRES_URL",
+    "TAGTRAIL_TEST_PICTURES",
+    "TAGTRAIL_STACK",
+}
 
 
 def anchors(text: str) -> set[str]:

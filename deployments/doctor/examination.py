@@ -44,7 +44,7 @@ class Examined:
 def examine(settings: Settings, work_pool: str | None) -> Examined:
     """Run all checks."""
     found = Examined(database_url=settings.database_url)
-    found.checks += [python_check(), packages_check(), rooms_check(Path.cwd()), key_check(settings)]
+    found.checks += [python_check(), packages_check(), rooms_check(Path.cwd())]
     server = _server_in_use(settings)
     blocks: dict[str, Block] = {}
     if server is None:
@@ -53,6 +53,7 @@ def examine(settings: Settings, work_pool: str | None) -> Examined:
     else:
         prefect, blocks = _prefect_checks(settings, *server, work_pool)
     _choose(found, settings, blocks)
+    found.checks.append(key_check(settings, found.account))
     checks, store = database_checks(found.database_url)
     with _closing(store):
         found.checks += [*checks, *asyncio.run(_api_checks(found, settings))]

@@ -122,17 +122,21 @@ def block_checks(settings: Settings, blocks: Mapping[str, Block]) -> list[Check]
     else:
         checks.append(ok(name, "it holds the key of this environment" if ours else "it holds a key"))
     if isinstance(account, MemoriesCredentials):
-        pairs = (
-            ("imports", account.v1_base_url, settings.memories_v1_base_url),
-            ("metadata", account.v2_base_url, settings.memories_v2_base_url),
-        )
-        differ = [what for what, of_block, here in pairs if of_block.rstrip("/") != here.rstrip("/")]
+        of_block = {"memories_v1_base_url": account.v1_base_url, "memories_v2_base_url": account.v2_base_url}
+        what = {"memories_v1_base_url": "imports", "memories_v2_base_url": "metadata"}
+        # A setting that was left at its default says nothing: the block decides.
+        differ = [
+            what[setting]
+            for setting, url in of_block.items()
+            if setting in settings.model_fields_set and url.rstrip("/") != getattr(settings, setting).rstrip("/")
+        ]
         if differ:
             checks.append(
                 warning(name, f"it sends {' and '.join(differ)} to another address than these settings", _WHICH)
             )
     database = blocks.get("tagtrail-database")
-    if isinstance(database, TagtrailDatabase) and database.get_url() != settings.database_url:
+    named_here = bool(settings.tagtrail_database_url)
+    if isinstance(database, TagtrailDatabase) and named_here and database.get_url() != settings.database_url:
         checks.append(
             warning("block tagtrail-database/default", "it names another database than these settings", _WHICH)
         )

@@ -28,6 +28,7 @@ from blocks.memories.errors import (
     UsageError,
 )
 from blocks.memories.outgoing import checked_key
+from deployments.doctor.account import Account
 from blocks.settings import Settings
 from deployments.cli.stores import is_there
 from deployments.doctor.asking import Heard, Silence, hear
@@ -65,9 +66,11 @@ def database_checks(url: str) -> tuple[list[Check], Store | None]:
     return checks, store
 
 
-def key_check(settings: Settings) -> Check:
-    """Whether the settings hold something that can be a key."""
+def key_check(settings: Settings, account: Account | None) -> Check:
+    """Whether the settings hold something that can be a key, or else whose key runs would use."""
     key = settings.memories_api_key.get_secret_value()
+    if not key and account is not None:
+        return ok("key", f"the {account.whose} holds it")
     if not key:
         return warning("key", "MEMORIES_API_KEY is not set", "set it, unless a block holds the key")
     try:

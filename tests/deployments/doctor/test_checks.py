@@ -107,10 +107,12 @@ def test_a_database_server_has_a_clock_too(store: Store, database_url: str) -> N
 
 
 def test_a_key_is_set_and_can_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert key_check(get_settings()).verdict == "warning"
+    assert key_check(get_settings(), None).verdict == "warning"
+    of_block = Account("block memories-credentials/default", SecretStr("sk-invented"), "v1", "v2", 1.0, None, "")
+    assert key_check(get_settings(), of_block).line == "ok      key: the block memories-credentials/default holds it"
     for key, verdict in (("sk-invented", "ok"), ("Bearer sk-invented", "failed")):
         monkeypatch.setenv("MEMORIES_API_KEY", key)
-        found = key_check(get_settings())
+        found = key_check(get_settings(), None)
         assert found.verdict == verdict
         assert "sk-invented" not in found.line
 

@@ -124,5 +124,9 @@ def test_a_block_that_points_elsewhere_is_told(monkeypatch: pytest.MonkeyPatch) 
         "tagtrail-database": TagtrailDatabase(url=SecretStr("postgresql+psycopg://u:hidden@db/tagtrail")),
     }
     told = [check.line for check in block_checks(get_settings(), blocks)]
+    assert [line.partition(" ")[0] for line in told] == ["ok"], "settings at their defaults say nothing: the block does"
+    monkeypatch.setenv("MEMORIES_V2_BASE_URL", "https://metadata.example/v2")
+    monkeypatch.setenv("TAGTRAIL_DATABASE_URL", "sqlite:///elsewhere.db")
+    told = [check.line for check in block_checks(get_settings(), blocks)]
     assert [line.partition(" ")[0] for line in told] == ["ok", "warning", "warning"]
     assert "hidden" not in " ".join(told)
