@@ -28,9 +28,9 @@ from blocks.memories.errors import (
     UsageError,
 )
 from blocks.memories.outgoing import checked_key
-from deployments.doctor.account import Account
 from blocks.settings import Settings
 from deployments.cli.stores import is_there
+from deployments.doctor.account import Account
 from deployments.doctor.asking import Heard, Silence, hear
 from deployments.doctor.machine import clock_check
 from deployments.doctor.verdicts import Check, failed, ok, warning

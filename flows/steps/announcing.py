@@ -11,6 +11,7 @@ from blocks.database.store.imports import OpenImport
 from blocks.database.store.written import Written
 from blocks.memories.errors import StoreError
 from flows.steps.events import (
+    GAP_FOUND,
     IMPORT_COMPLETED,
     POSTS_FAILED,
     RUN_COMPLETED,
@@ -60,7 +61,7 @@ def _import_ended(row: OpenImport, *, run_id: str) -> None:
 
 
 def run_ended(run: Run, summary: RunSummary) -> None:
-    """Announce how a run ended; a halt and each class of failures have an event of their own beside it.
+    """Announce how a run ended; a halt, each class of failures and each gap have an event of their own beside it.
 
     A run that is taken up again under its own id is announced anew only where it ended in another way.
     """
@@ -79,6 +80,9 @@ def run_ended(run: Run, summary: RunSummary) -> None:
         tell(POSTS_FAILED, {"error_class": error_class, "count": count}, error_class)
     if summary.outcome == "halted" and run.halted is not None:
         tell(RUN_HALTED, {"error_class": run.halted.error_class, "reason": summary.halted_because})
+    for one in summary.imports:
+        if one.overlap == 0:
+            tell(GAP_FOUND, {"import_id": one.import_id, "hashtag": one.hashtag, "seen": one.seen}, one.import_id)
     numbers = summary.model_dump(mode="json", include=set(COUNTS))
     imports = [{"import_id": one.import_id, "how": one.how, "state": one.state} for one in summary.imports]
     ended = {"outcome": summary.outcome, "exit_status": summary.exit_status, "seconds": round(summary.seconds, 3)}

@@ -7,6 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from blocks.settings import get_settings
 from flows.steps import announcing, events
 from flows.steps.run import Run
-from flows.steps.summary import RunSummary
+from flows.steps.summary import ImportSummary, RunSummary
 
 SEEN_SECONDS = 60.0
 """How long an event may take to be stored; Prefect's server writes them in batches."""
@@ -172,6 +173,21 @@ def test_a_server_that_is_away_or_missing_is_no_reason_to_fail(monkeypatch: pyte
     monkeypatch.setattr(events, "emit_event", send)
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         events.announce("tagtrail.test", resource_id="tagtrail.test", payload={})
+
+
+def test_an_import_that_shares_nothing_with_the_one_before_is_told_as_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(announcing, "announce", lambda event, *, payload, **_: told.append((event, payload)))
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    of = {"task_id": "t", "kind": "hashtag", "hashtag": "moss", "how": "submitted", "state": "complete"}
+    counts = {"requested": 5, "seen": 5, "new": 5, "known": 0, "planned_at": at}
+    imports = [ImportSummary(import_id=str(shared), overlap=shared, **of, **counts) for shared in (None, 0, 3)]
+    summary = RunSummary(
+        run_id="r", flow="track-hashtags", outcome="done", message="", imports=imports, started_at=at, finished_at=at
+    )
+    announcing.run_ended(RUN_WITHOUT_HALT, summary)
+    [gap] = [payload for event, payload in told if event == "tagtrail.import.gap"]
+    assert (gap["import_id"], gap["hashtag"], gap["run_id"]) == ("0", "moss", "r")
 
 
 def test_an_asset_is_named_by_its_database_never_by_a_path() -> None:
