@@ -12,6 +12,7 @@ from typing import Final
 from dotenv.parser import parse_stream
 
 from blocks.memories.errors import UsageError
+from blocks.network import SET_ASIDE
 
 ENV_FILE: Final = Path(".env")
 
@@ -20,8 +21,8 @@ PREFIXES: Final = ("TAGTRAIL_", "MEMORIES_")
 
 _OTHERS: Final = ("TAGTRAIL_TEST_", "TAGTRAIL_STACK")
 """Names of the tests, and of the processes of `tagtrail up`; none is a setting."""
-_OTHER_NAMES: Final = ("TAGTRAIL_RUNS_PER_WORKER", "TAGTRAIL_WORK_POOL")
-"""Names that the containers read."""
+_OTHER_NAMES: Final = ("TAGTRAIL_RUNS_PER_WORKER", "TAGTRAIL_WORK_POOL", SET_ASIDE)
+"""Names that the containers read, and what a process hands on to its children."""
 
 
 def names_in_file(path: Path = ENV_FILE) -> list[str]:

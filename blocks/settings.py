@@ -191,15 +191,37 @@ class Settings(BaseSettings):
             rest_snapshots=self.tagtrail_rest_snapshots,
         )
 
+    @field_validator("tagtrail_home")
+    @classmethod
+    def _is_one_line(cls, value: Path) -> Path:
+        if any(ord(letter) < 32 or ord(letter) == 127 for letter in str(value)):
+            raise ValueError("it holds a line break or another control character; name the folder without it")
+        return value
+
     @property
     def home(self) -> Path:
-        """The home folder, absolute; it may not exist yet."""
-        return self.tagtrail_home.expanduser().absolute()
+        """The home folder, absolute; it may not exist yet.
+
+        Raises:
+            UsageError: it is not set, and the user has no home folder in which it would be.
+        """
+        try:
+            return self.tagtrail_home.expanduser().absolute()
+        except RuntimeError:
+            raise UsageError("TAGTRAIL_HOME is not set, and this user has no home folder; name a folder") from None
+
+    @property
+    def database_file(self) -> Path:
+        """The SQLite file in the home; it is the database unless TAGTRAIL_DATABASE_URL names another."""
+        return self.home / "tagtrail.db"
 
     @property
     def database_url(self) -> str:
-        """The SQLAlchemy URL in use; the default is `tagtrail.db` in the home."""
-        return self.tagtrail_database_url or f"sqlite:///{self.home / 'tagtrail.db'}"
+        """The SQLAlchemy URL in use; the default is the file in the home."""
+        # SQLAlchemy takes longer to load than all that a command without a database needs.
+        from blocks.database.connections import of_file
+
+        return self.tagtrail_database_url or of_file(self.database_file)
 
 
 def get_settings(**overrides: Any) -> Settings:

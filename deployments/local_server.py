@@ -19,11 +19,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from blocks import network
 from blocks.memories.errors import TagtrailError, UsageError
 from deployments import ports
 from deployments.ports import HOST
@@ -38,6 +39,8 @@ LOG_BYTES: Final = 5_000_000
 """A log longer than this is put aside (one generation) at the next start."""
 
 _NO_TELEMETRY: Final = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+_NOT_ITS_OWN: Final = ("PREFECT_", "MEMORIES_", "TAGTRAIL_", "PG")
+"""What names of variables begin with that the server has no use for: accounts, secrets, databases."""
 _TUNED: Final = {
     # With the defaults the server records one task run per transaction: 35 instead of 14 s of CPU per 1,000.
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
@@ -133,11 +136,9 @@ def ended_on_purpose(home: Path) -> bool:
     return bool(_read_state(home).get("ended"))
 
 
-def env_for(info: ServerInfo, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+def env_for(info: ServerInfo) -> dict[str, str]:
     """Environment of a process that works with this server and leaves the user's Prefect profile alone."""
     folder = _folder(info.home)
-    no_proxy = {part for part in environ.get("NO_PROXY", environ.get("no_proxy", "")).split(",") if part}
-    direct = ",".join(sorted(no_proxy | {HOST, "localhost"}))
     return {
         "PREFECT_API_URL": info.api_url,
         "PREFECT_API_AUTH_STRING": info.auth_string,
@@ -146,8 +147,6 @@ def env_for(info: ServerInfo, environ: Mapping[str, str] = os.environ) -> dict[s
         "PREFECT_PROFILES_PATH": str(folder / "profiles.toml"),
         "PREFECT_PROFILE": "ephemeral",
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
-        "NO_PROXY": direct,
-        "no_proxy": direct,
         **_NO_TELEMETRY,
     }
 
@@ -290,21 +289,32 @@ def server_command(home: Path, port: int) -> list[str]:
 
 
 def _server_env(home: Path, port: int, auth_string: str) -> dict[str, str]:
-    # The user's Prefect settings are for the user's server, and the API key is no business of this one.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MEMORIES_"))}
-    return inherited | {
-        "PREFECT_HOME": str(_folder(home)),
-        "PREFECT_SERVER_API_AUTH_STRING": auth_string,
-        "PREFECT_API_AUTH_STRING": auth_string,
-        "PREFECT_SERVER_API_HOST": HOST,
-        "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-        "PREFECT_CLI_COLORS": "false",
-        "PREFECT_CLI_PROMPT": "false",
-        "PYTHONUNBUFFERED": "1",
-        **_NO_TELEMETRY,
-        **_TUNED,
+    # The user's Prefect settings are for the user's server, and no secret of ours is any business of this one. Proxies
+    # and certificates are for its notifications; it does not start with one that cannot be used.
+    outward = network.named()
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(_NOT_ITS_OWN) and name not in outward
     }
+    return (
+        inherited
+        | network.usable()
+        | {
+            "PREFECT_HOME": str(_folder(home)),
+            "PREFECT_SERVER_API_AUTH_STRING": auth_string,
+            "PREFECT_API_AUTH_STRING": auth_string,
+            "PREFECT_SERVER_API_HOST": HOST,
+            "PREFECT_SERVER_API_PORT": str(port),
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            # Its folder, where it runs: Prefect writes the path into a URL as it is, and a home may be called anything.
+            "PREFECT_API_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:///prefect.db",
+            "PREFECT_CLI_COLORS": "false",
+            "PREFECT_CLI_PROMPT": "false",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONIOENCODING": "utf-8",
+            **_NO_TELEMETRY,
+            **_TUNED,
+        }
+    )
 
 
 def _end(info: ServerInfo) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, unquote_to_bytes
 
 import orjson
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -19,6 +22,17 @@ KINDS = "sqlite:////path/to/tagtrail.db or postgresql+psycopg://user@host/databa
 _WRITE, _DURABLE = "tagtrail_write", "tagtrail_durable"
 
 
+def of_file(path: Path) -> str:
+    """The URL of a SQLite file as text that `parse` reads: a path may hold anything, `?` and `%` among it."""
+    url = URL.create("sqlite", database=str(path))
+    text = url.render_as_string(hide_password=False)
+    if make_url(text) == url:
+        return text
+    # SQLite's own form for such paths.
+    url = URL.create("sqlite", database="file:" + quote(os.fsencode(path)), query=_AS_URI)
+    return url.render_as_string(hide_password=False)
+
+
 def parse(url: str) -> URL:
     """The URL with its driver named; `postgres://` and `postgresql://` mean psycopg 3.
 
@@ -29,14 +43,26 @@ def parse(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise UsageError(f"the database URL cannot be read; it looks like {KINDS}") from None
+        raise UsageError(f"{_NAMED} cannot be read; it looks like {KINDS}") from None
+    except ValueError:
+        raise UsageError(f"{_NAMED} has a port that is no number; it looks like {KINDS}") from None
     if parsed.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
+        # A second @ would make a piece of the password the host, and so something that is shown.
+        if url.count("@") > (parsed.username is not None or parsed.password is not None):
+            raise UsageError(f"{_NAMED} holds an @ or / that belongs to its user name or password: write %40 or %2F")
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
+        if parsed.query == _AS_URI and (parsed.database or "").startswith("file:"):
+            path = os.fsdecode(unquote_to_bytes(str(parsed.database).removeprefix("file:")))
+            return URL.create("sqlite", database=path)
         if not parsed.database or parsed.database == ":memory:" or parsed.query:
             raise UsageError("Tagtrail's SQLite database is a file; its URL looks like sqlite:////path/to/tagtrail.db")
         return parsed.set(drivername="sqlite")
-    raise UsageError(f"no database of kind {parsed.drivername} is supported; the URL looks like {KINDS}")
+    raise UsageError(f"{_NAMED}: no database of kind {parsed.drivername} is supported; it looks like {KINDS}")
+
+
+_NAMED: Final = "the database URL (TAGTRAIL_DATABASE_URL, or the block tagtrail-database/default)"
+_AS_URI: Final = {"uri": "true"}
 
 
 def shown(url: URL) -> str:
@@ -44,11 +70,18 @@ def shown(url: URL) -> str:
     return url.set(query={}).render_as_string(hide_password=True)
 
 
-def make_engine(url: URL, *, lock_seconds: float) -> Engine:
-    """An engine for a parsed URL; nothing is opened yet. `lock_seconds`: how long a statement waits for a lock."""
+def make_engine(url: URL, *, lock_seconds: float, frozen: bool = False) -> Engine:
+    """An engine for a parsed URL; nothing is opened yet. `lock_seconds`: how long a statement waits for a lock.
+
+    `frozen`: a SQLite file that nobody writes, on a disk that cannot be written either; SQLite then needs no file
+    beside it.
+    """
     # Values of rows are people's texts: they stay out of error messages.
     common: dict[str, Any] = {"json_serializer": to_json, "json_deserializer": from_json, "hide_parameters": True}
     if url.drivername == "sqlite":
+        if frozen:
+            as_uri = f"file:{quote(os.fsencode(os.path.abspath(str(url.database))))}"
+            url = url.set(database=as_uri, query={**_AS_URI, "mode": "ro", "immutable": "1"})
         engine = create_engine(url, connect_args={"timeout": lock_seconds, "check_same_thread": False}, **common)
         event.listen(engine, "connect", _sqlite_opened)
         event.listen(engine, "begin", _sqlite_begin)

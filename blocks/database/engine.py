@@ -134,10 +134,10 @@ class Store:
                     raise StoreError(
                         f"the connection to the database {self.url_shown} broke during a commit, so that a change "
                         "may or may not have been stored; run the same command again"
-                    ) from error
+                    ) from None
                 wait = next(waits, None)
                 if not fault.passing or wait is None:
-                    raise explain(error, self.url_shown) from error
+                    raise explain(error, self.url_shown) from None
             time.sleep(wait)
 
 
@@ -205,14 +205,24 @@ def _connected(url: str, *, create: bool, lock_seconds: float) -> Store:
     if parsed.drivername == "sqlite":
         _prepare_file(Path(parsed.database or ""), where, create=create)
     store = Store(connections.make_engine(parsed, lock_seconds=lock_seconds), where)
+    if not store.is_sqlite:
+        return store
     try:
-        if store.is_sqlite:
-            with explained(where):
-                connections.use_write_ahead_log(store.engine, lock_seconds=lock_seconds)
+        with explained(where):
+            connections.use_write_ahead_log(store.engine, lock_seconds=lock_seconds)
     except StoreError:
         store.close()
-        raise
+        file = Path(parsed.database or "")
+        if create or os.access(file.parent, os.W_OK) or not _is_at_rest(file):
+            raise
+        return Store(connections.make_engine(parsed, lock_seconds=lock_seconds, frozen=True), where)
     return store
+
+
+def _is_at_rest(file: Path) -> bool:
+    """Whether all that was written stands in the file itself: its log beside it is empty, or not there."""
+    log = file.with_name(f"{file.name}-wal")
+    return os.access(file, os.R_OK) and not (log.exists() and log.stat().st_size)
 
 
 def _prepare_file(path: Path, where: str, *, create: bool) -> None:

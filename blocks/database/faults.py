@@ -19,7 +19,8 @@ class Fault(Enum):
     CONFLICT = "other work on the database {where} got in the way several times; run the same command again"
     LOST = "the database {where} cannot be reached; check that it runs and run the same command again"
     FULL = "the disk of the database {where} is full; free some space and run the same command again"
-    UNWRITABLE = "the database {where} cannot be opened for writing; check its path and permissions"
+    UNWRITABLE = "the database {where} cannot be written: it is read-only, or its path or permissions are wrong"
+    DENIED = "the database {where} refuses what its user may not do; grant the user all rights on Tagtrail's tables"
     DAMAGED = "the file of the database {where} is damaged, or is no SQLite database; check the path"
     BROKEN_DISK = "reading or writing the database {where} failed; check its disk"
     STATEMENT = "the database {where} refused a statement; if its schema is older, run `tagtrail db upgrade`"
@@ -59,6 +60,7 @@ _POSTGRES = {
     "57P02": Fault.LOST,
     "57P03": Fault.LOST,
     "25006": Fault.UNWRITABLE,
+    "42501": Fault.DENIED,
     "08": Fault.LOST,
     "58": Fault.BROKEN_DISK,
 }
@@ -85,13 +87,51 @@ def judge(error: DBAPIError | PoolTimeout) -> Fault:
 
 
 def explain(error: DBAPIError | PoolTimeout, where: str) -> StoreError:
-    """The error for the user; `where` is the database's URL without its password."""
+    """The error for the user; `where` is the database's URL without its password.
+
+    The driver's own words are left out, and so they must be from the error's chain (`raise … from None`): they may
+    repeat a piece of the URL, or what a row holds. Tracebacks tell the statement.
+    """
     fault = judge(error)
     sentence = fault.value.format(where=where)
-    if fault in (Fault.STATEMENT, Fault.LOST) and isinstance(error, DBAPIError):
-        first_line = str(error.orig).strip().partition("\n")[0]
-        sentence = f"{sentence} ({first_line[:200]})"
-    return StoreError(sentence)
+    if fault in (Fault.STATEMENT, Fault.LOST) and (reason := _reason(error)):
+        sentence = f"{sentence} ({reason})"
+    told = StoreError(sentence)
+    told.met_by_all = fault.of_the_database
+    if isinstance(error, DBAPIError) and error.statement:
+        told.add_note(error.statement)
+    return told
+
+
+# What the servers' and the drivers' words mean, where they have no code for it; the first that fits.
+_REASONS = {
+    "password authentication failed": "it does not accept the user name or the password",
+    "no password supplied": "it asks for a password",
+    "no pg_hba.conf entry": "it does not let this user in from this machine",
+    "connection refused": "nothing listens there",
+    "does not exist": "it knows no such database, or no such user",
+    "resolve": "its host name is unknown",
+    "translate host name": "its host name is unknown",
+    "timeout": "it did not answer in time",
+    "timed out": "it did not answer in time",
+    "certificate": "its certificate cannot be checked",
+    "ssl": "it is not reached by TLS as the URL asks",
+    "starting up": "it is starting",
+    "too many clients": "it has no connection to spare",
+    "slots are reserved": "it has no connection to spare",
+    "connection option": "the URL has an option that the driver does not know",
+}
+
+
+def _reason(error: DBAPIError | PoolTimeout) -> str:
+    """Why, in words of our own: a code, or what the driver's words stand for; '' where nobody can say."""
+    if isinstance(error, PoolTimeout):
+        return ""
+    code = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None)
+    if code:
+        return f"code {code}"
+    told = str(error.orig).lower()
+    return next((reason for words, reason in _REASONS.items() if words in told), "")
 
 
 @contextmanager
@@ -102,4 +142,4 @@ def explained(where: str) -> Iterator[None]:
     except IntegrityError:
         raise
     except DATABASE_ERRORS as error:
-        raise explain(error, where) from error
+        raise explain(error, where) from None

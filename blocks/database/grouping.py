@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from blocks.database.faults import DATABASE_ERRORS, judge
 from blocks.memories.errors import StoreError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -142,8 +141,7 @@ def _likeness(write: Write) -> tuple[Any, ...]:
 
 
 def _met_by_all(error: BaseException) -> bool:
-    cause = error.__cause__
-    return isinstance(error, StoreError) and isinstance(cause, DATABASE_ERRORS) and judge(cause).of_the_database
+    return isinstance(error, StoreError) and error.met_by_all
 
 
 def _into(future: Future[Any]) -> Callable[[Future[Any]], None]:

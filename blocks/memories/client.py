@@ -12,6 +12,7 @@ import httpx
 import orjson
 from pydantic import SecretStr
 
+from blocks import network
 from blocks.memories import outgoing, wire
 from blocks.memories.accounts import account_name
 from blocks.memories.errors import BadParameters, MemoriesError, NoAnswer, NotFound, NotSent, Unreadable, UsageError
@@ -59,7 +60,7 @@ class MemoriesClient:
         now: the clock by which a `Retry-After` date is read.
         witness: is shown each answer as it came, without the key: (endpoint, HTTP status, body).
 
-    Raises UsageError where the key or a base URL cannot be used.
+    Raises UsageError where the key, a base URL, or a proxy or certificate of the environment cannot be used.
     """
 
     def __init__(
@@ -305,16 +306,16 @@ class _Connections(httpx.AsyncBaseTransport):
         return response
 
     def _new(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
-        proxy = outgoing.proxy_for(url.scheme, url.host)
+        proxy = network.proxy_for(url.scheme, url.host)
         if url.scheme == "http" and proxy is None:
             verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # Unused; the real one takes 20 ms to load.
         else:
-            verify = self._tls = self._tls or httpx.create_ssl_context()
+            verify = self._tls = self._tls or network.certificates() or httpx.create_ssl_context(trust_env=False)
         limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEP_SECONDS)
         try:
             return httpx.AsyncHTTPTransport(verify=verify, limits=limits, proxy=proxy)
         except (ValueError, ImportError):
-            raise UsageError("the proxy of the environment cannot be used: give an http:// or https:// one") from None
+            raise UsageError(f"HTTPS_PROXY or ALL_PROXY names no proxy that can be used for {url.host}") from None
 
     async def aclose(self) -> None:
         kept = [connection for free in self._free.values() for connection in free]

@@ -235,3 +235,6 @@ class ValveClosed(TagtrailError):
 
 class StoreError(TagtrailError):
     """The database cannot be used as it is; the message says what to do."""
+
+    met_by_all: bool = False
+    """Whether every other statement would have met the same."""

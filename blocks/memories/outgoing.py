@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from ipaddress import ip_address
 from typing import Any, TypedDict
 from urllib.parse import urlencode, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
+from blocks import network
 from blocks.memories.captions import normalise_hashtag
 from blocks.memories.errors import UsageError
 from blocks.memories.identity import (
@@ -49,15 +48,6 @@ def hosts_of(*urls: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(urlsplit(url).netloc.rpartition("@")[2] for url in urls))
 
 
-def is_here(host: str) -> bool:
-    """Whether a host (with or without its port) is this machine by a loopback name or address, as the sandbox's is."""
-    name = urlsplit(f"//{host}").hostname or ""
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost" or name.endswith(".localhost")
-
-
 _CALLED_HERE = {
     "unique_id": "namespace",
     "callback": "callback_url",
@@ -94,7 +84,8 @@ def checked_base_url(name: str, url: str) -> str:
     """A base URL without its trailing slash.
 
     Raises:
-        UsageError: not http(s), no host, or with a user name, query or fragment.
+        UsageError: not http(s), no host, or with a user name, query or fragment; or a variable of the environment
+            about proxies and certificates on the way there cannot be used.
     """
     try:
         parts = urlsplit(url.strip())
@@ -103,6 +94,7 @@ def checked_base_url(name: str, url: str) -> str:
         raise UsageError(f"{name} is no URL: give one such as https://api.memories.ai/serve/api/v1") from None
     if not usable or parts.query or parts.fragment or "@" in parts.netloc:
         raise UsageError(f"{name} has to be a plain https:// (or http://) URL without user name, query or fragment")
+    network.check(url.strip())
     return url.strip().rstrip("/")
 
 
@@ -111,18 +103,6 @@ def checked_timeout(seconds: float) -> float:
     if not 0 < seconds < 86_400:
         raise UsageError("the timeout has to be longer than 0 seconds and shorter than a day")
     return seconds
-
-
-def proxy_for(scheme: str, host: str) -> str | None:
-    """The proxy that the environment names for a host (HTTPS_PROXY, NO_PROXY, …), as offices need it.
-
-    None for this machine itself, whatever the environment says: the sandbox is never behind a proxy.
-    """
-    if host in ("localhost", "::1") or host.startswith("127.") or proxy_bypass(host):
-        return None
-    proxies = getproxies()
-    proxy = proxies.get(scheme) or proxies.get("all")
-    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
 def _namespace(namespace: Any, folder_id: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from blocks import network
 from blocks.memories import outgoing
 from blocks.memories.errors import UsageError
 from blocks.settings import V1_BASE_URL, V2_BASE_URL, Settings
@@ -79,4 +80,4 @@ def overruled(settings: Settings, block: MemoriesCredentials) -> str | None:
 
 def is_here(url: str) -> bool:
     """Whether a URL's host is this machine by a loopback name or address."""
-    return any(outgoing.is_here(host) for host in outgoing.hosts_of(url))
+    return any(network.is_here(host) for host in outgoing.hosts_of(url))

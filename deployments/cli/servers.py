@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from blocks import network
 from blocks.memories.errors import UsageError
 from deployments import local_server
 from deployments.local_server import ServerInfo
@@ -28,11 +29,12 @@ class PrefectServer:
 
     shown: str
     own: ServerInfo | None = None
+    is_here: bool = True
 
     @classmethod
     def configured(cls, url: str, where: str) -> PrefectServer:
         """The user's own server."""
-        return cls(f"{_without_password(url)} ({where})")
+        return cls(f"{_without_password(url)} ({where})", is_here=network.is_here(urlsplit(url).hostname))
 
     @classmethod
     def of_our_own(cls, info: ServerInfo) -> PrefectServer:
@@ -40,11 +42,19 @@ class PrefectServer:
         return cls(f"{info.url} (Tagtrail's own)", info)
 
     def into(self, environ: MutableMapping[str, str]) -> None:
-        """Make Prefect, once imported, work with this server, and keep off the terminal."""
+        """Make Prefect, once imported, work with this server, and keep off the terminal.
+
+        Raises:
+            UsageError: the server is on another machine, and a variable about proxies or certificates cannot be used.
+        """
+        if self.is_here:
+            network.set_aside(environ)
+        else:
+            network.mend(environ)
         if self.own is not None:
             for name in [name for name in environ if name.startswith("PREFECT_")]:
                 del environ[name]
-            environ.update(local_server.env_for(self.own, environ))
+            environ.update(local_server.env_for(self.own))
         environ["DO_NOT_TRACK"] = "1"
         # A server that cannot be reached is an error, not a reason to start an ephemeral one.
         environ["PREFECT_SERVER_EPHEMERAL_ENABLED"] = "false"

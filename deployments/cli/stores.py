@@ -134,8 +134,8 @@ def _file(settings: Settings) -> Path | None:
     Raises:
         UsageError: the database URL cannot be used.
     """
-    if not settings.tagtrail_database_url and not set("?%") & set(settings.database_url):
-        return Path(settings.database_url.removeprefix("sqlite:///"))
+    if not settings.tagtrail_database_url:
+        return settings.database_file
     from blocks.database.connections import parse
 
     url = parse(settings.database_url)

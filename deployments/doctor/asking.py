@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlsplit
 
-from blocks.memories.outgoing import proxy_for
+from blocks import network
+from blocks.memories.errors import UsageError
 
 SECONDS: Final = 10.0
 """How long an answer may take."""
@@ -41,9 +43,16 @@ def hear(url: str, *, seconds: float = SECONDS) -> Heard:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Silence("it is no http(s) address")
-    proxy = proxy_for(parts.scheme, parts.hostname)
+    try:
+        proxy = network.proxy_for(parts.scheme, parts.hostname)
+        https = parts.scheme == "https"
+        trusted = (network.certificates() or ssl.create_default_context()) if https else _UNUSED
+    except UsageError as error:
+        raise Silence(str(error)) from None
     opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({parts.scheme: proxy} if proxy else {}), _NoRedirects()
+        urllib.request.ProxyHandler({parts.scheme: proxy} if proxy else {}),
+        urllib.request.HTTPSHandler(context=trusted),
+        _NoRedirects(),
     )
     try:
         with opener.open(url, timeout=seconds) as answer:
@@ -55,6 +64,10 @@ def hear(url: str, *, seconds: float = SECONDS) -> Heard:
         raise Silence(str(getattr(error.reason, "strerror", None) or error.reason)) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise Silence(str(error) or type(error).__name__) from None
+
+
+# Without one urllib makes one by the environment, also for a page that needs none.
+_UNUSED: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, SecretStr
 
+from blocks import network
+from blocks.database.connections import of_file
 from blocks.plan import age_text
 from blocks.settings import Settings
 from deployments import local_server
@@ -23,10 +25,12 @@ TIME_SCALE: Final = 30.0
 
 POOL: Final = "tagtrail"
 KEY: Final = "MEMORIES_API_KEY"
+DATABASE: Final = "TAGTRAIL_DATABASE_URL"
 SANDBOX_KEY: Final = "sk-sandbox"
 IS_SANDBOX: Final = "TAGTRAIL_STACK_SANDBOX"
 """Set for the set-up of a stack on the sandbox."""
 _OURS: Final = ("PREFECT_", "MEMORIES_", "TAGTRAIL_")
+_IN_BLOCKS: Final = (KEY, DATABASE)
 _WORKER_ASKS_SECONDS: Final = 3
 """Prefect's own default is 10 s; on one machine the question costs nothing."""
 
@@ -68,23 +72,29 @@ def of_sandbox(settings: Settings, url: str, receiver_url: str, time_scale: floa
         "MEMORIES_V1_BASE_URL": url + V1,
         "MEMORIES_V2_BASE_URL": url + V2,
         # Invented posts never get into a database of the user's.
-        "TAGTRAIL_DATABASE_URL": f"sqlite:///{settings.home / 'tagtrail.db'}",
+        DATABASE: of_file(settings.database_file),
         "TAGTRAIL_CALLBACK_URL": receiver_url,
         "TAGTRAIL_CALLBACK_SECRET": secrets.token_urlsafe(24),
     }
 
 
 def of_process(home: Path, info: ServerInfo | None, chosen: Mapping[str, str]) -> dict[str, str]:
-    """The whole environment of a process of the stack: the shell's, without what it says about Prefect and Tagtrail."""
-    shell = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-    server = {} if info is None else local_server.env_for(info, shell)
-    return {**shell, **server, **chosen, **members.mark(home), "PYTHONUNBUFFERED": "1"}
+    """The whole environment of a process of the stack: the shell's, without what it says about Prefect and Tagtrail.
+
+    Proxies and certificates are set aside, for the stack's servers are on this machine.
+    """
+    shell = dict(os.environ)
+    network.set_aside(shell)
+    shell = {name: value for name, value in shell.items() if name == network.SET_ASIDE or not name.startswith(_OURS)}
+    server = {} if info is None else local_server.env_for(info)
+    ours = {**members.mark(home), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    return {**shell, **server, **chosen, **ours}
 
 
 def of_worker(home: Path, info: ServerInfo, chosen: Mapping[str, str]) -> dict[str, str]:
-    """As `of_process`, without the key: runs have it from the block."""
+    """As `of_process`, without key and database: runs have them from the blocks."""
     quick = {"PREFECT_WORKER_QUERY_SECONDS": str(_WORKER_ASKS_SECONDS), "PREFECT_CLI_COLORS": "false"}
-    return of_process(home, info, {name: value for name, value in chosen.items() if name != KEY}) | quick
+    return of_process(home, info, {name: value for name, value in chosen.items() if name not in _IN_BLOCKS}) | quick
 
 
 def local_port(url: str) -> int | None:

@@ -6,7 +6,7 @@ from blocks.database.engine import Store
 from blocks.database.store import known
 from blocks.memories.client import MemoriesClient
 from blocks.memories.errors import UsageError
-from blocks.memories.outgoing import is_here
+from blocks.network import is_here
 
 
 async def must_not_mix(store: Store, client: MemoriesClient) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -62,7 +61,7 @@ def new_scene(sandbox: Any, prefect_home: local_server.ServerInfo) -> Callable[[
 
     def make(folder: Path, database_url: str) -> Any:
         sandbox.reset()
-        return _kills.Scene(folder, database_url, sandbox, local_server.env_for(prefect_home, os.environ))
+        return _kills.Scene(folder, database_url, sandbox, local_server.env_for(prefect_home))
 
     return make
 

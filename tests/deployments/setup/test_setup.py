@@ -184,7 +184,7 @@ async def test_a_notification_block_that_is_not_there(set_up_here: SetUp) -> Non
 
 def environ(server: ServerInfo, **more: str) -> dict[str, str]:
     """Of a process that works with this server and has no setting of ours."""
-    return {"PATH": str(Path(sys.executable).parent), **env_for(server, {}), **more}
+    return {"PATH": str(Path(sys.executable).parent), **env_for(server), **more}
 
 
 def test_the_command_from_an_empty_folder(own_server: ServerInfo, tmp_path: Path) -> None:
