@@ -270,6 +270,8 @@ def _start(home: Path, asked_port: int | None, begun: Callable[[ServerInfo], Non
             # No file of the user's folder (.env, prefect.toml) has a say.
             cwd=_folder(home),
             start_new_session=True,
+            # Its database is nobody else's to read, whatever the home's permissions.
+            umask=0o077,
         )
     remember(process)
     info = ServerInfo(home, process.pid, began(process.pid) or "", port, prefect_version(), auth_string)

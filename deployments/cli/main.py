@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from types import TracebackType
 from typing import Final
 
@@ -17,6 +18,7 @@ from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 from blocks.full_disk import NO_ROOM, is_full
 from blocks.memories.errors import TagtrailError, UsageError
+from deployments.cli.terminal import make_ready
 from flows.steps.garbage import quick_to_load_and_to_end
 
 DONE: Final = 0
@@ -173,8 +175,21 @@ def main() -> int:
         sys.excepthook = _tell_a_fault
         # What is cut off by a fault may meet another one while it is thrown away.
         sys.unraisablehook = lambda _: None
+    make_ready()
+    _have_a_home()
     quick_to_load_and_to_end()
     return call(sys.argv[1:])
+
+
+def _have_a_home() -> None:
+    """Where the user has no home folder, as in containers, Tagtrail's is it: Prefect does not even load without one."""
+    try:
+        Path.home()
+    except RuntimeError:
+        from blocks.settings import get_settings
+
+        with contextlib.suppress(UsageError):
+            os.environ["HOME"] = str(get_settings().home)
 
 
 def _tell_a_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -107,7 +107,11 @@ def _configured() -> tuple[str, str] | None:
             table = table.get(key, {})
         if isinstance(url := table.get("url"), str) and url:
             return url, file
-    home = Path(settings.prefect_home or "~/.prefect").expanduser()
+    try:
+        home = Path(settings.prefect_home or "~/.prefect").expanduser()
+    except RuntimeError:
+        # Nobody's profiles: this user has no home folder.
+        return None
     profiles = _toml(Path(settings.prefect_profiles_path or home / "profiles.toml"))
     active = os.environ.get("PREFECT_PROFILE") or profiles.get("active")
     url = profiles.get("profiles", {}).get(active, {}).get("PREFECT_API_URL")

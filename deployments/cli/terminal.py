@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import sys
@@ -19,6 +21,24 @@ class _Results(Console):
     def on_broken_pipe(self) -> None:
         self.quiet = True
         nobody_reads()
+
+
+def make_ready() -> None:
+    """See to it that all that is said can be written: no letter that a terminal cannot show ends a command.
+
+    Such a letter is replaced. What goes to a stream that is closed goes nowhere; the next file that is opened must
+    not take its place.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if number == 0 else "w", encoding="utf-8"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def nobody_reads() -> None:
@@ -55,14 +75,15 @@ def counted(count: int, noun: str) -> str:
 
 
 def tell(sentence: str) -> None:
-    """One line on standard error, as it is: no markup, no wrapping."""
-    sys.stderr.write(f"{sentence}\n")
-    sys.stderr.flush()
+    """One line on standard error, as it is: no markup, no wrapping. Nothing fails where nobody can read it."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{sentence}\n")
+        sys.stderr.flush()
 
 
 def write_json(value: Any) -> None:
-    """One JSON document on standard output."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    """One JSON document on standard output; only ASCII where that has an encoding that not all letters have."""
+    text = json.dumps(value, indent=2, ensure_ascii=not sys.stdout.encoding.lower().startswith("utf"))
     try:
         sys.stdout.write(f"{text}\n")
     except BrokenPipeError:

@@ -37,7 +37,7 @@ def note_export(home: Path, path: Path, what: str, rows: int | None, at: datetim
     from blocks.database.store.export import iso
 
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    line = json.dumps({"path": str(path.absolute()), "what": what, "rows": rows, "at": iso(at)}, ensure_ascii=False)
+    line = json.dumps({"path": str(path.absolute()), "what": what, "rows": rows, "at": iso(at)})
     # One write of one line: commands that export at the same moment do not mix theirs.
     file = os.open(home / FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def _environment(home: Path, sandbox: SandboxServer) -> dict[str, str]:
 
 
 def _farewell(home: Path) -> list[str]:
-    tagtrail = f"TAGTRAIL_HOME={home} {_program()}"
+    tagtrail = f"TAGTRAIL_HOME={shlex.quote(str(home))} {_program()}"
     return [
         "",
         "The sandbox finds TikTok and Instagram posts for a hashtag; the real service's",
@@ -91,7 +92,7 @@ def _farewell(home: Path) -> list[str]:
         "Look into it:",
         f"  {tagtrail} top slowfashion --by likes",
         f"  {tagtrail} export posts | head -3",
-        f"  sqlite3 {home / 'tagtrail.db'} \\",
+        f"  sqlite3 {shlex.quote(str(home / 'tagtrail.db'))} \\",
         f"    {QUERY!r}",
         "The same with a key:",
         f"  MEMORIES_API_KEY=… {_program()} run LVMH dior --posts 25",

@@ -80,7 +80,7 @@ def write_report(
             stores.tell_unknown(store, collection=None, hashtag=hashtag)
         if output == Path("-"):
             figures = gather(store, collection=collection, hashtag=hashtag, since=since, now=now)
-            sys.stdout.write(render(figures))
+            sys.stdout.buffer.write(render(figures).encode())
             return None
         target = output or default_target(settings.home, collection=collection, hashtag=hashtag, now=now)
         figures = make(store, target, collection=collection, hashtag=hashtag, since=since, now=now)

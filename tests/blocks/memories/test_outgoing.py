@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from blocks import network
 from blocks.memories import outgoing
 from blocks.memories.errors import NotAPostUrl, UsageError
 from blocks.memories.identity import parse_post_url
@@ -282,12 +283,12 @@ def test_proxies_of_the_environment_are_used_but_never_for_this_machine(monkeypa
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    assert outgoing.proxy_for("https", "api.example") is None
+    assert network.proxy_for("https", "api.example") is None
     monkeypatch.setenv("HTTPS_PROXY", "proxy.example:3128")
     monkeypatch.setenv("ALL_PROXY", "http://all.example:1")
     monkeypatch.setenv("NO_PROXY", "inner.example")
-    assert outgoing.proxy_for("https", "api.example") == "http://proxy.example:3128"
-    assert outgoing.proxy_for("http", "api.example") == "http://all.example:1"
-    assert outgoing.proxy_for("https", "inner.example") is None
+    assert network.proxy_for("https", "api.example") == "http://proxy.example:3128"
+    assert network.proxy_for("http", "api.example") == "http://all.example:1"
+    assert network.proxy_for("https", "inner.example") is None
     for here in ("127.0.0.1", "localhost", "::1"):
-        assert outgoing.proxy_for("http", here) is None
+        assert network.proxy_for("http", here) is None
