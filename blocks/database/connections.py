@@ -26,11 +26,16 @@ def of_file(path: Path) -> str:
     """The URL of a SQLite file as text that `parse` reads: a path may hold anything, `?` and `%` among it."""
     url = URL.create("sqlite", database=str(path))
     text = url.render_as_string(hide_password=False)
-    if make_url(text) == url:
+    if str(path).isprintable() and make_url(text) == url:
         return text
     # SQLite's own form for such paths.
     url = URL.create("sqlite", database="file:" + quote(os.fsencode(path)), query=_AS_URI)
     return url.render_as_string(hide_password=False)
+
+
+def in_clear(url: URL) -> str:
+    """A parsed URL as text that `parse` reads again, with its password."""
+    return of_file(Path(url.database or "")) if url.drivername == "sqlite" else url.render_as_string(False)
 
 
 def parse(url: str) -> URL:

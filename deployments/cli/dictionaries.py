@@ -127,7 +127,7 @@ def dictionary(
 
 def as_json(content: Mapping[str, Any]) -> bytes:
     """The dictionary as the bytes of its file."""
-    return json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n"
+    return json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 def as_sheet(content: Mapping[str, Any]) -> list[Sequence[Any]]:

@@ -7,7 +7,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.exceptions import ObjectNotFound
 from pydantic import SecretStr
 
-from blocks.database.connections import parse
+from blocks.database.connections import in_clear, parse
 from blocks.database.credentials import TagtrailDatabase
 from blocks.memories.credentials import MemoriesCredentials
 from blocks.settings import Settings
@@ -53,7 +53,7 @@ async def save_documents(client: PrefectClient, settings: Settings, *, overwrite
             callback_secret=settings.tagtrail_callback_secret,
         )
     url = parse(settings.database_url)
-    database = TagtrailDatabase(url=SecretStr(url.render_as_string(hide_password=False)))
+    database = TagtrailDatabase(url=SecretStr(in_clear(url)))
     on_one_machine = ONE_MACHINE if url.drivername == "sqlite" else ""
     return [
         await _save(client, MemoriesCredentials, account, overwrite=overwrite, note="", missing=NO_KEY),

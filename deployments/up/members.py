@@ -28,8 +28,8 @@ def mark(home: Path) -> dict[str, str]:
 
 def living(home: Path, *, but: Collection[int] = ()) -> set[int]:
     """All processes of this home's stack that live, without those of `but`."""
-    word = "=".join(*mark(home).items()).encode()
-    marked = _by_proc(word) if Path("/proc/self/environ").exists() else _by_ps(word.decode())
+    word = os.fsencode("=".join(*mark(home).items()))
+    marked = _by_proc(word) if Path("/proc/self/environ").exists() else _by_ps(os.fsdecode(word))
     return {pid for pid in marked if pid not in but and pid != os.getpid() and began(pid) is not None}
 
 
