@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 from blocks.database.store.column_facts import IDS, ColumnFact, column_facts
@@ -75,7 +74,10 @@ _GUARDED: Final = (
 """How text stands in CSV."""
 
 _BARE: Final = f"Ids of letters, digits, - and _ stay as they are: {', '.join(sorted(IDS))}."
-_NOT_BARE: Final = "This holds for ids too, because of --excel: take the ' away before rows are joined by them."
+_NOT_BARE: Final = (
+    "Because of --excel ids have it too, and so has all that Excel would read as something else: numbers in text, "
+    "counts of more than 15 digits, dates, times, truth values. Take the ' away before rows are joined by ids."
+)
 
 _SOURCES: Final = {
     "posts": sources.post_sources,
@@ -88,12 +90,6 @@ _OWN: Final = "Tagtrail"
 """Where a column comes from that no payload holds."""
 
 _NOT_A_PATH: Final = {"platform", "post_id", "url", "shortcode", "observed_at", "first_seen_at"}
-
-
-def beside(output: Path) -> Path:
-    """The dictionary's own place: `posts.csv.dictionary.json` beside `posts.csv`."""
-    target = output.resolve()
-    return target.with_name(f"{target.name}.dictionary.json")
 
 
 def dictionary(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -18,6 +19,8 @@ from typing import Any, BinaryIO, Final, Literal
 
 from blocks.full_disk import unwritable
 from blocks.memories.errors import UsageError
+from deployments.cli.excel import EXACT, is_too_long, would_change
+from deployments.cli.terminal import counted
 
 TextFormat = Literal["csv", "jsonl"]
 Format = Literal["csv", "jsonl", "parquet", "xlsx"]
@@ -55,23 +58,46 @@ def write_rows(
 
 
 def text_maker(
-    rows: Iterable[Mapping[str, Any]], columns: Sequence[str], shape: TextFormat, *, excel: bool = False
+    rows: Iterable[Mapping[str, Any]],
+    columns: Sequence[str],
+    shape: TextFormat,
+    *,
+    excel: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Maker:
-    """Writes rows as CSV or JSON lines; `excel`: CSV with a BOM, in which ids are guarded like any text."""
+    """Writes rows as CSV or JSON lines; `excel`: CSV with a BOM, in which all that Excel would change is guarded.
+
+    `say` gets a sentence if there are cells that Excel would cut.
+    """
 
     def make(file: BinaryIO) -> int:
-        if excel:
-            file.write(BOM)
         from blocks.database.store.column_facts import IDS
 
-        ids = frozenset[str]() if excel else IDS
-        lines = _csv_lines(rows, columns, ids) if shape == "csv" else _json_lines(rows, columns)
+        too_long = 0
+
+        def guarded(value: Any, column: str) -> str:
+            nonlocal too_long
+            text = cell(value, is_id=column in IDS, excel=excel)
+            too_long += excel and is_too_long(text)
+            return text
+
+        if excel:
+            file.write(BOM)
+        lines = _csv_lines(rows, columns, guarded) if shape == "csv" else _json_lines(rows, columns)
         count = -1
         for count, line in enumerate(lines):  # noqa: B007 - counted on purpose
             file.write(line.encode("utf-8", errors="replace"))
+        if too_long:
+            say(_TOO_LONG.format(cells=counted(too_long, "cell")))
         return count
 
     return make
+
+
+_TOO_LONG: Final = (
+    "{cells} of this file hold more than the 32,767 characters that Excel shows in one: open it with something else, "
+    "or export to a file that ends in .xlsx, which has them whole in a sheet of their own"
+)
 
 
 def place(
@@ -102,15 +128,48 @@ def place(
         raise unwritable(output, error) from None
 
 
-def cell(value: Any, *, is_id: bool = False) -> str:
+def beside(output: Path) -> Path:
+    """The place of a file's data dictionary: `posts.csv.dictionary.json` beside `posts.csv`."""
+    target = output.resolve()
+    return target.with_name(f"{target.name}.dictionary.json")
+
+
+def check_output(output: Path) -> None:
+    """Refuse a file that cannot be written, or its dictionary not beside it, before anything is read for it.
+
+    Raises:
+        UsageError: its folder is missing, no folder, or not to be written; or its name is too long, or a folder's.
+    """
+    try:
+        folder = output.resolve().parent
+        if not folder.is_dir():
+            what = "is no folder" if folder.exists() else "is not there"
+            raise UsageError(f"--output: {folder} {what}; name a file in a folder that is")
+        if output.is_dir():
+            raise UsageError(f"--output: {output} is a folder; name a file")
+        if is_device(output):
+            return
+        if len(os.fsencode(beside(output).name)) > os.pathconf(folder, "PC_NAME_MAX"):
+            raise UsageError(f"--output: the name {output.name[:40]}… is too long; give a shorter one")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise UsageError(f"--output: nothing can be written in {folder}; name a file in another folder")
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or "its links lead nowhere"
+        raise UsageError(f"--output: {str(output)[:100]} cannot be written ({reason}); name another file") from None
+
+
+def cell(value: Any, *, is_id: bool = False, excel: bool = False) -> str:
     """A value as CSV text: unknown is empty, lists and mappings are JSON, text never starts a formula.
 
     A text that would has one more quote before it, and so has one that begins with quotes and then such a character:
     whoever takes one away has the text. With `is_id`, letters, digits, `-` and `_` stay as they are: rows are joined
-    by them.
+    by them. With `excel` the quote stands before ids too, and before all that Excel would read as something else:
+    numbers, dates, times, truth values.
     """
     if value is None:
         return ""
+    if excel and isinstance(value, str | int) and not isinstance(value, bool):
+        return f"'{value}" if _excel_would_change(value) else str(value)
     if isinstance(value, str):
         if not _FORMULA.match(value) or _NUMBER.match(value) or (is_id and _ID.match(value)):
             return value
@@ -122,6 +181,12 @@ def cell(value: Any, *, is_id: bool = False) -> str:
     if isinstance(value, datetime):
         return iso(value)
     return json_text(value)
+
+
+def _excel_would_change(value: str | int) -> bool:
+    if isinstance(value, int):
+        return abs(value) > EXACT
+    return bool(_FORMULA.match(value)) or would_change(value.lstrip("'"))
 
 
 def iso(value: datetime) -> str:
@@ -148,7 +213,9 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no place in an export")
 
 
-def _csv_lines(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], ids: frozenset[str]) -> Iterator[str]:
+def _csv_lines(
+    rows: Iterable[Mapping[str, Any]], columns: Sequence[str], guarded: Callable[[Any, str], str]
+) -> Iterator[str]:
     buffer = io.StringIO()
     # The csv module puts a text with a lone carriage return in quotes only if its own line ends have one.
     writer = csv.writer(buffer, lineterminator="\r\n")
@@ -161,7 +228,7 @@ def _csv_lines(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], ids: f
 
     yield line(columns)
     for row in rows:
-        yield line([cell(row[column], is_id=column in ids) for column in columns])
+        yield line([guarded(row[column], column) for column in columns])
 
 
 def _json_lines(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:
@@ -203,4 +270,6 @@ def _place_whole(make: Maker, output: Path, companion: Callable[[], tuple[Path, 
 
 
 def _part_of(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{os.getpid()}.part")
+    # Short, so that it fits wherever the file's own name does.
+    name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
+    return target.with_name(f".{name}.{os.getpid()}.part")

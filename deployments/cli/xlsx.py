@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
+from deployments.cli.excel import EXACT, LONGEST_TEXT, is_too_long
+from deployments.cli.terminal import counted
 from deployments.cli.writers import iso, json_text
 
 if TYPE_CHECKING:
@@ -16,13 +18,8 @@ if TYPE_CHECKING:
 SHEET_ROWS: Final = 1_048_576
 """Rows of one sheet, its heading among them; what is more goes to the next sheet."""
 
-LONGEST_TEXT: Final = 32_767
-"""Letters in one cell at most, by Excel's own count (UTF-16)."""
-
-CUT: Final = "… [cut: a cell of Excel holds no more; CSV, JSON lines and Parquet have the whole]"
-
-EXACT: Final = 10**15 - 1
-"""Excel keeps 15 digits of a number; a larger count is written as text, so that no digit is lost."""
+LONG: Final = "long cells"
+"""The sheet with what no cell holds: the cell (its sheet, column and row), and its text in parts, a row each."""
 
 _FIRST_TIME: Final = datetime(1900, 3, 1, tzinfo=UTC)
 """Before it Excel's calendar is wrong, or has no days at all."""
@@ -35,11 +32,14 @@ def write_xlsx(
     *,
     sheet: str,
     appendix: Callable[[], Sequence[Sequence[Any]]],
+    say: Callable[[str], None] = lambda _: None,
 ) -> int:
     """Write rows, whose times are datetimes, to an open binary file; returns how many.
 
-    Text is always a string cell, never a formula or a link; times are Excel's dates in UTC, to the millisecond;
-    lists and objects are JSON. `appendix` gives the rows of the last sheet, `dictionary`, once all others are written.
+    Text is always a string cell, never a formula or a link; times are Excel's dates in UTC, to the millisecond; counts
+    of which Excel would round digits are text; lists and objects are JSON. What is longer than a cell stands whole in
+    a sheet of its own, and `say` gets a sentence about it. `appendix` gives the rows of the last sheet, `dictionary`,
+    once all others are written.
     """
     from xlsxwriter import Workbook  # type: ignore[import-untyped]
 
@@ -49,12 +49,15 @@ def write_xlsx(
         try:
             sheets = _Sheets(book, [fact.name for fact in facts])
             written = _fill(sheets, rows, facts, sheet)
+            long_cells = sheets.long_cells
             sheets.appendix(appendix())
             book.close()
         finally:
             # The library closes a sheet's file only when it writes the book.
             for one in book.worksheets():
                 one.row_data_fh.close()
+    if long_cells:
+        say(f'{counted(long_cells, "cell")} would hold more than Excel can; the sheet "{LONG}" has them whole')
     return written
 
 
@@ -73,22 +76,30 @@ def _fill(sheets: _Sheets, rows: Iterable[Mapping[str, Any]], facts: Sequence[Co
 
 
 class _Sheets:
-    """The sheet that is being written, of a book that holds several."""
+    """The sheet that is being written, of a book that holds several, and the one for what is too long for a cell."""
 
     def __init__(self, book: Any, columns: Sequence[str]) -> None:
         self._book, self._columns = book, columns
         self._bold = book.add_format({"bold": True})
         self._time = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
         self._sheet: Any = None
+        self._long: Any = None
+        self._long_row = self._long_page = 0
+        self.long_cells = 0
+        """Cells whose text stands in a sheet of its own."""
 
     def begin(self, name: str) -> None:
         """Open the next sheet, with the heading."""
-        self._sheet = self._book.add_worksheet(name)
-        self._sheet.freeze_panes(1, 0)
-        self._sheet.ignore_errors({"number_stored_as_text": "A1:XFD1048576"})
-        self._sheet.set_column(0, len(self._columns) - 1, 18)
-        for column, text in enumerate(self._columns):
-            self._sheet.write_string(0, column, text, self._bold)
+        self._sheet = self._new(name, self._columns)
+
+    def _new(self, name: str, columns: Sequence[str]) -> Any:
+        sheet = self._book.add_worksheet(name)
+        sheet.freeze_panes(1, 0)
+        sheet.ignore_errors({"number_stored_as_text": "A1:XFD1048576"})
+        sheet.set_column(0, len(columns) - 1, 18)
+        for column, text in enumerate(columns):
+            sheet.write_string(0, column, text, self._bold)
+        return sheet
 
     def cell(self, row: int, column: int, value: Any) -> None:
         """One value; unknown stays an empty cell."""
@@ -101,7 +112,29 @@ class _Sheets:
         elif isinstance(value, datetime) and value >= _FIRST_TIME:
             self._sheet.write_datetime(row, column, value.astimezone(UTC).replace(tzinfo=None), self._time)
         else:
-            self._sheet.write_string(row, column, _text(value))
+            text = _text(value)
+            if is_too_long(text):
+                text = self._apart(row, column, text, is_text=isinstance(value, str))
+            self._sheet.write_string(row, column, text)
+
+    def _apart(self, row: int, column: int, text: str, *, is_text: bool) -> str:
+        """Write what no cell holds into the sheet for such; what its own cell says instead, in JSON for JSON."""
+        place = f"{self._sheet.name}!{self._columns[column]} {row + 1}"
+        first = ""
+        for number, part in enumerate(_parts(text), 1):
+            if self._long is None or self._long_row >= SHEET_ROWS:
+                self._long_page, self._long_row = self._long_page + 1, 1
+                name = LONG if self._long_page == 1 else f"{LONG} {self._long_page}"
+                self._long = self._new(name, ("cell", "part", "text"))
+            first = first or f"sheet {self._long.name}, from row {self._long_row + 1}"
+            self._long.write_string(self._long_row, 0, place)
+            self._long.write_number(self._long_row, 1, number)
+            self._long.write_string(self._long_row, 2, part)
+            self._long_row += 1
+        self.long_cells += 1
+        if is_text:
+            return f"{text[:1000]} … [too long for a cell of Excel: whole in {first}]"
+        return json_text({"too_long": len(text), "whole": first})
 
     def appendix(self, lines: Sequence[Sequence[Any]]) -> None:
         """The last sheet; its first line is the heading."""
@@ -117,11 +150,12 @@ def _text(value: Any) -> str:
     if isinstance(value, datetime):
         return iso(value)
     text = value if isinstance(value, str) else str(value) if isinstance(value, int | float) else json_text(value)
-    if not text.isascii():
-        text = text.encode("utf-8", "replace").decode()
-    if len(text) * 2 <= LONGEST_TEXT:
-        return text
-    units = text.encode("utf-16-le")
-    if len(units) <= LONGEST_TEXT * 2:
-        return text
-    return units[: (LONGEST_TEXT - len(CUT)) * 2].decode("utf-16-le", "ignore") + CUT
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _parts(text: str) -> Iterator[str]:
+    """A text in pieces that a cell holds each; together they are the text."""
+    # As many letters as fit also where each counts twice.
+    step = LONGEST_TEXT if text.isascii() else LONGEST_TEXT // 2
+    for begin in range(0, len(text), step):
+        yield text[begin : begin + step]

@@ -82,7 +82,14 @@ def test_a_real_server_is_started_once_and_ended(
 ) -> None:
     migrated(home)
     monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "sqlite+aiosqlite:////nowhere/at/all.db")
-    monkeypatch.setenv("MEMORIES_API_KEY", "key-of-nobody")
+    secrets = {
+        "MEMORIES_API_KEY": "key-of-nobody",
+        "TAGTRAIL_CALLBACK_SECRET": "secret-of-nobody",
+        "TAGTRAIL_DATABASE_URL": "postgresql://nobody:word-of-nobody@db.example/kites",
+        "PGPASSWORD": "word-of-nobody",
+    }
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
     said: list[str] = []
     info = local_server.ensure(home, said.append)
     assert said == ["starting Tagtrail's own Prefect server (about 5 s) …"]
@@ -100,8 +107,9 @@ def test_a_real_server_is_started_once_and_ended(
     environ = process.environ()
     assert environ["DO_NOT_TRACK"] == "1"
     assert environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
-    assert "MEMORIES_API_KEY" not in environ
-    assert "PREFECT_API_DATABASE_CONNECTION_URL" not in environ
+    assert not [name for name, value in environ.items() if name in secrets or "of-nobody" in value]
+    assert environ["PREFECT_API_DATABASE_CONNECTION_URL"] == "sqlite+aiosqlite:///prefect.db"
+    assert (home / "prefect" / "prefect.db").exists()
     outside = {os.readlink(f"/proc/{info.pid}/fd/{number}") for number in (0, 1, 2)}
     assert outside == {"/dev/null", str(local_server.log_file(home))}
     listening = {

@@ -16,7 +16,8 @@ from blocks.settings import get_settings
 from deployments.cli import stores
 from deployments.cli.options import Flag, Loud, PlatformName, moment
 from deployments.cli.parquet import require_pyarrow, write_parquet
-from deployments.cli.writers import Format, Maker, is_device, place, text_maker
+from deployments.cli.terminal import tell
+from deployments.cli.writers import Format, Maker, beside, check_output, is_device, place, text_maker
 from deployments.cli.xlsx import write_xlsx
 from flows.steps.exported import note_export
 
@@ -51,7 +52,8 @@ def export(
     output
         A file to write, instead of standard output (which `-` names too).
     excel
-        Begin a CSV file with the mark by which Excel knows UTF-8, and guard ids too that it would take for formulas.
+        Begin a CSV file with the mark by which Excel knows UTF-8, and put a ' before all that it would change: ids and
+        other long numbers, leading zeros, dates, truth values, formulas.
     collection
         Only what this collection brought in.
     hashtag
@@ -70,6 +72,8 @@ def export(
     shape = format or _named(output)
     if excel and shape != "csv":
         raise UsageError(f"--excel marks a CSV file for Excel; {shape} needs no such mark, so leave it out")
+    if output is not None:
+        check_output(output)
     if shape == "parquet":
         require_pyarrow()
     settings = get_settings()
@@ -100,7 +104,7 @@ def export(
         if output is None or is_device(output):
             place(make, output, binary=binary)
         else:
-            place(make, output, companion=lambda: (dictionaries.beside(output), dictionaries.as_json(described())))
+            place(make, output, companion=lambda: (beside(output), dictionaries.as_json(described())))
             if store is not None:
                 note_export(settings.home, output, what, coverage.rows, now)
     return 0
@@ -116,9 +120,9 @@ def _maker(what: What, shape: Format, source: Iterable[Mapping[str, Any]], descr
         return lambda file: write_parquet(source, facts, file)
     if shape == "xlsx":
         return lambda file: write_xlsx(
-            source, facts, file, sheet=what, appendix=lambda: dictionaries.as_sheet(described())
+            source, facts, file, sheet=what, appendix=lambda: dictionaries.as_sheet(described()), say=tell
         )
-    return text_maker(source, COLUMNS[what], shape, excel=excel)
+    return text_maker(source, COLUMNS[what], shape, excel=excel, say=tell)
 
 
 _ENDINGS: dict[str, Format] = {

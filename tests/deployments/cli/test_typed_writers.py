@@ -20,7 +20,7 @@ from blocks.database.store.coverage import Coverage
 from blocks.database.store.export import COLUMNS
 from blocks.database.store.filters import Filters
 from blocks.memories.posts import sources
-from deployments.cli import dictionaries, parquet, xlsx
+from deployments.cli import dictionaries, excel, parquet, xlsx
 from deployments.cli.parquet import write_parquet
 from deployments.cli.writers import place
 from deployments.cli.xlsx import write_xlsx
@@ -89,11 +89,10 @@ def test_parquet_is_written_group_by_group(monkeypatch: pytest.MonkeyPatch) -> N
     assert [one["post_id"] for one in pq.read_table(file).to_pylist()] == [str(number) for number in range(95)]
 
 
-def book_of(rows: list[dict[str, Any]], facts: list[ColumnFact] = FACTS) -> Any:
+def book_of(rows: list[dict[str, Any]], facts: list[ColumnFact] = FACTS, **more: Any) -> Any:
     file = io.BytesIO()
-    assert write_xlsx(rows, facts, file, sheet="posts", appendix=lambda: [("column", "rows"), ("plays", 1)]) == len(
-        rows
-    )
+    appendix = [("column", "rows"), ("plays", 1)]
+    assert write_xlsx(rows, facts, file, sheet="posts", appendix=lambda: appendix, **more) == len(rows)
     return openpyxl.load_workbook(file)
 
 
@@ -113,14 +112,34 @@ def test_a_workbook_runs_nothing_and_rounds_nothing() -> None:
     assert {one.value for one in nothing} == {None}
 
 
-def test_a_workbook_takes_any_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    long = "🌅" * 20_000
-    told = ["a\x00\x07b", "\ud83d", "x" * 32_767, long]
-    sheet = book_of([row(caption=text) for text in told])["posts"]
-    read = [one[1] for one in sheet.iter_rows(min_row=2, values_only=True)]
+def test_a_workbook_takes_any_text() -> None:
+    told = ["a\x00\x07b", "\ud83d", "x" * 32_767]
+    book = book_of([row(caption=text) for text in told])
+    read = [one[1] for one in book["posts"].iter_rows(min_row=2, values_only=True)]
     assert read[1:3] == ["?", "x" * 32_767]
-    assert read[3].endswith(xlsx.CUT)
-    assert len(read[3].encode("utf-16-le")) // 2 <= xlsx.LONGEST_TEXT
+    assert book.sheetnames == ["posts", "dictionary"]
+
+
+@pytest.mark.parametrize("long", ["🌅" * 20_000, "x" * 32_768, "=é\n" * 30_000])
+def test_what_no_cell_holds_stands_whole_in_a_sheet_of_its_own(long: str) -> None:
+    said: list[str] = []
+    rows = [row(), row(caption=long, hashtags=[long, "b"]), row(caption="after")]
+    book = book_of(rows, say=said.append)
+    heading, _, second, third = book["posts"].iter_rows(values_only=True)
+    cells = dict(zip(heading, second, strict=True))
+    assert cells["caption"].startswith(long[:1000])
+    assert "whole in sheet long cells, from row 2" in cells["caption"]
+    told = json.loads(cells["hashtags"])
+    assert told["too_long"] > 32_767
+    assert third[heading.index("caption")] == "after"
+    parts: dict[str, str] = {}
+    for cell, _, text in book["long cells"].iter_rows(min_row=2, values_only=True):
+        assert len(text.encode("utf-16-le")) // 2 <= excel.LONGEST_TEXT
+        parts[cell] = parts.get(cell, "") + text
+    assert parts["posts!caption 3"] == long
+    assert json.loads(parts["posts!hashtags 3"]) == [long, "b"]
+    assert all(one.data_type != "f" for cells in book["long cells"].iter_rows() for one in cells)
+    assert said == ['2 cells would hold more than Excel can; the sheet "long cells" has them whole']
 
 
 def test_more_rows_than_a_sheet_holds_go_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
