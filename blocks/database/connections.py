@@ -91,22 +91,31 @@ def make_engine(url: URL, *, lock_seconds: float, frozen: bool = False) -> Engin
         event.listen(engine, "connect", _sqlite_opened)
         event.listen(engine, "begin", _sqlite_begin)
         return engine
-    engine = create_engine(
-        url,
-        connect_args={"connect_timeout": 10},
-        pool_size=10,
-        max_overflow=10,
-        pool_pre_ping=True,
-        pool_recycle=1800,
-        **common,
-    )
+    try:
+        # What follows the ? is read here, and what is wrong with it would be repeated.
+        engine = create_engine(
+            url,
+            connect_args={"connect_timeout": 10},
+            pool_size=10,
+            max_overflow=10,
+            pool_pre_ping=True,
+            pool_recycle=1800,
+            **common,
+        )
+    except ArgumentError:
+        raise UsageError(f"{_NAMED} has an option that cannot be read; it looks like {KINDS}") from None
 
     def opened(connection: Any, entry: ConnectionPoolEntry) -> None:
         with connection.cursor() as cursor:
             cursor.execute(f"SET lock_timeout = {int(lock_seconds * 1000)}")
         connection.commit()
 
+    def taken(connection: Any, *_: Any) -> None:
+        # After a look SQLAlchemy leaves it at "may write", whatever the server's own default is; that is to hold.
+        connection.read_only = None
+
     event.listen(engine, "connect", opened)
+    event.listen(engine, "checkout", taken)
     return engine
 
 

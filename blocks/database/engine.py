@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, false, select
 from sqlalchemy.exc import IntegrityError
 
 from blocks.database import connections, migrations
@@ -69,6 +69,22 @@ class Store:
         """
         with explained(self.url_shown), self._transaction(write=False) as conn:
             yield conn
+
+    def check_writable(self) -> None:
+        """Try to write to every table, without changing anything.
+
+        Raises:
+            StoreError: something cannot be written: the database is read-only, or its user has no right to.
+        """
+        # They load slowly, and most commands read alone.
+        from blocks.database.tables import METADATA
+
+        with self.begin() as conn:
+            for table in METADATA.sorted_tables:
+                nothing = select(table).where(false())
+                conn.execute(table.insert().from_select(list(table.columns), nothing))
+                conn.execute(table.update().where(false()).values({column: column for column in table.columns}))
+                conn.execute(table.delete().where(false()))
 
     async def run(self, fn: Callable[..., T], *args: Any, durable: bool = False, **kwargs: Any) -> T:
         """`fn(conn, *args, **kwargs)` in a write transaction on a worker thread; its result after the commit.
@@ -145,7 +161,8 @@ def open_store(url: str, *, create: bool = False, lock_seconds: float = 30.0) ->
     """Open the database at an SQLAlchemy URL and check its schema.
 
     `create`: make a SQLite file (and its folder, for the owner alone) where there is none, and migrate it; a
-    Postgres database is migrated by `upgrade` only. `lock_seconds`: how long a statement waits for a lock before
+    Postgres database is migrated by `upgrade` only. Without it a file on a disk that cannot be written is opened for
+    reading. `lock_seconds`: how long a statement waits for a lock before
     it counts as failed.
 
     Raises:

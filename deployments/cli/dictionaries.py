@@ -75,7 +75,7 @@ _GUARDED: Final = (
 
 _BARE: Final = f"Ids of letters, digits, - and _ stay as they are: {', '.join(sorted(IDS))}."
 _NOT_BARE: Final = (
-    "Because of --excel ids have it too, and so has all that Excel would read as something else: numbers in text, "
+    "Ids have it too, because of --excel, and so has all that Excel would read as something else: numbers in text, "
     "counts of more than 15 digits, dates, times, truth values. Take the ' away before rows are joined by ids."
 )
 

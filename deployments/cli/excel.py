@@ -40,6 +40,11 @@ def would_change(text: str) -> bool:
     return all(word in _WORDS for word in words) and _BETWEEN.fullmatch(_WORD.sub(" ", text)) is not None
 
 
+def length(text: str) -> int:
+    """How long Excel says that a text is."""
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "replace")) // 2
+
+
 def is_too_long(text: str) -> bool:
     """Whether one cell does not hold it."""
-    return len(text) * 2 > LONGEST_TEXT and len(text.encode("utf-16-le", "replace")) > LONGEST_TEXT * 2
+    return len(text) * 2 > LONGEST_TEXT and length(text) > LONGEST_TEXT

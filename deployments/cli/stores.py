@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blocks.full_disk import is_full, unwritable
-from blocks.memories.errors import StoreError, UsageError
+from blocks.memories.errors import UsageError
 from blocks.settings import Settings
 from deployments.cli.terminal import tell
 
@@ -43,8 +43,8 @@ def check(settings: Settings) -> None:
         StoreError: the database cannot be used as it is, or its file not be written.
     """
     with opened(settings, quiet=True) as store:
-        if store is not None and store.is_sqlite and not os.access(shown(settings), os.W_OK):
-            raise StoreError(f"the database {shown(settings)} cannot be written; check its permissions")
+        if store is not None:
+            store.check_writable()
 
 
 def is_there(path: Path) -> bool:
@@ -73,7 +73,7 @@ def opened(settings: Settings, *, quiet: bool = False) -> Iterator[Store | None]
     """The database in use, named on standard error (unless `quiet`); None where its SQLite file is not there yet.
 
     A SQLite schema that is behind is brought up to date; on Postgres only `db upgrade` does that. A SQLite file that
-    may only be read is read.
+    may only be read is read, also where nothing can be written beside it.
 
     Raises:
         UsageError: the database URL cannot be used, or its folder not be reached.
@@ -87,7 +87,8 @@ def opened(settings: Settings, *, quiet: bool = False) -> Iterator[Store | None]
         return
     from blocks.database.engine import open_store
 
-    store = open_store(settings.database_url, create=file is None or os.access(file, os.W_OK))
+    may_write = file is None or (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK | os.X_OK))
+    store = open_store(settings.database_url, create=may_write)
     try:
         if not quiet:
             tell(f"Database: {shown(settings)}")

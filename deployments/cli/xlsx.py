@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from deployments.cli.excel import EXACT, LONGEST_TEXT, is_too_long
+from deployments.cli.excel import EXACT, LONGEST_TEXT, is_too_long, length
 from deployments.cli.terminal import counted
 from deployments.cli.writers import iso, json_text
 
@@ -134,7 +134,7 @@ class _Sheets:
         self.long_cells += 1
         if is_text:
             return f"{text[:1000]} … [too long for a cell of Excel: whole in {first}]"
-        return json_text({"too_long": len(text), "whole": first})
+        return json_text({"too_long": length(text), "whole": first})
 
     def appendix(self, lines: Sequence[Sequence[Any]]) -> None:
         """The last sheet; its first line is the heading."""

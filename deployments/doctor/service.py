@@ -58,7 +58,11 @@ def database_checks(url: str) -> tuple[list[Check], Store | None]:
         if parsed.drivername == "sqlite" and "db upgrade" in str(error):
             return [warning(name, str(error), "or leave it: the next command that needs it does so")], None
         return [failed(name, str(error))], None
-    checks = [ok(name, f"{shown(parsed)} is reachable and at head")]
+    try:
+        store.check_writable()
+        checks = [ok(name, f"{shown(parsed)} is reachable, at head and writable")]
+    except StoreError as error:
+        checks = [failed(name, str(error), "only `status`, `top` and `export` work on it as it is")]
     if not store.is_sqlite:
         with store.connect() as conn:
             ahead = (clock(conn) - datetime.now(UTC)).total_seconds()
