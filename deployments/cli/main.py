@@ -176,9 +176,19 @@ def main() -> int:
         # What is cut off by a fault may meet another one while it is thrown away.
         sys.unraisablehook = lambda _: None
     make_ready()
+    if not _is_somewhere():
+        return _say("the current folder is gone, or you may not enter it; change to another one", WRONG_USAGE)
     _have_a_home()
     quick_to_load_and_to_end()
     return call(sys.argv[1:])
+
+
+def _is_somewhere() -> bool:
+    """Whether there is a current folder: what is named without a path is looked for there, `.env` among it."""
+    try:
+        return os.access(os.getcwd(), os.X_OK)
+    except OSError:
+        return False
 
 
 def _have_a_home() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from blocks.full_disk import is_full, unwritable
 from blocks.memories.errors import UsageError
 from blocks.settings import Settings
 from deployments.cli.terminal import tell
+from flows.steps import exported
 
 if TYPE_CHECKING:
     from blocks.database.engine import Store
@@ -116,6 +118,16 @@ def _tell_unless_known(what: str, wanted: str, names: Sequence[str]) -> None:
         listed = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
         there = f"there are {listed}" if names else "there is none yet"
         tell(f"There is no {what} {wanted} in the database; {there}.")
+
+
+def note_export(home: Path, file: Path, what: str, rows: int | None, now: datetime) -> None:
+    """Write down where a file lies, for a purge; a home that can only be read is told, for the file is written."""
+    try:
+        exported.note_export(home, file, what, rows, now)
+    except OSError as error:
+        if is_full(error):
+            raise
+        tell(f"{home} cannot be written ({error.strerror}), so that `tagtrail purge` will not name this file.")
 
 
 def shown(settings: Settings) -> str:

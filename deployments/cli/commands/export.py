@@ -10,17 +10,15 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from blocks.database.what import What
-from blocks.full_disk import is_full
 from blocks.memories.captions import hashtag_key, normalise_hashtag
 from blocks.memories.errors import UsageError
-from blocks.settings import Settings, get_settings
+from blocks.settings import get_settings
 from deployments.cli import stores
 from deployments.cli.options import Flag, Loud, PlatformName, moment
 from deployments.cli.parquet import require_pyarrow, write_parquet
 from deployments.cli.terminal import tell
 from deployments.cli.writers import Format, Maker, beside, check_output, is_device, place, text_maker
 from deployments.cli.xlsx import write_xlsx
-from flows.steps.exported import note_export
 
 _Optional = Annotated[str | None, Parameter(show_default=False)]
 
@@ -107,18 +105,8 @@ def export(
         else:
             place(make, output, companion=lambda: (beside(output), dictionaries.as_json(described())))
             if store is not None:
-                _note(settings, output, what, coverage.rows, now)
+                stores.note_export(settings.home, output, what, coverage.rows, now)
     return 0
-
-
-def _note(settings: Settings, output: Path, what: What, rows: int, now: datetime) -> None:
-    """Write down where the file lies, for a purge; a home that can only be read is told, for the file is written."""
-    try:
-        note_export(settings.home, output, what, rows, now)
-    except OSError as error:
-        if is_full(error):
-            raise
-        tell(f"{settings.home} cannot be written ({error.strerror}), so that `tagtrail purge` will not name this file.")
 
 
 def _maker(what: What, shape: Format, source: Iterable[Mapping[str, Any]], described: Any, *, excel: bool) -> Maker:

@@ -14,7 +14,6 @@ from blocks.settings import Settings, get_settings
 from deployments.cli import stores
 from deployments.cli.options import Loud, moment
 from deployments.cli.terminal import counted, tell
-from flows.steps.exported import note_export
 
 _Optional = Annotated[str | None, Parameter(show_default=False)]
 
@@ -85,7 +84,7 @@ def write_report(
         target = output or default_target(settings.home, collection=collection, hashtag=hashtag, now=now)
         figures = make(store, target, collection=collection, hashtag=hashtag, since=since, now=now)
         posts = len(figures.posts)
-        note_export(settings.home, target, "report", posts, now)
+        stores.note_export(settings.home, target, "report", posts, now)
         if not quiet:
             tell(f"The report on {counted(posts, 'post')} of {counted(len(figures.sections), 'collection')}:")
         return target

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from blocks.database.engine import Store, open_store
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Meta
 from blocks.memories.errors import StoreError, UsageError
+from tests.read_only import readable_alone
 
 
 @pytest.mark.parametrize(
@@ -70,24 +71,6 @@ def test_a_folder_may_be_called_anything(name: str, tmp_path: Path) -> None:
         assert {item.name for item in file.parent.iterdir()} == {"tagtrail.db", "tagtrail.db-wal", "tagtrail.db-shm"}
     assert {item.name for item in tmp_path.iterdir()} == {name, "work"}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-
-
-@contextmanager
-def readable_alone(folder: Path) -> Iterator[None]:
-    """The folder and its files as somebody sees them who may read them and nothing more."""
-    names = [folder, *folder.iterdir()]
-    before = {path: path.stat().st_mode for path in names}
-    user = os.getresuid()
-    for path in names:
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    if user[1] == 0:
-        os.setresuid(65_534, 65_534, 0)
-    try:
-        yield
-    finally:
-        os.setresuid(*user)
-        for path, mode in before.items():
-            path.chmod(mode)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from blocks import network
 from blocks.memories.errors import UsageError
 from deployments import local_server
 from deployments.cli import servers
@@ -108,6 +109,24 @@ def test_our_own_server_leaves_nothing_of_the_users_prefect(tmp_path: Path, monk
     assert environ["PREFECT_HOME"] == str(tmp_path / "prefect")
     assert "PREFECT_API_KEY" not in environ
     assert environ["PREFECT_PROFILE"] == "ephemeral"
-    assert set(environ["NO_PROXY"].split(",")) == {"127.0.0.1", "localhost", "intern.example"}
+    assert "NO_PROXY" not in environ
+    assert network.named(environ) == {"NO_PROXY": "intern.example"}
     assert environ["PATH"] == "/bin"
     assert Path(environ["PREFECT_LOGGING_CONFIG_PATH"]).is_file()
+
+
+@pytest.mark.parametrize(("url", "here"), [("http://127.0.0.1:4200/api", True), ("https://prefect.example/api", False)])
+def test_proxies_and_certificates_are_for_a_server_elsewhere(url: str, here: bool) -> None:
+    server = servers.PrefectServer.configured(url, "PREFECT_API_URL")
+    broken = {"ALL_PROXY": "ftp://127.0.0.1:9", "SSL_CERT_FILE": "/nonexistent"}
+    environ = dict(broken)
+    if here:
+        server.into(environ)
+        assert not set(broken) & set(environ)
+        return
+    with pytest.raises(UsageError, match=r"\AALL_PROXY names no proxy that can be used; .*unset it"):
+        server.into(environ)
+    environ = {"HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": "a.example,fd07::/64"}
+    server.into(environ)
+    assert environ["HTTPS_PROXY"] == "http://proxy.example:3128"
+    assert environ["NO_PROXY"] == "a.example"

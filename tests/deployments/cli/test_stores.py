@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from blocks.memories.errors import StoreError, UsageError
 from blocks.settings import get_settings
 from deployments.cli import stores
 from deployments.doctor.service import database_checks
+from tests.read_only import readable_alone
 
 
 @pytest.mark.parametrize("command", [("status",), ("top",), ("export", "posts"), ("refresh", "--dry-run")])
@@ -51,16 +55,33 @@ def test_a_database_that_may_only_be_read_is_read(
     command: tuple[str, ...], tagtrail: Callable[..., Any], filled: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writes = tagtrail(*command)
-    opened = os.open
-
-    def open_(path: Any, flags: int, *rest: Any, **more: Any) -> int:
-        return (
-            denied() if str(path).endswith("tagtrail.db") and flags & os.O_RDWR else opened(path, flags, *rest, **more)
-        )
-
-    monkeypatch.setattr(os, "open", open_)
-    monkeypatch.setattr(os, "access", lambda *_, **__: False)
-    called = tagtrail(*command)
+    filled.close()
+    with tempfile.TemporaryDirectory() as folder:
+        # pytest's own folders are not for everybody to enter.
+        home = Path(folder) / "home"
+        shutil.copytree(get_settings().home, home)
+        Path(folder).chmod(0o755)
+        monkeypatch.setenv("TAGTRAIL_HOME", str(home))
+        monkeypatch.setenv("HOME", folder)
+        monkeypatch.chdir(folder)
+        tagtrail(*command)
+        with readable_alone(home):
+            called = tagtrail(*command)
+            with pytest.raises(StoreError, match="cannot be written: it is read-only"):
+                stores.check(get_settings())
     assert (called.status, called.out) == (0, writes.out)
-    with pytest.raises(StoreError, match=r"tagtrail\.db cannot be written; check its permissions"):
-        stores.check(get_settings())
+
+
+@pytest.mark.parametrize("command", [("export", "posts", "--output", "p.csv"), ("report", "--output", "p.csv")])
+@pytest.mark.usefixtures("filled")
+def test_an_export_from_a_home_that_can_only_be_read(
+    command: tuple[str, ...], tagtrail: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: object, **__: object) -> Any:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("flows.steps.exported.note_export", read_only)
+    called = tagtrail(*command)
+    assert called.status == 0
+    assert "cannot be written (Read-only file system), so that `tagtrail purge` will not name this file" in called.err
+    assert Path("p.csv").exists()
