@@ -15,7 +15,10 @@ import pytest
 
 from blocks.full_disk import NO_ROOM
 from blocks.memories.errors import TagtrailError, UsageError
-from deployments.cli.writers import cell, place, write_rows
+from deployments.cli.writers import cell, check_output, place, text_maker, write_rows
+from tests.read_only import readable_alone
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -173,3 +176,73 @@ def test_rows_are_written_one_at_a_time(folder: Path) -> None:
                 assert part.stat().st_size > 1_000_000
 
     assert write_rows(rows(), COLUMNS, "jsonl", target) == 50_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "7420072536716239499", "007", "12", "1e5", "1E10", "3-4", "2020-01-02", "Mar-5", "march8", "SEPT2", "12:30",
+        "5%", "$5", "1/2", "1,000", "(5)", "5 March", "5. Mai", "10 AM", "TRUE", "falsch", "2020年1月2日", "1.5", "-12",
+        "+49 170 123", "1.234,5", "6'000", "30.11.2026 10:30", "９９", "'12", "''=1+1", "=1+1", "@x", "-hyphenated_",
+    ],
+)  # fmt: skip
+def test_what_excel_would_change_has_a_quote_before_it(text: str) -> None:
+    assert cell(text, is_id=True, excel=True) == f"'{text}"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("3 tips", "3 tips"),
+        ("maria22", "maria22"),
+        ("anna_22", "anna_22"),
+        ("DTagtrail01", "DTagtrail01"),
+        ("https://x.example/1", "https://x.example/1"),
+        ("May we?", "May we?"),
+        (NOON, "2026-03-01T12:00:00Z"),
+        ("'quoted", "'quoted"),
+        (10**15 - 1, "999999999999999"),
+        (10**15, "'1000000000000000"),
+        (-(10**15), "'-1000000000000000"),
+        (41.125, "41.125"),
+        (True, "true"),
+        (None, ""),
+        ([1], "[1]"),
+    ],
+)
+def test_what_excel_leaves_alone_stays_as_it_is(value: object, text: str) -> None:
+    assert cell(value, excel=True) == text
+
+
+@pytest.mark.parametrize("excel", [True, False])
+def test_cells_that_excel_would_cut_are_told_once(excel: bool, folder: Path) -> None:
+    said: list[str] = []
+    rows = [{"caption": "🌅" * 16_384}, {"caption": "x" * 32_768}, {"caption": "x" * 32_767}]
+    place(text_maker(rows, ("caption",), "csv", excel=excel, say=said.append), folder / "posts.csv")
+    assert (folder / "posts.csv").read_text("utf-8-sig").splitlines()[2] == "x" * 32_768
+    assert [line[:31] for line in said] == (["2 cells of this file hold more "] if excel else [])
+    assert all(".xlsx" in line for line in said)
+
+
+def test_a_file_that_cannot_be_written_is_refused_at_first(folder: Path) -> None:
+    (folder / "a.txt").touch()
+    (folder / "loop").symlink_to(folder / "loop")
+    refused = {
+        folder / "a.txt" / "x.csv": "a.txt is no folder",
+        folder / "none" / "x.csv": "none is not there",
+        folder / "loop" / "x.csv": "--output: ",
+        folder / f"{'x' * 300}.csv": "too long",
+        # It would fit, but not its dictionary's.
+        folder / f"{'é' * 120}.csv": "is too long",
+        folder: "is a folder; name a file",
+    }
+    for output, said in refused.items():
+        with pytest.raises(UsageError, match=said) as caught:
+            check_output(output)
+        assert "\n" not in str(caught.value)
+    longest = folder / f"{'é' * 110}.csv"
+    for output in (longest, Path("x.csv"), Path(os.devnull)):
+        check_output(output)
+    assert place(text_maker([row()], COLUMNS, "csv"), longest) == 1
+    with readable_alone(folder), pytest.raises(UsageError, match=r"nothing can be written in|Permission denied"):
+        check_output(folder / "x.csv")

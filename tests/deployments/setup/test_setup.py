@@ -24,7 +24,6 @@ from blocks.memories.errors import UsageError
 from deployments.local_server import ServerInfo, env_for
 from deployments.setup.automations import read_automations
 from deployments.setup.definitions import read_definitions
-from deployments.setup.pools import ensure_pool
 from deployments.setup.steps import Step
 from flows.steps.valve import VALVE
 
@@ -206,13 +205,15 @@ async def test_prefects_own_deploy_works_from_a_clone(
 ) -> None:
     for name in ("prefect.yaml", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
-    await ensure_pool(client, "tagtrail")
-    ran = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
-        cwd=tmp_path, env=environ(own_server), capture_output=True, text=True, timeout=170,
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    said = (ROOT / "docs" / "own-prefect-server.md").read_text(encoding="utf-8")
+    for typed in ("prefect work-pool create tagtrail --type process", "prefect --no-prompt deploy --all"):
+        assert f"$ {typed}" in said
+        ran = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", *typed.split()],
+            cwd=tmp_path, env=environ(own_server), capture_output=True, text=True, timeout=170,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stdout.count("successfully created") == len(read_definitions())
     for each in read_definitions():
         stands = await client.read_deployment_by_name(each.full_name)
