@@ -244,5 +244,6 @@ def test_a_file_that_cannot_be_written_is_refused_at_first(folder: Path) -> None
     for output in (longest, Path("x.csv"), Path(os.devnull)):
         check_output(output)
     assert place(text_maker([row()], COLUMNS, "csv"), longest) == 1
+    (folder / "loop").unlink()
     with readable_alone(folder), pytest.raises(UsageError, match=r"nothing can be written in|Permission denied"):
         check_output(folder / "x.csv")
