@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.text import Text
 
 from deployments.cli.posts_table import posts_table
-from deployments.cli.terminal import counted, flush, results, write_json
+from deployments.cli.terminal import counted, flush, results, unbroken, write_json
 from flows.steps.summary import SAMPLE, TODAY, UNFINISHED, ImportSummary, RunSummary
 
 if TYPE_CHECKING:
@@ -44,11 +44,10 @@ def tell_result(
     if leading:
         console.print("Leading posts of this run:", style="bold")
         console.print(posts_table(leading, width=console.width))
-    console.print(outcome_line(summary))
-    for text in result_lines(summary, names or {}):
-        console.print(Text(text))
-    for text in where:
-        console.print(Text(text), soft_wrap=True)
+    line = outcome_line(summary)
+    console.print(Text(unbroken(line.plain, console.width), style=line.style), soft_wrap=True)
+    for text in (*result_lines(summary, names or {}), *where):
+        console.print(Text(unbroken(text, console.width)), soft_wrap=True)
     flush()
 
 

@@ -102,14 +102,28 @@ def opened(settings: Settings, *, quiet: bool = False) -> Iterator[Store | None]
 MOST_NAMES = 20
 
 
-def tell_unknown(store: Store, *, collection: str | None, hashtag: str | None) -> None:
-    """Say of a collection or a hashtag (its key) by which is filtered that this database knows no such one."""
+def require_collection(store: Store, collection: str | None) -> None:
+    """Refuse a collection that this database does not know; one without any data knows none, and is no fault.
+
+    Raises:
+        UsageError: it names the collections that there are.
+    """
     from blocks.database.store import known
 
+    if collection is None:
+        return
     with store.connect() as conn:
-        if collection is not None:
-            _tell_unless_known("collection", collection, known.collections(conn))
-        if hashtag is not None:
+        names = known.collections(conn)
+    if names and collection not in names:
+        raise UsageError(f"there is no collection {collection}; there are: {', '.join(sorted(names))}")
+
+
+def tell_unknown(store: Store, *, hashtag: str | None) -> None:
+    """Say of a hashtag (its key) by which is filtered that this database knows no import of it."""
+    from blocks.database.store import known
+
+    if hashtag is not None:
+        with store.connect() as conn:
             _tell_unless_known("import of the hashtag", hashtag, known.hashtags(conn))
 
 

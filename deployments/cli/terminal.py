@@ -6,7 +6,9 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import sys
+import textwrap
 from typing import Any, Final
 
 from rich.console import Console
@@ -75,10 +77,25 @@ def counted(count: int, noun: str) -> str:
 
 
 def tell(sentence: str) -> None:
-    """One line on standard error, as it is: no markup, no wrapping. Nothing fails where nobody can read it."""
+    """One sentence on standard error, without markup; a terminal gets no broken words. Nothing fails where nobody can
+    read it."""
+    if sys.stderr.isatty():
+        sentence = unbroken(sentence, shutil.get_terminal_size().columns)
     with contextlib.suppress(OSError):
         sys.stderr.write(f"{sentence}\n")
         sys.stderr.flush()
+
+
+def unbroken(text: str, width: int) -> str:
+    """The text in lines of at most `width` columns, broken between words only; a longer word has a line of its own."""
+    lines = []
+    for line in text.split("\n"):
+        indent = line[: len(line) - len(line.lstrip(" "))]
+        wrapped = textwrap.wrap(
+            line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, tabsize=8
+        )
+        lines += wrapped or [""]
+    return "\n".join(lines)
 
 
 def write_json(value: Any) -> None:

@@ -134,11 +134,12 @@ def beside(output: Path) -> Path:
     return target.with_name(f"{target.name}.dictionary.json")
 
 
-def check_output(output: Path) -> None:
+def check_output(output: Path, *, overwrite: bool = True) -> None:
     """Refuse a file that cannot be written, or its dictionary not beside it, before anything is read for it.
 
     Raises:
-        UsageError: its folder is missing, no folder, or not to be written; or its name is too long, or a folder's.
+        UsageError: its folder is missing, no folder, or not to be written; or its name is too long, or a folder's; or
+            the file is there and not to be overwritten.
     """
     try:
         folder = output.resolve().parent
@@ -149,6 +150,8 @@ def check_output(output: Path) -> None:
             raise UsageError(f"--output: {output} is a folder; name a file")
         if is_device(output):
             return
+        if output.exists() and not overwrite:
+            raise UsageError(f"--output: {output} is there already; --overwrite replaces it, or name another file")
         if len(os.fsencode(beside(output).name)) > os.pathconf(folder, "PC_NAME_MAX"):
             raise UsageError(f"--output: the name {output.name[:40]}… is too long; give a shorter one")
         if not os.access(folder, os.W_OK | os.X_OK):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from cyclopts import Parameter
 
@@ -16,7 +16,7 @@ from blocks.settings import get_settings
 from deployments.cli import stores
 from deployments.cli.options import Flag, Loud, PlatformName, moment
 from deployments.cli.parquet import require_pyarrow, write_parquet
-from deployments.cli.terminal import tell
+from deployments.cli.terminal import counted, tell
 from deployments.cli.writers import Format, Maker, beside, check_output, is_device, place, text_maker
 from deployments.cli.xlsx import write_xlsx
 
@@ -24,11 +24,12 @@ _Optional = Annotated[str | None, Parameter(show_default=False)]
 
 
 def export(
-    what: What,
+    what: Annotated[What | None, Parameter(show_default=False)] = None,
     /,
     *,
     format: Annotated[Format | None, Parameter(show_default=False)] = None,
     output: Annotated[Path | None, Parameter(show_default=False)] = None,
+    overwrite: Annotated[bool, Flag] = False,
     excel: Annotated[bool, Flag] = False,
     collection: _Optional = None,
     hashtag: _Optional = None,
@@ -50,6 +51,8 @@ def export(
         csv, jsonl (one JSON object a line), parquet or xlsx; by itself csv, or as the file's name says.
     output
         A file to write, instead of standard output (which `-` names too).
+    overwrite
+        Replace the file if it is there already.
     excel
         Begin a CSV file with the mark by which Excel knows UTF-8, and put a ' before all that it would change: ids and
         other long numbers, leading zeros, dates, truth values, formulas.
@@ -64,6 +67,8 @@ def export(
     status
         A post's status (pending, enriched, failed, gone), an import's state, or open and resolved for failures.
     """
+    if what is None:
+        raise UsageError(f"say what to export: {', '.join(get_args(What))}")
     now = datetime.now(UTC)
     tag = None if hashtag is None else hashtag_key(normalise_hashtag(hashtag))
     begin = None if since is None else moment("--since", since, now)
@@ -72,7 +77,7 @@ def export(
     if excel and shape != "csv":
         raise UsageError(f"--excel marks a CSV file for Excel; {shape} needs no such mark, so leave it out")
     if output is not None:
-        check_output(output)
+        check_output(output, overwrite=overwrite)
     if shape == "parquet":
         require_pyarrow()
     settings = get_settings()
@@ -88,7 +93,8 @@ def export(
         filters = Filters(collection=collection, hashtag=tag, platform=platform, since=begin, status=status)
         source: Iterable[Mapping[str, Any]] = []
         if store is not None:
-            stores.tell_unknown(store, collection=filters.collection, hashtag=filters.hashtag)
+            stores.require_collection(store, filters.collection)
+            stores.tell_unknown(store, hashtag=filters.hashtag)
             source = rows(store, what, filters, moments=shape in ("parquet", "xlsx"))
         coverage = Coverage(COLUMNS[what])
 
@@ -104,6 +110,7 @@ def export(
             place(make, output, binary=binary)
         else:
             place(make, output, companion=lambda: (beside(output), dictionaries.as_json(described())))
+            tell(f"{counted(coverage.rows, 'row')} → {output}")
             if store is not None:
                 stores.note_export(settings.home, output, what, coverage.rows, now)
     return 0

@@ -66,7 +66,8 @@ def refresh(
     with stores.opened(settings, quiet=True) as store:
         expected = 0
         if store is not None:
-            stores.tell_unknown(store, collection=wish.collection, hashtag=wish.hashtag)
+            stores.require_collection(store, wish.collection)
+            stores.tell_unknown(store, hashtag=wish.hashtag)
             with store.connect() as conn:
                 expected = history.next_snapshots(conn, settings.snapshot_plan, datetime.now(UTC)).due
     summary = run_flow(FLOW, parameters, server=server, expected=expected, output=output)
@@ -78,7 +79,8 @@ def _tell_forecast(wish: Wish, settings: Settings, output: Output) -> int:
     told = history.Outlook()
     with stores.opened(settings) as store:
         if store is not None:
-            stores.tell_unknown(store, collection=wish.collection, hashtag=wish.hashtag)
+            stores.require_collection(store, wish.collection)
+            stores.tell_unknown(store, hashtag=wish.hashtag)
             with store.connect() as conn:
                 filters = Filters(collection=wish.collection, hashtag=wish.hashtag)
                 told = history.outlook(conn, plan, datetime.now(UTC), filters)

@@ -76,7 +76,7 @@ def write_report(
 
         if not quiet:
             # An unknown collection is refused below.
-            stores.tell_unknown(store, collection=None, hashtag=hashtag)
+            stores.tell_unknown(store, hashtag=hashtag)
         if output == Path("-"):
             figures = gather(store, collection=collection, hashtag=hashtag, since=since, now=now)
             sys.stdout.buffer.write(render(figures).encode())

@@ -53,12 +53,13 @@ def top(
     with stores.opened(get_settings()) as store:
         posts = []
         if store is not None:
+            stores.require_collection(store, collection)
             with store.connect() as conn:
                 posts = overview.top(
                     conn, metric=by, hashtag=tag, collection=collection, platform=platform, limit=limit
                 )
         if store is not None:
-            stores.tell_unknown(store, collection=collection, hashtag=tag)
+            stores.tell_unknown(store, hashtag=tag)
         if store is not None and not posts:
             tell(f"There is no such post with a known number of {by.replace('_', ' ')}.")
     if output.json:

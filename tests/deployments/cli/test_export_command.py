@@ -66,7 +66,6 @@ def test_everything_can_be_exported_as_text(what: str, tagtrail: Callable[..., A
         (["--hashtag", "#LINEN"], 4),
         (["--hashtag", "wool"], 0),
         (["--collection", "fibres"], 4),
-        (["--collection", "default"], 0),
         (["--platform", "instagram"], 0),
         (["--since", "2026-11-20"], 4),
         (["--since", "2026-11-20T12:00:01Z"], 0),
@@ -232,7 +231,12 @@ def test_a_mark_for_excel(tagtrail: Callable[..., Any], tmp_path: Path) -> None:
     target = tmp_path / "posts.csv"
     assert tagtrail("export", "posts", "--output", str(target), "--excel").status == 0
     assert target.read_bytes().startswith(b"\xef\xbb\xbfplatform,")
-    assert tagtrail("export", "posts", "--output", str(target)).status == 0
+    refused = tagtrail("export", "posts", "--output", str(target))
+    assert (refused.status, "--overwrite replaces it" in refused.err) == (2, True)
+    assert target.read_bytes().startswith(b"\xef\xbb\xbfplatform,"), "nothing was overwritten"
+    written = tagtrail("export", "posts", "--output", str(target), "--overwrite")
+    rows = len(list(csv.reader(target.read_text("utf-8").splitlines()))) - 1
+    assert (written.status, f"{rows} rows → {target}\n" in written.err) == (0, True)
     assert target.read_bytes().startswith(b"platform,")
     refused = tagtrail("export", "posts", "--output", str(tmp_path / "p.jsonl"), "--excel")
     assert (refused.status, "--excel marks a CSV file" in refused.err) == (2, True)
@@ -287,8 +291,6 @@ def test_a_filtered_export_names_no_other_collection(
     [
         (["export", "posts", "--hashtag", "wool"], "There is no import of the hashtag wool in the database; there are"),
         (["top", "wool"], "There is no import of the hashtag wool in the database; there are"),
-        (["export", "posts", "--collection", "nope"], "There is no collection nope in the database; there are"),
-        (["refresh", "--dry-run", "--collection", "nope"], "There is no collection nope in the database; there are"),
     ],
 )
 def test_a_misspelt_filter_is_told_with_what_there_is(
@@ -297,4 +299,20 @@ def test_a_misspelt_filter_is_told_with_what_there_is(
     called = tagtrail(*command)
     assert called.status == 0
     assert said in called.err
-    assert "linen" in called.err or "There is no collection" in called.err
+    assert "linen" in called.err
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("command", [["export", "posts"], ["refresh", "--dry-run"], ["top"]])
+def test_a_collection_that_is_not_there_is_refused_with_those_that_are(
+    command: list[str], tagtrail: Callable[..., Any]
+) -> None:
+    called = tagtrail(*command, "--collection", "nope")
+    assert (called.status, called.out) == (2, "")
+    assert called.err.endswith("tagtrail: there is no collection nope; there are: fibres\n")
+
+
+def test_export_without_a_word_lists_the_choices(tagtrail: Callable[..., Any]) -> None:
+    called = tagtrail("export")
+    assert (called.status, called.out) == (2, "")
+    assert called.err == "tagtrail: say what to export: posts, snapshots, creators, comments, imports, failures\n"

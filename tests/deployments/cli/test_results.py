@@ -11,7 +11,7 @@ from blocks.database.tables import Post
 from blocks.wishes import wish_shown
 from deployments.cli.posts_table import Metric, posts_table
 from deployments.cli.results import next_steps, result_lines, tell_result
-from deployments.cli.terminal import results
+from deployments.cli.terminal import results, unbroken
 from flows.steps.summary import TODAY, ImportSummary, RunSummary
 
 STARTED = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -225,3 +225,12 @@ def test_an_empty_import_says_what_that_means() -> None:
     told = "\n".join(lines_of(state="empty", seen=0, new=0, known=0))
     assert "Import #linen: empty, nothing was seen by the deadline, which is not to say that nothing exists" in told
     assert "--fresh" in told
+
+
+def test_a_line_breaks_between_words_only() -> None:
+    path = "/somewhere/" + "x" * 90
+    text = f"Import #lvmh: complete, 10 of 10 posts seen; tagtrail resolve ID --resubmit|--attach TASK_ID {path} end"
+    lines = unbroken(text, 40).split("\n")
+    assert " ".join(lines) == text
+    assert [line for line in lines if len(line) > 40] == [path], "a word that is too long has a line of its own"
+    assert unbroken("\n$ tagtrail run\n  indented", 80) == "\n$ tagtrail run\n  indented"
