@@ -16,6 +16,9 @@ ROOMS = ("blocks", "flows", "deployments")
 BELOW = {"blocks": set(), "flows": {"blocks"}, "deployments": {"blocks", "flows"}}
 SQL = {"sqlalchemy", "sqlmodel"}
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+MAX_LINES = 500
+LONGER: dict[str, str] = {}
+"""Files that are longer, each with the reason."""
 
 
 def imported(path: Path) -> set[str]:
@@ -30,11 +33,11 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_point_down_only(path: Path) -> None:
-    room = path.relative_to(ROOT).parts[0]
-    reached = {name.partition(".")[0] for name in imported(path)} & set(ROOMS)
-    assert reached <= BELOW[room] | {room}
+def test_imports_point_down_only() -> None:
+    for path in SOURCES:
+        room = path.relative_to(ROOT).parts[0]
+        reached = {name.partition(".")[0] for name in imported(path)} & set(ROOMS)
+        assert reached <= BELOW[room] | {room}, f"{path} imports from {sorted(reached - BELOW[room] - {room})}"
 
 
 def test_only_the_client_talks_http() -> None:
@@ -53,11 +56,14 @@ def test_the_sandbox_shares_nothing_with_the_client() -> None:
         assert not any(name.partition(".")[0] in ("blocks", "flows") for name in imported(path)), path
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_opens_with_a_sentence_and_is_no_longer_than_a_reader_bears(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert (ast.get_docstring(ast.parse(text)) or "").strip(".") or "versions" in path.parts
-    assert len(text.splitlines()) <= 500
+def test_every_module_opens_with_a_sentence_and_is_no_longer_than_a_reader_bears() -> None:
+    for path in SOURCES:
+        text, name = path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()
+        opens = (ast.get_docstring(ast.parse(text)) or "").strip(".")
+        assert opens or "versions" in path.parts, f"{name} opens with no sentence"
+        assert len(text.splitlines()) <= MAX_LINES or name in LONGER, f"{name}: more than {MAX_LINES} lines"
+    for name in LONGER:
+        assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) > MAX_LINES, f"{name} is no exception"
 
 
 def deployments() -> list[dict[str, object]]:
