@@ -28,9 +28,9 @@ from flows.steps.summary import SAMPLE, plural
 Report = tuple[str, Path, Figures]
 
 
-async def write_reports(collection: str, hashtag: str, days: int) -> State[Any]:
+async def write_reports(collection: str, hashtag: str, days: int, *, now: datetime | None = None) -> State[Any]:
     """Write the report of a collection, or one of each; Failed with one sentence where that cannot be."""
-    now = datetime.now(UTC)
+    now = now or datetime.now(UTC)
     try:
         url = await saved_database_url() or get_settings().database_url
         reports = await asyncio.to_thread(_write, url, collection.strip(), hashtag.strip(), days, now)
