@@ -1,8 +1,10 @@
-# Every target does its own set-up in .venv and is quick when run again.
+# Every target does its own set-up in $(VENV) and is quick when run again. A second Python gets its own:
+# make PYTHON=python3.12 VENV=.venv-3.12 test
 FITS := import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11 python; do \
   $$p -c '$(FITS)' >/dev/null 2>&1 && { echo $$p; break; }; done)
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # Runs of ours tell nobody anything: no telemetry of Prefect's client.
@@ -20,54 +22,54 @@ help:
 	@echo "make soak   the long kill and endurance runs"
 	@echo "make lock   compile the lock files anew"
 
-.venv/.made:
+$(VENV)/.made:
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(FITS)' \
-	  || { echo "Tagtrail needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
-	@echo "making .venv …"
-	@$(PYTHON) -m venv .venv
+	  || { echo "Tagtrail needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.13 $(MAKECMDGOALS)"; exit 2; }
+	@echo "making $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-.venv/.run: requirements.lock pyproject.toml .venv/.made
+$(VENV)/.run: requirements.lock pyproject.toml $(VENV)/.made
 	@echo "installing the locked packages …"
 	@$(INSTALL) --require-hashes --no-deps -r requirements.lock
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/.dev: requirements-dev.lock pyproject.toml .venv/.made
+$(VENV)/.dev: requirements-dev.lock pyproject.toml $(VENV)/.made
 	@echo "installing the locked packages and tools …"
 	@$(INSTALL) --require-hashes --no-deps -r requirements-dev.lock
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
-	@touch $@ .venv/.run
+	@touch $@ $(VENV)/.run
 
-demo: .venv/.run
+demo: $(VENV)/.run
 	@$(BIN)/tagtrail demo
 
 # Half of the time tests wait for sockets and servers: three processes keep two cores busy.
-test: .venv/.dev
+test: $(VENV)/.dev
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not stack and not alone and not soak"
 
-stacks: .venv/.dev
+stacks: $(VENV)/.dev
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "stack and not alone and not soak"
 	@$(BIN)/python -m pytest -m "alone and not soak"
 
-lint: .venv/.dev
+lint: $(VENV)/.dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: .venv/.dev
+bench: $(VENV)/.dev
 	@$(BIN)/python tests/benchmarks/enrich.py --growth
 
-soak: .venv/.dev
+soak: $(VENV)/.dev
 	@$(BIN)/python -m pytest tests/soak -p no:cacheprovider
 	@$(BIN)/python -m pytest -m soak -p no:cacheprovider
 	@$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=search -p no:cacheprovider
 
-lock: .venv/.dev
+lock: $(VENV)/.dev
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	  --custom-compile-command "make lock" pyproject.toml --extra redis --group build -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	  --custom-compile-command "make lock" pyproject.toml --all-extras --group build --group dev -c requirements.lock -o requirements-dev.lock
 
 clean:
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
