@@ -10,13 +10,14 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Runs of ours tell nobody anything: no telemetry of Prefect's client.
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo test stacks lint bench soak lock clean
+.PHONY: help demo unit test stacks lint bench soak lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   hashtags to posts with numbers, on the built-in sandbox (no account, no network)"
-	@echo "make test   the test suite"
-	@echo "make stacks the tests of whole commands, servers and stacks, as processes"
+	@echo "make unit   the quick tests: no server, no network, no Postgres"
+	@echo "make test   all that a commit needs, make unit among it: SQLite, a real Postgres, a real Prefect server"
+	@echo "make stacks whole commands, servers and stacks, as processes"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  posts per second and memory, beside a bare HTTP loop"
 	@echo "make soak   the long kill and endurance runs"
@@ -43,6 +44,9 @@ $(VENV)/.dev: requirements-dev.lock pyproject.toml $(VENV)/.made
 
 demo: $(VENV)/.run
 	@$(BIN)/tagtrail demo
+
+unit: $(VENV)/.dev
+	@$(BIN)/python -m pytest -n 2 -m unit
 
 # Half of the time tests wait for sockets and servers: three processes keep two cores busy.
 test: $(VENV)/.dev

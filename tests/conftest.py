@@ -11,12 +11,14 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import certifi
 import psycopg
@@ -39,10 +41,12 @@ kill $reader 2>&-
 test ! -e "$0/ended" || rm -rf "$0"
 """
 OURS = ("MEMORIES_", "TAGTRAIL_", "PREFECT_")
+SERVERS = {"prefect_server", "postgres_server", "server", "shared_server", "start", "weather", "world"}
+"""Fixtures with a server behind them: who uses one is no unit test."""
 
-# The same examples each time, however slow the machine is; `--hypothesis-profile=search` looks for others.
-settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("same", parent=settings.get_profile("search"), derandomize=True)
+# The same few examples each time, however slow the machine is; `--hypothesis-profile=search` looks for others.
+settings.register_profile("search", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", parent=settings.get_profile("search"), max_examples=25, derandomize=True)
 settings.load_profile("same")
 
 
@@ -55,8 +59,30 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that run flows come first: they take longest, and one that began last would keep one process alone busy."""
+    """What no mark and no fixture takes out of the test's own process is the layer `unit`.
+
+    Files that run flows come first: they take longest, and one that began last would keep one process alone busy.
+    """
+    for item in items:
+        params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & SERVERS or params.get("database_url") == "postgres":
+            item.add_marker(pytest.mark.integration)
+        if not any(item.get_closest_marker(layer) for layer in ("integration", "stack", "alone", "soak")):
+            item.add_marker(pytest.mark.unit)
     items.sort(key=lambda item: not item.nodeid.startswith("tests/flows/"))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Where only unit tests run, none of them gets out of this process."""
+    if session.items and all(item.get_closest_marker("unit") for item in session.items):
+        sys.addaudithook(_refuse_to_leave)
+
+
+def _refuse_to_leave(event: str, args: tuple[Any, ...]) -> None:
+    fonts = event == "subprocess.Popen" and Path(args[0]).name == "fc-list"  # matplotlib's, once on a new machine
+    if event in ("socket.bind", "socket.connect", "subprocess.Popen") and not fonts:
+        raise AssertionError(f"{event}: a unit test stays in its process; give this one the mark `integration`")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -79,6 +79,7 @@ def test_every_entrypoint_loads_as_itself(deployment: dict[str, object]) -> None
     assert flow.name == function.replace("_", "-")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "module",
     ["blocks", "blocks.settings", "blocks.database.engine", "blocks.database.store.export", "deployments.cli.main"],

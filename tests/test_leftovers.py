@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
+
+pytestmark = pytest.mark.integration
 
 SESSION = """
 import runpy, subprocess, sys

@@ -21,6 +21,8 @@ from blocks.memories.identity import parse_post_url
 from blocks.memories.posts.record import PostRecord
 from deployments.cli import main as command_line
 
+pytestmark = pytest.mark.stack
+
 PAGE = Path(__file__).parent.parent / "docs" / "exports.md"
 HEADINGS = ("## The shortest way", "## In a notebook")
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -51,6 +51,7 @@ async def test_register_by_module(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert "registered 2 blocks" in capsys.readouterr().out
 
 
+@pytest.mark.integration
 def test_nobody_pays_for_prefect_or_the_database_without_need() -> None:
     code = """
 import sys

@@ -21,6 +21,8 @@ from deployments import local_server, processes
 from deployments.cli import main as command_line
 from deployments.local_server import ServerInfo
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:

@@ -21,6 +21,7 @@ def test_the_own_server_is_started_by_it(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert arguments[:4] == ["-m", "deployments.prefect_server", "server", "start"]
 
 
+@pytest.mark.integration
 def test_it_is_prefect_s_command_line() -> None:
     said = subprocess.run(
         [sys.executable, "-m", "deployments.prefect_server", "--version"],

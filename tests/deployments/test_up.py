@@ -182,6 +182,7 @@ def stored(home: Path) -> dict[str, int]:
         return dict(rows.all())  # type: ignore[arg-type]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_what_a_killed_up_left_is_ended_by_the_next_which_obeys_every_signal(
     home: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
@@ -198,6 +199,7 @@ def test_what_a_killed_up_left_is_ended_by_the_next_which_obeys_every_signal(
     assert said == ["ended 1 process that a killed `tagtrail up` had left"]
 
 
+@pytest.mark.integration
 def test_down_ends_what_a_killed_up_left(
     home: Path, sleeper: subprocess.Popen[bytes], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -210,6 +212,7 @@ def test_down_ends_what_a_killed_up_left(
     assert "Nothing of Tagtrail's was running" in capfd.readouterr().err
 
 
+@pytest.mark.integration
 def test_processes_of_another_home_are_left_alone(home: Path, sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
@@ -218,6 +221,7 @@ def test_processes_of_another_home_are_left_alone(home: Path, sleeper: subproces
     assert members.living(home, but=[sleeper.pid]) == set()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("option", ["--sandbox-port", "--receiver-port", "--server-port"])
 def test_a_taken_port_is_one_clear_sentence(home: Path, option: str, capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -282,6 +286,7 @@ async def test_a_real_account_is_never_replaced_by_the_sandbox_s() -> None:
                 await client.delete_block_document(saved)
 
 
+@pytest.mark.integration
 def test_a_part_that_dies_too_often_is_given_up(tmp_path: Path) -> None:
     part = Part("worker", [sys.executable, "-c", "print('no luck')"], os.environ, tmp_path / "log", tmp_path)
     part.start()

@@ -19,6 +19,8 @@ from deployments.doctor.account import Account
 from deployments.receiver.server import Address
 from deployments.sandbox.weather import KINDS
 
+pytestmark = pytest.mark.integration
+
 POST: Final = "https://www.instagram.com/p/CxYz012abcE/"
 
 

@@ -16,6 +16,8 @@ from blocks.memories import errors
 from blocks.memories.client import MemoriesClient
 from blocks.memories.identity import parse_post_url
 
+pytestmark = pytest.mark.integration
+
 KEY: Final = "sk-q7Zk2KEYmark9wXv4"
 SECRET: Final = "q7Zk2CALLBACKmark9wXv4"
 CALLBACK: Final = f"https://hooks.example.com/tagtrail/{SECRET}"

@@ -274,7 +274,7 @@ pages = st.lists(
 
 
 @given(pages=pages, seed=st.integers(0, 99))
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 def test_pages_in_any_order_end_in_the_same_sums(sqlite_book: Ledger, pages: list[Any], seed: int) -> None:
     """Whatever was listed, whole, twice or in a mess: once all URLs are there every item is one post."""
     results = []

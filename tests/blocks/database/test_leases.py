@@ -39,6 +39,7 @@ def test_every_holder_has_a_name_of_its_own_that_fits() -> None:
     assert max(map(len, names)) <= 120
 
 
+@pytest.mark.integration
 def test_a_process_that_ended_is_dead_and_its_corpse_too() -> None:
     code = "from blocks.database.store import leases; print(leases.holder(), flush=True); input()"
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -71,6 +72,7 @@ def test_other_machines_and_containers_are_not_judged() -> None:
     assert leases.alive(part(gone, 2, "9" * 40)) is False
 
 
+@pytest.mark.integration
 def test_without_proc_the_start_comes_from_ps(monkeypatch: pytest.MonkeyPatch) -> None:
     def hidden(*args: object, **kwargs: object) -> str:
         raise FileNotFoundError

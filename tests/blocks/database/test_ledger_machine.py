@@ -278,7 +278,5 @@ class LedgerMachine(RuleBasedStateMachine):
 
 def test_nothing_is_bought_twice_by_itself(store: Store) -> None:
     machine = type("Machine", (LedgerMachine,), {"store": store})
-    few = settings(
-        max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), database=None
-    )
+    few = settings(stateful_step_count=25, suppress_health_check=list(HealthCheck), database=None)
     run_state_machine_as_test(machine, settings=few)

@@ -136,6 +136,7 @@ def race(script: str, url: str, tmp_path: Path) -> None:
         assert (racer.returncode, errors) == (0, b"")
 
 
+@pytest.mark.integration
 def test_processes_that_make_the_file_at_once_all_succeed(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'new' / 'tagtrail.db'}"
     race(OPEN, url, tmp_path)
@@ -176,6 +177,7 @@ def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     engine.dispose()
 
 
+@pytest.mark.integration
 def test_the_wheel_brings_the_migrations(tmp_path: Path) -> None:
     root = Path(migrations.__file__).parents[3]
     build = "from hatchling.builders.wheel import WheelBuilder; import sys; "

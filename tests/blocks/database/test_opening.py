@@ -201,6 +201,7 @@ def test_paths_that_cannot_be_used_are_one_sentence(tmp_path: Path) -> None:
         open_store(f"sqlite:///{tmp_path / 'file'}", create=True)
 
 
+@pytest.mark.integration
 def test_opening_an_up_to_date_file_needs_no_alembic(sqlite_store: Store) -> None:
     url = str(sqlite_store.engine.url)
     script = "from blocks.database.engine import open_store; import sys; open_store(sys.argv[1], create=True).close()"

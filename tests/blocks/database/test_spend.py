@@ -253,6 +253,7 @@ store.close()
 """
 
 
+@pytest.mark.integration
 def test_racing_processes_cannot_overstep_a_cap(store: Store, database_url: str) -> None:
     command = [sys.executable, "-c", RACER, database_url]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -279,7 +280,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(steps=STEPS, caps=st.tuples(*[st.none() | st.integers(0, 30)] * 3))
 def test_whatever_happens_totals_are_the_rows_and_stay_under_the_caps(
     store: Store, steps: list[tuple[str, int, int, int]], caps: tuple[int | None, ...]

@@ -16,6 +16,8 @@ from blocks.memories.errors import BadKey, TagtrailError, TooManyRequests
 from blocks.memories.identity import parse_post_url
 from deployments.sandbox.server import SandboxServer
 
+pytestmark = pytest.mark.integration
+
 POSTS = 10
 STRUCK = (4, 9)
 

@@ -323,6 +323,7 @@ def benchmark() -> ModuleType:
     return module
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("processes", [1, 2])
 def test_real_processes_use_the_rate_and_no_more(database_url: str, processes: int) -> None:
     got = benchmark().measure(database_url, 10.0, processes, seconds=2.0, warm_up_seconds=0.5)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.memories import wire
@@ -89,6 +89,7 @@ def test_success_without_data_is_none() -> None:
     assert opened({"code": "0000"}) is None
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("code", "msg", "expected"),
     [
@@ -308,7 +309,6 @@ ENVELOPE = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(
     st.one_of(JSON, ENVELOPE).map(lambda value: json.dumps(value).encode("utf-8", "replace")) | st.binary(),
     st.integers(200, 599),
@@ -326,7 +326,6 @@ def test_no_body_makes_anything_but_data_or_our_own_errors(body: bytes, status: 
     assert str(refusal).isprintable()
 
 
-@settings(deadline=None)
 @given(JSON)
 def test_data_comes_out_as_it_went_in(data: Any) -> None:
     body = json.dumps({"code": "0000", "data": data})

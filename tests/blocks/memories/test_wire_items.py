@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.memories import wire
@@ -118,7 +118,6 @@ ITEM = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(st.one_of(JSON, st.fixed_dictionaries({"videos": st.lists(st.one_of(JSON, ITEM))})))
 def test_no_list_makes_anything_but_items_or_our_own_errors(data: Any) -> None:
     try:

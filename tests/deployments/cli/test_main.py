@@ -90,6 +90,7 @@ def test_an_error_is_its_sentence(
     assert told.endswith(f"tagtrail: {error}\n")
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no device here is always full")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("arguments", [["--help"], ["status", "--json"], ["top", "--json"], ["export", "posts"]])
@@ -144,6 +145,7 @@ def test_an_interrupt_is_a_sentence_and_130(
     assert capsys.readouterr().err.startswith("tagtrail: interrupted")
 
 
+@pytest.mark.integration
 def test_a_fault_of_ours_is_a_sentence_too(tmp_path: Path) -> None:
     """A home that is a file is nothing that `down` foresees."""
     script = (
@@ -166,6 +168,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.strip() == version("tagtrail")
 
 
+@pytest.mark.integration
 def test_help_names_every_command_and_imports_none() -> None:
     script = (
         "import sys; from deployments.cli import main\n"
@@ -179,6 +182,7 @@ def test_help_names_every_command_and_imports_none() -> None:
         assert f" {name} " in done.stdout
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("arguments", [["status"], ["status", "--json"], ["export", "posts"]])
 def test_a_home_without_a_database_is_looked_at_without_loading_it(arguments: list[str]) -> None:
     script = (
@@ -192,6 +196,7 @@ def test_a_home_without_a_database_is_looked_at_without_loading_it(arguments: li
     assert "There is no database yet" in done.stderr
 
 
+@pytest.mark.integration
 def test_no_command_needs_prefect_for_its_help() -> None:
     script = (
         "import sys; from deployments.cli import main\n"
@@ -246,6 +251,7 @@ def test_a_base_url_that_cannot_be_one_is_told_before_a_server_is_started(
     assert not clean_environment.exists()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("told", ["print('x')", "terminal.write_json(['x' * 200_000])",
                                   "terminal.results().print('x' * 200_000)"])  # fmt: skip
 def test_a_reader_who_leaves_does_not_change_the_status(told: str) -> None:

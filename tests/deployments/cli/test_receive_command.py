@@ -82,6 +82,7 @@ def post(port: int, path: str, body: Any) -> int:
         connection.close()
 
 
+@pytest.mark.integration
 def test_one_that_cannot_go_on_ends_with_status_1(
     tagtrail: Callable[..., Any], tmp_path: Path, sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +107,7 @@ def test_one_that_cannot_go_on_ends_with_status_1(
     assert SECRET not in called.err
 
 
+@pytest.mark.integration
 def test_it_serves_though_the_prefect_server_is_away_and_ends_by_a_signal(tmp_path: Path, sqlite_store: Store) -> None:
     submitted(sqlite_store, "t1")
     receiver = subprocess.Popen(

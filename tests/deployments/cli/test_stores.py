@@ -50,6 +50,7 @@ def test_doctor_tells_a_home_that_is_a_file(clean_environment: Path) -> None:
     assert "is no folder" in check.said
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("command", [("status",), ("top",), ("export", "posts")])
 def test_a_database_that_may_only_be_read_is_read(
     command: tuple[str, ...], tagtrail: Callable[..., Any], filled: Store, monkeypatch: pytest.MonkeyPatch

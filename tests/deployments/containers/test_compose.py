@@ -129,6 +129,7 @@ def test_a_missing_secret_is_said_in_one_sentence(tmp_path: Path, content: str |
         filled_in({"A": "<secret:prefect_auth>"}, tmp_path)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("command", "environ", "status", "said"),
     [

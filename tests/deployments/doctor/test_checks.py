@@ -77,6 +77,7 @@ def test_a_clock_is_judged_by_how_far_it_is_off(ahead: float | None, verdict: st
     assert clock_check("api", Heard(200, "", ahead)).verdict == verdict
 
 
+@pytest.mark.integration
 def test_a_database_is_reachable_and_at_head_or_what_to_do_is_told(sqlite_store: Store, tmp_path: Path) -> None:
     [good], store = database_checks(f"sqlite:///{tmp_path / 'tagtrail.db'}")
     assert good.verdict == "ok"
@@ -117,6 +118,7 @@ def test_a_key_is_set_and_can_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "sk-invented" not in found.line
 
 
+@pytest.mark.integration
 async def test_a_key_is_accepted_refused_or_nothing_is_known(sandbox: SandboxServer) -> None:
     async def asked(v1: str | None = None) -> str:
         account = Account("tests", SecretStr("sk-invented"), v1 or sandbox.v1_base_url, sandbox.v2_base_url, 2)
@@ -143,6 +145,7 @@ async def test_a_key_is_accepted_refused_or_nothing_is_known(sandbox: SandboxSer
     assert api_clock_check(f"http://127.0.0.1:{unused_port()}") == []
 
 
+@pytest.mark.integration
 def test_a_callbacks_address_answers_or_what_to_do_is_told(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +167,7 @@ def test_a_callbacks_address_answers_or_what_to_do_is_told(
     assert all("hidden-secret" not in page for page in asked)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/x", "nothing", "http://127.0.0.1:1/x"])
 def test_what_does_not_answer_is_silence(url: str) -> None:
     with pytest.raises(Silence):

@@ -19,6 +19,8 @@ from deployments.doctor.live import Look, Wanted, look
 from deployments.doctor.points import judge
 from deployments.sandbox.server import SandboxServer
 
+pytestmark = pytest.mark.integration
+
 URLS = (
     "https://www.instagram.com/p/DTagtrail01/",
     "https://www.youtube.com/watch?v=abcdefghijk",

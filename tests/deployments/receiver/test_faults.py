@@ -52,6 +52,7 @@ async def test_a_part_that_ends_is_seen_at_health_and_ends_the_receiver(sqlite_s
     assert answered == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
+@pytest.mark.integration
 def test_a_receiver_that_cannot_go_on_ends_and_says_why(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployments.receiver.server.Intake", Faulty)
     with ReceiverServer(Address("", PATH), sqlite_store, Server(), say=lambda _: None) as receiver:

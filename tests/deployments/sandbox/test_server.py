@@ -36,6 +36,7 @@ def process(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         running.communicate()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_process_of_its_own_ends_cleanly_on_signals(http, number):
     with process("--scenario", "today", "--time-scale", "500", "--limits", "off") as (running, url):
@@ -45,6 +46,7 @@ def test_a_process_of_its_own_ends_cleanly_on_signals(http, number):
         assert (running.returncode, errors) == (0, "")
 
 
+@pytest.mark.integration
 def test_it_ends_though_an_answer_is_still_dripping(http):
     with process("--scenario", "slow-drip") as (running, url):
         http.post(f"{url}/sandbox/scenario", json={"name": "slow-drip", "changes": {"every": 1, "times": None}})
@@ -58,6 +60,7 @@ def test_it_ends_though_an_answer_is_still_dripping(http):
         assert (running.returncode, errors) == (0, "")
 
 
+@pytest.mark.integration
 def test_a_taken_port_is_a_clear_sentence(capsys):
     with SandboxServer() as server:
         with pytest.raises(PortTaken, match=f"port {server.port} of 127.0.0.1 is in use; choose another"):
@@ -73,6 +76,7 @@ def test_a_wrong_scenario_lists_all(capsys):
     assert "every fifth post is private or removed" in shown
 
 
+@pytest.mark.integration
 def test_a_server_in_a_thread_frees_its_port():
     with SandboxServer() as server:
         pass

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.integration
+
 IN_A_CYCLE = """
 import gc
 from flows.steps.garbage import fewer_collections, quick_to_load_and_to_end

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.memories.errors import PayloadError, PostGone, UnknownShape, WrongPost
@@ -107,7 +107,6 @@ def try_it(data: Any, asked: PostRef, policies: tuple[str, ...] = ("pseudonymise
                     assert all(author is not None and author.startswith("anon-") for author in authors)
 
 
-@settings(max_examples=150, deadline=None)
 @given(data=any_json, name=st.sampled_from(NAMES))
 def test_any_json(asked: Asked, data: Any, name: str) -> None:
     try_it(data, asked(name))
@@ -134,7 +133,6 @@ def changed(data: Any, path: tuple[Any, ...], value: Any) -> Any:
     return data
 
 
-@settings(max_examples=150, deadline=None)
 @given(draw=st.data(), name=st.sampled_from(NAMES))
 def test_valid_payloads_with_nodes_replaced_or_gone(load: Load, asked: Asked, draw: st.DataObject, name: str) -> None:
     data = load(name)
