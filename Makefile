@@ -10,7 +10,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Runs of ours tell nobody anything: no telemetry of Prefect's client.
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo unit test stacks lint bench soak lock clean
+.PHONY: help demo unit test stacks cover lint bench soak lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make unit   the quick tests: no server, no network, no Postgres"
 	@echo "make test   all that a commit needs, make unit among it: SQLite, a real Postgres, a real Prefect server"
 	@echo "make stacks whole commands, servers and stacks, as processes"
+	@echo "make cover  make test with the branches that it takes, told per room; fails below its floor"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  posts per second and memory, beside a bare HTTP loop"
 	@echo "make soak   the long kill and endurance runs"
@@ -49,12 +50,21 @@ unit: $(VENV)/.dev
 	@$(BIN)/python -m pytest -n 2 -m unit
 
 # Half of the time tests wait for sockets and servers: three processes keep two cores busy.
+TESTS := -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not stack and not alone and not soak"
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not stack and not alone and not soak"
+	@$(BIN)/python $(TESTS)
 
 stacks: $(VENV)/.dev
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "stack and not alone and not soak"
 	@$(BIN)/python -m pytest -m "alone and not soak"
+
+cover: $(VENV)/.dev
+	@rm -f .coverage .coverage.*
+	@$(BIN)/coverage run $(TESTS)
+	@$(BIN)/coverage combine --quiet
+	@for room in blocks flows deployments; do \
+	  echo "$$room: $$($(BIN)/coverage report --include="$$room/*" --fail-under=0 --format=total) % of branches and lines"; done
+	@$(BIN)/coverage report
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .
@@ -76,4 +86,4 @@ lock: $(VENV)/.dev
 	  --custom-compile-command "make lock" pyproject.toml --all-extras --group build --group dev -c requirements.lock -o requirements-dev.lock
 
 clean:
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ LONGER: dict[str, str] = {}
 """Files that are longer, each with the reason."""
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """Full names of all modules that a file imports, wherever in it the import stands."""
     found: set[str] = set()

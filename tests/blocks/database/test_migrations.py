@@ -177,7 +177,7 @@ def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     engine.dispose()
 
 
-@pytest.mark.integration
+@pytest.mark.stack
 def test_the_wheel_brings_the_migrations(tmp_path: Path) -> None:
     root = Path(migrations.__file__).parents[3]
     build = "from hatchling.builders.wheel import WheelBuilder; import sys; "

@@ -124,7 +124,7 @@ def test_a_reader_that_has_enough_is_no_error(
     assert said == f"Database: {clean_environment / 'tagtrail.db'}\n"
 
 
-@pytest.mark.integration
+@pytest.mark.stack
 @pytest.mark.usefixtures("filled")
 def test_reading_commands_do_not_import_prefect() -> None:
     script = (
@@ -244,7 +244,7 @@ def test_a_mark_for_excel(tagtrail: Callable[..., Any], tmp_path: Path) -> None:
     assert (refused.status, "--excel marks a CSV file" in refused.err) == (2, True)
 
 
-@pytest.mark.integration
+@pytest.mark.stack
 @pytest.mark.usefixtures("filled")
 def test_what_is_no_text_goes_to_a_pipe_but_not_to_a_terminal(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "deployments.cli.main", "export", "posts", "--format"]

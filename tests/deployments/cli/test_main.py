@@ -196,7 +196,7 @@ def test_a_home_without_a_database_is_looked_at_without_loading_it(arguments: li
     assert "There is no database yet" in done.stderr
 
 
-@pytest.mark.integration
+@pytest.mark.stack
 def test_no_command_needs_prefect_for_its_help() -> None:
     script = (
         "import sys; from deployments.cli import main\n"

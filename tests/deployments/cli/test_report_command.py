@@ -67,7 +67,7 @@ def test_a_home_without_data_is_nothing_and_0(tagtrail: Callable[..., Any], clea
     assert not clean_environment.exists()
 
 
-@pytest.mark.integration
+@pytest.mark.stack
 @pytest.mark.usefixtures("filled")
 def test_a_report_needs_no_prefect_and_an_export_no_plots() -> None:
     script = (

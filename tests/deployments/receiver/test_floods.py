@@ -71,6 +71,8 @@ def flooded(world: Any, how: str, clients: int) -> Iterator[IO[str]]:
         flood.communicate("", timeout=120)
 
 
+@pytest.mark.stack
+@pytest.mark.alone
 def test_a_flood_holds_up_no_good_callback(world: Any) -> None:
     for number in range(1, 41):
         world.submitted(f"t{number}")
@@ -91,6 +93,8 @@ def test_a_flood_holds_up_no_good_callback(world: Any) -> None:
     assert of_one_reason <= 1 + (time.monotonic() - began) / LINE_SECONDS, "a line for each reason and ten seconds"
 
 
+@pytest.mark.stack
+@pytest.mark.alone
 def test_clients_that_send_and_leave_fill_nothing_and_stopping_among_them_is_silent(
     world: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

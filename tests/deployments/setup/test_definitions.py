@@ -188,7 +188,7 @@ OTHER_FILES = {
 """What a wheel has to bring beside the definitions and the automations; tests run from a clone, and miss nothing."""
 
 
-@pytest.mark.integration
+@pytest.mark.stack
 def test_a_wheel_carries_the_definitions(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=170)
