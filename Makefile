@@ -1,7 +1,7 @@
 # Every target does its own set-up in $(VENV) and is quick when run again. A second Python gets its own:
 # make PYTHON=python3.12 VENV=.venv-3.12 test
-FITS := import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
-PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11 python; do \
+FITS := import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))
+PYTHON ?= $(shell for p in python3 python3.13 python3.14 python3.12 python3.11 python; do \
   $$p -c '$(FITS)' >/dev/null 2>&1 && { echo $$p; break; }; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -26,20 +26,20 @@ help:
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(FITS)' \
-	  || { echo "Tagtrail needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.13 $(MAKECMDGOALS)"; exit 2; }
+	  || { echo "Tagtrail needs Python 3.11, 3.12, 3.13 or 3.14; name one: make PYTHON=python3.13 $(MAKECMDGOALS)"; exit 2; }
 	@echo "making $(VENV) …"
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
 $(VENV)/.run: requirements.lock pyproject.toml $(VENV)/.made
 	@echo "installing the locked packages …"
-	@$(INSTALL) --require-hashes --no-deps -r requirements.lock
+	@$(INSTALL) --require-hashes -r requirements.lock
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock pyproject.toml $(VENV)/.made
 	@echo "installing the locked packages and tools …"
-	@$(INSTALL) --require-hashes --no-deps -r requirements-dev.lock
+	@$(INSTALL) --require-hashes -r requirements-dev.lock
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.run
 
@@ -80,9 +80,9 @@ soak: $(VENV)/.dev
 	@$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=search -p no:cacheprovider
 
 lock: $(VENV)/.dev
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	  --custom-compile-command "make lock" pyproject.toml --extra redis --group build -o requirements.lock
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate \
+	  --custom-compile-command "make lock" pyproject.toml --extra redis --extra parquet --group build -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate \
 	  --custom-compile-command "make lock" pyproject.toml --all-extras --group build --group dev -c requirements.lock -o requirements-dev.lock
 
 clean:

@@ -352,7 +352,7 @@ def _write_state(home: Path, state: dict[str, Any]) -> None:
 def _become_the_server(home: Path, port: int) -> None:
     """Same process, so what was noted down is true from the first moment, whatever happens to the starter."""
     note_down(home, port)
-    prefect = [sys.executable, "-m", "deployments.prefect_server"]
+    prefect = [sys.executable, "-m", "prefect"]
     os.execv(sys.executable, [*prefect, "server", "start", "--host", HOST, "--port", str(port)])  # noqa: S606
 
 

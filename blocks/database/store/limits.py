@@ -15,7 +15,6 @@ from sqlalchemy import ColumnElement, Connection, Float, Table, bindparam, case,
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
-from blocks.database.store.statements import execute_upsert
 from blocks.database.store.steady import steady_now
 from blocks.database.tables import RateLimit
 
@@ -124,8 +123,7 @@ def reserve_slots(
     statements, clock = _prepare(conn, now)
     length = interval_seconds * count
     key = {"whose": account, "which": name}
-    moved = execute_upsert(
-        conn,
+    moved = conn.execute(
         statements["reserve"],
         {**key, **clock, "length": length, "ahead": ahead_seconds, "late": late_seconds},
     ).one_or_none()

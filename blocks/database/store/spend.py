@@ -17,7 +17,6 @@ from sqlalchemy import BigInteger, Connection, Table, bindparam, case, func, ins
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
-from blocks.database.store.statements import execute_upsert
 from blocks.database.tables import Budget, Spend
 from blocks.memories.errors import SpendCapReached
 
@@ -186,7 +185,7 @@ def reserve(
         # The first reservation of a scope has no row whose total the statement could compare.
         fits = cap is None or micros <= cap
         values = {"which": scope, "more": micros, "cap": cap}
-        if not fits or execute_upsert(conn, _take(conn.dialect.name), values).one_or_none() is None:
+        if not fits or conn.execute(_take(conn.dialect.name), values).one_or_none() is None:
             for done in taken:
                 conn.execute(_add, {"which": done, "more": -micros})
             used = used_micros(conn, scope)

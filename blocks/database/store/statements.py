@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import (
     Column,
     ColumnElement,
-    Compiled,
     Connection,
-    CursorResult,
-    Dialect,
     Select,
     Table,
     Text,
@@ -88,18 +84,4 @@ def of_posts(conn: Connection, query: Select[Any], table: Any, keys: Iterable[tu
 def write_rows(conn: Connection, statement: Any, rows: Sequence[dict[str, Any]]) -> None:
     """Execute a statement once per row (executemany); nothing at all for no rows. All rows have the same keys."""
     if rows:
-        compiled = _compiled(statement, conn.dialect, tuple(rows[0]), len(rows) > 1)
-        conn.execute(cast(Any, compiled), rows)
-
-
-def execute_upsert(conn: Connection, statement: Any, row: Mapping[str, Any]) -> CursorResult[Any]:
-    """Execute a statement with `ON CONFLICT` for one row."""
-    return conn.execute(cast(Any, _compiled(statement, conn.dialect, tuple(row), False)), dict(row))
-
-
-@lru_cache(maxsize=256)
-def _compiled(statement: Any, dialect: Dialect, keys: tuple[str, ...], many: bool) -> Compiled:
-    """SQLAlchemy 2.0 keeps no compiled form of statements with `ON CONFLICT`, and to compile one takes longer than to
-    execute it for ten rows: here it is compiled once, as long as the statement itself is made once."""
-    compiled: Compiled = statement.compile(dialect=dialect, column_keys=list(keys), for_executemany=many)
-    return compiled
+        conn.execute(statement, rows)

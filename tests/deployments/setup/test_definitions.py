@@ -184,6 +184,9 @@ OTHER_FILES = {
     "deployments/containers/databases.sql",
     "deployments/containers/entrypoint.py",
     "flows/reporting/page.html.j2",
+    "blocks/py.typed",
+    "flows/py.typed",
+    "deployments/py.typed",
 }
 """What a wheel has to bring beside the definitions and the automations; tests run from a clone, and miss nothing."""
 
