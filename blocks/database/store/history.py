@@ -285,5 +285,5 @@ def _settled_unanswered(
             )
             .group_by(_posts.c.platform)
         )
-        found.update(dict(conn.execute(query).tuples().all()))
+        found.update(dict(conn.execute(query).all()))
     return found

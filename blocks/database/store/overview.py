@@ -167,13 +167,13 @@ def _posts_by_status(conn: Connection) -> dict[str, dict[str, int]]:
         # By status first, as their index is; the rest is sorted here, which is a dozen of lines.
         select(_posts.c.platform, _posts.c.status, func.count()).group_by(_posts.c.status, _posts.c.platform)
     )
-    for platform, status, count in sorted(conn.execute(query).tuples()):
+    for platform, status, count in sorted(conn.execute(query)):
         counted.setdefault(platform, {})[status] = count
     return counted
 
 
 def _counted(conn: Connection, query: Select[Any]) -> dict[str, int]:
-    return dict(conn.execute(query).tuples().all())
+    return dict(conn.execute(query).all())
 
 
 def _spent(conn: Connection, which: Any) -> tuple[int, int]:

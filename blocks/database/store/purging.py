@@ -121,9 +121,7 @@ def posts_naming(conn: Connection, whom: Person) -> int:
     of_others = or_(_posts.c.author_id.is_(None), ~theirs)
     query = select(*columns).where(may, _posts.c.platform.in_(whom.platforms), of_others)
     names = set(whom.names)
-    return sum(
-        any(folded(str(one)) in names for told in row for one in told or ()) for row in conn.execute(query).tuples()
-    )
+    return sum(any(folded(str(one)) in names for told in row for one in told or ()) for row in conn.execute(query))
 
 
 def words_of(conn: Connection, keys: Sequence[Key]) -> set[str]:

@@ -87,7 +87,7 @@ def collections_of(conn: Connection, run_ids: Iterable[str]) -> dict[str, str]:
         query = select(_runs.c.run_id, _runs.c.collection).where(
             _runs.c.run_id.in_(part), _runs.c.collection.is_not(None)
         )
-        found |= dict(conn.execute(query).tuples().all())
+        found |= dict(conn.execute(query).all())
     return found
 
 
@@ -132,7 +132,7 @@ def reconcile(conn: Connection, run_id: str) -> Sums:
     """
     outcomes = _outcomes(run_id)
     by_outcome = select(outcomes.c.outcome, func.count()).group_by(outcomes.c.outcome)
-    counted: dict[str | None, int] = dict(conn.execute(by_outcome).tuples().all())
+    counted: dict[str | None, int] = dict(conn.execute(by_outcome).all())
     closed = case((_imports.c.state.in_(CLOSED_IMPORTS), "failed"), else_="pending").label("outcome")
     nameless: dict[str, int] = dict(
         conn.execute(
@@ -142,9 +142,7 @@ def reconcile(conn: Connection, run_id: str) -> Sums:
             .join(_items, _items.c.import_id == _run_imports.c.import_id)
             .where(_run_imports.c.run_id == run_id, _items.c.post_id.is_(None))
             .group_by(closed)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     no_url = sum(nameless.values())
     return Sums(
@@ -222,4 +220,4 @@ def _failure_classes(conn: Connection, run_id: str, outcomes: Subquery) -> dict[
     )
     found = union(of_posts, of_items).subquery()
     query = select(found.c.error_class, func.count()).group_by(found.c.error_class).order_by(found.c.error_class)
-    return dict(conn.execute(query).tuples().all())
+    return dict(conn.execute(query).all())

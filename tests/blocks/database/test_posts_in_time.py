@@ -32,7 +32,7 @@ def the_post(conn: Connection) -> Any:
 
 def work_of(conn: Connection) -> dict[str, str]:
     work = table_of(Work).c
-    return dict(conn.execute(select(work.purpose, work.state)).tuples().all())
+    return dict(conn.execute(select(work.purpose, work.state)).all())
 
 
 def claim(conn: Connection, purpose: str, *, state: str = "claimed", owner: str | None = None) -> None:
