@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.14 python3.12 python3.11 p
   $$p -c '$(FITS)' >/dev/null 2>&1 && { echo $$p; break; }; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 
 # Runs of ours tell nobody anything: no telemetry of Prefect's client.
 export DO_NOT_TRACK := 1
