@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from blocks.memories.errors import NotAPostUrl, UsageError
 from blocks.memories.posts.addresses import (
@@ -18,6 +19,7 @@ from blocks.memories.posts.addresses import (
     youtube_url,
 )
 from blocks.memories.posts.record import Platform, PostRef
+from blocks.memories.urls import GIVE_ANY, Address, bare, in_place_of_path, shown, split_url
 
 __all__ = [
     "id_to_shortcode",
@@ -29,9 +31,8 @@ __all__ = [
     "private_instagram_url",
     "shortcode_to_id",
     "shown",
+    "url_to_ask",
 ]
-
-_LONGEST_URL = 2048
 
 NO_HANDLE = "_"
 """Stands for a handle that is not known; no user's name, for TikTok's have two letters or more."""
@@ -46,6 +47,78 @@ _HOSTS: dict[str, Platform] = {
     **dict.fromkeys(("x.com", "www.x.com", "mobile.x.com", "m.x.com"), "x"),
     **dict.fromkeys(("twitter.com", "www.twitter.com", "mobile.twitter.com", "m.twitter.com"), "x"),
 }
+"""Where people look at a platform."""
+
+_ONION = "twitter3e4tixl4xyajtrzo62zg5vztmjuricljdp2c5kshju4avyoid.onion"
+
+
+def _with_www(*hosts: str) -> list[str]:
+    return [prefix + host for host in hosts for prefix in ("", "www.")]
+
+
+_OTHER_HOSTS: dict[str, Platform] = {
+    **dict.fromkeys(_with_www("ddinstagram.com", "kkinstagram.com", "vxinstagram.com", "instagramez.com"), "instagram"),
+    **dict.fromkeys(("d.ddinstagram.com", "g.ddinstagram.com", "d.vxinstagram.com", "api.instagram.com"), "instagram"),
+    **dict.fromkeys(_with_www("tiktokv.com", "tiktokv.us", "vxtiktok.com", "tnktok.com", "tfxktok.com"), "tiktok"),
+    **dict.fromkeys(("m.tiktokv.com", "t.tiktok.com", "lite.tiktok.com", "d.tnktok.com", "a.tnktok.com"), "tiktok"),
+    **dict.fromkeys(_with_www("youtubekids.com", "youtube.googleapis.com", "yewtu.be", "piped.video"), "youtube"),
+    **dict.fromkeys(("gaming.youtube.com", "studio.youtube.com"), "youtube"),
+    **dict.fromkeys((f"{land}.youtube.com" for land in ("de", "es", "fr", "it", "jp", "nl", "pl", "uk")), "youtube"),
+    **dict.fromkeys(_with_www("fxtwitter.com", "vxtwitter.com", "fixupx.com", "fixvx.com", "twittpr.com"), "x"),
+    **dict.fromkeys(("d.fxtwitter.com", "d.vxtwitter.com", "d.fixupx.com", "d.fixvx.com", "c.vxtwitter.com"), "x"),
+    **dict.fromkeys(("api.fxtwitter.com", "api.vxtwitter.com", "g.fxtwitter.com", "g.fixupx.com"), "x"),
+    **dict.fromkeys(("nitter.net", "nitter.poast.org", "nitter.tiekoetter.com", "xcancel.com"), "x"),
+    **dict.fromkeys(("pro.x.com", "pro.twitter.com", "platform.x.com", "platform.twitter.com"), "x"),
+    **dict.fromkeys((*_with_www(_ONION), f"mobile.{_ONION}"), "x"),
+}
+"""Old hosts, those of apps, embeds and exports, and sites that show a platform's posts under the platform's paths."""
+
+_REDIRECTS: dict[str, Platform] = {
+    "l.instagram.com": "instagram",
+    "consent.youtube.com": "youtube",
+    "consent.google.com": "youtube",
+    "accounts.youtube.com": "youtube",
+    "accounts.google.com": "youtube",
+    "publish.twitter.com": "x",
+    "publish.x.com": "x",
+}
+"""Hosts whose pages only lead somewhere: they count where they lead back to the platform."""
+
+_REDIRECTING: dict[Platform, frozenset[str]] = {
+    "instagram": frozenset(
+        {
+            "accounts",
+            "age_check",
+            "auth_platform",
+            "challenge",
+            "consent",
+            "flx",
+            "l.php",
+            "linkshim",
+            "oauth",
+            "oembed",
+        }
+    ),
+    "tiktok": frozenset({"consent", "link", "login", "logout", "oembed", "redirect", "share", "signup"}),
+    "youtube": frozenset(
+        {"account", "attribution_link", "consent", "das_captcha", "login", "logout", "oembed", "redirect", "signin"}
+        | {"supported_browsers", "verify_age", "verify_controversy"}
+    ),
+    "x": frozenset({"account", "i/flow", "i/redirect", "intent", "login", "logout", "oauth", "share", "signup"}),
+}
+"""How the paths begin under which a platform asks for a login or a consent, or leads somewhere else."""
+
+_SHELLS = ("", "home", "index", "index.html", "foryou", "trending", "explore")
+"""Pages of old apps whose own address stood behind the `#` (`/#!/user/status/ID`)."""
+
+_LEADS_TO = frozenset(
+    {"continue", "next", "next_url", "q", "query", "redirect", "redirect_after_login", "redirect_to", "redirect_uri"}
+    | {"redirect_url", "return_to", "target", "u", "url"}
+)
+"""Parameters of such pages that hold where they lead."""
+
+_MOST_PAGES = 3
+"""So many such pages may stand in each other."""
 
 _GIVE = {
     "instagram": "https://www.instagram.com/p/CODE/",
@@ -53,11 +126,9 @@ _GIVE = {
     "youtube": "https://www.youtube.com/watch?v=ID",
     "x": "https://x.com/USER/status/ID",
 }
-_GIVE_ANY = "give the address of a post on Instagram, TikTok, YouTube or X"
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,19}\Z")
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{11}\Z")
-_HOST = re.compile(r"[a-z0-9.-]+\Z")
 _INSTAGRAM_KINDS = ("p", "reel", "reels", "tv")
 _INSTAGRAM_PAGES = frozenset(
     {
@@ -76,6 +147,24 @@ _INSTAGRAM_PAGES = frozenset(
     | {"privacy", "share", "stories", "terms", "web", "challenge", "emails", "session", "static", "topics", "locations"}
 )
 _INSTAGRAM_USER = re.compile(r"[A-Za-z0-9_.]{1,30}\Z")
+_REELS_PAGES = frozenset(
+    {
+        "audio",
+        "create",
+        "explore",
+        "hashtag",
+        "location",
+        "locations",
+        "saved",
+        "tagged",
+        "templates",
+        "trending",
+        "videos",
+    }
+)
+_YOUTUBE_KINDS = ("shorts", "embed", "live", "v", "vi", "e")
+_YOUTUBE_WATCH = ("watch", "watch.php", "watch_popup", "movie", "ytscreeningroom")
+_X_KINDS = ("status", "statuses")
 _X_USER = re.compile(r"[A-Za-z0-9_]{1,20}\Z")
 _CHANNEL_ID = re.compile(r"UC[A-Za-z0-9_-]{22}\Z")
 _YOUTUBE_NAME = re.compile(r"[\w.\-·]{1,100}\Z")
@@ -84,55 +173,18 @@ _PROFILE_TABS = frozenset(
 )
 
 
-class _Address(NamedTuple):
-    host: str
-    parts: list[str]
-    """Segments of the path, percent-decoded, without empty ones."""
-    query: str
-
-
-def shown(url: str) -> str:
-    """The URL as an error may show it: short, and without anything that is no plain character."""
-    plain = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in url[:80])
-    return f"{plain}…" if len(url) > 80 else plain
-
-
-def _split(url: object) -> _Address:
-    """Take a URL apart, strictly.
-
-    Raises:
-        NotAPostUrl: no text, too long, or anything that makes it unclear which host is meant.
-    """
-    if not isinstance(url, str):
-        raise NotAPostUrl(f"a post's address is text, not {type(url).__name__}; {_GIVE_ANY}")
-    text = url.strip()
-    if not text:
-        raise NotAPostUrl(f"the address is empty; {_GIVE_ANY}")
-    if len(text) > _LONGEST_URL:
-        raise NotAPostUrl(f"the address has {len(text)} characters, more than any post's; {_GIVE_ANY}")
-    if any(letter.isspace() or not letter.isprintable() for letter in text) or "\\" in text:
-        raise NotAPostUrl(f'"{shown(text)}" holds spaces, backslashes or control characters; give one plain address')
-    scheme, mark, rest = text.partition("://")
-    if not mark or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
-        rest = text.removeprefix("//")
-    elif scheme.lower() not in ("http", "https"):
-        raise NotAPostUrl(f'"{shown(text)}" is no web address; give one that starts with https://')
-    try:
-        split = urlsplit(f"https://{rest}")
-    except ValueError:
-        raise NotAPostUrl(f'"{shown(text)}" cannot be read as an address; {_GIVE_ANY}') from None
-    host = split.netloc.lower()
-    if not split.netloc.isascii() or not _HOST.match(host):
-        raise NotAPostUrl(
-            f'"{shown(text)}" has a host with a user name, a port or foreign characters; give the plain address'
-        )
-    return _Address(host, [unquote(part) for part in split.path.split("/") if part], split.query)
+class _Named(NamedTuple):
+    ref: PostRef
+    address: Address
+    """The address that names it, which may have stood in another one."""
+    in_path: bool
+    """Whether the address's path names it by itself."""
 
 
 def platform_of(url: str) -> Platform | None:
     """The platform whose host the URL names, whether or not it is a post's; None for any other host or no URL."""
     try:
-        return _HOSTS.get(_split(url).host)
+        return _HOSTS.get(split_url(url).host)
     except NotAPostUrl:
         return None
 
@@ -141,19 +193,52 @@ def parse_post_url(url: str) -> PostRef:
     """Turn any URL of a post into its identity, without asking anybody.
 
     Host and scheme may be in any case or missing (scheme), query strings, fragments and trailing slashes are
-    ignored. `handle` is set for TikTok only, `shortcode` for Instagram only.
+    ignored where they name no post. A page that asks for a login or a consent, or that leads somewhere, names the post
+    of the same platform that it leads to. `handle` is set for TikTok only, `shortcode` for Instagram only.
 
     Raises:
-        NotAPostUrl: it names no post; the message says what was wrong and what to give.
+        NotAPostUrl: it names no post, or several; the message says what was wrong and what to give.
     """
-    address = _split(url)
-    platform = _HOSTS.get(address.host)
+    address = split_url(url)
+    platform = _platform(address)
     if platform is None:
-        raise NotAPostUrl(f'"{shown(url.strip())}" is on no known platform; {_GIVE_ANY}')
-    ref = _READERS[platform](address)
-    if ref is None:
+        raise NotAPostUrl(f'"{shown(url.strip())}" is on no known platform; {GIVE_ANY}')
+    named = _named(address, platform)
+    if named is None:
         raise NotAPostUrl(f'"{shown(url.strip())}" names no post; give an address such as {_GIVE[platform]}')
-    return ref
+    return named.ref
+
+
+def _platform(address: Address) -> Platform | None:
+    return _HOSTS.get(address.host) or _OTHER_HOSTS.get(address.host) or _REDIRECTS.get(address.host)
+
+
+def _named(address: Address, platform: Platform, pages: int = 0) -> _Named | None:
+    """The post that an address names: by its path, behind its `#`, or by where it leads."""
+    read = _READERS[platform]
+    if address.host not in _REDIRECTS:
+        if ref := read(address):
+            return _Named(ref, address, in_path=read(address._replace(query="", fragment="")) == ref)
+        path = "/".join(address.parts)
+        if path in _SHELLS and address.fragment.startswith(("/", "!/")):
+            behind = in_place_of_path(address, address.fragment.removeprefix("!"))
+            return _Named(ref, behind, in_path=False) if (ref := read(behind)) else None
+        if not any(f"{path}/".startswith(f"{page}/") for page in _REDIRECTING[platform]):
+            return None
+    if pages == _MOST_PAGES:
+        return None
+    found = {}
+    for name, value in parse_qsl(address.query)[:100]:
+        if name.lower() not in _LEADS_TO:
+            continue
+        try:
+            relative = value.startswith("/") and not value.startswith("//")
+            behind = in_place_of_path(address, value) if relative else split_url(value)
+            if _platform(behind) == platform and (named := _named(behind, platform, pages + 1)):
+                found[named.ref.post_id] = named._replace(in_path=False)
+        except NotAPostUrl:
+            continue
+    return found.popitem()[1] if len(found) == 1 else None
 
 
 def private_instagram_url(given: str | None) -> str | None:
@@ -162,14 +247,38 @@ def private_instagram_url(given: str | None) -> str | None:
     None for all other URLs, and for what is no URL of a post. Rows keep the public form, which names the post.
     """
     try:
-        address = _split(given)
-        code = _instagram_code(address) if _HOSTS.get(address.host) == "instagram" else None
+        address = split_url(given)
+        named = _named(address, "instagram") if _platform(address) == "instagram" else None
+        code = None if named is None else _instagram_code(named.address)
     except NotAPostUrl:
         return None
     return instagram_url(code) if code is not None and code != public_shortcode(code) else None
 
 
-def _instagram(address: _Address) -> PostRef | None:
+def url_to_ask(ref: PostRef, given: str | None) -> str:
+    """The URL by which a post is asked for: as it was given where that is a plain one of the platform's own site.
+
+    For all others (login pages, other sites, punctuation around it) the canonical one, on X with the user's name where
+    the URL had it.
+    """
+    if given is None:
+        return ref.url
+    try:
+        address = split_url(given)
+        named = _named(address, ref.platform) if _platform(address) == ref.platform else None
+    except NotAPostUrl:
+        return ref.url
+    if named is None or named.ref.post_id != ref.post_id:
+        return ref.url
+    if named.in_path and address.as_given and _HOSTS.get(address.host) == ref.platform:
+        given = given.strip()
+        return given if "://" in given.partition("?")[0] else f"https://{given.removeprefix('//')}"
+    if ref.platform == "x" and len(parts := named.address.parts) >= 3 and parts[1] in _X_KINDS and parts[0] != "i":
+        return f"https://x.com/{parts[0]}/status/{ref.post_id}"
+    return named.ref.url
+
+
+def _instagram(address: Address) -> PostRef | None:
     code = _instagram_code(address)
     if code is None:
         return None
@@ -177,15 +286,20 @@ def _instagram(address: _Address) -> PostRef | None:
     return PostRef("instagram", shortcode_to_id(code), instagram_url(public), shortcode=public)
 
 
-def _instagram_code(address: _Address) -> str | None:
+def _instagram_code(address: Address) -> str | None:
     """The shortcode as it stands in the URL, with a private post's token."""
     parts = address.parts
     if parts[:1] == ["share"]:
         raise _short_link("an Instagram share link")
     if len(parts) >= 3 and parts[0] not in _INSTAGRAM_PAGES and parts[1] in _INSTAGRAM_KINDS:
         parts = parts[1:]
-    # /reels/audio/ID is the page of a sound, not of a post.
-    if len(parts) < 2 or parts[0] not in _INSTAGRAM_KINDS or parts[:2] in (["reels", "audio"], ["reel", "audio"]):
+    if parts[:2] == ["reels", "videos"]:
+        parts = parts[1:]
+    elif (
+        len(parts) < 2 or parts[0] not in _INSTAGRAM_KINDS or (parts[0].startswith("reel") and parts[1] in _REELS_PAGES)
+    ):
+        return None
+    if len(parts) < 2:
         return None
     code = parts[1]
     try:
@@ -195,11 +309,13 @@ def _instagram_code(address: _Address) -> str | None:
     return code
 
 
-def _tiktok(address: _Address) -> PostRef | None:
+def _tiktok(address: Address) -> PostRef | None:
     parts = address.parts
     if address.host in ("vm.tiktok.com", "vt.tiktok.com") or parts[:1] == ["t"]:
         raise _short_link("a TikTok short link")
     handle, number = None, ""
+    if parts[:3] == ["node", "share", "video"]:
+        parts = [*parts[3:4], "video", *parts[4:]]
     if len(parts) >= 3 and parts[0].startswith("@") and parts[1] in ("video", "photo"):
         handle, number = parts[0][1:], parts[2]
     elif len(parts) >= 3 and parts[:2] == ["player", "v1"]:
@@ -208,8 +324,10 @@ def _tiktok(address: _Address) -> PostRef | None:
         number = parts[1].removesuffix(".html")
     elif len(parts) >= 2 and parts[0] == "embed":
         number = parts[2] if len(parts) >= 3 and re.fullmatch(r"v[0-9]", parts[1]) else parts[1]
-    elif parts[-3:-1] == ["share", "video"]:
+    elif len(parts) >= 3 and parts[-3] == "share" and parts[-2] in ("video", "photo", "item"):
         number = parts[-1].removesuffix(".html")
+    elif parts in (["foryou"], ["trending"]):
+        number = _only(_values(address.query, "item_id", "shareId"))
     if not _NUMBER.match(number):
         return None
     if handle is not None and not is_tiktok_handle(handle):
@@ -217,35 +335,61 @@ def _tiktok(address: _Address) -> PostRef | None:
     return PostRef("tiktok", number, tiktok_url(number, handle), handle=handle)
 
 
-def _youtube(address: _Address) -> PostRef | None:
+def _youtube(address: Address) -> PostRef | None:
     parts = address.parts
-    if address.host.endswith("youtu.be"):
-        code = parts[0] if parts else ""
-    elif parts == ["watch"]:
-        try:
-            code = parse_qs(address.query, max_num_fields=100).get("v", [""])[0]
-        except ValueError:
-            return None
-    elif len(parts) >= 2 and parts[0] in ("shorts", "embed", "live", "v", "e"):
+    code = ""
+    if address.host.endswith("youtu.be") and parts and parts[0] not in (*_YOUTUBE_WATCH, *_YOUTUBE_KINDS):
+        code = parts[0]
+    elif len(parts) >= 2 and parts[0] in ("watch", *_YOUTUBE_KINDS):
         code = parts[1]
-    else:
-        return None
+    elif not parts or (len(parts) == 1 and parts[0] in _YOUTUBE_WATCH):
+        # Old pages have their parameters behind the #.
+        behind = address.fragment.removeprefix("!").removeprefix("?")
+        code = _only(_values(address.query, "v", "vi") | _values(behind, "v"))
+    elif address.host == "studio.youtube.com" and parts[0] == "video":
+        code = parts[1] if len(parts) >= 2 else ""
+    elif re.match("p/.+/[0-9]+/", address.fragment):
+        # A channel's old page with a player on it: /user/NAME#p/u/1/ID.
+        code = address.fragment.rpartition("/")[2]
     # What the player shows besides videos has eleven letters too: a playlist, and whatever a channel sends just now.
-    if not _VIDEO_ID.match(code) or (parts[:1] == ["embed"] and code in ("videoseries", "live_stream")):
+    if not _VIDEO_ID.match(code) or code in ("videoseries", "live_stream"):
         return None
     return PostRef("youtube", code, youtube_url(code))
 
 
-def _x(address: _Address) -> PostRef | None:
+def _x(address: Address) -> PostRef | None:
     parts = address.parts
+    number = ""
     if parts[:2] == ["i", "web"]:
         parts = parts[1:]
-    if len(parts) < 3 or parts[1] not in ("status", "statuses") or not _X_USER.match(parts[0]):
-        return None
-    return PostRef("x", parts[2], x_url(parts[2])) if _NUMBER.match(parts[2]) else None
+    if len(parts) >= 3 and parts[1] in _X_KINDS and _X_USER.match(parts[0]):
+        number = parts[2]
+    elif len(parts) == 2 and parts[0] in _X_KINDS:
+        number = parts[1]
+    elif parts[:2] == ["i", "videos"] and len(parts) >= 3:
+        number = parts[3] if parts[2] == "tweet" and len(parts) >= 4 else parts[2]
+    elif parts[:4] == ["i", "cards", "tfw", "v1"] and len(parts) >= 5:
+        number = parts[4]
+    elif parts[:1] == ["intent"] and parts[1:] in (["like"], ["favorite"], ["retweet"]):
+        number = _only(_values(address.query, "tweet_id"))
+    elif address.host.startswith("platform.") and parts == ["embed", "Tweet.html"]:
+        number = _only(_values(address.query, "id"))
+    return PostRef("x", number, x_url(number)) if _NUMBER.match(number) else None
 
 
 _READERS = {"instagram": _instagram, "tiktok": _tiktok, "youtube": _youtube, "x": _x}
+
+
+def _values(query: str, *names: str) -> set[str]:
+    """The values of these parameters, also where parameters are glued together by `?` or `;`."""
+    pieces = [unquote(piece).partition("=") for piece in re.split("[&;?]", query)]
+    return {bare(re.split("[&?#;]", value)[0]).rstrip("/") for name, _, value in pieces if name in names and value}
+
+
+def _only(values: Iterable[str]) -> str:
+    """The one value that there is; '' where there is none or several."""
+    values = list(values)
+    return values[0] if len(values) == 1 else ""
 
 
 def _short_link(what: str) -> NotAPostUrl:
@@ -279,7 +423,7 @@ def parse_creator_url(url: str) -> tuple[Platform, str, str]:
         UsageError: no profile of TikTok, Instagram or YouTube.
     """
     try:
-        address = _split(url)
+        address = split_url(url)
     except NotAPostUrl:
         raise UsageError(f'"{shown(str(url).strip())}" is no creator\'s profile; {_GIVE_CREATOR}') from None
     platform = _HOSTS.get(address.host)

@@ -17,6 +17,7 @@ from blocks.memories.identity import (
     parse_post_url,
     private_instagram_url,
     shown,
+    url_to_ask,
 )
 from blocks.memories.posts.record import CHANNELS, Channel, Platform, PostRef
 
@@ -224,15 +225,13 @@ def url_forms(ref: PostRef, source_url: str | None) -> list[str]:
     in it; a placeholder for TikTok's handle comes last, and only where the handle is not known. An Instagram post of a
     private account opens by its long code alone, so that it is asked for by that, where it is known.
     """
-    given = (source_url or "").strip() or ref.url
-    if not given.startswith(("http://", "https://")):
-        given = f"https://{given}"
+    given = url_to_ask(ref, source_url)
     if ref.platform == "x":
         return [given]
     if ref.platform == "tiktok":
         urls = [given, ref.url, other_tiktok_form(ref)]
     elif ref.platform == "instagram":
-        post = private_instagram_url(given) or ref.url
+        post = private_instagram_url(source_url) or ref.url
         urls = [post, post.replace("/p/", "/reel/")]
     else:
         return [ref.url]
