@@ -61,13 +61,15 @@ _OTHER_HOSTS: dict[str, Platform] = {
     **dict.fromkeys(("d.ddinstagram.com", "g.ddinstagram.com", "d.vxinstagram.com", "api.instagram.com"), "instagram"),
     **dict.fromkeys(_with_www("tiktokv.com", "tiktokv.us", "vxtiktok.com", "tnktok.com", "tfxktok.com"), "tiktok"),
     **dict.fromkeys(("m.tiktokv.com", "t.tiktok.com", "lite.tiktok.com", "d.tnktok.com", "a.tnktok.com"), "tiktok"),
-    **dict.fromkeys(_with_www("youtubekids.com", "youtube.googleapis.com", "yewtu.be", "piped.video"), "youtube"),
+    **dict.fromkeys(
+        _with_www("youtubekids.com", "y2u.be", "youtube.googleapis.com", "yewtu.be", "piped.video"), "youtube"
+    ),
     **dict.fromkeys(("gaming.youtube.com", "studio.youtube.com"), "youtube"),
     **dict.fromkeys((f"{land}.youtube.com" for land in ("de", "es", "fr", "it", "jp", "nl", "pl", "uk")), "youtube"),
     **dict.fromkeys(_with_www("fxtwitter.com", "vxtwitter.com", "fixupx.com", "fixvx.com", "twittpr.com"), "x"),
     **dict.fromkeys(("d.fxtwitter.com", "d.vxtwitter.com", "d.fixupx.com", "d.fixvx.com", "c.vxtwitter.com"), "x"),
     **dict.fromkeys(("api.fxtwitter.com", "api.vxtwitter.com", "g.fxtwitter.com", "g.fixupx.com"), "x"),
-    **dict.fromkeys(("nitter.net", "nitter.poast.org", "nitter.tiekoetter.com", "xcancel.com"), "x"),
+    **dict.fromkeys(("nitter.net", "nitter.poast.org", "nitter.tiekoetter.com", "nitter.space", "xcancel.com"), "x"),
     **dict.fromkeys(("pro.x.com", "pro.twitter.com", "platform.x.com", "platform.twitter.com"), "x"),
     **dict.fromkeys((*_with_www(_ONION), f"mobile.{_ONION}"), "x"),
 }
@@ -162,6 +164,7 @@ _REELS_PAGES = frozenset(
         "videos",
     }
 )
+_YOUTUBE_SHORT = _with_www("youtu.be", "y2u.be")
 _YOUTUBE_KINDS = ("shorts", "embed", "live", "v", "vi", "e")
 _YOUTUBE_WATCH = ("watch", "watch.php", "watch_popup", "movie", "ytscreeningroom")
 _X_KINDS = ("status", "statuses")
@@ -338,19 +341,20 @@ def _tiktok(address: Address) -> PostRef | None:
 def _youtube(address: Address) -> PostRef | None:
     parts = address.parts
     code = ""
-    if address.host.endswith("youtu.be") and parts and parts[0] not in (*_YOUTUBE_WATCH, *_YOUTUBE_KINDS):
+    if address.host in _YOUTUBE_SHORT and parts and parts[0] not in (*_YOUTUBE_WATCH, *_YOUTUBE_KINDS):
         code = parts[0]
     elif len(parts) >= 2 and parts[0] in ("watch", *_YOUTUBE_KINDS):
         code = parts[1]
     elif not parts or (len(parts) == 1 and parts[0] in _YOUTUBE_WATCH):
-        # Old pages have their parameters behind the #.
-        behind = address.fragment.removeprefix("!").removeprefix("?")
-        code = _only(_values(address.query, "v", "vi") | _values(behind, "v"))
+        # Where there are two, YouTube takes the first. Old pages have their parameters behind the #.
+        proper = [_value(value) for name, value in parse_qsl(address.query)[:100] if name in ("v", "vi")]
+        glued = _values(address.query, "v", "vi") or _values(address.fragment.removeprefix("!").removeprefix("?"), "v")
+        code = proper[0] if proper else _only(glued)
     elif address.host == "studio.youtube.com" and parts[0] == "video":
         code = parts[1] if len(parts) >= 2 else ""
     elif re.match("p/.+/[0-9]+/", address.fragment):
         # A channel's old page with a player on it: /user/NAME#p/u/1/ID.
-        code = address.fragment.rpartition("/")[2]
+        code = address.fragment.partition("?")[0].rpartition("/")[2]
     # What the player shows besides videos has eleven letters too: a playlist, and whatever a channel sends just now.
     if not _VIDEO_ID.match(code) or code in ("videoseries", "live_stream"):
         return None
@@ -383,7 +387,11 @@ _READERS = {"instagram": _instagram, "tiktok": _tiktok, "youtube": _youtube, "x"
 def _values(query: str, *names: str) -> set[str]:
     """The values of these parameters, also where parameters are glued together by `?` or `;`."""
     pieces = [unquote(piece).partition("=") for piece in re.split("[&;?]", query)]
-    return {bare(re.split("[&?#;]", value)[0]).rstrip("/") for name, _, value in pieces if name in names and value}
+    return {_value(value) for name, _, value in pieces if name in names and value}
+
+
+def _value(value: str) -> str:
+    return bare(re.split("[&?#;]", value)[0]).rstrip("/")
 
 
 def _only(values: Iterable[str]) -> str:

@@ -105,6 +105,10 @@ YOUTUBE = [
     f"https://www.youtube.com/watch?list=PL1;v={VIDEO};t=3",
     f"https://www.youtube.com/watch&v={VIDEO}&t=3",
     f"https://www.youtube.com/watch/?v={VIDEO}",
+    f"https://www.youtube.com/watch?v={VIDEO}&v=k1lnV1deo_1",
+    f"https://www.youtube.com/watch?next=/watch?v=k1lnV1deo_1&v={VIDEO}",
+    f"https://www.youtube.com/user/HarbourKiln#p/a/u/2/{VIDEO}?rel=0",
+    f"http://y2u.be/{VIDEO}",
     f"https://www.youtube.com/watch/{VIDEO}?app=desktop",
     f"https://www.youtube.com/watch?vi={VIDEO}",
     f"https://www.youtube.com/?v={VIDEO}",
@@ -232,7 +236,7 @@ def test_x(url: str) -> None:
             "https://l.instagram.com/?u=" + q("https://l.instagram.com/?u=" + q("https://l.instagram.com/?u=" + q(IG)))
         ),
         # Two posts, or one with something else before or behind it.
-        f"https://www.youtube.com/watch?v={VIDEO}&v=k1lnV1deo_1",
+        f"https://www.youtube.com/watch?next=/watch?v=k1lnV1deo_1;v={VIDEO}",
         f"https://www.youtube.com/watch_videos?video_ids={VIDEO},k1lnV1deo_1",
         f"{IG}https://www.instagram.com/p/DQk1lnGlaz4/",
         f"https://www.instagram.com/p/{CODE},https://www.instagram.com/p/DQk1lnGlaz4",
