@@ -8,6 +8,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 from blocks.memories.errors import NotAPostUrl, UsageError
+from blocks.memories.hosts import HOSTS, LEADS_TO, OTHER_HOSTS, REDIRECTING, REDIRECTS, SHELLS, YOUTUBE_SHORT
 from blocks.memories.posts.addresses import (
     id_to_shortcode,
     instagram_url,
@@ -36,88 +37,6 @@ __all__ = [
 
 NO_HANDLE = "_"
 """Stands for a handle that is not known; no user's name, for TikTok's have two letters or more."""
-
-_HOSTS: dict[str, Platform] = {
-    **dict.fromkeys(
-        ("instagram.com", "www.instagram.com", "m.instagram.com", "instagr.am", "www.instagr.am"), "instagram"
-    ),
-    **dict.fromkeys(("tiktok.com", "www.tiktok.com", "m.tiktok.com", "vm.tiktok.com", "vt.tiktok.com"), "tiktok"),
-    **dict.fromkeys(("youtube.com", "www.youtube.com", "m.youtube.com", "music.youtube.com", "youtu.be"), "youtube"),
-    **dict.fromkeys(("youtube-nocookie.com", "www.youtube-nocookie.com", "www.youtu.be"), "youtube"),
-    **dict.fromkeys(("x.com", "www.x.com", "mobile.x.com", "m.x.com"), "x"),
-    **dict.fromkeys(("twitter.com", "www.twitter.com", "mobile.twitter.com", "m.twitter.com"), "x"),
-}
-"""Where people look at a platform."""
-
-_ONION = "twitter3e4tixl4xyajtrzo62zg5vztmjuricljdp2c5kshju4avyoid.onion"
-
-
-def _with_www(*hosts: str) -> list[str]:
-    return [prefix + host for host in hosts for prefix in ("", "www.")]
-
-
-_OTHER_HOSTS: dict[str, Platform] = {
-    **dict.fromkeys(_with_www("ddinstagram.com", "kkinstagram.com", "vxinstagram.com", "instagramez.com"), "instagram"),
-    **dict.fromkeys(("d.ddinstagram.com", "g.ddinstagram.com", "d.vxinstagram.com", "api.instagram.com"), "instagram"),
-    **dict.fromkeys(_with_www("tiktokv.com", "tiktokv.us", "vxtiktok.com", "tnktok.com", "tfxktok.com"), "tiktok"),
-    **dict.fromkeys(("m.tiktokv.com", "t.tiktok.com", "lite.tiktok.com", "d.tnktok.com", "a.tnktok.com"), "tiktok"),
-    **dict.fromkeys(
-        _with_www("youtubekids.com", "y2u.be", "youtube.googleapis.com", "yewtu.be", "piped.video"), "youtube"
-    ),
-    **dict.fromkeys(("gaming.youtube.com", "studio.youtube.com"), "youtube"),
-    **dict.fromkeys((f"{land}.youtube.com" for land in ("de", "es", "fr", "it", "jp", "nl", "pl", "uk")), "youtube"),
-    **dict.fromkeys(_with_www("fxtwitter.com", "vxtwitter.com", "fixupx.com", "fixvx.com", "twittpr.com"), "x"),
-    **dict.fromkeys(("d.fxtwitter.com", "d.vxtwitter.com", "d.fixupx.com", "d.fixvx.com", "c.vxtwitter.com"), "x"),
-    **dict.fromkeys(("api.fxtwitter.com", "api.vxtwitter.com", "g.fxtwitter.com", "g.fixupx.com"), "x"),
-    **dict.fromkeys(("nitter.net", "nitter.poast.org", "nitter.tiekoetter.com", "nitter.space", "xcancel.com"), "x"),
-    **dict.fromkeys(("pro.x.com", "pro.twitter.com", "platform.x.com", "platform.twitter.com"), "x"),
-    **dict.fromkeys((*_with_www(_ONION), f"mobile.{_ONION}"), "x"),
-}
-"""Old hosts, those of apps, embeds and exports, and sites that show a platform's posts under the platform's paths."""
-
-_REDIRECTS: dict[str, Platform] = {
-    "l.instagram.com": "instagram",
-    "consent.youtube.com": "youtube",
-    "consent.google.com": "youtube",
-    "accounts.youtube.com": "youtube",
-    "accounts.google.com": "youtube",
-    "publish.twitter.com": "x",
-    "publish.x.com": "x",
-}
-"""Hosts whose pages only lead somewhere: they count where they lead back to the platform."""
-
-_REDIRECTING: dict[Platform, frozenset[str]] = {
-    "instagram": frozenset(
-        {
-            "accounts",
-            "age_check",
-            "auth_platform",
-            "challenge",
-            "consent",
-            "flx",
-            "l.php",
-            "linkshim",
-            "oauth",
-            "oembed",
-        }
-    ),
-    "tiktok": frozenset({"consent", "link", "login", "logout", "oembed", "redirect", "share", "signup"}),
-    "youtube": frozenset(
-        {"account", "attribution_link", "consent", "das_captcha", "login", "logout", "oembed", "redirect", "signin"}
-        | {"supported_browsers", "verify_age", "verify_controversy"}
-    ),
-    "x": frozenset({"account", "i/flow", "i/redirect", "intent", "login", "logout", "oauth", "share", "signup"}),
-}
-"""How the paths begin under which a platform asks for a login or a consent, or leads somewhere else."""
-
-_SHELLS = ("", "home", "index", "index.html", "foryou", "trending", "explore")
-"""Pages of old apps whose own address stood behind the `#` (`/#!/user/status/ID`)."""
-
-_LEADS_TO = frozenset(
-    {"continue", "next", "next_url", "q", "query", "redirect", "redirect_after_login", "redirect_to", "redirect_uri"}
-    | {"redirect_url", "return_to", "target", "u", "url"}
-)
-"""Parameters of such pages that hold where they lead."""
 
 _MOST_PAGES = 3
 """So many such pages may stand in each other."""
@@ -164,7 +83,6 @@ _REELS_PAGES = frozenset(
         "videos",
     }
 )
-_YOUTUBE_SHORT = _with_www("youtu.be", "y2u.be")
 _YOUTUBE_KINDS = ("shorts", "embed", "live", "v", "vi", "e")
 _YOUTUBE_WATCH = ("watch", "watch.php", "watch_popup", "movie", "ytscreeningroom")
 _X_KINDS = ("status", "statuses")
@@ -187,7 +105,7 @@ class _Named(NamedTuple):
 def platform_of(url: str) -> Platform | None:
     """The platform whose host the URL names, whether or not it is a post's; None for any other host or no URL."""
     try:
-        return _HOSTS.get(split_url(url).host)
+        return HOSTS.get(split_url(url).host)
     except NotAPostUrl:
         return None
 
@@ -213,26 +131,26 @@ def parse_post_url(url: str) -> PostRef:
 
 
 def _platform(address: Address) -> Platform | None:
-    return _HOSTS.get(address.host) or _OTHER_HOSTS.get(address.host) or _REDIRECTS.get(address.host)
+    return HOSTS.get(address.host) or OTHER_HOSTS.get(address.host) or REDIRECTS.get(address.host)
 
 
 def _named(address: Address, platform: Platform, pages: int = 0) -> _Named | None:
     """The post that an address names: by its path, behind its `#`, or by where it leads."""
     read = _READERS[platform]
-    if address.host not in _REDIRECTS:
+    if address.host not in REDIRECTS:
         if ref := read(address):
             return _Named(ref, address, in_path=read(address._replace(query="", fragment="")) == ref)
         path = "/".join(address.parts)
-        if path in _SHELLS and address.fragment.startswith(("/", "!/")):
+        if path in SHELLS and address.fragment.startswith(("/", "!/")):
             behind = in_place_of_path(address, address.fragment.removeprefix("!"))
             return _Named(ref, behind, in_path=False) if (ref := read(behind)) else None
-        if not any(f"{path}/".startswith(f"{page}/") for page in _REDIRECTING[platform]):
+        if not any(f"{path}/".startswith(f"{page}/") for page in REDIRECTING[platform]):
             return None
     if pages == _MOST_PAGES:
         return None
     found = {}
     for name, value in parse_qsl(address.query)[:100]:
-        if name.lower() not in _LEADS_TO:
+        if name.lower() not in LEADS_TO:
             continue
         try:
             relative = value.startswith("/") and not value.startswith("//")
@@ -273,7 +191,7 @@ def url_to_ask(ref: PostRef, given: str | None) -> str:
         return ref.url
     if named is None or named.ref.post_id != ref.post_id:
         return ref.url
-    if named.in_path and address.as_given and _HOSTS.get(address.host) == ref.platform:
+    if named.in_path and address.as_given and HOSTS.get(address.host) == ref.platform:
         given = given.strip()
         return given if "://" in given.partition("?")[0] else f"https://{given.removeprefix('//')}"
     if ref.platform == "x" and len(parts := named.address.parts) >= 3 and parts[1] in _X_KINDS and parts[0] != "i":
@@ -341,7 +259,7 @@ def _tiktok(address: Address) -> PostRef | None:
 def _youtube(address: Address) -> PostRef | None:
     parts = address.parts
     code = ""
-    if address.host in _YOUTUBE_SHORT and parts and parts[0] not in (*_YOUTUBE_WATCH, *_YOUTUBE_KINDS):
+    if address.host in YOUTUBE_SHORT and parts and parts[0] not in (*_YOUTUBE_WATCH, *_YOUTUBE_KINDS):
         code = parts[0]
     elif len(parts) >= 2 and parts[0] in ("watch", *_YOUTUBE_KINDS):
         code = parts[1]
@@ -434,7 +352,7 @@ def parse_creator_url(url: str) -> tuple[Platform, str, str]:
         address = split_url(url)
     except NotAPostUrl:
         raise UsageError(f'"{shown(str(url).strip())}" is no creator\'s profile; {_GIVE_CREATOR}') from None
-    platform = _HOSTS.get(address.host)
+    platform = HOSTS.get(address.host)
     found = _profile(platform, address.parts) if platform else None
     if platform is None or found is None:
         raise UsageError(f'"{shown(url.strip())}" is no creator\'s profile; {_GIVE_CREATOR}')

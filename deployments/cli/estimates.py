@@ -19,7 +19,7 @@ from blocks.settings import Settings
 from blocks.wishes import wish_shown
 from deployments.cli import stores
 from deployments.cli.options import Output
-from deployments.cli.terminal import counted, tell, write_json
+from deployments.cli.terminal import counted, say, tell, write_json
 from flows.steps.summary import CREATORS, TODAY
 from flows.steps.wish import NO_CAP_USD, ImportWish, Wish
 
@@ -80,7 +80,7 @@ def tell_estimate(
     told += _more(wish, settings, known)
     if wish.imports and wish.imports[0].kind != "urls":
         told.append(TODAY if wish.imports[0].kind == "hashtag" else CREATORS)
-    print("\n".join([*told, *lines, "Nothing was called."]))  # noqa: T201
+    say("\n".join([*told, *lines, "Nothing was called."]))
     return 0
 
 

@@ -18,6 +18,7 @@ from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 from blocks.full_disk import NO_ROOM, is_full
 from blocks.memories.errors import TagtrailError, UsageError
+from blocks.outside_words import for_terminal
 from deployments.cli.terminal import make_ready
 from flows.steps.garbage import quick_to_load_and_to_end
 
@@ -112,7 +113,7 @@ def call(arguments: Sequence[str]) -> int:
         if not is_full(error):
             raise
         if verbose:
-            traceback.print_exception(error, file=sys.stderr)
+            _say_trace(error)
         return _say(f"{_what_found_no_room(error)} cannot be written: {NO_ROOM}", FAILED)
     except KeyboardInterrupt:
         return _say("interrupted; what was bought so far is stored, and the same command continues", INTERRUPTED)
@@ -217,13 +218,18 @@ def _reader_is_gone() -> bool:
 
 def _report(error: TagtrailError, status: int, *, verbose: bool) -> int:
     if verbose:
-        traceback.print_exception(error, file=sys.stderr)
+        _say_trace(error)
     return _say(str(error), status)
+
+
+def _say_trace(error: BaseException) -> None:
+    with contextlib.suppress(OSError):
+        print(for_terminal("".join(traceback.format_exception(error))), file=sys.stderr, end="")  # noqa: T201
 
 
 def _say(sentence: str, status: int) -> int:
     with contextlib.suppress(OSError):
-        print(f"tagtrail: {sentence}", file=sys.stderr)  # noqa: T201
+        print(f"tagtrail: {for_terminal(sentence)}", file=sys.stderr)  # noqa: T201
     return status
 
 

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from rich import box
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
+
+from blocks.outside_words import plain
 
 if TYPE_CHECKING:
     from blocks.database.tables import Post
@@ -38,6 +41,11 @@ def _count(name: Metric) -> _Column:
     return _Column(name, show, number=True)
 
 
+def _link(url: str) -> Style:
+    """A link that a terminal opens, where the address is one of plain characters."""
+    return Style(link=url) if url.isascii() and url.isprintable() and url.startswith("https://") else Style()
+
+
 def number(value: int | float | None) -> str:
     """A count with thousands apart; a dash where it is not known."""
     return UNKNOWN if value is None else f"{value:,}"
@@ -45,15 +53,15 @@ def number(value: int | float | None) -> str:
 
 _COLUMNS: Final = (
     _Column("platform", lambda post: Text(post.platform)),
-    _Column("post", lambda post: Text(post.shortcode or post.post_id, style=f"link {post.url}")),
+    _Column("post", lambda post: Text(plain(post.shortcode or post.post_id), style=_link(post.url))),
     _Column(
         "author",
-        lambda post: Text(f"@{post.author_username}" if post.author_username else UNKNOWN),
+        lambda post: Text(f"@{plain(post.author_username)}" if post.author_username else UNKNOWN),
         shortest=10,
         longest=20,
     ),
     _Column("posted", lambda post: Text(post.posted_at.date().isoformat() if post.posted_at else UNKNOWN)),
-    _Column("caption", lambda post: Text(" ".join((post.caption or UNKNOWN).split())), shortest=16, longest=26),
+    _Column("caption", lambda post: Text(plain(post.caption or UNKNOWN)), shortest=16, longest=26),
     _count("plays"),
     _count("views"),
     _count("likes"),

@@ -15,6 +15,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from blocks.outside_words import plain
 from deployments.cli.terminal import counted, diagnostics, tell
 from flows.steps.progress import Progress
 
@@ -82,7 +83,7 @@ class _Notes:
         self.said: set[str] = set()
 
     def new(self) -> list[str]:
-        fresh = [note for note in tuple(self.progress.notes) if note not in self.said]
+        fresh = [note for note in map(plain, tuple(self.progress.notes)) if note not in self.said]
         self.said.update(fresh)
         return fresh
 

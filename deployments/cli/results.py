@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
+from blocks.outside_words import plain
 from deployments.cli.posts_table import posts_table
 from deployments.cli.terminal import counted, flush, results, unbroken, write_json
 from flows.steps.summary import SAMPLE, TODAY, UNFINISHED, ImportSummary, RunSummary
@@ -54,7 +55,7 @@ def tell_result(
 def outcome_line(summary: RunSummary) -> Text:
     """The run's message, coloured by how it ended."""
     style = {"done": "bold green", "attention": "bold yellow", "halted": "bold red", "failed": "bold red"}
-    return Text(summary.message, style=style[summary.outcome])
+    return Text(plain(summary.message), style=style[summary.outcome])
 
 
 def result_lines(summary: RunSummary, names: Mapping[str, str] = MappingProxyType({})) -> list[str]:
@@ -77,7 +78,7 @@ def result_lines(summary: RunSummary, names: Mapping[str, str] = MappingProxyTyp
     if summary.failures:
         lines.append("Failures: " + ", ".join(f"{name} {count:,}" for name, count in summary.failures.items()) + ".")
     lines.append(_cost_line(summary))
-    lines += [f"Note: {note}" for note in summary.notes]
+    lines += [f"Note: {plain(note)}" for note in summary.notes]
     return lines
 
 
@@ -107,7 +108,7 @@ EMPTY: Final = (
 
 
 def _import_line(each: ImportSummary, what: str) -> str:
-    note = f" ({each.note})" if each.note else ""
+    note = f" ({plain(each.note)})" if each.note else ""
     if each.how == "reused" and each.state == "complete" and not each.new:
         return f"Import {what}: re-used; {counted(each.seen, 'post')}{note}."
     how = "" if each.how in ("submit", "submitted") else f", {each.how.replace('reused', 're-used')}"

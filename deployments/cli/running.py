@@ -8,7 +8,6 @@ import logging
 import os
 import sys
 import threading
-import traceback
 import warnings
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 from blocks.full_disk import NO_ROOM, is_full
 from blocks.memories.errors import TagtrailError, UsageError
 from blocks.memories.outgoing import checked_base_url, checked_key
+from blocks.outside_words import plain
 from blocks.settings import Settings
 from deployments import local_server
 from deployments.cli import account, servers, stores
 from deployments.cli.options import Output
 from deployments.cli.servers import PrefectServer
-from deployments.cli.terminal import tell
+from deployments.cli.terminal import tell, tell_trace
 
 if TYPE_CHECKING:
     from prefect import State
@@ -186,7 +186,7 @@ def _tell_fault(fault: BaseException, *, verbose: bool) -> None:
         tell("tagtrail: ended from outside; what was bought so far is stored, and the same command continues")
         raise SystemExit(TERMINATED)
     if verbose:
-        traceback.print_exception(fault, file=sys.stderr)
+        tell_trace(fault)
     elif isinstance(fault, OSError) and is_full(fault):
         tell(f"tagtrail: {fault.filename or 'a file'} cannot be written: {NO_ROOM}")
     else:
@@ -286,7 +286,7 @@ def failed_posts(store: Store, summary: RunSummary) -> list[str]:
     with store.connect() as conn:
         rows = find(conn, run_id=summary.run_id, limit=MOST_FAILED)
     more = summary.failed - len(rows)
-    told = [f"Failed: {row.url}: {row.message}" if row.url else f"Failed: {row.message}" for row in rows]
+    told = [f"Failed: {plain(f'{row.url}: {row.message}' if row.url else row.message)}" for row in rows]
     return told + ([f"… and {more:,} more."] if more > 0 else [])
 
 

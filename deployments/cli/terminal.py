@@ -9,15 +9,28 @@ import os
 import shutil
 import sys
 import textwrap
+import traceback
+from collections.abc import Iterable
 from typing import Any, Final
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from blocks.outside_words import for_json, for_terminal
 
 WIDE: Final = 160
 """Columns of what is no terminal: a file or a pipe is as wide as it needs to be."""
 
 
-class _Results(Console):
+class _Safe(Console):
+    """A console on which no text steers the terminal, whoever wrote it; what styles it is rich's own."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(for_terminal(segment.text), segment.style)
+
+
+class _Results(_Safe):
     """A console whose reader may leave (`| head`): the command goes on to its end, and keeps its exit status."""
 
     def on_broken_pipe(self) -> None:
@@ -68,7 +81,7 @@ def results() -> Console:
 
 def diagnostics() -> Console:
     """The console of progress and notes, on standard error as it is now."""
-    return Console(file=sys.stderr, highlight=False)
+    return _Safe(file=sys.stderr, highlight=False)
 
 
 def counted(count: int, noun: str) -> str:
@@ -77,8 +90,11 @@ def counted(count: int, noun: str) -> str:
 
 
 def tell(sentence: str) -> None:
-    """One sentence on standard error, without markup; a terminal gets no broken words. Nothing fails where nobody can
-    read it."""
+    """One sentence on standard error: no markup, nothing that steers the terminal, and no broken words on one.
+
+    Nothing fails where nobody can read it.
+    """
+    sentence = for_terminal(sentence)
     if sys.stderr.isatty():
         sentence = unbroken(sentence, shutil.get_terminal_size().columns)
     with contextlib.suppress(OSError):
@@ -98,9 +114,19 @@ def unbroken(text: str, width: int) -> str:
     return "\n".join(lines)
 
 
+def tell_trace(error: BaseException) -> None:
+    """Where an error came from, on standard error."""
+    tell("".join(traceback.format_exception(error)).rstrip("\n"))
+
+
+def say(text: str) -> None:
+    """Text on standard output: no markup, no wrapping, nothing that steers the terminal."""
+    print(for_terminal(text))  # noqa: T201
+
+
 def write_json(value: Any) -> None:
     """One JSON document on standard output; only ASCII where that has an encoding that not all letters have."""
-    text = json.dumps(value, indent=2, ensure_ascii=not sys.stdout.encoding.lower().startswith("utf"))
+    text = for_json(json.dumps(value, indent=2, ensure_ascii=not sys.stdout.encoding.lower().startswith("utf")))
     try:
         sys.stdout.write(f"{text}\n")
     except BrokenPipeError:

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Final, Literal
 
 from blocks.full_disk import unwritable
 from blocks.memories.errors import UsageError
+from blocks.outside_words import for_terminal
 from deployments.cli.excel import EXACT, is_too_long, would_change
 from deployments.cli.terminal import counted
 
@@ -116,7 +117,8 @@ def place(
         if binary and sys.stdout.isatty():
             raise UsageError("this format is no text for a terminal; name a file with --output, or redirect the output")
         sys.stdout.flush()
-        written = _through_a_file(make, sys.stdout.buffer) if binary else make(sys.stdout.buffer)
+        out: BinaryIO = _Shown(sys.stdout.buffer) if sys.stdout.isatty() else sys.stdout.buffer
+        written = _through_a_file(make, out) if binary else make(out)
         sys.stdout.buffer.flush()
         return written
     try:
@@ -270,6 +272,17 @@ def _place_whole(make: Maker, output: Path, companion: Callable[[], tuple[Path, 
         part.unlink(missing_ok=True)
         if beside is not None:
             beside.unlink(missing_ok=True)
+
+
+class _Shown(io.BytesIO):
+    """A terminal, on which rows are text that steers nothing; files and pipes get them as they are."""
+
+    def __init__(self, terminal: BinaryIO) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def write(self, line: Any, /) -> int:
+        return self._terminal.write(for_terminal(bytes(line).decode("utf-8", errors="replace")).encode())
 
 
 def _part_of(target: Path) -> Path:

@@ -11,6 +11,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 
 from blocks.memories.errors import TagtrailError, UsageError
+from blocks.outside_words import for_terminal
 from blocks.settings import Settings, get_settings
 from deployments import local_server
 from deployments.doctor.prefect_side import block_checks, saved_blocks
@@ -37,7 +38,7 @@ def main() -> int:
         _wait_for_server(settings)
         asyncio.run(_prepare(settings))
     except TagtrailError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{for_terminal(str(error))}\n")
         return 2 if isinstance(error, UsageError) else 1
     return 0
 

@@ -11,6 +11,8 @@ from prefect.events import emit_event
 from prefect.logging import get_logger
 from prefect.settings import PREFECT_API_URL
 
+from blocks.outside_words import plain_data
+
 IMPORT_COMPLETED = "tagtrail.import.completed"
 RUN_COMPLETED = "tagtrail.run.completed"
 RUN_HALTED = "tagtrail.run.halted"
@@ -43,8 +45,8 @@ def announce(
         emit_event(
             event,
             {"prefect.resource.id": resource_id},
-            related=list(related),
-            payload=payload,
+            related=plain_data(related),
+            payload=plain_data(payload),
             id=event_id or uuid4(),
         )
 

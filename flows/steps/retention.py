@@ -15,6 +15,7 @@ from prefect.states import Completed, Failed
 from blocks.database.engine import open_store
 from blocks.database.purge import Target, purge
 from blocks.memories.errors import TagtrailError
+from blocks.outside_words import for_markdown, plain
 from blocks.settings import get_settings
 from flows.steps.accounts import saved_database_url
 from flows.steps.erasing import erase_on_server
@@ -36,7 +37,7 @@ async def erase_what_is_old(older_than_days: int, *, dry_run: bool) -> State[Any
         finally:
             store.close()
     except TagtrailError as error:
-        return Failed(message=str(error))
+        return Failed(message=plain(str(error)))
     on_server = await erase_on_server(before=cutoff, dry_run=dry_run)
     counts = {**done.erased, **{f"Prefect {name}": count for name, count in on_server.items()}}
     told = ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "nothing was that old"
@@ -48,12 +49,12 @@ async def erase_what_is_old(older_than_days: int, *, dry_run: bool) -> State[Any
 async def _show(message: str, counts: Mapping[str, int], notes: list[str]) -> None:
     if FlowRunContext.get() is None:
         return
-    lines = [f"## {message}", "", "| table | rows |", "|---|---:|"]
-    lines += [f"| {name} | {count} |" for name, count in sorted(counts.items())]
+    lines = [f"## {for_markdown(message)}", "", "| table | rows |", "|---|---:|"]
+    lines += [f"| {for_markdown(name)} | {count} |" for name, count in sorted(counts.items())]
     lines += [
         "",
-        *(f"- {note}" for note in notes),
+        *(f"- {for_markdown(note)}" for note in notes),
         "- files that were exported are not touched: `tagtrail purge` lists them",
     ]
     with best_effort("the summary"):
-        await acreate_markdown_artifact("\n".join(lines), key="purge", description=message)
+        await acreate_markdown_artifact("\n".join(lines), key="purge", description=for_markdown(message))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -16,6 +16,7 @@ from prefect.logging import get_logger
 from blocks.database.store import imports as ledger
 from blocks.database.store import spend
 from blocks.memories.errors import StoreError
+from blocks.outside_words import for_markdown
 from flows.steps.naming import distinct
 from flows.steps.progress import NOT_ENDED
 from flows.steps.summary import SAMPLE, TODAY, RunSummary
@@ -40,7 +41,7 @@ def markdown(summary: RunSummary) -> str:
     """The summary as Markdown, with one table of imports and one of outcomes."""
     per_1000 = "–" if summary.usd_per_1000_new is None else f"{summary.usd_per_1000_new:.2f} USD"
     lines = [
-        f"## {summary.message}",
+        f"## {for_markdown(summary.message)}",
         "",
         "| requested | enriched | of them fresh | failed | gone | pending | cost (estimate) | per 1,000 new |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|",
@@ -53,21 +54,21 @@ def markdown(summary: RunSummary) -> str:
             "| import of | how | state | asked | listed | new | known | in the one before too | not seen again |",
             "|---|---|---|---:|---:|---:|---:|---:|---:|",
             *(
-                f"| {_cell(one.name)} | {one.how} | {one.state} | {one.requested} | {one.seen} "
-                f"| {one.new} | {one.known} | {_count(one.overlap)} | {_count(one.not_seen_again)} |"
+                f"| {for_markdown(one.name)} | {for_markdown(one.how)} | {for_markdown(one.state)} | {one.requested} "
+                f"| {one.seen} | {one.new} | {one.known} | {_count(one.overlap)} | {_count(one.not_seen_again)} |"
                 for one in summary.imports
             ),
             "",
         ]
     if summary.platforms:
-        lines.append("- Platforms: " + ", ".join(f"{name} {count}" for name, count in summary.platforms.items()) + ".")
+        lines.append("- Platforms: " + _counts(summary.platforms) + ".")
     if any(one.kind == "hashtag" for one in summary.imports):
         lines += [f"- {SAMPLE}", f"- {TODAY}"]
     if summary.failures:
-        lines.append("- Failures: " + ", ".join(f"{name} {count}" for name, count in summary.failures.items()) + ".")
+        lines.append("- Failures: " + _counts(summary.failures) + ".")
     if summary.calls:
-        lines.append("- Calls: " + ", ".join(f"{name} {count}" for name, count in summary.calls.items()) + ".")
-    lines += [f"- {note}" for note in summary.notes]
+        lines.append("- Calls: " + _counts(summary.calls) + ".")
+    lines += [f"- {for_markdown(note)}" for note in summary.notes]
     return "\n".join(lines)
 
 
@@ -77,12 +78,12 @@ def _usd(amount: float) -> str:
     return f"{exact.removesuffix('00')} USD"
 
 
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{for_markdown(name)} {count}" for name, count in counts.items())
+
+
 def _count(number: int | None) -> str:
     return "–" if number is None else str(number)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
 
 
 async def show(summary: RunSummary) -> None:
@@ -91,7 +92,9 @@ async def show(summary: RunSummary) -> None:
         return
     with best_effort("the summary"):
         await acreate_markdown_artifact(
-            markdown(summary), key=artifact_key(summary.flow, summary.collection), description=summary.message
+            markdown(summary),
+            key=artifact_key(summary.flow, summary.collection),
+            description=for_markdown(summary.message),
         )
 
 

@@ -15,6 +15,7 @@ from blocks.memories.clocks import Clocks
 from blocks.memories.errors import NotAPostUrl, StoreError
 from blocks.memories.identity import parse_post_url
 from blocks.memories.posts.record import Platform, PostRef
+from blocks.outside_words import plain
 
 imports, run_imports, items = table_of(Import), table_of(RunImport), table_of(ImportItem)
 _posts = table_of(Post)
@@ -206,4 +207,4 @@ def move(conn: Connection, import_id: str, where: Any, **values: Any) -> bool:
 
 def with_note(note: str | None, more: str) -> str:
     """A note with more behind it."""
-    return f"{note}; {more}" if note else more
+    return f"{note}; {plain(more)}" if note else plain(more)

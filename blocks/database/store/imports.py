@@ -40,6 +40,7 @@ from blocks.database.store.import_rows import (
 )
 from blocks.database.store.leases import Alive
 from blocks.database.store.resolving import Decision, resolve
+from blocks.outside_words import plain
 
 __all__ = [
     "LOOK_AGAIN_HOURS",
@@ -81,6 +82,7 @@ LOOK_AGAIN_HOURS = (1, 6, 24)
 
 def _noted(note: str | None) -> Any:
     """The new note; only how often somebody had an import sent again by hand is kept of the old one."""
+    note = note if note is None else plain(note)
     kept = imports.c.note.contains(SENT_AGAIN, autoescape=True)
     if note is None:
         return case((kept, imports.c.note))

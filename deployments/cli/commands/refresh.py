@@ -13,7 +13,7 @@ from blocks.settings import Settings, get_settings
 from deployments.cli import forecasts, stores
 from deployments.cli.options import ChannelChoice, Flag, Output, Spend, spend_cap
 from deployments.cli.running import connect, finish, require_key, run_flow, where_runs_are
-from deployments.cli.terminal import tell, write_json
+from deployments.cli.terminal import say, tell, write_json
 from flows.steps.wish import NO_CAP_USD, Wish, wish_for_refresh
 
 FLOW: Final = "flows.refresh_metrics:refresh_metrics"
@@ -90,6 +90,6 @@ def _tell_forecast(wish: Wish, settings: Settings, output: Output) -> int:
         write_json({"dry_run": True, **facts, "max_spend_usd": cap})
         return 0
     for line in forecasts.lines(facts, settings, plan, cap):
-        print(line)  # noqa: T201
+        say(line)
     tell("Nothing was called.")
     return 0

@@ -13,7 +13,7 @@ from blocks.settings import get_settings
 from blocks.wishes import wish_shown
 from deployments.cli import stores
 from deployments.cli.options import Flag, Output
-from deployments.cli.terminal import write_json
+from deployments.cli.terminal import say, write_json
 
 
 def resolve(
@@ -50,7 +50,7 @@ def resolve(
     if output.json:
         write_json({"import_id": now.import_id, "state": now.state, "task_id": now.task_id, "note": now.note})
     else:
-        print(_sentence(now, decision))  # noqa: T201
+        say(_sentence(now, decision))
     return 0
 
 

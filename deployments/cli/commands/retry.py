@@ -18,7 +18,7 @@ from deployments.cli.estimates import tell_cost, tell_estimate
 from deployments.cli.options import ChannelChoice, Flag, Output, PlatformName, Spend, moment, spend_cap
 from deployments.cli.results import as_json, tell_result
 from deployments.cli.running import connect, require_key, run_flow
-from deployments.cli.terminal import counted, tell, write_json
+from deployments.cli.terminal import counted, say, tell, write_json
 from flows.steps.wish import wish_for_urls
 
 FLOW: Final = "flows.enrich_posts:enrich_posts"
@@ -215,7 +215,7 @@ def _close(found: Found, settings: Settings, output: Output, *, dry_run: bool) -
         write_json({"dry_run": dry_run, "closed": closed})
     else:
         what = f"{counted(closed, 'failure')} of listed items that name no post"
-        print(f"{'Would be closed' if dry_run else 'Closed'}: {what}.")  # noqa: T201
+        say(f"{'Would be closed' if dry_run else 'Closed'}: {what}.")
     return 0
 
 
@@ -234,5 +234,5 @@ def _tell_dry(found: Found, terms: dict[str, Any], settings: Settings, output: O
     if output.json:
         write_json({"dry_run": True, "urls": 0, "posts": 0, "total_usd": 0.0, **facts})
         return 0
-    print("\n".join(["There is no failed post to take up again.", *lines, "Nothing was called."]))  # noqa: T201
+    say("\n".join(["There is no failed post to take up again.", *lines, "Nothing was called."]))
     return 0

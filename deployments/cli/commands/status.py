@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
+from blocks.outside_words import plain
 from blocks.settings import Settings, get_settings
 from blocks.wishes import wish_shown
 from deployments import local_server
@@ -171,8 +172,8 @@ def _gap(each: GapRow) -> str:
 def _import(each: OpenImport) -> str:
     what = each.name or named(each.kind, each.hashtag, each.import_id)
     polled = "" if each.polled_seconds_ago is None else f", last poll {age(each.polled_seconds_ago)} ago"
-    note = f" ({each.note})" if each.note else ""
-    task = f", task {each.task_id}" if each.task_id else ""
+    note = f" ({plain(each.note)})" if each.note else ""
+    task = f", task {plain(each.task_id)}" if each.task_id else ""
     return (
         f"import of {what}, {each.state}, {each.seen:,} of {each.requested:,} posts listed, "
         f"planned {age(each.age_seconds)} ago{polled}{task}{note}"
@@ -181,7 +182,7 @@ def _import(each: OpenImport) -> str:
 
 def _run(run: LastRun) -> str:
     ended = run.outcome or "not ended: it goes on, or was killed"
-    message = f": {run.message}" if run.message else ""
+    message = f": {plain(run.message)}" if run.message else ""
     return f"{run.flow} of {run.started_at:%Y-%m-%d %H:%M} UTC, {ended}{message}"
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from blocks.memories.errors import UsageError
 from blocks.memories.outgoing import checked_key
+from blocks.outside_words import for_terminal
 from blocks.settings import get_settings
 from deployments import ports
 from deployments.cli import servers, stores
@@ -104,5 +105,5 @@ def _tell_running(there: Running, wanted: Wanted) -> int:
 def _say(sentence: str) -> None:
     # The terminal may be gone: then the stack ends in order all the same.
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"{sentence}\n")
+        sys.stderr.write(f"{for_terminal(sentence)}\n")
         sys.stderr.flush()

@@ -191,7 +191,7 @@ def test_the_markdown_has_every_number_and_the_two_warnings() -> None:
     )
     assert text.startswith("## 9 posts: 7 enriched\n")
     assert "| 9 | 7 | 2 | 1 | 1 | 0 | 0.1234 USD | 24.68 USD |" in text
-    assert "| #moss | submitted | complete | 10 | 9 | 8 | 1 |" in text
+    assert "| \\#moss | submitted | complete | 10 | 9 | 8 | 1 |" in text
     assert SAMPLE in text
     assert TODAY in text
     assert "Platforms: tiktok 5, instagram 4." in text
@@ -212,7 +212,7 @@ def test_amounts_have_as_many_digits_as_they_need(amount: float, shown: str) -> 
 
 
 def test_a_hashtag_cannot_break_the_table() -> None:
-    assert "| #a\\|b | submitted |" in markdown(summary(imports=[one_import(hashtag="a|b")]))
+    assert "| \\#a\\|b | submitted |" in markdown(summary(imports=[one_import(hashtag="a|b")]))
 
 
 def test_keys_of_artifacts_are_lower_case_digits_and_dashes() -> None:
