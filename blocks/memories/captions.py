@@ -4,115 +4,140 @@ What a tag is on Instagram, TikTok and YouTube (from twitter-text's rules and fr
 `#` or the full-width `＃`, then letters, digits, `_`, combining marks, emoji and a few joiners, with at least one
 letter or emoji among them (or a `_` beside digits: `#1_2`), so that `#2024` is none. Tags may stand back to back
 (`#one#two`). A `#` behind a letter or digit starts no tag (`C#`, `abc#d`), except behind scripts that are written
-without spaces; nothing inside a URL or an e-mail address is a tag or a mention. X has rules of its own
-(twitter-text's expressions): no emoji, at least one letter, and neither back to back nor behind a letter of any
-script.
+without spaces, and on TikTok, which links it; nothing inside a URL or an e-mail address is a tag or a mention. X has
+rules of its own (twitter-text's expressions): no emoji, at least one letter, and neither back to back nor behind a
+letter of any script.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from blocks.memories.errors import UsageError
+from blocks.memories.letters import (
+    EMOJI,
+    KEYCAP,
+    UNSPACED,
+    VARIATION_16,
+    is_emoji,
+    is_mark,
+    letters_marks_and_digits,
+    marks,
+)
 
 if TYPE_CHECKING:
     from blocks.memories.posts.record import Platform
 
 _HASHES = "#＃"
 _ATS = "@＠"
-_VARIATION_16, _KEYCAP = "\ufe0f", "\u20e3"
-_VARIATIONS = ("\ufe0e", _VARIATION_16)
 
-_JOINERS = frozenset("\u200c\u200d\u05be\u05f3\u05f4\u301c\uff5e\u309b\u309c\u30a0\u30fb\u0f0b\u00b7")
+_JOINERS = "\u200c\u200d\u05be\u05f3\u05f4\u301c\uff5e\u309b\u309c\u30a0\u30fb\u0f0b\u00b7"
 """Characters that hold a tag together but never end one (twitter-text's list): zero-width joiners, 〜 ・ · …"""
-
-_EMOJI_RANGES = (
-    (0x1F000, 0x1FAFF),
-    (0x2600, 0x2793),
-    (0x2795, 0x2797),
-    (0x23E9, 0x23FA),
-    (0x2B05, 0x2B55),
-    (0xE0020, 0xE007F),  # the tag characters inside flags of regions
-)
-_EMOJI_SINGLES = frozenset("©®™ℹ‼⁉〰〽㊗㊙Ⓜ↔↕↖↗↘↙↩↪▪▫▶◀◻◼◽◾⌚⌛⌨⏏⤴⤵➡➰➿")
-
-_UNSPACED_RANGES = (
-    (0x0E00, 0x0EFF),  # Thai, Lao
-    (0x1000, 0x109F),  # Burmese
-    (0x1780, 0x17FF),  # Khmer
-    (0x1100, 0x11FF),  # Hangul letters: particles are written onto the word before
-    (0x3005, 0x31FF),  # kana, bopomofo, Hangul letters
-    (0x3400, 0x9FFF),  # Han
-    (0xAC00, 0xD7AF),  # Hangul syllables
-    (0xF900, 0xFAFF),  # Han, compatibility forms
-    (0xFF66, 0xFFDC),  # half-width kana and Hangul
-    (0x20000, 0x3FFFF),  # Han, extensions
-)
-
-_X_CATEGORIES = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd"})
-_X_JOINERS = frozenset(
-    "\u200c\u200d\ua67e\u05be\u05f3\u05f4\uff5e\u301c\u309b\u309c\u30a0\u30fb\u3003\u0f0b\u0f0c\u00b7"
-)
+_X_JOINERS = "\u200c\u200d\ua67e\u05be\u05f3\u05f4\uff5e\u301c\u309b\u309c\u30a0\u30fb\u3003\u0f0b\u0f0c\u00b7"
 """Characters that X takes for parts of a tag besides letters, digits, marks and `_` (twitter-text's list)."""
 
+# All repetitions are possessive (`++`): none is tried in another length, so that the time grows with the text only.
+# Each expression begins with a class of characters, by which the engine skips what cannot begin a match; what must not
+# stand before it is looked for behind that character.
 _STOPS = r"\s＃＠、。，；：「」『』【】（）！？<>\""
-_LABELS = r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+"
-_BEFORE_HOST = r"(?<![\w@＠#＃.])"  # A tag's own `#` before it is no part of it.
+_LABEL = r"[A-Za-z0-9]++(?:-++[A-Za-z0-9]++)*+\."
 _COMMON_ENDS = "com|org|net|info|biz|edu|gov|app|dev|shop|store|link|page|site|online|blog|club|live|xyz"
 _ADDRESSES = re.compile(
+    r"[A-Za-z0-9-](?<![A-Za-z0-9.-].)(?:"
     # With a scheme, or www.: all that follows up to a space or East Asian punctuation.
-    rf"(?i:\b[a-z][a-z0-9+.-]*://|\bwww\.)[^{_STOPS}]+"
-    # Without: a host with a path or query behind it (bit.ly/x#part), but not a sentence's end ("real.life?#skit").
-    rf"|{_BEFORE_HOST}(?i:{_LABELS}[a-z]{{2,24}})(?::\d+)?[/?](?![#@＃＠])[^{_STOPS}]*"
-    # A host whose path starts with `#` or `@` (tiktok.com/@user), where it surely is one: "St.Tropez/#beach" is none.
-    rf"|{_BEFORE_HOST}(?:(?i:{_LABELS}(?:{_COMMON_ENDS}))|{_LABELS}[a-z]{{2}})(?::\d+)?/[^{_STOPS}]*"
+    rf"(?:[A-Za-z0-9.-]*+://|(?<=[wW])[wW]{{2}}\.)[^{_STOPS}]++"
+    # Without: a host, but behind a tag's own `#` it is no part of it.
+    r"|(?:(?<=-)-*+[A-Za-z0-9]++|(?<![\w@＠#＃].)[A-Za-z0-9]*+)(?:-++[A-Za-z0-9]++)*+\."
+    rf"(?:{_LABEL})*+(?:"
+    # It has a path or query behind it (bit.ly/x#part), and is not a sentence's end ("real.life?#skit").
+    rf"[A-Za-z]{{2,24}}+(?::\d++)?+[/?](?![#@＃＠])[^{_STOPS}]*+"
+    # Or its path starts with `#` or `@` (tiktok.com/@user), where it surely is one: "St.Tropez/#beach" is none.
+    rf"|(?:(?i:{_COMMON_ENDS})|[a-z]{{2}})(?::\d++)?+/[^{_STOPS}]*+"
+    r"))"
 )
 MAX_LETTERS = 100
 """Characters of a hashtag that is asked for, at most."""
 
 _SEPARATORS = frozenset(",;/\\，、；／")
-_HANDLE = re.compile(r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*", re.ASCII)
-_X_HANDLE = re.compile(r"[A-Za-z0-9_]{1,15}(?![A-Za-z0-9_@＠]|://)", re.ASCII)
 
 
-def _within(letter: str, ranges: tuple[tuple[int, int], ...]) -> bool:
-    return any(low <= ord(letter) <= high for low, high in ranges)
+@functools.cache
+def _chains(platform: Platform) -> re.Pattern[str]:
+    """Finds tags that stand back to back, from a `#` that begins one; on TikTok it may be glued to a word."""
+    tag = rf"\w{marks()}{VARIATION_16}{_JOINERS}{EMOJI}"
+    free = "(?<!&.)" if platform == "tiktok" else _not_glued()
+    return re.compile(rf"[{_HASHES}]{free}{_run_of(tag + _HASHES, ascii='#')}")
 
 
-def _is_emoji(letter: str) -> bool:
-    return letter in _EMOJI_SINGLES or _within(letter, _EMOJI_RANGES)
+def _run_of(letters: str, ascii: str = "") -> str:
+    """As many of these letters as there are; what is ASCII is looked up in a small class first."""
+    return rf"(?:[A-Za-z0-9_{ascii}]++|(?=[^\x00-\x7f])[{letters}]++)++"
 
 
-def _is_mark(letter: str) -> bool:
-    return unicodedata.category(letter)[0] == "M"
+@functools.cache
+def _x_tag() -> re.Pattern[str]:
+    """Finds what may be a tag on X; neither of two that stand back to back is one."""
+    tag = rf"{letters_marks_and_digits()}_{_X_JOINERS}"
+    selectors = rf"\ufe0e{VARIATION_16}"
+    return re.compile(
+        rf"[{_HASHES}](?![{_HASHES}{selectors}{KEYCAP}])(?<![{tag}&].)({_run_of(tag + selectors)})(?![{_HASHES}])"
+    )
+
+
+@functools.cache
+def _mention(platform: Platform) -> re.Pattern[str]:
+    """Finds user names behind an `@`; none where it goes on in letters that no name has (@über is nobody called "")."""
+    no_more_letters = rf"(?!(?![{UNSPACED}])[^\W\d_])"
+    if platform == "youtube":
+        name = _run_of(rf"\w{marks()}{VARIATION_16}·", ascii=".-")
+        return re.compile(rf"[{_ATS}](?![{_ATS}]){_not_glued()}({name})")
+    if platform == "x":
+        # twitter-text's rule: no ASCII letter, digit or sign before it, but for RT.
+        free = r"(?:(?<![A-Za-z0-9_!#$%&*@＠].)|(?<=\A[rR][tT].)|(?<=[^A-Za-z0-9_+~.-][rR][tT].))"
+        return re.compile(
+            rf"[{_ATS}](?=[A-Za-z0-9_]){free}([A-Za-z0-9_]{{1,15}}+)(?![A-Za-z0-9_@＠]|://){no_more_letters}"
+        )
+    handle = r"[A-Za-z0-9_]++(?:\.[A-Za-z0-9_]++)*+"
+    return re.compile(rf"[{_ATS}](?=[A-Za-z0-9_]){_not_glued()}({handle}){no_more_letters}")
+
+
+def _not_glued() -> str:
+    """Behind a `#` or `@`: no letter or digit stands before it, but of a script that is written without spaces."""
+    return rf"(?:(?<![\w{marks()}&].)|(?<=[{UNSPACED}].))"
+
+
+_STRAY = re.compile(
+    rf"(?<![{EMOJI}])[\ufe0e{VARIATION_16}]++(?!{KEYCAP})|(?<=[\ufe0e{VARIATION_16}])[\ufe0e{VARIATION_16}]++"
+)
+"""Variation selectors that select nothing."""
+_HAS_LETTER = re.compile(rf"[^\W\d_]|[{EMOJI}{KEYCAP}]")
 
 
 def _is_word(letter: str) -> bool:
-    return letter.isalnum() or letter == "_" or _is_mark(letter)
+    return letter.isalnum() or letter == "_" or is_mark(letter)
 
 
 def _in_tag(letter: str) -> bool:
-    return _is_word(letter) or letter in _JOINERS or _is_emoji(letter)
-
-
-def _glued(letter: str) -> bool:
-    """Whether a `#` or `@` right behind this character belongs to the word before it."""
-    return letter == "&" or (_is_word(letter) and letter != _VARIATION_16 and not _within(letter, _UNSPACED_RANGES))
+    return _is_word(letter) or letter in _JOINERS or is_emoji(letter)
 
 
 def _is_tag(run: str) -> bool:
-    if not run or _is_mark(run[0]):
+    if run.isascii():
+        return not (run.isdigit() or not run.strip("_"))
+    if is_mark(run[0]):
         return False
-    told = any(letter.isalpha() or _is_emoji(letter) or letter == _KEYCAP for letter in run)
+    told = any(letter.isalpha() or is_emoji(letter) or letter == KEYCAP for letter in run)
     return told or ("_" in run and any(letter.isalnum() for letter in run))
 
 
+@functools.lru_cache(maxsize=1)
 def _without_addresses(text: str) -> str:
-    """The text with every URL blanked out, so that places stay the same."""
-    return _ADDRESSES.sub(lambda match: " " * len(match.group()), text)
+    """The text with a space for every URL; remembered, for tags and mentions are looked for in one caption."""
+    return _ADDRESSES.sub(" ", text) if "/" in text or "." in text else text
 
 
 def _once(found: Iterable[str], key: Callable[[str], str]) -> list[str]:
@@ -122,48 +147,28 @@ def _once(found: Iterable[str], key: Callable[[str], str]) -> list[str]:
     return list(kept.values())
 
 
-def _tags(text: str) -> Iterator[str]:
-    text = _without_addresses(text)
-    place, tag_end = 0, -1
-    while place < len(text):
-        if text[place] not in _HASHES or (place and place != tag_end and _glued(text[place - 1])):
-            place += 1
-            continue
-        end = place + 1
-        while end < len(text) and _in_tag(text[end]):
-            end += 1
-        run = text[place + 1 : end]
-        while run and run[-1] in _JOINERS:
-            run = run[:-1]
-        if _is_tag(run):
-            yield run
-        # Behind a pure number, too, the next tag may start at once: #1#best.
-        place, tag_end = end, end
+def _tags(text: str, platform: Platform) -> Iterable[str]:
+    # Behind a pure number, too, the next tag may start at once: #1#best.
+    runs = "#".join(_chains(platform).findall(_without_addresses(text))).replace("＃", "#").split("#")
+    for run in dict.fromkeys(runs):
+        tag = run if run.isascii() else _STRAY.sub("", run).rstrip(_JOINERS)
+        if tag and _is_tag(tag):
+            yield tag
 
 
-def _in_x_tag(letter: str) -> bool:
-    return unicodedata.category(letter) in _X_CATEGORIES or letter == "_" or letter in _X_JOINERS
-
-
-def _x_tags(text: str) -> Iterator[str]:
-    text = _without_addresses(text)
-    for place, letter in enumerate(text):
-        before = text[place - 1 : place]
-        if letter not in _HASHES or before == "&" or (before and before not in _VARIATIONS and _in_x_tag(before)):
-            continue
-        end = place + 1
-        while end < len(text) and _in_x_tag(text[end]):
-            end += 1
-        run = text[place + 1 : end]
-        told = any(unicodedata.category(one)[0] in "LM" for one in run)
-        # Neither of two tags that stand back to back is one.
-        if told and run[0] not in (_VARIATION_16, _KEYCAP) and text[end : end + 1] not in ("#", "＃"):
-            yield run
+def _x_tags(text: str) -> Iterable[str]:
+    for run in dict.fromkeys(_x_tag().findall(_without_addresses(text))):
+        tag = run if run.isascii() else _STRAY.sub("", run)
+        if any(unicodedata.category(letter)[0] in "LM" for letter in tag):
+            yield tag
 
 
 def hashtags_in(text: str, platform: Platform = "instagram") -> list[str]:
-    """The hashtags of a caption, as written, without `#`, in order; one that differs only in case comes once."""
-    return each_tag_once(_x_tags(text) if platform == "x" else _tags(text))
+    """The hashtags of a caption, as written, without `#`, in order; one that differs only in case comes once.
+
+    Variation selectors that select nothing are left out: nobody sees them, and they would make another tag.
+    """
+    return each_tag_once(_x_tags(text) if platform == "x" else _tags(text, platform))
 
 
 def each_tag_once(tags: Iterable[str]) -> list[str]:
@@ -171,32 +176,11 @@ def each_tag_once(tags: Iterable[str]) -> list[str]:
     return _once(tags, hashtag_key)
 
 
-def _handle_at(text: str, place: int, platform: Platform) -> str | None:
-    """The user name that starts at a place; None where none does, or where it goes on in letters that none has."""
-    if platform == "youtube":
-        end = place
-        while end < len(text) and (_is_word(text[end]) or text[end] in "-.·"):
-            end += 1
-        name = text[place:end].rstrip("-.·")
-        return name if any(letter.isalnum() for letter in name) else None
-    match = (_X_HANDLE if platform == "x" else _HANDLE).match(text, place)
-    if match is None:
-        return None
-    following = text[match.end() : match.end() + 1]
-    # @über is nobody called "".
-    return None if following.isalpha() and not _within(following, _UNSPACED_RANGES) else match.group()
-
-
-def _mentions(text: str, platform: Platform) -> Iterator[str]:
-    text = _without_addresses(text)
-    for place, letter in enumerate(text):
-        if letter not in _ATS or (place and _glued(text[place - 1])):
-            continue
-        if platform == "x" and place and text[place - 1] in "!#$%*@＠":
-            continue
-        name = _handle_at(text, place + 1, platform)
-        if name is not None:
-            yield name
+def _mentions(text: str, platform: Platform) -> Iterable[str]:
+    names = dict.fromkeys(_mention(platform).findall(_without_addresses(text)))
+    if platform != "youtube":
+        return names
+    return (name for written in names if any(map(str.isalnum, name := written.rstrip("-.·"))))
 
 
 def mentions_in(text: str, platform: Platform = "instagram") -> list[str]:
@@ -220,6 +204,8 @@ def normalise_hashtag(typed: str) -> str:
     """
     if not isinstance(typed, str):
         raise UsageError("a hashtag is text; give one such as LVMH")
+    if len(typed) > 100 * MAX_LETTERS:
+        raise UsageError(f"a hashtag of {len(typed):,} characters is none; give one word such as LVMH")
     tag = _visible(unicodedata.normalize("NFC", typed)).strip()
     if tag[:1] and tag[0] in _HASHES:
         tag = tag[1:]
@@ -253,11 +239,11 @@ def normalise_hashtag(typed: str) -> str:
     wrong = wrong or next((letter for letter in (tag[0], tag[-1]) if letter in _JOINERS), None)
     if wrong is not None:
         raise UsageError(f'the hashtag "{_shown(tag)}" holds a "{_shown(wrong)}"; {_MADE_OF}')
-    if _is_mark(tag[0]):
+    if is_mark(tag[0]):
         raise UsageError(f'the hashtag "{_shown(tag)}" begins with an accent that stands on no letter; type it anew')
     if not any(letter.isalpha() for letter in tag) and not ("_" in tag and any(letter.isalnum() for letter in tag)):
         what = "holds no letter"
-        if any(_is_emoji(letter) or letter == _KEYCAP for letter in tag):
+        if any(is_emoji(letter) or letter == KEYCAP for letter in tag):
             what = "is emoji alone"
         elif any(letter.isalnum() for letter in tag):
             what = "is a number alone"
@@ -267,15 +253,15 @@ def normalise_hashtag(typed: str) -> str:
 
 _MADE_OF = "a hashtag is one word of letters, digits and _, such as LVMH"
 _TYPED_URL = re.compile(
-    rf"(?i:[a-z][a-z0-9+.-]*://|www\.|{_LABELS}[a-z]{{2,24}}(?::\d+)?[/?]|{_LABELS}(?:{_COMMON_ENDS})$)"
+    rf"(?i:[a-z][a-z0-9+.-]*://|www\.|(?:{_LABEL})++[a-z]{{2,24}}(?::\d+)?[/?]|(?:{_LABEL})++(?:{_COMMON_ENDS})$)"
 )
 """An address by its beginning; a bare host only where it surely is one."""
 
 _UNSEEN_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 """Fillers that count as letters or marks, and that nobody sees."""
 
-_EMOJI_TAGS = (0xE0020, 0xE007F)
-_INDIC = (0x0900, 0x0DFF)
+_EMOJI_TAGS = range(0xE0020, 0xE0080)
+_INDIC = range(0x0900, 0x0E00)
 
 
 def _visible(typed: str) -> str:
@@ -285,13 +271,13 @@ def _visible(typed: str) -> str:
     """
     kept: list[str] = []
     for letter in typed:
-        before = next((one for one in reversed(kept) if not _is_mark(one)), "")
+        before = next((one for one in reversed(kept) if not is_mark(one)), "")
         if letter in "\u200c\u200d":
             told = before != "" and (
-                unicodedata.bidirectional(before) == "AL" or _within(before, (_INDIC,)) or _is_emoji(before)
+                unicodedata.bidirectional(before) == "AL" or ord(before) in _INDIC or is_emoji(before)
             )
-        elif _within(letter, (_EMOJI_TAGS,)):
-            told = before != "" and _is_emoji(before)
+        elif ord(letter) in _EMOJI_TAGS:
+            told = before != "" and is_emoji(before)
         else:
             told = unicodedata.category(letter) != "Cf" and letter not in _UNSEEN_LETTERS
         if told:

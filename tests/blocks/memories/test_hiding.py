@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 from urllib.parse import quote
@@ -42,6 +43,63 @@ def test_a_secret_is_cut_out_however_it_is_written(how: str) -> None:
     scrub = Scrubber(KEY)
     assert scrub(f"your key {WRITTEN[how]}, really".encode()) == b"your key [key], really"
     assert scrub.told(ValueError(f"your key {WRITTEN[how]}")) == "your key [key]"
+
+
+def base64_of(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+ENCODED = {
+    "upper case": KEY.upper(),
+    "lower case": KEY.lower(),
+    "changed case": KEY.swapcase(),
+    "changed case, escaped": json_escaped(KEY.swapcase()),
+    "hexadecimal": KEY.encode().hex(),
+    "hexadecimal, upper case": KEY.encode().hex().upper(),
+    "hexadecimal in pairs": KEY.encode().hex(" "),
+    "hexadecimal with colons": KEY.encode().hex(":"),
+    "base64": base64_of(KEY),
+    "base64, escaped for a URL": quote(base64_of(KEY), safe=""),
+    "base64, escaped for JSON": json_escaped(base64_of(KEY)),
+    "base64 in JSON by PHP": base64_of(KEY).replace("/", "\\/"),
+    **{f"base64 of user:key, {len(user)}": base64_of(f"{user}:{KEY}") for user in ("", "u", "us", "user")},
+    **{f"base64 of a header, {more}": base64_of(f"Bearer {KEY}{'x' * more}") for more in range(4)},
+    "base64 for URLs": base64.urlsafe_b64encode(f"u?>:{KEY}".encode()).decode(),
+}
+
+
+@pytest.mark.parametrize("how", ENCODED)
+def test_a_secret_is_cut_out_in_other_forms(how: str) -> None:
+    for around in ('{"a":"%s"}', '{"a":"\\n%s\\n"}', '{"a":"x %s."}', '{"a":["\\u000a%s",1]}'):
+        told = Scrubber(KEY)((around % ENCODED[how]).encode()).decode()
+        assert "[key]" in told
+        json.loads(told)
+        left = told.replace("[key]", "")
+        for form in (
+            KEY,
+            KEY.encode().hex(),
+            base64_of(KEY)[:8],
+            base64_of(f"12{KEY}")[3:11],
+            base64_of(f"1{KEY}")[2:10],
+        ):
+            assert form.lower() not in left.lower()
+
+
+def test_a_short_secret_is_cut_as_it_is_only() -> None:
+    scrub = Scrubber("lamp-7")
+    assert scrub(b"lamp-7 LAMP-7") == b"[key] LAMP-7"
+    assert scrub(base64_of("lamp-7").encode()) == base64_of("lamp-7").encode()
+
+
+def test_base64_of_other_things_is_left_alone() -> None:
+    body = json.dumps({"thumb": base64_of("no key at all " * 50), "hex": ("ab" * 300)}).encode()
+    assert Scrubber(KEY)(body) == body
+
+
+@pytest.mark.parametrize("key", ["back\\slash\\key", "100%-key-100%", "/begins-with-it", "%25-in-it-%25"])
+def test_keys_of_odd_letters(key: str) -> None:
+    for written in (key, json.dumps(key)[1:-1], json_escaped(key), quote(key, safe=""), key.swapcase()):
+        assert Scrubber(key)(f'"a {written}"'.encode()) == b'"a [key]"'
 
 
 @given(st.sets(st.integers(0, len(KEY) - 1)), st.sampled_from(["\\u00{:02x}", "%{:02X}", "&#{};"]), st.text())
