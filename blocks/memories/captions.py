@@ -134,9 +134,8 @@ def _is_tag(run: str) -> bool:
     return told or ("_" in run and any(letter.isalnum() for letter in run))
 
 
-@functools.lru_cache(maxsize=1)
 def _without_addresses(text: str) -> str:
-    """The text with a space for every URL; remembered, for tags and mentions are looked for in one caption."""
+    """The text with a space for every URL."""
     return _ADDRESSES.sub(" ", text) if "/" in text or "." in text else text
 
 
@@ -270,8 +269,8 @@ def _visible(typed: str) -> str:
     Joiners stay where they change what is seen: behind a letter of an Arabic or Indic script, or within an emoji.
     """
     kept: list[str] = []
+    before = ""
     for letter in typed:
-        before = next((one for one in reversed(kept) if not is_mark(one)), "")
         if letter in "\u200c\u200d":
             told = before != "" and (
                 unicodedata.bidirectional(before) == "AL" or ord(before) in _INDIC or is_emoji(before)
@@ -282,6 +281,7 @@ def _visible(typed: str) -> str:
             told = unicodedata.category(letter) != "Cf" and letter not in _UNSEEN_LETTERS
         if told:
             kept.append(letter)
+            before = before if is_mark(letter) else letter
     while kept and kept[-1] in "\u200c\u200d":
         kept.pop()
     return unicodedata.normalize("NFC", "".join(kept))

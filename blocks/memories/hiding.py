@@ -16,7 +16,7 @@ FORMS_LENGTH = 8
 HEX_SEPARATORS = ("", " ", ":", "-")
 
 # h11 quotes the bytes that it could not read: somebody's words, or the request's own headers.
-_QUOTED = re.compile(r"\s*:?\s*\b(?:bytearray\()?b(?:'.*|\".*)", re.DOTALL)
+_QUOTED = re.compile(r"\b(?:bytearray\()?b['\"]")
 
 _WITH_DIGITS = (b"\\u00", b"\\x", b"%")
 """How escapes by two hexadecimal digits begin: in JSON, in Python and in URLs."""
@@ -51,7 +51,10 @@ class Scrubber:
 
     def told(self, error: Exception) -> str:
         """What a library says of a fault, without the secrets and without the bytes of an answer that it quotes."""
-        said = _QUOTED.sub("", str(error)) or type(error).__name__
+        said = str(error)
+        if quoted := _QUOTED.search(said):
+            said = said[: quoted.start()].rstrip().removesuffix(":").rstrip()
+        said = said or type(error).__name__
         return self._cut(said.encode("utf-8", "replace")).decode("utf-8", "replace")
 
 
