@@ -37,8 +37,13 @@ def for_terminal(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Text as one line for terminals, logs, events, Prefect's messages and notes: no control and no line of its own."""
+    """Text as one line for terminals, events and notes: no control and no line of its own."""
     return for_terminal(" ".join(text.split()))
+
+
+def for_log(text: str) -> str:
+    """Text as one line for logs and for the messages of states, in which Prefect's UI makes links of addresses."""
+    return _LINKED.sub(" ", plain(text))
 
 
 def plain_data(value: Any) -> Any:
@@ -62,6 +67,14 @@ def for_markdown(text: str) -> str:
     """Text as part of a line of Markdown (also a table's cell): no link, picture, HTML, heading or code comes of it."""
     parts = _OWN_CODE.split(plain(text))
     return "".join(part if at % 2 else _escaped(part, first=not at) for at, part in enumerate(parts))
+
+
+def out_of_markdown(markdown: str) -> str:
+    """The words that `for_markdown` made part of a page, so that they can be searched for."""
+    return _ESCAPE.sub(r"\1", markdown)
+
+
+_ESCAPE: Final = re.compile(r"\\([\\`*_\[\]<>|~!&$#+=.)-])")
 
 
 def _escaped(text: str, *, first: bool) -> str:

@@ -14,7 +14,7 @@ from blocks.database.store.gaps import Overlap
 from blocks.database.store.imports import OpenImport
 from blocks.database.store.spend import RunSpend
 from blocks.memories.errors import StoreError, TagtrailError, UsageError
-from blocks.outside_words import plain
+from blocks.outside_words import for_log
 from flows.steps import announcing, showing
 from flows.steps.summary import CREATORS, UNFINISHED, ImportSummary, Outcome, RunSummary, plural
 from flows.steps.wish import NO_CAP_USD, Wish
@@ -64,7 +64,7 @@ async def _settled(run: Run, *, broken: BaseException | None) -> RunSummary:
             run_id=run.run_id,
             flow=run.flow,
             outcome="failed",
-            message=plain(str(run.error or run.halted or "the run broke off; see the log")),
+            message=for_log(str(run.error or run.halted or "the run broke off; see the log")),
             wrong_usage=isinstance(run.error, UsageError),
             started_at=now,
             finished_at=now,
@@ -105,7 +105,7 @@ async def _settled(run: Run, *, broken: BaseException | None) -> RunSummary:
         failures=sums.failures,
         cost_usd=cost_usd,
         usd_per_1000_new=spend.cost_per_1000_new(money.counted_micros, wrote.first_measured),
-        halted_because=None if run.halted is None else plain(str(run.halted)),
+        halted_because=None if run.halted is None else for_log(str(run.halted)),
         notes=[
             *run.notes,
             *_notes(run, money),
@@ -185,7 +185,7 @@ def _remembered(run: Run, now: datetime) -> RunSummary:
         requested=len(run.posts),
         **{name: outcomes[name] for name in ("enriched", "failed", "gone", "pending")},
         fresh=len(run.fresh),
-        halted_because=None if run.halted is None else plain(str(run.halted)),
+        halted_because=None if run.halted is None else for_log(str(run.halted)),
         notes=[*run.notes, "counts are this process's own, and the cost is unknown: the database could not be read"],
         started_at=run.progress.started_at or now,
         finished_at=now,
@@ -258,7 +258,7 @@ def _message(run: Run, summary: RunSummary, *, broken: BaseException | None) -> 
         parts.append(f"{plural(len(not_accepted), 'import')} not accepted ({_reasons(not_accepted)})")
     if unfinished := _unfinished(summary):
         parts.append(f"{plural(unfinished, 'import')} {'not finished' if run.wish.wait else _left_to(run)}")
-    return plain(f"{reason}{plural(summary.requested, 'post')}: {', '.join(parts)}; about {summary.cost_usd:.2f} USD")
+    return for_log(f"{reason}{plural(summary.requested, 'post')}: {', '.join(parts)}; about {summary.cost_usd:.2f} USD")
 
 
 def _reasons(not_accepted: Sequence[ImportSummary]) -> str:

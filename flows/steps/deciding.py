@@ -12,7 +12,7 @@ from blocks.database.engine import open_store
 from blocks.database.store import deciding
 from blocks.database.store.imports import Decision
 from blocks.memories.errors import TagtrailError
-from blocks.outside_words import plain
+from blocks.outside_words import for_log
 from blocks.settings import get_settings
 from flows.steps.accounts import saved_database_url
 
@@ -33,5 +33,5 @@ async def decide(import_id: str, decision: Decision, task_id: str) -> State[Any]
         finally:
             store.close()
     except TagtrailError as error:
-        return Failed(message=plain(str(error)))
+        return Failed(message=for_log(str(error)))
     return Completed(message=f"import {row.import_id} is {row.state} now; {NEXT[row.state]}")

@@ -23,6 +23,7 @@ from prefect.exceptions import ObjectNotFound
 
 from blocks.database.store.naming import Naming
 from blocks.memories.posts.record import PLATFORMS
+from blocks.outside_words import out_of_markdown
 
 OURS = (
     "track-hashtags", "enrich-posts", "collect-imports", "import-posts", "import-creators", "refresh-metrics",
@@ -55,7 +56,8 @@ async def erase_on_server(
         runs = await _runs(client, before)
         of_tasks = set() if naming is None else await _runs_with_tasks_named(client, naming)
         for artifact in await _artifacts(client, {run.id for run in runs}):
-            if _names(naming, artifact.data, artifact.description) or _is_older(artifact.created, before):
+            texts = [out_of_markdown(one) for one in (artifact.data, artifact.description) if isinstance(one, str)]
+            if _names(naming, artifact.data, artifact.description, texts) or _is_older(artifact.created, before):
                 found["artifacts"] += 1
                 if not dry_run and artifact.id is not None:
                     await _gone(client.delete_artifact(artifact.id))

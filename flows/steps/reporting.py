@@ -17,7 +17,7 @@ from blocks.database.engine import open_store
 from blocks.database.store.known import collections
 from blocks.memories.captions import hashtag_key, normalise_hashtag
 from blocks.memories.errors import TagtrailError
-from blocks.outside_words import for_markdown, plain
+from blocks.outside_words import for_log, for_markdown
 from blocks.settings import get_settings
 from flows.reporting.figures import Figures
 from flows.reporting.making import default_target, make
@@ -36,7 +36,7 @@ async def write_reports(collection: str, hashtag: str, days: int, *, now: dateti
         url = await saved_database_url() or get_settings().database_url
         reports = await asyncio.to_thread(_write, url, collection.strip(), hashtag.strip(), days, now)
     except TagtrailError as error:
-        return Failed(message=plain(str(error)))
+        return Failed(message=for_log(str(error)))
     await _show(reports, collection)
     posts: set[str] = set().union(*(figures.posts for *_, figures in reports))
     return Completed(message=f"{plural(len(reports), 'report')}, {plural(len(posts), 'post')}")

@@ -15,7 +15,7 @@ from prefect.states import Completed, Failed
 from blocks.database.engine import open_store
 from blocks.database.purge import Target, purge
 from blocks.memories.errors import TagtrailError
-from blocks.outside_words import for_markdown, plain
+from blocks.outside_words import for_log, for_markdown
 from blocks.settings import get_settings
 from flows.steps.accounts import saved_database_url
 from flows.steps.erasing import erase_on_server
@@ -37,7 +37,7 @@ async def erase_what_is_old(older_than_days: int, *, dry_run: bool) -> State[Any
         finally:
             store.close()
     except TagtrailError as error:
-        return Failed(message=plain(str(error)))
+        return Failed(message=for_log(str(error)))
     on_server = await erase_on_server(before=cutoff, dry_run=dry_run)
     counts = {**done.erased, **{f"Prefect {name}": count for name, count in on_server.items()}}
     told = ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "nothing was that old"

@@ -27,7 +27,7 @@ from blocks.memories.client import MemoriesClient
 from blocks.memories.errors import BadKey, MemoriesError, SpendCapReached, StoreError, TagtrailError
 from blocks.memories.lanes import Turn
 from blocks.memories.limiter import Limiter, rates_from
-from blocks.outside_words import plain
+from blocks.outside_words import for_log
 from blocks.settings import Settings, get_settings
 from flows.steps import closing, finishing, invented, showing
 from flows.steps.accounts import callback_of, open_client, saved_database_url
@@ -277,7 +277,7 @@ class Run:
 
     def note(self, sentence: str) -> None:
         """Say something in the summary and to whoever watches; never a caption or a person's name."""
-        if (said := plain(sentence)) not in self.notes:
+        if (said := for_log(sentence)) not in self.notes:
             self.notes.append(said)
             self.progress.notes.append(said)
 

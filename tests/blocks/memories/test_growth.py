@@ -66,7 +66,7 @@ READERS: dict[str, Reader] = {
     **{f"mentions {name}": lambda text, name=name: mentions_in(text, name) for name in PLATFORMS},  # type: ignore[misc]
     "typed hashtag": normalise_hashtag,
     "key of a hashtag": hashtag_key,
-    "secrets of an answer": lambda text: SCRUB(text.encode("utf-8", "replace")),
+    "secrets of an answer": lambda text: SCRUB(f"&#115;{text}".encode("utf-8", "replace")),
     "secrets of an error": lambda text: SCRUB.told(ValueError(text)),
     "URL": parse_post_url,
     "private URL": private_instagram_url,
@@ -90,7 +90,8 @@ READERS: dict[str, Reader] = {
 
 UNITS = [
     *["\\", "\\\\u00", "\\u0073", "%25", "%73", "&#", "&#0", "&#x0", "&amp;", "\\/", "sk-", "sk\\", "b'", "73:"],
-    *["c2st", "a-", "a.", "a.b/", "#", "@", "#a", "#a ", "@a ", "@a.", "http://", "http://a ", "www.", "://", "-", ".", "1:"],
+    *["c2st", "a-", "a.", "a.b/", "#", "@", "#a", "#a ", "@a ", "@a.", "http://", "http://a ", "www.", "://", "-"],
+    *[".", "1:", "aA"],
     *[" ", "\n", " :", "\t\x00", "\x1b[31m", "\x1b]8;;", "\u202e", "\u200d", "\U000e0061", "\ufe0f", "#\u0301", "é#"],
     *["`", "`tagtrail ", "![](", "[a](", "<b>", "|", "*_", "~", "=", "'", '"', "{", "[", "9", "0", "not found ", "no "],
     *["漢#漢", "#हिन्दी ", "#👩‍👩‍👧 ", "RT@", "&#39;", "?v=", "?u=https%3A%2F%2F", "…", "..", "isNotAvailable", "_-"],
