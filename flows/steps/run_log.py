@@ -7,6 +7,7 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
 
 from blocks.memories.errors import MemoriesError, TagtrailError
+from blocks.outside_words import for_log
 
 MAX_IMPORTS_TOLD = 3
 """A run of more imports tells each of them at DEBUG only, so that its log stays short."""
@@ -45,11 +46,11 @@ class RunLog:
         """The run begins: `what` it was asked for, `where` it works, and what it may spend."""
         self._imports, self._expected_posts = imports, posts
         cap = "no cap" if cap_usd is None else f"at most {cap_usd:.2f} USD"
-        self._logger.info("Accepted: %s; %s; %s", what, where, cap)
+        self._write(logging.INFO, "Accepted: %s; %s; %s", what, where, cap)
 
     def of_import(self, line: str, *values: object) -> None:
         """A step of one import: submitted, joined, re-used, listed, ended."""
-        self._logger.log(logging.INFO if self._imports <= MAX_IMPORTS_TOLD else logging.DEBUG, line, *values)
+        self._write(logging.INFO if self._imports <= MAX_IMPORTS_TOLD else logging.DEBUG, line, *values)
 
     def progress(self, settled: int, found: int, *, per_second: float | None, spent_usd: float) -> None:
         """Every so many posts: how many are settled, how fast, and what was spent."""
@@ -58,7 +59,7 @@ class RunLog:
         step = max(POSTS_BETWEEN_LINES, max(found, self._expected_posts) // LINES_OF_PROGRESS)
         self._next_line_at = settled + step
         rate = "" if per_second is None else f", {per_second:.1f} a second"
-        self._logger.info("%s of %s posts settled%s, about %.2f USD so far", settled, found, rate, spent_usd)
+        self._write(logging.INFO, "%s of %s posts settled%s, about %.2f USD so far", settled, found, rate, spent_usd)
 
     def call_failed(self, error: TagtrailError, channel: str, *, attempt: int, of: int) -> None:
         """A metadata call failed; the first of its kind on a channel is a warning, the others are counted."""
@@ -66,19 +67,23 @@ class RunLog:
         self._failures[kind] += 1
         level = logging.WARNING if self._failures[kind] == 1 else logging.DEBUG
         then = f"call {attempt} of {of}" if of > 1 else "not tried again there"
-        self._logger.log(level, "%s from %s, %s", reason_of(error), channel, then)
+        self._write(level, "%s from %s, %s", reason_of(error), channel, then)
 
     def post_settled(self, name: str, outcome: str) -> None:
         """One post came to its end; DEBUG only."""
-        self._logger.debug("%s: %s", name, outcome)
+        self._write(logging.DEBUG, "%s: %s", name, outcome)
 
     def warning(self, line: str, *values: object) -> None:
         """Something that somebody should look at."""
-        self._logger.warning(line, *values)
+        self._write(logging.WARNING, line, *values)
 
     def ended(self, message: str, *, needs_you: bool) -> None:
         """How the run ended, and what to do; what failed again and again is told with its count."""
         for (error_class, channel), count in self._failures.items():
             if count > 1:
-                self._logger.info("%s from %s: %s calls in all", error_class, channel, count)
-        self._logger.log(logging.WARNING if needs_you else logging.INFO, "Ended: %s", message)
+                self._write(logging.INFO, "%s from %s: %s calls in all", error_class, channel, count)
+        self._write(logging.WARNING if needs_you else logging.INFO, "Ended: %s", message)
+
+    def _write(self, level: int, line: str, *values: object) -> None:
+        """One line; what a name or an id holds steers nobody's log."""
+        self._logger.log(level, line, *(for_log(value) if isinstance(value, str) else value for value in values))

@@ -179,3 +179,36 @@ def test_a_console_of_ours_shows_words_as_text(monkeypatch: pytest.MonkeyPatch) 
         console.print(Text("\x1b[31mred", style="bold"))
     assert capture.get() == "\x1b[1m␛[31mred\x1b[0m\n"
     assert isinstance(console, Console)
+
+
+def test_the_table_of_posts_shows_words_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    from blocks.database.tables import Post
+    from deployments.cli import terminal
+    from deployments.cli.posts_table import posts_table
+
+    out = io.StringIO()
+    monkeypatch.setattr("sys.stdout", out)
+    words = "\x1b]8;;https://evil.example/\x07[bold]a\x1b[31m\u202e\nb"
+    post = Post(
+        platform="x", post_id="1", url="https://x.com/i/status/1\x1b]0;owned\x07", status="enriched",
+        author_username=words, caption=words, shortcode="A\x9b31m", plays=1,
+    )  # fmt: skip
+    console = type(terminal.results())(file=out, force_terminal=True, width=160, legacy_windows=False)
+    console.print(posts_table([post], width=160))
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", shown)
+    assert "A�31m" in shown
+    assert "@␛]8;;https://evil.…" in shown
+    assert "␛]8;;https://evil.example…" in shown
+
+
+def test_an_export_shows_a_terminal_text_and_gives_a_pipe_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    from deployments.cli.writers import write_rows
+
+    for terminal in (True, False):
+        out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="")
+        monkeypatch.setattr(out, "isatty", lambda terminal=terminal: terminal, raising=False)
+        monkeypatch.setattr("sys.stdout", out)
+        write_rows([{"caption": "\x1b[31ma\u202e"}], ["caption"], "csv", None)
+        written = out.buffer.getvalue().decode()
+        assert written == ("caption\n␛[31ma�\n" if terminal else "caption\n\x1b[31ma\u202e\n")
