@@ -76,13 +76,11 @@ def split_url(url: object) -> Address:
 
 
 def in_place_of_path(address: Address, path: str) -> Address:
-    """The address of another path (with its query) on the same host.
+    """The address of another path (with its query) on the same host, read as strictly.
 
     Raises:
-        NotAPostUrl: it may lead to another host.
+        NotAPostUrl: as `split_url`.
     """
-    if path.startswith("//"):
-        raise NotAPostUrl(f'"{shown(path)}" leads to another host; {GIVE_ANY}')
     return split_url(f"https://{address.host}{path}")._replace(as_given=False)
 
 
