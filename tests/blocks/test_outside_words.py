@@ -158,7 +158,10 @@ def test_a_console_of_ours_shows_words_as_text(monkeypatch: pytest.MonkeyPatch) 
 
     from deployments.cli import terminal
 
-    out = io.StringIO()
+    class Utf8(io.StringIO):
+        encoding = "utf-8"
+
+    out = Utf8()
     monkeypatch.setattr("sys.stdout", out)
     monkeypatch.setattr("sys.stderr", out)
     table = Table("caption")
