@@ -24,10 +24,11 @@ _WRITE, _DURABLE = "tagtrail_write", "tagtrail_durable"
 
 def of_file(path: Path) -> str:
     """The URL of a SQLite file as text that `parse` reads: a path may hold anything, `?` and `%` among it."""
-    url = URL.create("sqlite", database=str(path))
-    text = url.render_as_string(hide_password=False)
-    if str(path).isprintable() and make_url(text) == url:
-        return text
+    if str(path).isprintable():
+        url = URL.create("sqlite", database=str(path))
+        text = url.render_as_string(hide_password=False)
+        if make_url(text) == url:
+            return text
     # SQLite's own form for such paths.
     url = URL.create("sqlite", database="file:" + quote(os.fsencode(path)), query=_AS_URI)
     return url.render_as_string(hide_password=False)
@@ -71,7 +72,9 @@ _AS_URI: Final = {"uri": "true"}
 
 
 def shown(url: URL) -> str:
-    """The URL as it may be printed: no password, and no query, which can hold one."""
+    """The URL as it may be printed: no password, and no query, which can hold one; a file's path as it is."""
+    if url.drivername == "sqlite":
+        return f"sqlite:///{url.database}"
     return url.set(query={}).render_as_string(hide_password=True)
 
 
