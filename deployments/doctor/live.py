@@ -19,7 +19,7 @@ from blocks.database.store.posts import EnrichedPost
 from blocks.memories.errors import BadParameters, MemoriesError, NotFound, PayloadError, SpendCapReached
 from blocks.memories.identity import parse_post_url
 from blocks.memories.outgoing import url_form, url_forms
-from blocks.memories.posts import map_post
+from blocks.memories.posts.mapping import map_post
 from blocks.memories.posts.record import CHANNELS, PLATFORMS, Channel, Platform, PostRef
 from blocks.settings import Settings
 from deployments.doctor.account import Account

@@ -32,8 +32,9 @@ from blocks.memories.errors import (
 )
 from blocks.memories.lanes import Turn
 from blocks.memories.limiter import limits_for
-from blocks.memories.posts import map_post, scrub_comments
+from blocks.memories.posts.mapping import map_post
 from blocks.memories.posts.record import Channel
+from blocks.memories.posts.scrub import scrub_comments
 from flows.steps.channels import ChannelRests
 from flows.steps.finishing import finished
 from flows.steps.holding import Lost, must_hold

@@ -24,7 +24,7 @@ from blocks.database.store.statements import table_of
 from blocks.database.tables import Post as PostRow
 from blocks.memories.errors import PayloadError, PostGone
 from blocks.memories.identity import parse_post_url
-from blocks.memories.posts import map_post
+from blocks.memories.posts.mapping import map_post
 from blocks.memories.posts.record import PostRef
 from blocks.plan import PlannedPost, SnapshotPlan
 from deployments.sandbox import instagram, tiktok

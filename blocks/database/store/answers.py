@@ -17,8 +17,9 @@ from blocks.database.store.statements import chunks, posts_among, table_of
 from blocks.database.tables import RawFetch, RawPayload
 from blocks.memories import wire
 from blocks.memories.errors import MemoriesError, PayloadError, PostGone
-from blocks.memories.posts import map_post, scrub_comments
+from blocks.memories.posts.mapping import map_post
 from blocks.memories.posts.record import Platform, PostRecord, PostRef
+from blocks.memories.posts.scrub import scrub_comments
 from blocks.plan import SnapshotPlan
 from blocks.settings import CommentPolicy
 

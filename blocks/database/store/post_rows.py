@@ -14,7 +14,7 @@ from blocks.database.store import resting
 from blocks.database.store.fitting import fit, fit_facts, fit_key
 from blocks.database.store.statements import insert_into, table_of, write_rows
 from blocks.database.tables import Comment, Creator, Post, Snapshot, Work
-from blocks.memories.posts import PARSER_VERSION
+from blocks.memories.posts.mapping import PARSER_VERSION
 from blocks.memories.posts.record import Channel, PostRecord
 from blocks.plan import SnapshotPlan
 

@@ -1,6 +1,1 @@
-"""Mappers from the platforms' payloads to post records, and what is kept of commenters."""
-
-from blocks.memories.posts.mapping import PARSER_VERSION, map_post
-from blocks.memories.posts.scrub import scrub_comments
-
-__all__ = ["PARSER_VERSION", "map_post", "scrub_comments"]
+"""What a post's payload says: a table of paths per form of payload, and one engine that reads them all."""

@@ -25,8 +25,9 @@ from blocks.database.store.statements import table_of
 from blocks.database.tables import Comment, Import, Post, RawPayload, Run, Snapshot, Spend
 from blocks.memories.errors import UnknownShape
 from blocks.memories.identity import parse_post_url
-from blocks.memories.posts import map_post, scrub_comments
+from blocks.memories.posts.mapping import map_post
 from blocks.memories.posts.record import PostRef
+from blocks.memories.posts.scrub import scrub_comments
 from blocks.wishes import wish_key
 
 NOW = datetime.now(UTC).replace(microsecond=0)

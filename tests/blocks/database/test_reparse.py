@@ -23,9 +23,11 @@ from blocks.database.store.statements import table_of
 from blocks.database.tables import Comment, Creator, Failure, Post, RawFetch, Snapshot, Work
 from blocks.memories.errors import PayloadError
 from blocks.memories.identity import parse_post_url
-from blocks.memories.posts import locate, map_post, mapping, scrub_comments
+from blocks.memories.posts import locate, mapping
 from blocks.memories.posts.instagram import GRAPHQL
+from blocks.memories.posts.mapping import map_post
 from blocks.memories.posts.record import PostRef
+from blocks.memories.posts.scrub import scrub_comments
 from blocks.plan import SnapshotPlan
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)

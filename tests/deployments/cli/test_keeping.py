@@ -21,7 +21,7 @@ from blocks.database.store.post_rows import EnrichedPost
 from blocks.database.store.raw import RawAnswer
 from blocks.memories.errors import TagtrailError
 from blocks.memories.identity import parse_post_url
-from blocks.memories.posts import map_post
+from blocks.memories.posts.mapping import map_post
 from deployments.cli import running, servers
 from deployments.cli.servers import PrefectServer
 from flows.steps.exported import exported, note_export

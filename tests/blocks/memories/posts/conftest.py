@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from blocks.memories.identity import parse_post_url
-from blocks.memories.posts import map_post
+from blocks.memories.posts.mapping import map_post
 from blocks.memories.posts.record import PostRecord, PostRef
 
 PAYLOADS = Path(__file__).parent / "payloads"

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from blocks.memories.errors import UnknownShape
-from blocks.memories.posts import map_post
 from blocks.memories.posts.locate import locate
-from blocks.memories.posts.mapping import NULLABLE
+from blocks.memories.posts.mapping import NULLABLE, map_post
 from blocks.memories.posts.record import PostRecord, PostRef
 
 Load, Asked, Mapped, Media = (

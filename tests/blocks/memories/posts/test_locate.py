@@ -9,7 +9,7 @@ import pytest
 
 from blocks.memories.errors import PostGone, UnknownShape, WrongPost
 from blocks.memories.identity import parse_post_url
-from blocks.memories.posts import map_post
+from blocks.memories.posts.mapping import map_post
 from blocks.memories.posts.record import PostRef
 
 Load, Asked, Media = Callable[[str], Any], Callable[[str], PostRef], Callable[..., Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from blocks.memories.posts import PARSER_VERSION
+from blocks.memories.posts.mapping import PARSER_VERSION
 from blocks.memories.posts.record import CommentRecord, PostRecord
 
 Mapped = Callable[[str], PostRecord]

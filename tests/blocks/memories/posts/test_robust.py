@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.memories.errors import PayloadError, PostGone, UnknownShape, WrongPost
-from blocks.memories.posts import map_post, scrub_comments
 from blocks.memories.posts.locate import SHAPES
-from blocks.memories.posts.mapping import NULLABLE
+from blocks.memories.posts.mapping import NULLABLE, map_post
 from blocks.memories.posts.record import PostRecord, PostRef
+from blocks.memories.posts.scrub import scrub_comments
 
 Load, Asked = Callable[[str], Any], Callable[[str], PostRef]
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from blocks.memories.posts import map_post, scrub_comments
+from blocks.memories.posts.mapping import map_post
 from blocks.memories.posts.record import PostRef
+from blocks.memories.posts.scrub import scrub_comments
 
 Load, Asked = Callable[[str], Any], Callable[[str], PostRef]
 

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from blocks.memories.errors import WrongPost
-from blocks.memories.posts import map_post
 from blocks.memories.posts.locate import SHAPES, locate
-from blocks.memories.posts.mapping import NULLABLE
+from blocks.memories.posts.mapping import NULLABLE, map_post
 from blocks.memories.posts.record import PostRecord, PostRef
 
 FILE = Path(__file__).with_name("shape_matrix.md")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from blocks.memories.posts import map_post
+from blocks.memories.posts.mapping import map_post
 from blocks.memories.posts.record import PostRecord, PostRef
 
 Load, Asked, Mapped = Callable[[str], Any], Callable[[str], PostRef], Callable[[str], PostRecord]
