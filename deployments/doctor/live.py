@@ -207,7 +207,7 @@ class _Looker:
         """Which shape it has; the first payload of a post that can be read is kept as its measurement."""
         run, ref = self.run, found.ref
         try:
-            record = map_post(bought.data, ref)
+            record = map_post(bought.data, ref, observed_at=bought.observed_at)
         except PayloadError as error:
             return Metered(error=error.error_class, said=str(error))
         if ref not in self._measured:

@@ -293,7 +293,7 @@ async def _parse_and_store(
     run: Run, post: PostTask, data: Any, sha256: str, channel: Channel, observed_at: datetime
 ) -> None:
     try:
-        record = map_post(data, post.ref)
+        record = map_post(data, post.ref, observed_at=observed_at)
     except PostGone:
         await run.store.run_grouped(
             posts_store.mark_gone,

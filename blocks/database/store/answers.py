@@ -94,7 +94,8 @@ def _read(row: Row[Any], ref: PostRef, body: bytes, policy: Policy) -> Reading:
     reading = Reading(row, ref)
     try:
         data = wire.open_envelope(zlib.decompress(body), http_status=200, endpoint="raw payload")
-        reading.record = map_post(scrub_comments(data, policy.comments, policy.comment_key), ref)
+        scrubbed = scrub_comments(data, policy.comments, policy.comment_key)
+        reading.record = map_post(scrubbed, ref, observed_at=row.fetched_at)
     except PostGone:
         reading.gone = True
     except (PayloadError, MemoriesError):

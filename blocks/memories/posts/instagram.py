@@ -187,6 +187,8 @@ V1 = Shape(
     signs=(filled("caption.text", 4), filled("image_versions2", 2), filled("user.pk", 2)),
     ids=("pk", "id"),
     codes=("code", "shortcode"),
+    # GraphQL's answers to the app write a type before the names of numbers: 1ltaken_at, 1fvideo_duration.
+    key_prefix=r"1[a-z](?=[a-z_]{3})",
     columns={
         "author_id": ("user.pk", "user.id", "owner.pk", "owner.id"),
         "author_username": ("user.username", "owner.username"),

@@ -1,4 +1,5 @@
-"""The flat Instagram item of scraping services, with names in camelCase (`likesCount`) or snake_case (`like_count`).
+"""The flat Instagram item of scraping services, with names in camelCase (`likesCount`) or snake_case (`like_count`),
+and the item of instagrapi (`caption_text`, `resources`).
 
 Sources: public dataset items and users' types; the services differ, so each column has several names.
 """
@@ -6,7 +7,7 @@ Sources: public dataset items and users' types; the services differ, so each col
 from __future__ import annotations
 
 from blocks.memories.posts.instagram import HIDDEN, NEVER_FOR_IMAGES, VIDEO_ONLY
-from blocks.memories.posts.shape import ListTable, Shape, case, filled, written
+from blocks.memories.posts.shape import ListTable, Shape, case, counts, filled, several, written
 
 _SOUNDS = ("musicInfo", "music_info", "clips_music_attribution_info", "audio")
 _CHILDREN = ("childPosts", "child_posts", "children", "carousel_media", "carouselMedia", "sidecar")
@@ -34,6 +35,11 @@ _MEDIA = (
     case("media_type", "CAROUSEL_ALBUM", "carousel"),
     case("media_type", "VIDEO", "video"),
     case("media_type", "IMAGE", "image"),
+    case("media_format", "album", "carousel"),
+    case("media_format", "carousel", "carousel"),
+    case("media_format", "video", "video"),
+    case("media_format", "image", "image"),
+    case("media_format", "photo", "image"),
     *(filled(path, "carousel") for path in _CHILDREN),
     case("is_video", True, "video"),
     case("isVideo", True, "video"),
@@ -82,6 +88,8 @@ FLAT = Shape(
         "owner_username",
         "display_url",
         "video_url",
+        *("metrics", "metrics.like_count", "media_format", "media_name", "image_versions.items", "user_posted"),
+        *("post_shortcode", "num_comments", "date_posted", "likes", "comments"),
     ),
     signs=(
         written("caption", 4),
@@ -90,7 +98,7 @@ FLAT = Shape(
         filled("tagged_user", 3),
     ),
     ids=("id", "pk", "media_id", "mediaId", "post_id"),
-    codes=("shortCode", "shortcode", "code", "short_code"),
+    codes=("shortCode", "shortcode", "code", "short_code", "post_shortcode"),
     columns={
         "author_id": ("ownerId", "owner_id", "owner.id", "owner.pk", "user.pk", "user.id", "user_id", "userId"),
         "author_username": (
@@ -100,6 +108,7 @@ FLAT = Shape(
             "user.username",
             "username",
             "user_name",
+            "user_posted",
         ),
         "author_name": (
             "ownerFullName",
@@ -132,6 +141,7 @@ FLAT = Shape(
             "user.followersCount",
             "followersCount",
             "follower_count",
+            "followers",
         ),
         "posted_at": (
             "timestamp",
@@ -142,6 +152,10 @@ FLAT = Shape(
             "created_at",
             "createdAt",
             "taken_at_date",
+            "taken_at_ts",
+            "date_posted",
+            "post_date",
+            "date",
         ),
         "product_type": ("productType", "product_type"),
         "duration_seconds": ("videoDuration", "video_duration", "duration"),
@@ -163,24 +177,25 @@ FLAT = Shape(
             "isSponsored",
             "is_sponsored",
         ),
-        "plays": (
-            "videoPlayCount",
-            "video_play_count",
-            "play_count",
-            "playCount",
-            "playsCount",
-            "ig_play_count",
-            "igPlayCount",
+        "plays": counts(
+            *("videoPlayCount", "video_play_count", "play_count", "playCount", "playsCount", "plays_count", "plays"),
+            *("ig_play_count", "igPlayCount"),
         ),
-        "views": ("videoViewCount", "video_view_count", "view_count", "viewCount", "viewsCount"),
-        "likes": ("likesCount", "like_count", "likes_count", "likeCount"),
-        "comments": ("commentsCount", "comment_count", "comments_count", "commentCount"),
-        "shares": ("sharesCount", "share_count", "shareCount", "reshareCount", "reshare_count"),
-        "saves": ("savesCount", "save_count", "saveCount", "saves_count"),
+        "views": counts(
+            *("videoViewCount", "video_view_count", "view_count", "viewCount", "viewsCount", "views_count", "views"),
+        ),
+        "likes": counts("likesCount", "like_count", "likes_count", "likeCount", "likes"),
+        "comments": counts(
+            *("commentsCount", "comment_count", "comments_count", "commentCount", "num_comments", "comments"),
+        ),
+        "shares": counts(
+            *("sharesCount", "share_count", "shareCount", "reshareCount", "reshare_count", "shares_count", "shares"),
+        ),
+        "saves": counts("savesCount", "save_count", "saveCount", "saves_count", "saves"),
     },
-    caption=(("caption", "caption_text", "captionText", "caption.text"),),
+    caption=(("caption", "caption_text", "captionText", "caption.text", "description"),),
     lists={
-        "coauthors": ListTable(("coauthorProducers", "coauthor_producers", "coauthors"), _PEOPLE),
+        "coauthors": ListTable(("coauthorProducers", "coauthor_producers", "coauthors", "collaborators"), _PEOPLE),
         "tagged_users": ListTable(
             ("taggedUsers", "tagged_users", "tagged_user", "taggedUser", "usertags.in", "usertags"), _PEOPLE
         ),
@@ -203,7 +218,7 @@ FLAT = Shape(
     child_media=tuple(one for one in _MEDIA if one.then != "carousel"),
     extra={
         "thumbnail_url": ("thumbnailUrl", "thumbnail_url", "thumbnail_src", "thumbnailSrc"),
-        "display_url": ("displayUrl", "display_url", "image_url", "imageUrl"),
+        "display_url": ("displayUrl", "display_url", "image_url", "imageUrl", "image_versions.items.0.url"),
         "video_url": ("videoUrl", "video_url"),
         "audio_url": ("audioUrl", "audio_url"),
         "title": ("title",),
@@ -223,9 +238,74 @@ FLAT = Shape(
         ),
         "author_is_private": ("owner.is_private", "user.is_private"),
         "author_posts": ("owner.media_count", "user.media_count", "postsCount"),
+        "plays_on_instagram": counts("ig_play_count"),
+        "plays_on_facebook": counts("fb_play_count"),
+        "reposts": counts("repost_count", "repostCount"),
     },
     extra_times={"caption_created_at": ("caption_created_at", "captionCreatedAt")},
     extra_lists={"sponsors": ListTable(("sponsors", "sponsorTags", "sponsor_tags"), _PEOPLE)},
     video_only=VIDEO_ONLY,
     never_for_images=NEVER_FOR_IMAGES,
 )
+
+INSTAGRAPI = Shape(
+    name="instagram_instagrapi",
+    platform="instagram",
+    marks=(
+        *("caption_text", "taken_at_ts", "resources", "usertags", "sponsor_tags", "clips_metadata", "video_url"),
+        *("thumbnail_url", "pk", "code", "media_type", "like_count", "comment_count", "play_count", "view_count"),
+        *("user.pk", "user.username", "taken_at", "product_type", "coauthor_producers", "image_versions"),
+    ),
+    signs=(written("caption_text", 6),),
+    ids=("pk", "id"),
+    codes=("code",),
+    columns={
+        "author_id": ("user.pk", "user.id"),
+        "author_username": ("user.username",),
+        "author_name": ("user.full_name",),
+        "author_verified": ("user.is_verified",),
+        "author_followers": ("user.follower_count",),
+        "posted_at": ("taken_at", "taken_at_ts"),
+        "product_type": ("product_type",),
+        "duration_seconds": ("video_duration",),
+        "location_name": ("location.name",),
+        "plays": ("play_count",),
+        "views": ("view_count",),
+        "likes": ("like_count",),
+        "comments": ("comment_count",),
+    },
+    caption=(("caption_text",),),
+    lists={
+        "coauthors": ListTable(("coauthor_producers",), ("username",)),
+        "tagged_users": ListTable(("usertags",), ("user.username",)),
+    },
+    media=(
+        case("media_type", 8, "carousel"),
+        case("media_type", 2, "video"),
+        case("media_type", 1, "image"),
+        several("resources", "carousel"),
+        filled("video_url", "video"),
+    ),
+    flags={"is_paid_partnership": (filled("sponsor_tags", True),)},
+    hidden=HIDDEN,
+    children=("resources",),
+    child={
+        "post_id": ("pk",),
+        "display_url": ("thumbnail_url",),
+        "video_url": ("video_url",),
+    },
+    child_media=(case("media_type", 2, "video"), case("media_type", 1, "image")),
+    extra={
+        "thumbnail_url": ("thumbnail_url",),
+        "display_url": ("image_versions.0.url",),
+        "video_url": ("video_url",),
+        "title": ("title",),
+        "location_id": ("location.pk",),
+        "comments_disabled": ("comments_disabled",),
+    },
+    extra_lists={"sponsors": ListTable(("sponsor_tags",), ("username", "sponsor.username"))},
+    video_only=VIDEO_ONLY,
+    never_for_images=NEVER_FOR_IMAGES,
+    filler_zeros=frozenset({"plays", "views"}),
+)
+"""What instagrapi and services on top of it return. Its `view_count` is 0 unless the app told one."""

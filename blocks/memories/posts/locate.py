@@ -1,64 +1,38 @@
-"""Finding the post inside a payload, whatever stands around it, and telling a gone post from a strange answer."""
+"""Finding the asked post inside a payload, whatever stands around it, and telling a gone post from a strange answer."""
 
 from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from blocks.memories.errors import PostGone, UnknownShape, WrongPost
-from blocks.memories.posts import youtube
-from blocks.memories.posts.addresses import shortcode_to_id
-from blocks.memories.posts.instagram import GRAPHQL, V1
-from blocks.memories.posts.instagram_flat import FLAT
-from blocks.memories.posts.reading import MISSING, dig, ident, storable, text, whole
-from blocks.memories.posts.record import PostRef
+from blocks.memories.posts.comments import CONTAINERS, REPLIES
+from blocks.memories.posts.node_identity import addressed_to_another, named_by
+from blocks.memories.posts.reading import MISSING, dig, storable
+from blocks.memories.posts.record import Platform, PostRef
 from blocks.memories.posts.shape import Shape
-from blocks.memories.posts.tiktok import ITEM, ITEM_STRUCT
-from blocks.memories.posts.x import TWEET
-
-SHAPES: tuple[Shape, ...] = (GRAPHQL, V1, FLAT, ITEM, ITEM_STRUCT, youtube.ITEM, youtube.OBJECT, TWEET)
-"""All known shapes; among those of the asked platform the one with most marks wins, at a tie the first."""
-
-_MEDIA_KEYS = ("xdt_shortcode_media", "shortcode_media", "itemStruct")
-"""What stands here is the post; null here is how the platform says that there is none (or none to be seen)."""
-_ITEMS_KEY = "xdt_api__v1__media__shortcode__web_info"
-_WRAPPERS = (*_MEDIA_KEYS, _ITEMS_KEY, "data", "graphql", "items", "item", "itemInfo", "media", "result", "results")
+from blocks.memories.posts.tables import SHAPES
+from blocks.memories.posts.unavailability import MEDIA_KEYS, mark_of
 
 _LEAST_MARKS = 2
-_MOST_NODES, _MOST_DEEP = 500, 8
+MAX_PLACES = 30_000
+"""Objects and lists that are looked at, breadth first: no answer to one post's question has as many."""
+MAX_DEPTH = 24
+_MAX_SCORED = 1_000
+_MAX_CANDIDATES = 20
+_NEAR_THE_TOP = 3
 
-_POST = r"\b(?:post|video|media|tweet|reel|photo|page|item)\b"
-_GONE = re.compile(
-    # "Post not found", "the media that you asked for was removed": the post, a few words, and what became of it.
-    rf"{_POST}(?:\s+[^\s.;:!?]+){{0,6}}?\s+(?:not\s?found|does\s?n[o'’]t\s+exist|does\s+not\s+exist"
-    r"|no\s+longer\s+available|removed|deleted|private)\b"
-    rf"|\b(?:private|removed|deleted|no\s+such)\s+(?:(?:this|the)\s+)?{_POST}",
-    re.I,
+_NOT_LOOKED_INTO = frozenset((*CONTAINERS, *REPLIES))
+_NO_POSTS_KEYS = frozenset(
+    {"cid", "comment_id", "commentId", "comment_pk", "comment_like_count", "parent_comment_id", "reply_comment_total"}
 )
-_NOT_THE_POST = re.compile(
-    r"\b(?:tokens?|actors?|prox(?:y|ies)|sessions?|data(?:\s?sets?)?|accounts?|credentials?|runs?|log\s?ins?|cookies?"
-    r"|keys?|api|versions?|tasks?|jobs?|queues?|servers?|hosts?|https?|endpoints?|routes?|methods?|requests?|quota"
-    r"|credits?|connect\w*|elements?|selectors?|files?|fields?|parameters?|inputs?|transcripts?|subtitles?|captions?"
-    r"|comments?|thumbnails?|downloads?|formats?|streams?|block(?:ed)?|limit(?:ed|s)?|retry|again|later"
-    r"|time[sd]?\s?out|temporar\w*)\b",
-    re.I,
-)
-"""Words of errors in which the service, not the post, is what is missing: they leave the post open."""
-_GONE_CODES = frozenset({"POST_NOT_FOUND_OR_PRIVATE"})
-_NOTHING_FOUND = "not_found"
-"""A code that says that something was not found: the post, unless the words beside it name something else."""
-_NOT_SAID = frozenset({"no_items"})
-"""An error of scraping services ("empty or private data") that does not say which of the two."""
-_TIKTOK_GONE = frozenset({10204, 10216, 10222})
-"""TikTok's own status codes: no such post, private post, private account."""
+"""Keys of a comment: it may name the post that it stands under, and its likes are not the post's."""
 
-_ADDRESS = re.compile(r"https?://\S+", re.I)
-_SEAMS = re.compile(r"(?<=[a-z])(?=[A-Z])|[_-]+")
-
-_NUMBER = re.compile(r"[0-9]{1,20}\Z")
-_VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{11}\Z")
+_SUBSTANCE = ("plays", "views", "likes", "comments", "shares", "saves", "posted_at", "author_id", "author_username")
 
 
 @dataclass(slots=True)
@@ -70,9 +44,25 @@ class Found:
     answer: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A value in the payload, and where it stands."""
+
+    value: Any
+    depth: int = 0
+    under_media_key: bool = False
+    an_error: bool = False
+    inside_a_post: bool = False
+    beside: dict[str, Any] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class _Search:
-    found: list[Found] = field(default_factory=list)
+    asked: list[Found] = field(default_factory=list)
+    silent: list[Found] = field(default_factory=list)
+    other: str | None = None
+    holds_more: bool = False
+    """Inside a post stands one that names another: a part of it, or a post of a list that looks like one."""
     gone: bool = False
     trouble: bool = False
     answer: dict[str, Any] = field(default_factory=dict)
@@ -81,9 +71,10 @@ class _Search:
 def locate(data: Any, asked: PostRef) -> Found:
     """The asked post's node in an envelope's `data`, with the shape that it has.
 
+    Only a node that names the asked post counts, at whatever depth; of several the one that tells most. A node that
+    names none counts if it is the only one in the answer and its form is known to come without.
     `data` that is null means that the post is gone (the API answers so for what it does not know), and so do the
-    documented null media and an error item that says so. An empty list says nothing: services give it for a
-    blocked look-up as well, so it is a payload of unknown shape, which can be tried again.
+    documented null media and an error that says so.
 
     Raises:
         PostGone, UnknownShape, WrongPost
@@ -91,114 +82,145 @@ def locate(data: Any, asked: PostRef) -> Found:
     if data is None:
         raise PostGone("the API knows nothing of this post: it is private, removed, or never was")
     search = _search(data, asked)
-    if search.found:
-        return _the_asked(search.found, asked)
+    if search.asked:
+        return max(search.asked, key=_substance)
+    if search.other is not None:
+        raise WrongPost(f"the payload is about {asked.platform} post {_shown(search.other)}, not about {asked.post_id}")
+    if search.silent:
+        if len(search.silent) == 1 and not search.holds_more and search.silent[0].shape.may_lack_identity:
+            return search.silent[0]
+        raise UnknownShape(top_keys(data))
     if search.gone and not search.trouble:
         raise PostGone("the platform shows no such post: it is private, removed, or never was")
     raise UnknownShape(top_keys(data))
 
 
 def _search(data: Any, asked: PostRef) -> _Search:
-    shapes = [shape for shape in SHAPES if shape.platform == asked.platform]
+    shapes, first_steps, beside = _of_platform(SHAPES, asked.platform)
     search = _Search()
-    waiting: deque[tuple[Any, bool, int]] = deque([(data, False, 0)])
-    seen = 0
-    while waiting and seen < _MOST_NODES:
-        node, told, depth = waiting.popleft()
-        seen += 1
-        if isinstance(node, list):
-            waiting.extend((item, told, depth + 1) for item in node[:_MOST_NODES] if depth < _MOST_DEEP)
-        if not isinstance(node, dict):
-            continue
-        best = max(shapes, key=lambda shape: shape.score(node), default=None)
-        if best is not None and best.score(node) >= (1 if told else _LEAST_MARKS):
-            search.found.append(Found(best, node, search.answer))
-            continue
-        _judge(node, search)
-        if depth < _MOST_DEEP:
-            waiting.extend((node[key], told or key in _MEDIA_KEYS, depth + 1) for key in _WRAPPERS if key in node)
+    waiting: deque[_Place] = deque([_Place(data)])
+    taken, scored = 1, 0
+    while waiting:
+        place = waiting.popleft()
+        node, is_post = place.value, False
+        if isinstance(node, dict):
+            least = 1 if place.under_media_key else _LEAST_MARKS
+            if scored < _MAX_SCORED and len(first_steps & node.keys()) >= least and _NO_POSTS_KEYS.isdisjoint(node):
+                scored += 1
+                is_post = _take(place, shapes, least, asked, search)
+            if not is_post and not place.inside_a_post:
+                _judge(place, asked, search)
+        if place.depth < MAX_DEPTH:
+            for inner in _inner(place, is_post, beside):
+                if taken >= MAX_PLACES:
+                    break
+                taken += 1
+                waiting.append(inner)
     return search
 
 
-def _judge(node: dict[str, Any], search: _Search) -> None:
+@lru_cache(maxsize=32)
+def _of_platform(
+    shapes: tuple[Shape, ...], platform: Platform
+) -> tuple[tuple[Shape, ...], frozenset[str], frozenset[str]]:
+    """The platform's shapes, the keys with which their marks begin, and those that may stand beside a node."""
+    ours = tuple(shape for shape in shapes if shape.platform == platform)
+    first_steps = frozenset(mark.partition(".")[0] for shape in ours for mark in shape.marks)
+    return ours, first_steps, frozenset(key for shape in ours for key in shape.beside)
+
+
+def _inner(place: _Place, is_post: bool, beside: frozenset[str]) -> Iterator[_Place]:
+    """What stands directly in a place and may hold posts."""
+    node = place.value
+    inside = place.inside_a_post or is_post
+    if isinstance(node, list):
+        for item in node:
+            if isinstance(item, dict | list):
+                yield _Place(item, place.depth + 1, place.under_media_key, place.an_error, inside, place.beside)
+        return
+    if not isinstance(node, dict):
+        return
+    around = place.beside
+    if not beside.isdisjoint(node):
+        around = around | {key: node[key] for key in beside & node.keys()}
+    for key, value in node.items():
+        if isinstance(value, dict | list) and key not in _NOT_LOOKED_INTO:
+            yield _Place(value, place.depth + 1, key in MEDIA_KEYS, key == "errors", inside, around)
+
+
+def _take(place: _Place, shapes: tuple[Shape, ...], least: int, asked: PostRef, search: _Search) -> bool:
+    """Sort a node in by whose it is, if it looks like a post."""
+    node: dict[str, Any] = place.value
+    score, best = max(((shape.score(node), shape) for shape in shapes), key=lambda one: one[0])
+    if score < least:
+        return False
+    named = named_by(node, best, asked)
+    if named.other is not None and place.inside_a_post:
+        search.holds_more = True
+        return True
+    if named.other is not None:
+        search.other = search.other or named.other
+        return True
+    kept = search.asked if named.asked else search.silent
+    if len(kept) < _MAX_CANDIDATES and (named.asked or not place.inside_a_post):
+        kept.append(Found(best, _whole(node, best, place.beside), search.answer))
+    return True
+
+
+def _whole(node: dict[str, Any], shape: Shape, beside: dict[str, Any]) -> dict[str, Any]:
+    """The node with what stands beside it, and with plain keys where the form writes something before them."""
+    extra = {key: value for key, value in beside.items() if key in shape.beside and key not in node}
+    if extra:
+        node = {**node, **extra}
+    return _plain(node, _prefix(shape.key_prefix), 0) if shape.key_prefix is not None else node
+
+
+@lru_cache(maxsize=8)
+def _prefix(expression: str) -> re.Pattern[str]:
+    return re.compile(expression)
+
+
+def _plain(value: Any, prefix: re.Pattern[str], depth: int) -> Any:
+    """The value with the prefix taken off its keys; the value itself where there is none to take off."""
+    if depth > MAX_DEPTH:
+        return value
+    if isinstance(value, list):
+        items = [_plain(item, prefix, depth + 1) for item in value]
+        return value if all(one is was for one, was in zip(items, value, strict=True)) else items
+    if not isinstance(value, dict):
+        return value
+    plain = {key: _plain(inner, prefix, depth + 1) for key, inner in value.items()}
+    same = all(plain[key] is inner for key, inner in value.items())
+    for key in value:
+        match = prefix.match(key) if key[:1].isdigit() else None
+        if match is not None and key[match.end() :] not in plain:
+            plain[key[match.end() :]] = plain[key]
+            same = False
+    return value if same else plain
+
+
+def _substance(found: Found) -> int:
+    """How much a node tells of what a row is made for."""
+    paths = (found.shape.columns.get(column, ()) for column in _SUBSTANCE)
+    return sum(any(dig(found.node, path) not in (MISSING, None) for path in column) for column in paths)
+
+
+def _judge(place: _Place, asked: PostRef, search: _Search) -> None:
     """Note what an object that is no post says: that there is none, or that something went wrong."""
+    node: dict[str, Any] = place.value
     if isinstance(node.get("status"), str) and "status" not in search.answer:
-        search.answer.update({"status": node["status"]})
+        search.answer["status"] = node["status"]
     if isinstance(dig(node, "extensions.is_final"), bool):
         search.answer.setdefault("is_final", dig(node, "extensions.is_final"))
-    if any(key in node and node[key] is None for key in (*_MEDIA_KEYS, _ITEMS_KEY)):
-        search.gone = True
-    if dig(node, f"{_ITEMS_KEY}.items") == [] or whole(node.get("statusCode")) in _TIKTOK_GONE:
-        search.gone = True
-    said = [node.get(key) for key in ("errorCode", "error", "errorDescription")]
-    if node.get("status") == "fail":
-        said.append(node.get("message"))
-    words = [word for word in said if isinstance(word, str) and word]
-    if _NOT_SAID.isdisjoint(words) and _name_a_gone_post(words):
-        search.gone = True
-    elif words or node.get("errors") or node.get("status") == "fail":
-        search.trouble = True
-
-
-def _name_a_gone_post(words: list[str]) -> bool:
-    """Whether an error's codes and words say that the post is gone, and not that anything of the service's is."""
-    if not _GONE_CODES.isdisjoint(words):
-        return True
-    # Addresses are no words, and codes are written PostNotFound or POST_NOT_FOUND.
-    plain = [_SEAMS.sub(" ", _ADDRESS.sub("it", word)) for word in words]
-    if any(_NOT_THE_POST.search(word) for word in plain):
-        return False
-    return _NOTHING_FOUND in words or any(_GONE.search(word) for word in plain)
-
-
-def _the_asked(found: list[Found], asked: PostRef) -> Found:
-    """Of several posts the one that was asked for; of one without identity it is taken on trust.
-
-    Raises:
-        WrongPost: all that is there says that it is another post.
-    """
-    silent: Found | None = None
-    other = ""
-    for one in found:
-        told = identities(one)
-        if asked.post_id in told:
-            return one
-        if told:
-            other = other or sorted(told)[0]
-        elif silent is None:
-            silent = one
-    if silent is None:
-        raise WrongPost(f"the payload is about {asked.platform} post {other}, not about {asked.post_id}")
-    return silent
-
-
-def identities(found: Found) -> set[str]:
-    """The post ids that a node names; what cannot be an id of its platform names nothing."""
-    told = set()
-    for path in found.shape.ids:
-        value = ident(dig(found.node, path))
-        if value is None:
-            continue
-        if found.shape.platform == "youtube":
-            if _VIDEO_ID.match(value):
-                told.add(value)
-            continue
-        # Instagram's v1 id is POST_OWNER.
-        digits = value.partition("_")[0] if found.shape.platform == "instagram" else value
-        if _NUMBER.match(digits):
-            told.add(digits)
-    for path in found.shape.codes:
-        code = text(dig(found.node, path))
-        if code is not None:
-            try:
-                told.add(shortcode_to_id(code))
-            except ValueError:
-                continue
-    return told
+    mark = mark_of(node, near_the_top=place.depth <= _NEAR_THE_TOP, an_error=place.an_error)
+    if mark == "gone" and addressed_to_another(node, asked):
+        mark = "trouble"
+    search.gone = search.gone or mark == "gone"
+    search.trouble = search.trouble or mark == "trouble"
 
 
 def top_keys(data: Any) -> list[str]:
-    """The payload's top keys, and those inside its wrappers as `data.key`, sorted."""
+    """The payload's top keys, and those of the objects inside it as `data.key`, sorted."""
     keys: set[str] = set()
     level: list[tuple[str, Any]] = [("", data)]
     for _ in range(4):
@@ -209,8 +231,8 @@ def top_keys(data: Any) -> list[str]:
             if not isinstance(node, dict):
                 continue
             keys.update(prefix + _shown(key) for key in list(node)[:100])
-            inner.extend((f"{prefix}{key}.", node[key]) for key in _WRAPPERS if dig(node, key) is not MISSING)
-        level = inner
+            inner.extend((f"{prefix}{_shown(key)}.", value) for key, value in list(node.items())[:100])
+        level = inner[:200]
     return sorted(keys)[:200]
 
 

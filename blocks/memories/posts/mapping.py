@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from blocks.memories.captions import each_tag_once, hashtags_in, mentions_in
@@ -20,8 +22,9 @@ from blocks.memories.posts.locate import Found, locate, top_keys
 from blocks.memories.posts.reading import MISSING, dig, first
 from blocks.memories.posts.record import MediaType, NullReason, PostRecord, PostRef
 from blocks.memories.posts.shape import Shape, decide, media_of
+from blocks.memories.posts.synonyms import COUNTS, holds_counts, unread_counts
 
-PARSER_VERSION = "2"
+PARSER_VERSION = "3"
 """Goes up with every change that can change a row; `reparse` shows what it changed."""
 
 _READERS: dict[str, Callable[[Any], Any]] = {
@@ -66,15 +69,19 @@ SUBSTANCE = ("plays", "views", "likes", "comments", "shares", "saves", "posted_a
 """A payload that tells none of these is of a shape that changed, whatever it is called."""
 
 
-def map_post(data: Any, asked: PostRef) -> PostRecord:
+_ONE_DAY = timedelta(days=1)
+
+
+def map_post(data: Any, asked: PostRef, *, observed_at: datetime | None = None) -> PostRecord:
     """Make a record of an envelope's `data` (any JSON), for the post that was asked for.
 
-    The shape is chosen by what is in the payload, never by the channel. The identity is always the asked one: a
-    payload that tells none is taken to be about it. Texts come out storable: NUL and lone surrogates are replaced
-    by U+FFFD.
+    The shape is chosen by what is in the payload, never by the channel. Only the asked post's own node counts (see
+    `locate`). `observed_at` is when the payload was measured: times more than a day behind it are misread numbers.
+    Texts come out storable: NUL and lone surrogates are replaced by U+FFFD.
 
     Raises:
-        UnknownShape: no known shape, or one without any substance; `keys` says what was there.
+        UnknownShape: no known shape, one without any substance, or one whose counts stand under names that nobody
+            knows; `keys` says what was there.
         PostGone: the payload says that there is no such post, or none that may be seen.
         WrongPost: the payload is about another post.
     """
@@ -87,31 +94,58 @@ def map_post(data: Any, asked: PostRef) -> PostRecord:
         if asked.shortcode not in (None, record.shortcode):
             record.url = instagram_url(record.shortcode)
     hidden = _fill(record, found.shape, found.node)
+    if observed_at is not None and record.posted_at is not None and record.posted_at > observed_at + _ONE_DAY:
+        record.posted_at = None
     if asked.platform == "tiktok" and record.author_username is not None and is_tiktok_handle(record.author_username):
         record.url = tiktok_url(asked.post_id, record.author_username)
     if all(getattr(record, column) is None for column in SUBSTANCE) and not record.likes_hidden:
         # An id alone is no measurement: stored as one it would count as a post whose numbers are all missing.
         raise UnknownShape(top_keys(data))
+    unread = _unread(record, found, hidden)
+    record.null_reasons = _reasons(record, found.shape, found.node, hidden, unread)
+    if _has_no_count_that_it_should(record, data):
+        raise UnknownShape(top_keys(data))
     record.extra = _extra(found, record.media_type, hidden)
     record.comment_rows = comment_rows(found.node)
-    record.null_reasons = _reasons(record, found.shape, found.node, hidden)
+    if observed_at is not None:
+        for comment in record.comment_rows:
+            if comment.created_at is not None and comment.created_at > observed_at + _ONE_DAY:
+                comment.created_at = None
     return record
 
 
-def _read(node: Any, column: str, paths: tuple[str, ...]) -> Any:
-    if column == "duration_seconds":
-        # Only the name of the key tells that a duration is in milliseconds.
-        short = tuple(path for path in paths if path.endswith("_millis"))
-        if short:
-            return first(node, short, reading.milliseconds)
-    return first(node, paths, _READERS[column])
+def _has_no_count_that_it_should(record: PostRecord, data: Any) -> bool:
+    """Whether a row would have no count at all although there are numbers: in the node, or elsewhere in the answer."""
+    if record.likes_hidden or any(getattr(record, column) is not None for column in COUNTS):
+        return False
+    unread = any(record.null_reasons.get(column) == "unknown_shape" for column in COUNTS)
+    return unread or holds_counts(data, record.platform)
+
+
+def _unread(record: PostRecord, found: Found, hidden: set[str]) -> set[str]:
+    """The counts that are null although a number of their name stands in the node, under a key that no table reads."""
+    still = record.media_type in ("image", "carousel")
+    never = hidden | (found.shape.video_only if still else frozenset())
+    nulls = {column for column in COUNTS if getattr(record, column) is None and column not in never}
+    return nulls & unread_counts(found.node, found.shape).keys() if nulls else set()
+
+
+def _read(node: Any, column: str, paths: tuple[str, ...], shape: Shape) -> Any:
+    if column != "duration_seconds":
+        return first(node, paths, _READERS[column])
+    for path in paths:
+        read = reading.milliseconds if path in shape.milliseconds else reading.seconds
+        value = read(dig(node, path))
+        if value is not None:
+            return value
+    return None
 
 
 def _fill(record: PostRecord, shape: Shape, node: dict[str, Any]) -> set[str]:
     """Fill the columns; returns those that the owner hides."""
     for column, paths in shape.columns.items():
         if column != "likes":
-            setattr(record, column, _read(node, column, paths))
+            setattr(record, column, _read(node, column, paths, shape))
     for column, cases in shape.flags.items():
         if getattr(record, column) is None:
             setattr(record, column, decide(node, cases))
@@ -128,12 +162,23 @@ def _fill(record: PostRecord, shape: Shape, node: dict[str, Any]) -> set[str]:
         if getattr(record, column) == 0:
             setattr(record, column, None)
     _likes(record, shape, node, hidden)
+    _drop_what_means_nothing(record, shape)
+    return hidden
+
+
+def _drop_what_means_nothing(record: PostRecord, shape: Shape) -> None:
+    """Zeros that a service fills in are no measurements; a 0 of which nothing says so stays."""
     if record.media_type == "image":
         for column in shape.never_for_images:
             setattr(record, column, None)
-    if record.media_type == "carousel" and record.duration_seconds == 0:
-        record.duration_seconds = None
-    return hidden
+    if record.media_type in ("image", "carousel"):
+        for column in shape.video_only:
+            value = getattr(record, column)
+            if value == 0 and not isinstance(value, bool):
+                setattr(record, column, None)
+    for column, other in (("views", "plays"), ("plays", "views")):
+        if column in shape.filler_zeros and getattr(record, column) == 0 and (getattr(record, other) or 0) > 0:
+            setattr(record, column, None)
 
 
 def _likes(record: PostRecord, shape: Shape, node: dict[str, Any], hidden: set[str]) -> None:
@@ -165,7 +210,9 @@ def _is_empty(value: Any) -> bool:
     return value is not MISSING and (value is None or value == "" or value == [])
 
 
-def _reasons(record: PostRecord, shape: Shape, node: dict[str, Any], hidden: set[str]) -> dict[str, NullReason]:
+def _reasons(
+    record: PostRecord, shape: Shape, node: dict[str, Any], hidden: set[str], unread: set[str]
+) -> dict[str, NullReason]:
     """A reason for every null. What the platform or the shape never tells, and a caption that there is none of, are
     `not_in_payload`: the list of reasons has no nearer one. What is told and cannot be read ("1.2M") is
     `unknown_shape`, and so is a negative number: only of likes is it known to mean that the owner hides them."""
@@ -178,30 +225,44 @@ def _reasons(record: PostRecord, shape: Shape, node: dict[str, Any], hidden: set
         elif column in hidden:
             reasons[column] = "hidden_by_owner"
         else:
-            reasons[column] = "unknown_shape" if _is_told(column, shape, node) else "not_in_payload"
+            told = column in unread or _is_told(column, shape, node)
+            reasons[column] = "unknown_shape" if told else "not_in_payload"
     return reasons
 
 
 def _is_told(column: str, shape: Shape, node: dict[str, Any]) -> bool:
     """Whether anything stands where a column is looked for: if the column is null, it could not be read."""
+    return any(_says_something(dig(node, path), column) for path in _places_of(shape, column))
+
+
+@lru_cache(maxsize=1024)
+def _places_of(shape: Shape, column: str) -> tuple[str, ...]:
+    """All paths at which a column is looked for, but for those of objects that another one leads into."""
     paths = [*shape.columns.get(column, ())]
     if column in shape.lists:
         paths += shape.lists[column].lists
     if column in ("caption", "hashtags", "mentions"):
         paths += [path for part in shape.caption for path in part]
-    # An object that another path leads into is no value by itself.
-    inner = [path for path in paths if not any(other.startswith(f"{path}.") for other in paths)]
-    return any(_says_something(dig(node, path)) for path in inner)
+    return tuple(path for path in paths if not any(other.startswith(f"{path}.") for other in paths))
 
 
-def _says_something(value: Any) -> bool:
-    if value is MISSING or reading.whole(value) == 0:
+def _says_something(value: Any, column: str) -> bool:
+    if value is MISSING or value is None:
         return False
-    return value.strip().lower() not in ("", "null", "none") if isinstance(value, str) else bool(value)
+    if isinstance(value, str):
+        written = value.strip().lower()
+        return written not in ("", "null", "none") and (written != "0" or column == "posted_at")
+    if column in COUNTS and isinstance(value, list):
+        return False  # A list of comments is no count of them.
+    # False is no count, and the year 1970 no time of a post; elsewhere both only say that there is nothing.
+    if isinstance(value, bool):
+        return value or column in COUNTS
+    return bool(value) or (column == "posted_at" and value == 0 and not isinstance(value, list | dict))
 
 
 _EXTRA_COUNTS = frozenset(
     {"reposts", "quotes", "author_following", "author_likes", "author_posts", "plays_on_instagram", "plays_on_facebook"}
+    | {"downloads", "video_views", "dislikes"}
 )
 
 
@@ -237,10 +298,11 @@ def _children(shape: Shape, node: dict[str, Any], hidden: set[str]) -> list[dict
         children = []
         for item in items:
             child: dict[str, Any] = {"media_type": media_of(item, shape.child_media)}
-            child |= {key: _read(item, key, paths) for key, paths in shape.child.items()}
+            child |= {key: _read(item, key, paths, shape) for key, paths in shape.child.items()}
             if shape.platform == "instagram" and child.get("post_id") is not None:
                 child["post_id"] = child["post_id"].partition("_")[0]
             told = {key: value for key, value in child.items() if value is not None}
-            children.append({key: value for key, value in told.items() if not (key in hidden and value == 0)})
+            empty = hidden | (shape.never_for_images if child["media_type"] == "image" else frozenset())
+            children.append({key: value for key, value in told.items() if not (key in empty and value == 0)})
         return children
     return []

@@ -1,7 +1,8 @@
 """Reading values out of JSON that anybody may have changed: nothing here raises, and falsy values survive.
 
-A path is written `owner.edge_followed_by.count`; a number steps into a list. Every reader takes any JSON value and
-gives a value that can be stored, or None where the value is not what it should be.
+A path is written `owner.edge_followed_by.count`; a number steps into a list, and `users.[id=author_id]` to the item
+of a list whose `id` is what stands at the node's `author_id`. Every reader takes any JSON value and gives a value
+that can be stored, or None where the value is not what it should be.
 """
 
 from __future__ import annotations
@@ -25,7 +26,12 @@ _LONGEST_ID = 200
 _WHOLE = re.compile(r"[+-]?[0-9]{1,19}\Z")
 _DECIMAL = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?\Z")
 _CLOCK = re.compile(r"(?:([0-9]{1,4}):)?([0-9]{1,4}):([0-9]{2}(?:\.[0-9]{1,6})?)\Z")
-_ISO_DURATION = re.compile(r"PT(?:([0-9]{1,4})H)?(?:([0-9]{1,4})M)?(?:([0-9]{1,5}(?:\.[0-9]{1,6})?)S)?\Z")
+_ISO_DURATION = re.compile(
+    r"P(?=.)(?:([0-9]{1,4})D)?"
+    r"(?:T(?=.)(?:([0-9]{1,4})H)?(?:([0-9]{1,4})M)?(?:([0-9]{1,5}(?:\.[0-9]{1,6})?)S)?)?\Z"
+)
+_FRACTION = re.compile(r"[0-9]{9,13}\.[0-9]{1,9}\Z")
+_STEP = re.compile(r"\[([^\]=]+)=([^\]]+)\]|([^.]+)")
 _DATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _COMPACT = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})(?:T?([0-9]{2})([0-9]{2})([0-9]{2})Z?)?\Z")
 _TWEETED = re.compile(r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) ([0-9]{2}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) \+0000 ([0-9]{4})\Z")
@@ -33,26 +39,38 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_MOMENT = datetime(2004, 1, 1, tzinfo=UTC)
 """None of the platforms is older: an earlier time is a number that was misread."""
+_LAST_MOMENT = datetime(2100, 1, 1, tzinfo=UTC)
+"""Far beyond any post: whoever knows when a payload was measured has a nearer bound."""
 _MILLISECONDS_FROM = 100_000_000_000
 """In seconds this would be the year 5138: numbers from here on are milliseconds."""
 
 
-@lru_cache(maxsize=4096)
-def _steps(path: str) -> tuple[str | int, ...]:
-    return tuple(int(step) if step.isdigit() else step for step in path.split(".")) if path else ()
+@lru_cache(maxsize=8192)
+def _steps(path: str) -> tuple[str | int | tuple[str, str], ...]:
+    steps = (match.groups() for match in _STEP.finditer(path))
+    return tuple(
+        (key, same) if plain is None else int(plain) if plain.isdigit() else plain for key, same, plain in steps
+    )
 
 
 def dig(node: Any, path: str) -> Any:
     """The value at the path (null included), or MISSING; the empty path is the node itself."""
+    root = node
     for step in _steps(path):
-        if isinstance(step, int):
-            if not isinstance(node, list) or step >= len(node):
+        if isinstance(step, str):
+            if not isinstance(node, dict) or step not in node:
                 return MISSING
             node = node[step]
-        elif isinstance(node, dict) and step in node:
+        elif not isinstance(node, list):
+            return MISSING
+        elif isinstance(step, int):
+            if step >= len(node):
+                return MISSING
             node = node[step]
         else:
-            return MISSING
+            wanted = ident(dig(root, step[1]))
+            same = (item for item in node if wanted is not None and ident(dig(item, step[0])) == wanted)
+            node = next(same, MISSING)
     return node
 
 
@@ -78,9 +96,14 @@ def text(value: Any) -> str | None:
 
 
 def name(value: Any) -> str | None:
-    """A user name without the `@` before it."""
+    """A user name without the `@` before it, also from a profile's address (`/@name`); another address names nobody."""
     found = text(value)
-    return text(found.strip().removeprefix("@")) if found is not None else None
+    if found is None:
+        return None
+    found = found.strip()
+    if found.startswith(("/", "http://", "https://")):
+        found = found.partition("/@")[2].partition("/")[0].partition("?")[0]
+    return text(found.removeprefix("@"))
 
 
 def ident(value: Any) -> str | None:
@@ -123,12 +146,15 @@ def pixels(value: Any) -> int | None:
 
 
 def seconds(value: Any) -> float | None:
-    """A duration: a number, its text, `1:02:03`, or ISO 8601 (`PT1M2S`)."""
+    """A duration: a number, its text, `1:02:03`, or ISO 8601 (`PT1M2S`, `P1DT2H`)."""
     if isinstance(value, str):
         value = value.strip()
-        if match := _CLOCK.match(value) or (_ISO_DURATION.match(value) if value != "PT" else None):
+        if match := _CLOCK.match(value):
             hours, minutes, rest = match.groups()
             return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(rest or 0)
+        if match := _ISO_DURATION.match(value):
+            days, hours, minutes, rest = match.groups()
+            return int(days or 0) * 86400 + int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(rest or 0)
         return float(value) if _DECIMAL.match(value) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -145,16 +171,20 @@ def moment(value: Any) -> datetime | None:
     """A time in UTC from seconds or milliseconds since 1970 (number or text), ISO 8601, or X's own form.
 
     A time of day without a zone is taken for UTC, a date alone for its first moment. Text of eight digits is a date
-    (YYYYMMDD), of fourteen a date with its time of day. What would be before 2004 is no time.
+    (YYYYMMDD), of fourteen a date with its time of day. What would be before 2004 or after 2099 is no time.
     """
     found = _moment(value)
-    return found if found is not None and found >= _FIRST_MOMENT else None
+    return found if found is not None and _FIRST_MOMENT <= found < _LAST_MOMENT else None
 
 
 def _moment(value: Any) -> datetime | None:
     if isinstance(value, str) and (match := _COMPACT.match(value.strip())):
         value = "{}-{}-{} {}:{}:{}".format(*match.groups("00"))
-    number = whole(value)
+    number: float | None = whole(value)
+    if number is None and isinstance(value, float) and math.isfinite(value):
+        number = value
+    if number is None and isinstance(value, str) and _FRACTION.match(value.strip()):
+        number = float(value)
     if number is not None:
         spent = number / 1000 if number >= _MILLISECONDS_FROM else number
         return _EPOCH + timedelta(seconds=spent) if 0 < spent < 250_000_000_000 else None

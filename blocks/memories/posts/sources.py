@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from blocks.memories.posts import comments
-from blocks.memories.posts.locate import SHAPES
 from blocks.memories.posts.shape import Shape
+from blocks.memories.posts.tables import TABLES
 
 _PARSED: Final = {"hashtags": "parsed from the caption", "mentions": "parsed from the caption"}
 _CREATORS: Final = {"verified": "author_verified", "followers": "author_followers"}
@@ -15,15 +15,16 @@ _CREATORS: Final = {"verified": "author_verified", "followers": "author_follower
 def post_sources(column: str) -> dict[str, list[str]]:
     """Shape → paths at which a column of a post (or of its snapshots) is looked for, the first that holds it wins.
 
-    Empty for a column that is in no payload.
+    Where none of them holds it, those of the platform's other shapes are looked up. Empty for a column that is in no
+    payload.
     """
     if column in _PARSED:
         parsed = _PARSED[column]
         return {
             shape.name: [*_paths(shape, column), *(f"{parsed} ({path})" for path in _caption(shape))]
-            for shape in SHAPES
+            for shape in TABLES
         }
-    found = {shape.name: _paths(shape, column) for shape in SHAPES}
+    found = {shape.name: _paths(shape, column) for shape in TABLES}
     return {name: paths for name, paths in found.items() if paths}
 
 

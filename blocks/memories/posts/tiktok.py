@@ -54,6 +54,9 @@ ITEM = Shape(
         "saves": ("collectCount",),
     },
     caption=(("text",),),
+    lists={
+        "coauthors": ListTable(("coauthors", "collaborators", "collabInfo.collaborators"), ("name", "uniqueId", ""))
+    },
     media=(
         case("isSlideshow", True, "carousel"),
         filled("slideshowImageLinks", "carousel"),
@@ -112,8 +115,8 @@ ITEM_STRUCT = Shape(
     ids=("id",),
     columns={
         "author_id": ("author.id",),
-        "author_username": ("author.uniqueId", "author.unique_id"),
-        "author_name": ("author.nickname",),
+        "author_username": ("author.uniqueId", "author.unique_id", "author"),
+        "author_name": ("author.nickname", "nickname"),
         "author_verified": ("author.verified",),
         "author_followers": ("authorStatsV2.followerCount", "authorStats.followerCount", "author.followerCount"),
         "posted_at": ("createTime",),
@@ -134,6 +137,7 @@ ITEM_STRUCT = Shape(
         "saves": ("statsV2.collectCount", "stats.collectCount"),
     },
     caption=(("desc",),),
+    lists={"coauthors": ListTable(("collaborators", "coAuthors"), ("uniqueId", "unique_id", "user.uniqueId", ""))},
     media=(
         filled("imagePost", "carousel"),
         filled("video.playAddr", "video"),

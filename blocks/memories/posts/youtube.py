@@ -1,12 +1,14 @@
-"""YouTube's payloads: the item of the scraping services' family, and the object of the rapid channel.
+"""YouTube's flat payloads: items of scraping services, the object of the rapid channel, Invidious.
 
-Sources: public dataset items for the first; one user's code for the second, so its names are unconfirmed. What a
-viewer reads is the title and, below it, the description: the caption is both, joined by a blank line.
+Sources: public dataset items for the first; users' code and published schemas for the others. What a viewer reads is
+the title and, below it, the description: the caption is both, joined by a blank line.
 """
 
 from __future__ import annotations
 
-from blocks.memories.posts.shape import ListTable, Shape, always, case
+from blocks.memories.posts.shape import ListTable, Shape, always, case, counts, filled
+
+CAPTION = (("title",), ("text", "description"))
 
 ITEM = Shape(
     name="youtube_item",
@@ -41,7 +43,8 @@ ITEM = Shape(
         "likes": ("likes", "likeCount"),
         "comments": ("commentsCount", "commentCount"),
     },
-    caption=(("title",), ("text", "description")),
+    caption=CAPTION,
+    lists={"coauthors": ListTable(("collaborators",), ("username", "channelUsername", "handle", "name", ""))},
     media=(always("video"),),
     hidden={"comments": ("commentsTurnedOff",)},
     extra={
@@ -83,6 +86,7 @@ OBJECT = Shape(
         "thumbnails",
     ),
     ids=("videoId", "id"),
+    may_lack_identity=True,
     columns={
         "author_id": ("channel.id", "channelId", "externalChannelId"),
         "author_username": ("channel.handle", "channelHandle"),
@@ -116,4 +120,114 @@ OBJECT = Shape(
         "keywords": ListTable(("keywords",), ("",)),
         "platform_hashtags": ListTable(("hashtags",), ("",)),
     },
+)
+
+FLAT = Shape(
+    name="youtube_flat",
+    platform="youtube",
+    marks=(
+        *("stats.views", "stats.likes", "statistics.views", "metrics.views", "views", "likes", "author.channelId"),
+        *("author.title", "author.stats", "author.canonicalBaseUrl", "publishedDate", "superTitle", "video_id"),
+        *("youtuber", "date_posted", "num_comments", "subscribers", "video_length", "view_count", "channel_title"),
+        *("title", "video_title", "duration_seconds", "published_at"),
+    ),
+    signs=(filled("stats.views", 3), filled("author.channelId", 2)),
+    ids=("videoId", "video_id", "id", "youtube_id"),
+    columns={
+        "author_id": ("author.channelId", "author.id", "channel_id", "channel.channelId", "youtuber_id"),
+        "author_username": (
+            *("author.canonicalBaseUrl", "author.handle", "author.username", "channel.username", "handle_name"),
+            *("channel_handle", "channel.canonicalBaseUrl", "youtuber"),
+        ),
+        "author_name": ("author.title", "author.name", "channel_title", "channel_name", "channel"),
+        "author_verified": ("author.verified", "author.isVerified", "verified", "channel_verified"),
+        "author_followers": (
+            *("author.stats.subscribers", "author.subscriberCount", "channel.stats.subscribers", "subscribers"),
+            *("subscriber_count", "channel_subscribers", "channel_subscriber_count"),
+        ),
+        "posted_at": (
+            *("publishedDate", "published_at", "publishedAt", "date_posted", "publish_date", "upload_date"),
+            *("uploadedAt", "datePublished"),
+        ),
+        "product_type": ("video_type",),
+        "duration_seconds": (
+            "lengthSeconds",
+            "length_seconds",
+            "duration_seconds",
+            "video_length",
+            "duration",
+            "length",
+        ),
+        "views": counts("views", "viewCount", "view_count", "viewsCount", "views_count"),
+        "likes": counts("likes", "likeCount", "like_count", "likesCount", "likes_count"),
+        "comments": counts(
+            *("comments", "commentCount", "comment_count", "commentsCount", "comments_count", "num_comments")
+        ),
+    },
+    caption=(("title", "video_title"), ("description", "video_description")),
+    media=(always("video"),),
+    lists={"coauthors": ListTable(("collaborators", "coauthors", "collabs"), ("username", "handle", "name", ""))},
+    flags={
+        "product_type": (
+            case("isShort", True, "short"),
+            case("is_short", True, "short"),
+            case("isLiveContent", True, "live"),
+        ),
+        "author_verified": (filled("author.badges", True),),
+    },
+    extra={
+        "title": ("title", "video_title"),
+        "description": ("description", "video_description"),
+        "category": ("category",),
+        "thumbnail_url": ("thumbnail_url", "thumbnails.0.url"),
+        "is_live": ("isLiveNow", "isLiveContent"),
+        "posted_at_as_given": ("publishedDate", "published_at", "publishedTimeText"),
+        "dislikes": counts("dislikes", "dislikeCount"),
+    },
+    extra_lists={"keywords": ListTable(("keywords", "tags"), ("",))},
+)
+
+INVIDIOUS = Shape(
+    name="youtube_invidious",
+    platform="youtube",
+    marks=(
+        *("authorId", "authorUrl", "published", "publishedText", "subCountText", "isFamilyFriendly", "descriptionHtml"),
+        *(
+            "videoThumbnails",
+            "authorThumbnails",
+            "viewCount",
+            "likeCount",
+            "lengthSeconds",
+            "genre",
+            "isListed",
+            "author",
+        ),
+    ),
+    ids=("videoId",),
+    columns={
+        "author_id": ("authorId",),
+        "author_username": ("authorUrl", "authorHandle"),
+        "author_name": ("author",),
+        "author_verified": ("authorVerified",),
+        "author_followers": ("subCount", "subCountText"),
+        "posted_at": ("published", "premiereTimestamp"),
+        "duration_seconds": ("lengthSeconds",),
+        "views": ("viewCount",),
+        "likes": ("likeCount",),
+        "comments": ("commentCount",),
+    },
+    caption=(("title",), ("description",)),
+    media=(always("video"),),
+    flags={"product_type": (case("liveNow", True, "live"), case("isShort", True, "short"))},
+    extra={
+        "title": ("title",),
+        "description": ("description",),
+        "category": ("genre",),
+        "thumbnail_url": ("videoThumbnails.0.url",),
+        "is_live": ("liveNow",),
+        "author_url": ("authorUrl",),
+        "posted_at_as_given": ("publishedText",),
+        "dislikes": ("dislikeCount",),
+    },
+    extra_lists={"keywords": ListTable(("keywords",), ("",))},
 )

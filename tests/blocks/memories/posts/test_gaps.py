@@ -137,7 +137,8 @@ def test_children_of_a_post_whose_owner_hides_plays_have_no_zeros(load: Load, as
         ("", "not_in_payload"),
         (" null ", "not_in_payload"),
         ([], "not_in_payload"),
-        (False, "not_in_payload"),
+        (False, "unknown_shape"),
+        (True, "unknown_shape"),
     ],
 )
 def test_what_is_there_and_cannot_be_read_is_not_missing(media: Media, asked: Asked, given: Any, reason: str) -> None:
@@ -157,7 +158,7 @@ def test_times_likes_captions_and_lists_that_cannot_be_read(load: Load, media: M
     node = media(edge_media_to_caption={"edges": [{"node": {"text": 5}}]}, taken_at_timestamp=0)
     record = map_post(node, asked("video"))
     assert {record.null_reasons[column] for column in ("caption", "hashtags", "mentions")} == {"unknown_shape"}
-    assert record.null_reasons["posted_at"] == "not_in_payload"
+    assert record.null_reasons["posted_at"] == "unknown_shape"
 
     flat = load("video_flat_camel")
     found = flat[0] if isinstance(flat, list) else flat

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from blocks.memories.errors import PostGone, UnknownShape, WrongPost
+from blocks.memories.errors import PayloadError, PostGone, UnknownShape, WrongPost
 from blocks.memories.identity import parse_post_url
 from blocks.memories.posts.mapping import map_post
 from blocks.memories.posts.record import PostRef
@@ -26,12 +26,16 @@ NULL_MEDIA = {"data": {"xdt_shortcode_media": None}, "extensions": {"is_final": 
         {"data": NULL_MEDIA},
         [NULL_MEDIA],
         {"graphql": {"shortcode_media": None}},
-        {"data": {"xdt_api__v1__media__shortcode__web_info": {"items": []}}, "status": "ok"},
         {"data": {"xdt_api__v1__media__shortcode__web_info": None}},
-        [{"url": "https://www.instagram.com/p/x/", "error": "not_found", "errorDescription": "Post does not exist"}],
+        [
+            {
+                "url": "https://www.instagram.com/p/DQk1lnGlaz3/",
+                "error": "not_found",
+                "errorDescription": "Post does not exist",
+            }
+        ],
         [{"errorCode": "POST_NOT_FOUND_OR_PRIVATE", "error": "Post not found or private"}],
         {"message": "Media not found or unavailable", "status": "fail"},
-        [{"error": "not_found"}],
         [{"error": "POST_NOT_FOUND"}],
         [{"errorCode": "VideoNotFound"}],
         [{"error": "The post you asked for does not exist"}],
@@ -42,6 +46,10 @@ NULL_MEDIA = {"data": {"xdt_shortcode_media": None}, "extensions": {"is_final": 
         [{"errorDescription": "Tweet is no longer available"}],
         [{"errorDescription": "Sorry, this page has been removed"}],
         {"status": "fail", "message": "item doesn't exist"},
+        {"detail": "Media not found or unavailable", "exc_type": "MediaNotFound"},
+        {"error": "This video is unavailable"},
+        {"message": "Sorry, this page isn't available."},
+        {"response": {"body": {"xdt_shortcode_media": None}}},
     ],
 )
 def test_gone_is_what_says_so(asked: Asked, data: Any) -> None:
@@ -88,6 +96,18 @@ def test_tiktok_says_it_by_number(asked: Asked, status: int) -> None:
         [{"error": "Video transcript not found"}],
         [{"error": "Post not found, or the request was blocked: try again later"}],
         [{"error": "Could not open the page: element not found"}],
+        [{"error": "not_found"}],
+        {"error": "status 404 not found"},
+        {"errorDescription": "Video service unavailable"},
+        {"data": {"xdt_api__v1__media__shortcode__web_info": {"items": []}}, "status": "ok"},
+        {"kind": "youtube#videoListResponse", "items": [], "pageInfo": {"totalResults": 0}},
+        {"code": -1, "msg": "Url parsing is failed! Please check url."},
+        {"detail": "Your account was suspended"},
+        {"message": "This video is not available in your country"},
+        # A mark that names another post says nothing of the asked one.
+        [{"inputUrl": "https://www.instagram.com/p/DQother0000/", "error": "Post not found"}],
+        # What somebody wrote is no mark, wherever it stands.
+        {"feed": {"list": {"of": {"items": {"message": "my post was deleted"}}}}},
     ],
 )
 def test_what_does_not_say_so_can_be_tried_again(asked: Asked, data: Any) -> None:
@@ -98,7 +118,7 @@ def test_what_does_not_say_so_can_be_tried_again(asked: Asked, data: Any) -> Non
 def test_an_unknown_shape_tells_its_keys(asked: Asked) -> None:
     with pytest.raises(UnknownShape) as caught:
         map_post({"zeta": 1, "alpha": {"inner": 2}}, asked("video"))
-    assert caught.value.keys == ["alpha", "zeta"]
+    assert caught.value.keys == ["alpha", "alpha.inner", "zeta"]
     with pytest.raises(UnknownShape) as caught:
         map_post({"data": {"polaris_media\x00": {}}, "status": "ok"}, asked("video"))
     assert caught.value.keys == ["data", "data.polaris_media\N{REPLACEMENT CHARACTER}", "status"]
@@ -106,9 +126,9 @@ def test_an_unknown_shape_tells_its_keys(asked: Asked) -> None:
 
 
 def test_a_payload_of_another_platform_has_no_shape(load: Load, asked: Asked) -> None:
-    with pytest.raises(UnknownShape):
+    with pytest.raises(PayloadError):
         map_post(load("tiktok_item"), asked("video"))
-    with pytest.raises(UnknownShape):
+    with pytest.raises(PayloadError):
         map_post(load("video_graphql"), asked("tiktok_item"))
 
 
@@ -129,11 +149,23 @@ def test_another_post_is_refused(load: Load, name: str, url: str) -> None:
         map_post(load(name), parse_post_url(url))
 
 
-def test_identity_comes_from_the_url_where_the_payload_tells_none(media: Media, asked: Asked) -> None:
-    record = map_post(media(id=..., shortcode=..., __typename=...), asked("video"))
-    assert (record.post_id, record.shortcode) == ("3757363670205967607", "DQk1lnGlaz3")
-    assert record.url == "https://www.instagram.com/p/DQk1lnGlaz3/"
-    assert record.media_type == "video"
+def test_a_node_without_identity_is_nobodys(load: Load, media: Media, asked: Asked) -> None:
+    with pytest.raises(UnknownShape):
+        map_post(media(id=..., shortcode=...), asked("video"))
+    # But for the one form that is known to come without, if nothing else is in the answer.
+    bare = load("youtube_object")
+    del bare["id"]
+    assert map_post(bare, asked("youtube")).views == 35_582_192
+    assert map_post({"result": [bare]}, asked("youtube")).views == 35_582_192
+    with pytest.raises(UnknownShape):
+        map_post([bare, bare], asked("youtube"))
+    with pytest.raises(WrongPost):
+        map_post([bare, {**bare, "videoId": "otherV1deo0"}], asked("youtube"))
+    item = load("youtube_item")
+    for key in ("id", "url"):
+        del item[0][key]
+    with pytest.raises(UnknownShape):
+        map_post(item, asked("youtube"))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +175,7 @@ def test_identity_comes_from_the_url_where_the_payload_tells_none(media: Media, 
         {"id": 3757363670205967607, "shortcode": ...},
         {"id": ..., "shortcode": "DQk1lnGlaz3"},
         {"id": "17911111111111111", "shortcode": "DQk1lnGlaz3"},
-        {"id": {"odd": 1}, "shortcode": "no such code!"},
+        {"id": ..., "shortcode": "no such code!", "url": "https://instagram.com/reel/DQk1lnGlaz3/?igsh=1"},
     ],
 )
 def test_the_forms_in_which_the_identity_stands(media: Media, asked: Asked, changes: dict[str, Any]) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from blocks.memories.errors import WrongPost
-from blocks.memories.posts.locate import SHAPES, locate
+from blocks.memories.errors import UnknownShape, WrongPost
+from blocks.memories.posts.locate import locate
 from blocks.memories.posts.mapping import NULLABLE, map_post
 from blocks.memories.posts.record import PostRecord, PostRef
+from blocks.memories.posts.tables import TABLES
 
 FILE = Path(__file__).with_name("shape_matrix.md")
 NAMES = sorted(path.stem for path in (Path(__file__).parent / "payloads").glob("*.json"))
@@ -33,7 +34,7 @@ OTHERS = {
 
 def tells(platform: str, column: str) -> bool:
     """Whether any shape of the platform has a place for the column."""
-    of_platform = [shape for shape in SHAPES if shape.platform == platform]
+    of_platform = [shape for shape in TABLES if shape.platform == platform]
     named = (column in {**shape.columns, **shape.flags, **shape.lists} for shape in of_platform)
     return column in DERIVED or (platform == "instagram" and column == "shortcode") or any(named)
 
@@ -89,17 +90,35 @@ def test_the_payload_of_another_post_is_refused_in_every_shape(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_identity_comes_from_the_url_in_every_shape(
+def test_an_address_of_its_own_is_identity_in_every_shape_and_an_echo_is_none(
     load: Callable[[str], Any], asked: Callable[[str], PostRef], mapped: Callable[[str], PostRecord], name: str
 ) -> None:
-    data, ref = load(name), asked(name)
-    found = locate(data, ref)
-    for path in (*found.shape.ids, *found.shape.codes, "__typename", "type", "url", "webVideoUrl", "twitterUrl"):
-        found.node.pop(path, None)
-    before, bare = mapped(name), map_post(data, ref)
+    def without_identity(**more: Any) -> Any:
+        data = load(name)
+        found = locate(data, asked(name))
+        for path in (*found.shape.ids, *found.shape.codes, *found.shape.addresses, *found.shape.echoes):
+            _remove(found.node, path.split("."))
+        return {**found.node, **more}
+
+    url = asked(name).url
+    before, bare = mapped(name), map_post(without_identity(url=url), asked(name))
     assert (bare.post_id, bare.shortcode, bare.likes, bare.plays) == (
         before.post_id, before.shortcode, before.likes, before.plays,
     )  # fmt: skip
+    other = OTHERS[asked(name).platform].url
+    for refused in ({"url": other}, {"inputUrl": other}, {"url": url, "inputUrl": other}, {"id": -1, "url": url}):
+        with pytest.raises(WrongPost):
+            map_post(without_identity(**refused), asked(name))
+    if not locate(load(name), asked(name)).shape.may_lack_identity:
+        with pytest.raises(UnknownShape):
+            map_post(without_identity(inputUrl=url), asked(name))
+
+
+def _remove(node: Any, path: list[str]) -> None:
+    for part in path[:-1]:
+        node = node.get(part) if isinstance(node, dict) else None
+    if isinstance(node, dict):
+        node.pop(path[-1], None)
 
 
 @pytest.mark.parametrize("name", NAMES)

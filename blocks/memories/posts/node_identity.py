@@ -1,0 +1,131 @@
+"""Whose numbers a node of a payload holds, by its own words: its ids, its shortcode, its addresses."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from blocks.memories.errors import NotAPostUrl
+from blocks.memories.identity import parse_post_url
+from blocks.memories.posts.addresses import shortcode_to_id
+from blocks.memories.posts.reading import MISSING, dig, ident, text
+from blocks.memories.posts.record import PostRef
+from blocks.memories.posts.shape import ADDRESSES, ECHOES, Paths, Shape
+
+_NUMBER = re.compile(r"[0-9]{1,20}\Z")
+_VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{11}\Z")
+_ID_AS_TEXT = re.compile(r"[0-9]+(?:_[0-9]*)?\Z")
+_MOCK = re.compile(r"(?:mock|placeholder|dummy|no_?results?)(?:[_-].*)?\Z", re.I)
+"""What some services write in an id or a type when they found nothing and send something all the same."""
+_EXACT_UP_TO = 2**53
+"""A larger number may have lost its last digits on its way through JavaScript."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a node says of whose it is: `asked` if it is the asked post's; `other` is what it names instead.
+
+    Neither: it says nothing.
+    """
+
+    asked: bool = False
+    other: str | None = None
+
+
+def named_by(node: dict[str, Any], shape: Shape, asked: PostRef) -> Named:
+    """Whose the node is, by all that its table knows of identity.
+
+    An impossible id (-1, 0, empty, "mock") makes it nobody's. On Instagram an id of another space of numbers may
+    stand beside the shortcode, which decides; elsewhere one id that is the asked one outweighs others (X writes
+    numbers that have lost digits beside the text). An address or a shortcode of another post always decides.
+    """
+    ids, impossible = _ids(node, shape, asked)
+    codes = _codes(node, shape)
+    urls = _addressed(node, shape.addresses, asked)
+    if impossible is not None and asked.post_id not in ids:
+        return Named(other=impossible)
+    told = codes + urls
+    others = [one for one in (*told, *_addressed(node, shape.echoes, asked)) if one != asked.post_id]
+    if asked.platform == "instagram" and asked.post_id in told:
+        ids = []
+    if asked.post_id not in ids:
+        others = [*ids, *others]
+    if others:
+        return Named(other=others[0])
+    return Named(asked=asked.post_id in ids or asked.post_id in told)
+
+
+def addressed_to_another(node: dict[str, Any], asked: PostRef) -> bool:
+    """Whether a node of no known form (an error, say) tells by an address that it is about another post."""
+    told = [*_addressed(node, ADDRESSES, asked), *_addressed(node, ECHOES, asked)]
+    return bool(told) and asked.post_id not in told
+
+
+def _ids(node: dict[str, Any], shape: Shape, asked: PostRef) -> tuple[list[str], str | None]:
+    """The ids that the node names, and what stands there that can be no id."""
+    found: list[str] = []
+    impossible: str | None = None
+    kind = dig(node, "type")
+    if isinstance(kind, str) and _MOCK.match(kind):
+        impossible = kind
+    for path in shape.ids:
+        value = dig(node, path)
+        if value is MISSING or value is None or isinstance(value, dict | list | bool):
+            continue
+        written = ident(value)
+        if written is None or written.strip() in ("", "0") or written.startswith("-") or _MOCK.match(written):
+            # A YouTube id may begin with a dash; a number that does is none.
+            if written is not None and shape.platform == "youtube" and _VIDEO_ID.match(written):
+                found.append(written)
+            elif not isinstance(value, float):
+                impossible = impossible or repr(value)[:40]
+            continue
+        if _has_lost_digits(value, asked):
+            continue
+        if (read := _id_of(written, shape)) is not None:
+            found.append(read)
+    return found, impossible
+
+
+def _has_lost_digits(value: Any, asked: PostRef) -> bool:
+    """Whether it is the asked id as JavaScript rounds it: neither the same nor another."""
+    if not isinstance(value, int) or value <= _EXACT_UP_TO or not asked.post_id.isdigit():
+        return False
+    return value != int(asked.post_id) and float(value) == float(asked.post_id)
+
+
+def _id_of(written: str, shape: Shape) -> str | None:
+    """The id in the form in which rows have it; None for what can be no id of the platform's."""
+    if shape.platform == "youtube":
+        return written if _VIDEO_ID.match(written) else None
+    # Instagram's v1 id is POST_OWNER.
+    digits = written.partition("_")[0] if shape.platform == "instagram" else written
+    return digits if _NUMBER.match(digits) else None
+
+
+def _codes(node: dict[str, Any], shape: Shape) -> list[str]:
+    found = []
+    for path in shape.codes:
+        code = text(dig(node, path))
+        if code is not None and not _ID_AS_TEXT.match(code):
+            try:
+                found.append(shortcode_to_id(code))
+            except ValueError:
+                continue
+    return found
+
+
+def _addressed(node: dict[str, Any], paths: Paths, asked: PostRef) -> list[str]:
+    """The posts of the asked platform that addresses name."""
+    found = []
+    for path in paths:
+        value = dig(node, path)
+        if isinstance(value, str) and value:
+            try:
+                ref = parse_post_url(value)
+            except NotAPostUrl:
+                continue
+            if ref.platform == asked.platform:
+                found.append(ref.post_id)
+    return found
