@@ -96,11 +96,12 @@ GRAPHQL = Shape(
         "is_paid_partnership": ("is_paid_partnership",),
         "plays": ("video_play_count",),
         "views": ("video_view_count",),
-        "likes": ("edge_media_preview_like.count", "edge_liked_by.count"),
+        "likes": ("edge_media_preview_like.count", "edge_liked_by.count", "likes.count"),
         "comments": (
             "edge_media_to_parent_comment.count",
             "edge_media_to_comment.count",
             "edge_media_preview_comment.count",
+            "comments.count",
         ),
         "shares": ("share_count", "reshare_count"),
         "saves": ("save_count", "edge_media_saves.count"),

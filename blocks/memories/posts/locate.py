@@ -62,7 +62,7 @@ class _Search:
     silent: list[Found] = field(default_factory=list)
     other: str | None = None
     holds_more: bool = False
-    """Inside a post stands one that names another: a part of it, or a post of a list that looks like one."""
+    """Another post is named inside a post (a part of it, or one of a list), or by what stands around it."""
     gone: bool = False
     trouble: bool = False
     answer: dict[str, Any] = field(default_factory=dict)
@@ -82,15 +82,16 @@ def locate(data: Any, asked: PostRef) -> Found:
     if data is None:
         raise PostGone("the API knows nothing of this post: it is private, removed, or never was")
     search = _search(data, asked)
-    if search.asked:
-        return max(search.asked, key=_substance)
+    is_gone = search.gone and not search.trouble
+    best = max(search.asked, key=_substance, default=None)
+    if best is not None and (_substance(best) or not is_gone):
+        return best
     if search.other is not None:
         raise WrongPost(f"the payload is about {asked.platform} post {_shown(search.other)}, not about {asked.post_id}")
-    if search.silent:
-        if len(search.silent) == 1 and not search.holds_more and search.silent[0].shape.may_lack_identity:
-            return search.silent[0]
-        raise UnknownShape(top_keys(data))
-    if search.gone and not search.trouble:
+    told = [found for found in search.silent if _substance(found)]
+    if len(told) == 1 and not search.holds_more and told[0].shape.may_lack_identity:
+        return told[0]
+    if is_gone and not told:
         raise PostGone("the platform shows no such post: it is private, removed, or never was")
     raise UnknownShape(top_keys(data))
 
@@ -108,8 +109,8 @@ def _search(data: Any, asked: PostRef) -> _Search:
             if scored < _MAX_SCORED and len(first_steps & node.keys()) >= least and _NO_POSTS_KEYS.isdisjoint(node):
                 scored += 1
                 is_post = _take(place, shapes, least, asked, search)
-            if not is_post and not place.inside_a_post:
-                _judge(place, asked, search)
+            if not place.inside_a_post:
+                _judge(place, asked, search, is_post)
         if place.depth < MAX_DEPTH:
             for inner in _inner(place, is_post, beside):
                 if taken >= MAX_PLACES:
@@ -205,16 +206,20 @@ def _substance(found: Found) -> int:
     return sum(any(dig(found.node, path) not in (MISSING, None) for path in column) for column in paths)
 
 
-def _judge(place: _Place, asked: PostRef, search: _Search) -> None:
-    """Note what an object that is no post says: that there is none, or that something went wrong."""
+def _judge(place: _Place, asked: PostRef, search: _Search, is_post: bool) -> None:
+    """Note what an object outside of posts says: that there is none, or that something went wrong."""
     node: dict[str, Any] = place.value
+    if is_post:
+        search.gone = search.gone or mark_of(node, near_the_top=False) == "gone"
+        return
     if isinstance(node.get("status"), str) and "status" not in search.answer:
         search.answer["status"] = node["status"]
     if isinstance(dig(node, "extensions.is_final"), bool):
         search.answer.setdefault("is_final", dig(node, "extensions.is_final"))
     mark = mark_of(node, near_the_top=place.depth <= _NEAR_THE_TOP, an_error=place.an_error)
-    if mark == "gone" and addressed_to_another(node, asked):
-        mark = "trouble"
+    if (mark is not None or place.depth <= _NEAR_THE_TOP) and addressed_to_another(node, asked):
+        search.holds_more = True
+        mark = "trouble" if mark == "gone" else mark
     search.gone = search.gone or mark == "gone"
     search.trouble = search.trouble or mark == "trouble"
 

@@ -22,7 +22,7 @@ from blocks.memories.posts.locate import Found, locate, top_keys
 from blocks.memories.posts.reading import MISSING, dig, first
 from blocks.memories.posts.record import MediaType, NullReason, PostRecord, PostRef
 from blocks.memories.posts.shape import Shape, decide, media_of
-from blocks.memories.posts.synonyms import COUNTS, holds_counts, unread_counts
+from blocks.memories.posts.synonyms import COUNTS, NAMES, holds_counts, unread
 
 PARSER_VERSION = "3"
 """Goes up with every change that can change a row; `reparse` shows what it changed."""
@@ -101,8 +101,9 @@ def map_post(data: Any, asked: PostRef, *, observed_at: datetime | None = None) 
     if all(getattr(record, column) is None for column in SUBSTANCE) and not record.likes_hidden:
         # An id alone is no measurement: stored as one it would count as a post whose numbers are all missing.
         raise UnknownShape(top_keys(data))
-    unread = _unread(record, found, hidden)
-    record.null_reasons = _reasons(record, found.shape, found.node, hidden, unread)
+    nulls = {column for column in NAMES if getattr(record, column) is None}
+    elsewhere = nulls & unread(found.node, found.shape).keys() if nulls else set()
+    record.null_reasons = _reasons(record, found.shape, found.node, hidden, elsewhere)
     if _has_no_count_that_it_should(record, data):
         raise UnknownShape(top_keys(data))
     record.extra = _extra(found, record.media_type, hidden)
@@ -118,16 +119,8 @@ def _has_no_count_that_it_should(record: PostRecord, data: Any) -> bool:
     """Whether a row would have no count at all although there are numbers: in the node, or elsewhere in the answer."""
     if record.likes_hidden or any(getattr(record, column) is not None for column in COUNTS):
         return False
-    unread = any(record.null_reasons.get(column) == "unknown_shape" for column in COUNTS)
-    return unread or holds_counts(data, record.platform)
-
-
-def _unread(record: PostRecord, found: Found, hidden: set[str]) -> set[str]:
-    """The counts that are null although a number of their name stands in the node, under a key that no table reads."""
-    still = record.media_type in ("image", "carousel")
-    never = hidden | (found.shape.video_only if still else frozenset())
-    nulls = {column for column in COUNTS if getattr(record, column) is None and column not in never}
-    return nulls & unread_counts(found.node, found.shape).keys() if nulls else set()
+    not_understood = any(record.null_reasons.get(column) == "unknown_shape" for column in COUNTS)
+    return not_understood or holds_counts(data, record.platform)
 
 
 def _read(node: Any, column: str, paths: tuple[str, ...], shape: Shape) -> Any:
@@ -211,11 +204,12 @@ def _is_empty(value: Any) -> bool:
 
 
 def _reasons(
-    record: PostRecord, shape: Shape, node: dict[str, Any], hidden: set[str], unread: set[str]
+    record: PostRecord, shape: Shape, node: dict[str, Any], hidden: set[str], elsewhere: set[str]
 ) -> dict[str, NullReason]:
     """A reason for every null. What the platform or the shape never tells, and a caption that there is none of, are
-    `not_in_payload`: the list of reasons has no nearer one. What is told and cannot be read ("1.2M") is
-    `unknown_shape`, and so is a negative number: only of likes is it known to mean that the owner hides them."""
+    `not_in_payload`: the list of reasons has no nearer one. What is told and cannot be read ("1.2M"), or stands
+    under a name that no table knows (`elsewhere`), is `unknown_shape`, and so is a negative number: only of likes is
+    it known to mean that the owner hides them."""
     reasons: dict[str, NullReason] = {}
     for column in NULLABLE:
         if getattr(record, column) is not None:
@@ -225,7 +219,7 @@ def _reasons(
         elif column in hidden:
             reasons[column] = "hidden_by_owner"
         else:
-            told = column in unread or _is_told(column, shape, node)
+            told = column in elsewhere or _is_told(column, shape, node)
             reasons[column] = "unknown_shape" if told else "not_in_payload"
     return reasons
 

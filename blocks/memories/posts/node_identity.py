@@ -16,6 +16,7 @@ from blocks.memories.posts.shape import ADDRESSES, ECHOES, Paths, Shape
 _NUMBER = re.compile(r"[0-9]{1,20}\Z")
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{11}\Z")
 _ID_AS_TEXT = re.compile(r"[0-9]+(?:_[0-9]*)?\Z")
+_ADDRESS_KEYS = frozenset(path.partition(".")[0] for path in (*ADDRESSES, *ECHOES))
 _MOCK = re.compile(r"(?:mock|placeholder|dummy|no_?results?)(?:[_-].*)?\Z", re.I)
 """What some services write in an id or a type when they found nothing and send something all the same."""
 _EXACT_UP_TO = 2**53
@@ -58,6 +59,8 @@ def named_by(node: dict[str, Any], shape: Shape, asked: PostRef) -> Named:
 
 def addressed_to_another(node: dict[str, Any], asked: PostRef) -> bool:
     """Whether a node of no known form (an error, say) tells by an address that it is about another post."""
+    if _ADDRESS_KEYS.isdisjoint(node):
+        return False
     told = [*_addressed(node, ADDRESSES, asked), *_addressed(node, ECHOES, asked)]
     return bool(told) and asked.post_id not in told
 

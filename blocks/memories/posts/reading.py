@@ -42,7 +42,7 @@ _FIRST_MOMENT = datetime(2004, 1, 1, tzinfo=UTC)
 _LAST_MOMENT = datetime(2100, 1, 1, tzinfo=UTC)
 """Far beyond any post: whoever knows when a payload was measured has a nearer bound."""
 _MILLISECONDS_FROM = 100_000_000_000
-"""In seconds this would be the year 5138: numbers from here on are milliseconds."""
+"""In seconds this would be the year 5138: numbers from here on are milliseconds, then micro- and nanoseconds."""
 
 
 @lru_cache(maxsize=8192)
@@ -168,7 +168,7 @@ def milliseconds(value: Any) -> float | None:
 
 
 def moment(value: Any) -> datetime | None:
-    """A time in UTC from seconds or milliseconds since 1970 (number or text), ISO 8601, or X's own form.
+    """A time in UTC from seconds, milliseconds or finer since 1970 (number or text), ISO 8601, or X's own form.
 
     A time of day without a zone is taken for UTC, a date alone for its first moment. Text of eight digits is a date
     (YYYYMMDD), of fourteen a date with its time of day. What would be before 2004 or after 2099 is no time.
@@ -186,7 +186,8 @@ def _moment(value: Any) -> datetime | None:
     if number is None and isinstance(value, str) and _FRACTION.match(value.strip()):
         number = float(value)
     if number is not None:
-        spent = number / 1000 if number >= _MILLISECONDS_FROM else number
+        steps = sum(number >= _MILLISECONDS_FROM * 1000**finer for finer in range(3))
+        spent = number / 1000**steps
         return _EPOCH + timedelta(seconds=spent) if 0 < spent < 250_000_000_000 else None
     if not isinstance(value, str):
         return None

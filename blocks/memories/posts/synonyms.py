@@ -1,4 +1,4 @@
-"""What services call a count, so that a number under a name that no table reads is told apart from a missing one."""
+"""What services call a number, so that one under a name that no table reads is told apart from a missing one."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from blocks.memories.posts.comments import CONTAINERS, REPLIES
-from blocks.memories.posts.reading import whole
+from blocks.memories.posts.reading import moment, seconds, whole
 from blocks.memories.posts.record import Platform
 from blocks.memories.posts.shape import Shape
 
@@ -22,120 +22,151 @@ _STEMS: Final = {
     "comments": ("comment", "reply", "replie", "discussion"),
     "shares": ("share", "reshare", "retweet", "repost", "forward"),
     "saves": ("save", "saved", "collect", "bookmark"),
+    "author_followers": ("follower", "subscriber", "authorfollower", "ownerfollower", "channelfollower", "fan"),
 }
 _FORMS: Final = (
     *("{}", "{}s", "{}count", "{}scount", "{}counts", "{}num", "{}cnt", "num{}", "num{}s", "numberof{}s", "{}total"),
     *("total{}s", "total{}", "{}stotal", "countof{}s", "{}number", "no{}s", "{}counter"),
 )
-
 NAMES: Final = {
-    column: frozenset(form.format(stem) for stem in stems for form in _FORMS) for column, stems in _STEMS.items()
+    **{column: frozenset(form.format(stem) for stem in stems for form in _FORMS) for column, stems in _STEMS.items()},
+    "posted_at": frozenset(
+        {
+            "createtime",
+            "createdat",
+            "created",
+            "creationtime",
+            "creationdate",
+            "publishtime",
+            "publishedat",
+            "published",
+        }
+        | {"publishdate", "publisheddate", "takenat", "posttime", "postedat", "postdate", "postedtime", "uploaddate"}
+        | {"uploadedat", "uploadtime", "timestamp", "date", "datetime", "datepublished", "dateposted", "pubdate"}
+    ),
+    "duration_seconds": frozenset(
+        {"duration", "videoduration", "durationsec", "durationsecs", "durationseconds", "lengthseconds", "durationms"}
+        | {"durationmillis", "durationmilliseconds", "videolength", "length", "videodurationms", "approxdurationms"}
+    ),
 }
-"""Column → names of its counts in lower letters without `_` and `-`; `download_count` is nobody's."""
+"""Column → its names in lower letters without `_` and `-`; `download_count` is nobody's."""
 _FAVORITES = frozenset(form.format(stem) for stem in ("favorite", "favourite", "fav") for form in _FORMS)
 
-_OTHERS: Final = frozenset(
+_PERSONS: Final = frozenset(
+    {"author", "authorMeta", "authorInfo", "authorStats", "authorStatsV2", "author_stats", "owner", "user", "channel"}
+    | {"core", "creator", "profile", "account", "uploader", "channelInfo", "channel_info"}
+)
+_OTHER_THINGS: Final = frozenset(
     {*CONTAINERS, *REPLIES}
-    | {
-        "author",
-        "authorMeta",
-        "authorInfo",
-        "authorStats",
-        "authorStatsV2",
-        "owner",
-        "user",
-        "users",
-        "channel",
-        "core",
-    }
-    | {"creator", "profile", "account", "uploader", "author_stats", "channelInfo", "channel_info", "includes", "poi"}
     | {"music", "musicMeta", "musicInfo", "music_info", "song", "sound", "clips_metadata", "added_sound_music_info"}
     | {"quoted_status", "quoted_status_result", "quoted_tweet", "quoted", "quote", "quotedTweet", "quoteTweet"}
     | {"retweeted_status", "retweeted_status_result", "retweeted_tweet", "retweetedTweet", "parent", "parent_tweet"}
     | {"challenges", "challengeInfo", "cha_list", "related", "recommended", "location", "previous_counts", "viewer"}
+    | {"includes", "poi", "caption", "pagination", "pageInfo", "page_info", "cursor", "log_pb", "extra", "users"}
 )
-"""Keys of persons, sounds, places and other posts: what is counted there is not the post's."""
+"""Keys of sounds, places, pages and other posts: what is counted there is not the post's."""
 _BARE_COUNTS = frozenset({"count", "total", "value", "num", "number", "sum"})
 
-_NUMBERED = re.compile(r"\s*[0-9][0-9.,\u00a0 ]*\s*[kKmMbB]?\s*(?:[a-z]+)?\s*\Z")
+_ROUNDED = re.compile(r"\s*[0-9][0-9.,\u00a0 ]{0,20}\s?[kKmMbB]?(?:\s[a-z]+)?\s*\Z")
 _SEAMS = re.compile(r"[_\-\s]+")
 _MAX_OBJECTS, _MAX_DEPTH = 300, 6
 
 
-def names_of(column: str, platform: Platform) -> frozenset[str]:
-    """The names of a column's counts on a platform: TikTok calls favourites what others save."""
-    if platform == "tiktok" and column == "saves":
-        return NAMES["saves"] | _FAVORITES
-    return NAMES[column]
+class Leaf(NamedTuple):
+    """A value that is neither list nor object: its path, its key in lower letters without `_`, and itself.
 
-
-def numbers_in(node: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """(path, name) of each number that is the post's own, wherever in its node it stands; lists are others' affairs.
-
-    Names are in lower letters, without `_`; a number under `count` or the like has the name of what holds it.
+    Under `count` or the like it has the name of what holds it. `of_a_person`: it belongs to the author.
     """
-    waiting: deque[tuple[dict[str, Any], str, int]] = deque([(node, "", 0)])
+
+    path: str
+    name: str
+    value: Any
+    of_a_person: bool
+
+
+def leaves_in(node: dict[str, Any]) -> Iterator[Leaf]:
+    """Values of the post and its author, wherever in the node they stand; lists are others' affairs."""
+    waiting: deque[tuple[dict[str, Any], str, int, bool]] = deque([(node, "", 0, False)])
     seen = 0
     while waiting and seen < _MAX_OBJECTS:
-        holder, above, depth = waiting.popleft()
+        holder, above, depth, of_a_person = waiting.popleft()
         seen += 1
         for key, value in holder.items():
-            if not isinstance(key, str):
+            if isinstance(value, list):
                 continue
             path = f"{above}.{key}" if above else key
             if isinstance(value, dict):
-                if depth < _MAX_DEPTH and key not in _OTHERS:
-                    waiting.append((value, path, depth + 1))
-            elif _is_number(value):
-                yield path, _plain(path.split(".")[-2] if key in _BARE_COUNTS and above else key)
+                if depth < _MAX_DEPTH and key not in _OTHER_THINGS:
+                    waiting.append((value, path, depth + 1, of_a_person or key in _PERSONS))
+            else:
+                called = above.rpartition(".")[2] if key in _BARE_COUNTS and above else key
+                yield Leaf(path, _SEAMS.sub("", called).lower(), value, of_a_person)
 
 
-def _plain(key: str) -> str:
-    return _SEAMS.sub("", key).lower()
+def is_count(leaf: Leaf) -> bool:
+    """Whether a number of the post's stands there, also one that no reader takes ("1.2M")."""
+    return not leaf.of_a_person and _is_number(leaf.value)
 
 
 def _is_number(value: Any) -> bool:
-    """A count, also one that no reader takes ("1.2M"); text that only begins with a number is none."""
-    if isinstance(value, bool) or value is None:
+    if isinstance(value, str):
+        return len(value) <= 40 and (whole(value) is not None or _ROUNDED.match(value) is not None)
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@lru_cache(maxsize=8)
+def columns_by_name(platform: Platform) -> dict[str, tuple[str, ...]]:
+    """Name → the columns that it can mean on a platform: TikTok calls favourites what others save."""
+    names = {**NAMES, "saves": NAMES["saves"] | _FAVORITES} if platform == "tiktok" else NAMES
+    every = frozenset().union(*names.values())
+    return {name: tuple(column for column in names if name in names[column]) for name in every}
+
+
+def _means(leaf: Leaf, column: str) -> bool:
+    """Whether a value that is called like a column can be one of it."""
+    if column == "author_followers":
+        return _is_number(leaf.value)
+    if leaf.of_a_person:
         return False
-    if isinstance(value, int | float):
-        return True
-    return (
-        isinstance(value, str) and len(value) <= 40 and (whole(value) is not None or _NUMBERED.match(value) is not None)
-    )
+    if column == "posted_at":
+        return moment(leaf.value) is not None
+    if column == "duration_seconds":
+        return (seconds(leaf.value) or 0) > 0
+    return _is_number(leaf.value)
 
 
 @lru_cache(maxsize=256)
 def _read_by(shape: Shape) -> frozenset[str]:
-    return frozenset(path for paths in (*shape.columns.values(), *shape.extra.values()) for path in paths)
+    tables = (*shape.columns.values(), *shape.extra.values(), *shape.extra_times.values())
+    return frozenset(path for paths in tables for path in paths)
 
 
-def unread_counts(node: dict[str, Any], shape: Shape) -> dict[str, list[str]]:
-    """Column → paths of numbers that are called like it, and that no table of the platform reads."""
-    read = _read_by(shape)
+def unread(node: dict[str, Any], shape: Shape) -> dict[str, list[str]]:
+    """Column → paths of values that are called like it, and that no table of the platform reads."""
+    read, by_name = _read_by(shape), columns_by_name(shape.platform)
     found: dict[str, list[str]] = {}
-    for path, name in numbers_in(node):
-        if path in read:
+    for leaf in leaves_in(node):
+        columns = by_name.get(leaf.name, ())
+        if not columns or leaf.value is None or leaf.path in read:
             continue
-        for column in COUNTS:
-            if name in names_of(column, shape.platform):
-                found.setdefault(column, []).append(path)
+        for column in columns:
+            if _means(leaf, column):
+                found.setdefault(column, []).append(leaf.path)
     return found
 
 
 def holds_counts(data: Any, platform: Platform) -> bool:
     """Whether a number that is called like a count stands anywhere in an answer, lists of items included."""
-    holder = {"items": data} if not isinstance(data, dict) else data
-    waiting: deque[Any] = deque([holder])
-    names = frozenset(name for column in COUNTS for name in names_of(column, platform))
+    names = {name for name, columns in columns_by_name(platform).items() if not set(columns).isdisjoint(COUNTS)}
+    waiting: deque[Any] = deque([data if isinstance(data, dict) else {"items": data}])
     seen = 0
     while waiting and seen < _MAX_OBJECTS:
         node = waiting.popleft()
         seen += 1
         if isinstance(node, dict):
-            if any(name in names for _, name in numbers_in(node)):
+            if any(leaf.name in names and is_count(leaf) for leaf in leaves_in(node)):
                 return True
-            waiting.extend(value for key, value in node.items() if isinstance(value, list) and key not in _OTHERS)
+            waiting.extend(value for key, value in node.items() if isinstance(value, list) and key not in _OTHER_THINGS)
         elif isinstance(node, list):
             waiting.extend(node[:_MAX_OBJECTS])
     return False

@@ -49,6 +49,12 @@ CHILD: dict[str, Paths] = {
 }
 CHILD_MEDIA = tuple(case("type", said, told) for said, told in MEDIA_KINDS)
 
+
+def check_marks(*paths: str) -> tuple[Case, ...]:
+    """Any of X's check marks; a false one decides only where there is no other."""
+    return (*(case(path, True, True) for path in paths), *(case(path, False, False) for path in paths))
+
+
 _LISTS = ("extendedEntities.media", "entities.media", "media")
 
 
@@ -154,10 +160,6 @@ FLAT = Shape(
             *("author_screen_name", "user_screen_name"),
         ),
         "author_name": ("author.name", "user.name", "author_name", "user.full_name", "author.displayName"),
-        "author_verified": (
-            *("author.verified", "user.verified", "user.is_verified", "is_verified", "verified", "author.is_verified"),
-            *("author.blue_verified", "user.is_blue_verified", "blue_verified"),
-        ),
         "author_followers": (
             *("author.followers", "author.followers_count", "author.followersCount", "author.sub_count"),
             *("user.follower_count", "user.followers_count", "user.followersCount", "user.followers", "followers"),
@@ -195,6 +197,12 @@ FLAT = Shape(
         several("photos", "carousel"),
         filled("photos", "image"),
     ),
+    flags={
+        "author_verified": check_marks(
+            *("author.blue_verified", "user.is_blue_verified", "blue_verified", "author.verified", "user.verified"),
+            *("user.is_verified", "author.is_verified", "is_verified", "verified"),
+        )
+    },
     extra={
         "language": ("lang", "language"),
         "quotes": counts("quotes", "quote_count", "quoteCount"),

@@ -6,11 +6,12 @@ their `legacy` part in 2025) and syndication.
 
 from __future__ import annotations
 
-from blocks.memories.posts.shape import Case, ListTable, Shape, case, filled, several
+from blocks.memories.posts.shape import ListTable, Shape, case, filled, several
 from blocks.memories.posts.x import (
     CHILD,
     CHILD_MEDIA,
     MEDIA_KINDS,
+    check_marks,
     media_cases,
     media_columns,
     media_extra,
@@ -22,11 +23,6 @@ _USERS = ("core.user_results.result", "core.user_result.result", "author.user_re
 
 def _of_user(*keys: str) -> tuple[str, ...]:
     return tuple(f"{user}.{key}" for user in _USERS for key in keys)
-
-
-def _verified(*paths: str) -> tuple[Case, ...]:
-    """Any of X's check marks; a false one decides only where there is no other."""
-    return (*(case(path, True, True) for path in paths), *(case(path, False, False) for path in paths))
 
 
 _GRAPHQL_LISTS = (
@@ -73,7 +69,7 @@ GRAPHQL = Shape(
     },
     media=media_cases(_GRAPHQL_LISTS),
     flags={
-        "author_verified": _verified(
+        "author_verified": check_marks(
             *_of_user("is_blue_verified", "verification.is_blue_verified", "verification.verified", "legacy.verified")
         )
     },
@@ -124,7 +120,7 @@ API_V1 = Shape(
     caption=(("full_text", "extended_tweet.full_text", "text"),),
     lists={"hashtags": ListTable(("entities.hashtags",), ("text", "tag"))},
     media=media_cases(_V1_LISTS),
-    flags={"author_verified": _verified("user.verified", "user.is_blue_verified", "user.ext_is_blue_verified")},
+    flags={"author_verified": check_marks("user.verified", "user.is_blue_verified", "user.ext_is_blue_verified")},
     children=_V1_LISTS,
     child=CHILD,
     child_media=CHILD_MEDIA,
@@ -224,7 +220,7 @@ SYNDICATION = Shape(
         several("photos", "carousel"),
         filled("photos", "image"),
     ),
-    flags={"author_verified": _verified("user.verified", "user.is_blue_verified")},
+    flags={"author_verified": check_marks("user.verified", "user.is_blue_verified")},
     children=("mediaDetails",),
     child=CHILD,
     child_media=CHILD_MEDIA,

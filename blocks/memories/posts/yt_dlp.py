@@ -9,9 +9,7 @@ from blocks.memories.posts.record import Platform
 from blocks.memories.posts.shape import ListTable, Paths, Shape, always, case, filled
 
 
-def _info(
-    platform: Platform, *, author_id: Paths, author_username: Paths, author_name: Paths, caption: tuple[Paths, ...]
-) -> Shape:
+def _info(platform: Platform, *, caption: tuple[Paths, ...], **columns: Paths) -> Shape:
     return Shape(
         name=f"{platform}_yt_dlp",
         platform=platform,
@@ -22,23 +20,17 @@ def _info(
         signs=(filled("extractor_key", 2),),
         ids=("id", "display_id"),
         columns={
-            "author_id": author_id,
-            "author_username": author_username,
-            "author_name": author_name,
+            **columns,
             "author_verified": ("channel_is_verified",),
             "author_followers": ("channel_follower_count",),
             "posted_at": ("timestamp", "upload_date"),
             "duration_seconds": ("duration",),
             "width": ("width",),
             "height": ("height",),
-            "audio_title": ("track",),
-            "audio_artist": ("artist", "artists.0"),
             "location_name": ("location",),
             "views": ("view_count",),
             "likes": ("like_count",),
             "comments": ("comment_count",),
-            "shares": ("repost_count",),
-            "saves": ("save_count",),
         },
         caption=caption,
         media=(case("_type", "video", "video"), *((always("video"),) if platform == "youtube" else ())),
@@ -58,6 +50,8 @@ INSTAGRAM_INFO = _info(
     author_id=("uploader_id",),
     author_username=("channel",),
     author_name=("uploader",),
+    audio_title=("track",),
+    audio_artist=("artist", "artists.0"),
     caption=(("description",),),
 )
 TIKTOK_INFO = _info(
@@ -65,6 +59,10 @@ TIKTOK_INFO = _info(
     author_id=("uploader_id",),
     author_username=("uploader",),
     author_name=("channel",),
+    audio_title=("track",),
+    audio_artist=("artist", "artists.0"),
+    shares=("repost_count",),
+    saves=("save_count",),
     caption=(("description", "title"),),
 )
 YOUTUBE_INFO = _info(
@@ -79,5 +77,6 @@ X_INFO = _info(
     author_id=("channel_id",),
     author_username=("uploader_id",),
     author_name=("uploader",),
+    shares=("repost_count",),
     caption=(("description",),),
 )

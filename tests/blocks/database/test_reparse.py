@@ -163,10 +163,10 @@ async def test_a_failure_of_unknown_shape_is_mended_without_a_call(store: Store,
     buy(store, CODES[1], {"nothing": "of use"})
     assert [row.status for row in rows(store, Post)] == ["failed", "failed"]
     mended()
-    shapes = (replace(locate.SHAPES[0], marks=("odd_id", "kept_by", "oddly")), *locate.SHAPES[1:])
+    odd_shape = replace(locate.SHAPES[0], marks=("odd_id", "kept_by", "oddly"), ids=("odd_id",))
+    shapes = (odd_shape, *locate.SHAPES[1:])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(locate, "SHAPES", shapes)
-        patch.setattr(locate, "_WRAPPERS", ("an_odd_media", *locate._WRAPPERS))
         done = await again(store)
         assert (done.recovered_posts, done.recovered_snapshots, done.resolved_failures) == (1, 1, 1)
         assert done.not_understood == 1
