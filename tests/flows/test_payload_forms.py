@@ -11,6 +11,7 @@ import pytest
 from blocks.database.store import export
 from blocks.database.store.filters import Filters
 from blocks.memories.identity import parse_post_url
+from blocks.memories.posts.record import PostRef
 from deployments.sandbox.server import SandboxServer
 
 FIXTURES = Path(__file__).parent.parent / "blocks" / "memories" / "posts" / "payloads"
@@ -70,12 +71,21 @@ REFUSED: list[tuple[str, str, Any]] = [
 ]
 
 
-async def answer(weather: Any, folder: Path, url: str, data: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The post's row in `export posts` after `enrich URL` was answered with this payload."""
+def fixture(name: str) -> Any:
+    return json.loads((FIXTURES / f"{name}.json").read_bytes())
+
+
+def serve(folder: Path, ref: PostRef, data: Any) -> None:
+    """Put a payload where the sandbox finds it for this post."""
     folder.mkdir()
-    ref = parse_post_url(url)
     body = {"code": "0000", "msg": "success", "data": data, "success": True, "failed": False}
     (folder / f"{ref.platform}_{ref.post_id}.json").write_text(json.dumps(body))
+
+
+async def answer(weather: Any, folder: Path, url: str, data: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The post's row in `export posts` after `enrich URL` was answered with this payload."""
+    ref = parse_post_url(url)
+    serve(folder, ref, data)
     with SandboxServer(payloads=folder) as sandbox:
         monkeypatch.setenv("MEMORIES_V2_BASE_URL", sandbox.v2_base_url)
         await weather.enrich(url, max_age_hours=0)
@@ -87,8 +97,7 @@ async def answer(weather: Any, folder: Path, url: str, data: Any, monkeypatch: p
 
 async def test_every_form_reaches_the_export(weather: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, url, expected in ENRICHED:
-        data = json.loads((FIXTURES / f"{name}.json").read_bytes())
-        row = await answer(weather, tmp_path / name, url, data, monkeypatch)
+        row = await answer(weather, tmp_path / name, url, fixture(name), monkeypatch)
         assert row["status"] == "enriched", name
         assert {column: row[column] for column in expected} == expected, name
 

@@ -15,6 +15,7 @@ from blocks.memories.posts.node_identity import addressed_to_another, named_by
 from blocks.memories.posts.reading import MISSING, dig, storable
 from blocks.memories.posts.record import Platform, PostRef
 from blocks.memories.posts.shape import Shape
+from blocks.memories.posts.synonyms import COUNTS
 from blocks.memories.posts.tables import SHAPES
 from blocks.memories.posts.unavailability import MEDIA_KEYS, mark_of
 
@@ -29,10 +30,12 @@ _NEAR_THE_TOP = 3
 _NOT_LOOKED_INTO = frozenset((*CONTAINERS, *REPLIES))
 _NO_POSTS_KEYS = frozenset(
     {"cid", "comment_id", "commentId", "comment_pk", "comment_like_count", "parent_comment_id", "reply_comment_total"}
+    | {"commentUrl", "comment_url", "replyToCid", "parentCommentId", "comment_text", "commentText"}
 )
 """Keys of a comment: it may name the post that it stands under, and its likes are not the post's."""
 
-_SUBSTANCE = ("plays", "views", "likes", "comments", "shares", "saves", "posted_at", "author_id", "author_username")
+SUBSTANCE = (*COUNTS, "posted_at", "author_id", "author_username")
+"""What a row is made for: a payload that tells none of these is of a shape that changed, whatever it is called."""
 
 
 @dataclass(slots=True)
@@ -85,12 +88,12 @@ def locate(data: Any, asked: PostRef) -> Found:
     is_gone = search.gone and not search.trouble
     best = max(search.asked, key=_substance, default=None)
     if best is not None and (_substance(best) or not is_gone):
-        return best
+        return _with_plain_keys(best)
     if search.other is not None:
         raise WrongPost(f"the payload is about {asked.platform} post {_shown(search.other)}, not about {asked.post_id}")
     told = [found for found in search.silent if _substance(found)]
-    if len(told) == 1 and not search.holds_more and told[0].shape.may_lack_identity:
-        return told[0]
+    if len(told) == 1 and not search.holds_more and told[0].shape.may_lack_identity and _substance(told[0], COUNTS):
+        return _with_plain_keys(told[0])
     if is_gone and not told:
         raise PostGone("the platform shows no such post: it is private, removed, or never was")
     raise UnknownShape(top_keys(data))
@@ -106,7 +109,7 @@ def _search(data: Any, asked: PostRef) -> _Search:
         node, is_post = place.value, False
         if isinstance(node, dict):
             least = 1 if place.under_media_key else _LEAST_MARKS
-            if scored < _MAX_SCORED and len(first_steps & node.keys()) >= least and _NO_POSTS_KEYS.isdisjoint(node):
+            if scored < _MAX_SCORED and not first_steps.isdisjoint(node) and _NO_POSTS_KEYS.isdisjoint(node):
                 scored += 1
                 is_post = _take(place, shapes, least, asked, search)
             if not place.inside_a_post:
@@ -169,11 +172,16 @@ def _take(place: _Place, shapes: tuple[Shape, ...], least: int, asked: PostRef, 
 
 
 def _whole(node: dict[str, Any], shape: Shape, beside: dict[str, Any]) -> dict[str, Any]:
-    """The node with what stands beside it, and with plain keys where the form writes something before them."""
+    """The node with what stands beside it."""
     extra = {key: value for key, value in beside.items() if key in shape.beside and key not in node}
-    if extra:
-        node = {**node, **extra}
-    return _plain(node, _prefix(shape.key_prefix), 0) if shape.key_prefix is not None else node
+    return {**node, **extra} if extra else node
+
+
+def _with_plain_keys(found: Found) -> Found:
+    """The post without what its form writes before some keys."""
+    if found.shape.key_prefix is not None:
+        found.node = _plain(found.node, _prefix(found.shape.key_prefix), 0)
+    return found
 
 
 @lru_cache(maxsize=8)
@@ -200,9 +208,9 @@ def _plain(value: Any, prefix: re.Pattern[str], depth: int) -> Any:
     return value if same else plain
 
 
-def _substance(found: Found) -> int:
-    """How much a node tells of what a row is made for."""
-    paths = (found.shape.columns.get(column, ()) for column in _SUBSTANCE)
+def _substance(found: Found, columns: tuple[str, ...] = SUBSTANCE) -> int:
+    """How many of the columns a node tells."""
+    paths = (found.shape.columns.get(column, ()) for column in columns)
     return sum(any(dig(found.node, path) not in (MISSING, None) for path in column) for column in paths)
 
 

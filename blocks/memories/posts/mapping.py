@@ -18,7 +18,7 @@ from blocks.memories.posts.addresses import (
     tiktok_url,
 )
 from blocks.memories.posts.comments import comment_rows
-from blocks.memories.posts.locate import Found, locate, top_keys
+from blocks.memories.posts.locate import SUBSTANCE, Found, locate, top_keys
 from blocks.memories.posts.reading import MISSING, dig, first
 from blocks.memories.posts.record import MediaType, NullReason, PostRecord, PostRef
 from blocks.memories.posts.shape import Shape, decide, media_of
@@ -63,10 +63,6 @@ NULLABLE = (
     *("is_paid_partnership", "coauthors", "tagged_users", "plays", "views", "likes", "comments", "shares", "saves"),
 )
 """The columns of a record that may be null, and then have a reason."""
-
-
-SUBSTANCE = ("plays", "views", "likes", "comments", "shares", "saves", "posted_at", "author_id", "author_username")
-"""A payload that tells none of these is of a shape that changed, whatever it is called."""
 
 
 _ONE_DAY = timedelta(days=1)

@@ -11,12 +11,12 @@ from blocks.memories.identity import parse_post_url
 from blocks.memories.posts.addresses import shortcode_to_id
 from blocks.memories.posts.reading import MISSING, dig, ident, text
 from blocks.memories.posts.record import PostRef
-from blocks.memories.posts.shape import ADDRESSES, ECHOES, Paths, Shape
+from blocks.memories.posts.shape import ADDRESSES, ECHOES, POST_ADDRESSES, Paths, Shape
 
 _NUMBER = re.compile(r"[0-9]{1,20}\Z")
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{11}\Z")
 _ID_AS_TEXT = re.compile(r"[0-9]+(?:_[0-9]*)?\Z")
-_ADDRESS_KEYS = frozenset(path.partition(".")[0] for path in (*ADDRESSES, *ECHOES))
+_ADDRESS_KEYS = frozenset(path.partition(".")[0] for path in (*ADDRESSES, *POST_ADDRESSES, *ECHOES))
 _MOCK = re.compile(r"(?:mock|placeholder|dummy|no_?results?)(?:[_-].*)?\Z", re.I)
 """What some services write in an id or a type when they found nothing and send something all the same."""
 _EXACT_UP_TO = 2**53
@@ -41,13 +41,19 @@ def named_by(node: dict[str, Any], shape: Shape, asked: PostRef) -> Named:
     stand beside the shortcode, which decides; elsewhere one id that is the asked one outweighs others (X writes
     numbers that have lost digits beside the text). An address or a shortcode of another post always decides.
     """
+    kind = dig(node, "type")
+    if isinstance(kind, str) and _MOCK.match(kind):
+        return Named(other=kind[:40])
     ids, impossible = _ids(node, shape, asked)
     codes = _codes(node, shape)
     urls = _addressed(node, shape.addresses, asked)
     if impossible is not None and asked.post_id not in ids:
         return Named(other=impossible)
     told = codes + urls
-    others = [one for one in (*told, *_addressed(node, shape.echoes, asked)) if one != asked.post_id]
+    of_post = _addressed(node, shape.post_addresses, asked)
+    others = [one for one in (*told, *of_post, *_addressed(node, shape.echoes, asked)) if one != asked.post_id]
+    if not ids and not codes:
+        told += of_post
     if asked.platform == "instagram" and asked.post_id in told:
         ids = []
     if asked.post_id not in ids:
@@ -61,7 +67,7 @@ def addressed_to_another(node: dict[str, Any], asked: PostRef) -> bool:
     """Whether a node of no known form (an error, say) tells by an address that it is about another post."""
     if _ADDRESS_KEYS.isdisjoint(node):
         return False
-    told = [*_addressed(node, ADDRESSES, asked), *_addressed(node, ECHOES, asked)]
+    told = [one for paths in (ADDRESSES, POST_ADDRESSES, ECHOES) for one in _addressed(node, paths, asked)]
     return bool(told) and asked.post_id not in told
 
 
@@ -69,9 +75,6 @@ def _ids(node: dict[str, Any], shape: Shape, asked: PostRef) -> tuple[list[str],
     """The ids that the node names, and what stands there that can be no id."""
     found: list[str] = []
     impossible: str | None = None
-    kind = dig(node, "type")
-    if isinstance(kind, str) and _MOCK.match(kind):
-        impossible = kind
     for path in shape.ids:
         value = dig(node, path)
         if value is MISSING or value is None or isinstance(value, dict | list | bool):

@@ -79,12 +79,17 @@ class ListTable:
 
 
 ADDRESSES: Final = (
-    *("url", "webVideoUrl", "twitterUrl", "postPage", "permalink", "permalink_url", "link", "postUrl", "post_url"),
-    *("tweetUrl", "tweet_url", "tweet_link", "videoUrl", "video_url", "share_url", "shareUrl", "share_info.share_url"),
-    *("shareInfo.shareUrl", "webUrl", "web_url", "webpage_url", "canonicalUrl", "canonical_url", "instagramUrl"),
-    *("postLink", "post_link", "reelUrl", "reel_url", "watchUrl", "watch_url", "href"),
+    *("url", "webVideoUrl", "twitterUrl", "postPage", "permalink", "permalink_url", "link", "share_url", "shareUrl"),
+    *("share_info.share_url", "shareInfo.shareUrl", "webUrl", "web_url", "webpage_url", "canonicalUrl"),
+    *("canonical_url", "instagramUrl", "watchUrl", "watch_url", "href"),
 )
 """Keys under which an item tells its own address; what is no post's address (a file's, a user's) says nothing."""
+
+POST_ADDRESSES: Final = (
+    *("postUrl", "post_url", "postLink", "post_link", "tweetUrl", "tweet_url", "tweet_link", "videoUrl", "video_url"),
+    *("reelUrl", "reel_url", "videoWebUrl", "mediaUrl", "media_url"),
+)
+"""Keys of a post's address in the post itself and in its comments: they confirm an item that has no id of its own."""
 
 ECHOES: Final = (
     *("inputUrl", "input_url", "input", "input.url", "inputSource", "requestUrl", "request_url", "requestedUrl"),
@@ -114,6 +119,7 @@ class Shape:
     codes: Paths = ()
     """Where Instagram's shortcode stands."""
     addresses: Paths = ADDRESSES
+    post_addresses: Paths = POST_ADDRESSES
     echoes: Paths = ECHOES
     may_lack_identity: bool = False
     """This form is known to come without an id or address: alone in its answer it is taken for what was asked."""

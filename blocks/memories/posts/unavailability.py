@@ -31,6 +31,7 @@ _GONE_WITH_ITS_AUTHOR = re.compile(
     rf"|\b(?:account|channel)\b[^.;!?]{{0,40}}?{_POST}[^.;!?]{{0,40}}?\b(?:suspended|terminated|deleted|closed)\b",
     re.I,
 )
+_PRIVATE = re.compile(r"\bprivate\s+(?:video|post|tweet|reel)\b", re.I)
 _NOT_THE_POST = re.compile(
     r"\b(?:tokens?|actors?|prox(?:y|ies)|sessions?|data(?:\s?sets?)?|accounts?|credentials?|runs?|log\s?ins?|cookies?"
     r"|keys?|api|versions?|tasks?|jobs?|queues?|servers?|hosts?|https?|endpoints?|routes?|methods?|requests?|quota"
@@ -51,7 +52,7 @@ _NOT_SAID = frozenset({"no_items"})
 """An error of scraping services ("empty or private data") that does not say which of the two."""
 _TIKTOK_GONE = frozenset({10204, 10216, 10222})
 """TikTok's own status codes: no such post, private post, private account."""
-_X_GONE = frozenset({"TweetUnavailable", "TweetTombstone"})
+_X_GONE = ("TweetUnavailable", "TweetTombstone")
 _ERRORS = ("errorCode", "error", "errorDescription", "error_code", "error_description", "errorMessage", "error_message")
 """Keys that only an error has: what does not say that the post is gone is trouble."""
 _REMARKS = ("message", "msg", "detail", "exc_type", "reason", "statusMsg", "status_msg", "notice")
@@ -108,6 +109,8 @@ def _name_a_gone_post(words: list[str], codes: list[str]) -> bool:
         return True
     # Addresses are no words, and codes are written PostNotFound or POST_NOT_FOUND.
     plain = [_SEAMS.sub(" ", _ADDRESS.sub("it", word)) for word in words]
+    if any(_PRIVATE.search(word) for word in plain):
+        return True
     if any(_NOT_FOR_EVERYBODY.search(word) for word in plain):
         return False
     if any(_GONE_WITH_ITS_AUTHOR.search(word) for word in plain):

@@ -11,7 +11,7 @@ DATA_API = Shape(
     name="youtube_data_api",
     platform="youtube",
     marks=(
-        *("kind", "etag", "snippet", "snippet.channelId", "snippet.publishedAt", "snippet.channelTitle"),
+        *("snippet", "snippet.channelId", "snippet.publishedAt", "snippet.channelTitle"),
         *("contentDetails", "contentDetails.duration", "statistics", "statistics.viewCount", "status.privacyStatus"),
     ),
     ids=("id", "id.videoId", "snippet.resourceId.videoId", "contentDetails.videoId"),

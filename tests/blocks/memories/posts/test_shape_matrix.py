@@ -134,7 +134,7 @@ def test_a_real_zero_stays_zero_and_a_negative_number_is_none_in_every_shape(
         for paths in found.shape.hidden.values():
             for path in paths:
                 found.node.pop(path, None)
-        return map_post(copy.deepcopy(data), asked(name))
+        return map_post(copy.deepcopy(found.node), asked(name))
 
     zero, negative = changed(0), changed(-1)
     for column in ("likes", "comments", "plays", "views", "shares", "saves"):
