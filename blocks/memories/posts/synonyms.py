@@ -26,7 +26,7 @@ _STEMS: Final = {
 }
 _FORMS: Final = (
     *("{}", "{}s", "{}count", "{}scount", "{}counts", "{}num", "{}cnt", "num{}", "num{}s", "numberof{}s", "{}total"),
-    *("total{}s", "total{}", "{}stotal", "countof{}s", "{}number", "no{}s", "{}counter"),
+    *("total{}s", "total{}", "{}stotal", "countof{}s", "{}number", "no{}s", "{}counter", "{}info", "{}countinfo"),
 )
 NAMES: Final = {
     **{column: frozenset(form.format(stem) for stem in stems for form in _FORMS) for column, stems in _STEMS.items()},

@@ -55,7 +55,9 @@ ITEM = Shape(
     },
     caption=(("text",),),
     lists={
-        "coauthors": ListTable(("coauthors", "collaborators", "collabInfo.collaborators"), ("name", "uniqueId", ""))
+        "coauthors": ListTable(
+            ("coauthors", "collaborators", "collabInfo.collaborators"), ("uniqueId", "username", "name", "")
+        )
     },
     media=(
         case("isSlideshow", True, "carousel"),
