@@ -306,6 +306,6 @@ INSTAGRAPI = Shape(
     extra_lists={"sponsors": ListTable(("sponsor_tags",), ("username", "sponsor.username"))},
     video_only=VIDEO_ONLY,
     never_for_images=NEVER_FOR_IMAGES,
-    filler_zeros=frozenset({"plays", "views"}),
+    filler_zeros={"views": "plays", "plays": "views"},
 )
 """What instagrapi and services on top of it return. Its `view_count` is 0 unless the app told one."""

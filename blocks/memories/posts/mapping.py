@@ -165,8 +165,9 @@ def _drop_what_means_nothing(record: PostRecord, shape: Shape) -> None:
             value = getattr(record, column)
             if value == 0 and not isinstance(value, bool):
                 setattr(record, column, None)
-    for column, other in (("views", "plays"), ("plays", "views")):
-        if column in shape.filler_zeros and getattr(record, column) == 0 and (getattr(record, other) or 0) > 0:
+    empty = [column for column, other in shape.filler_zeros.items() if (getattr(record, other) or 0) > 0]
+    for column in empty:
+        if getattr(record, column) == 0:
             setattr(record, column, None)
 
 

@@ -145,8 +145,8 @@ class Shape:
     """Columns that mean nothing unless the post is a video: a 0 there is none for an image or a carousel."""
     never_for_images: frozenset[str] = frozenset()
     """Columns that are dropped for an image whatever the payload says."""
-    filler_zeros: frozenset[str] = frozenset()
-    """`plays`, `views`: a 0 is what the service fills in, if the other one is above 0."""
+    filler_zeros: Mapping[str, str] = field(default_factory=dict)
+    """Column → another one: a 0 beside a number above 0 in the other is what the service fills in, not a count."""
 
     key_prefix: str | None = None
     """An expression for what stands before some keys' names (`1ltaken_at`)."""

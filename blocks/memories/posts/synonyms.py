@@ -18,7 +18,7 @@ COUNTS: Final = ("plays", "views", "likes", "comments", "shares", "saves")
 _STEMS: Final = {
     "plays": ("play", "videoplay", "igplay", "reelplay", "loop"),
     "views": ("view", "videoview", "watch", "impression", "igview"),
-    "likes": ("like", "digg", "favorite", "favourite", "fav", "heart", "thumbsup", "reaction", "love"),
+    "likes": ("like", "digg", "heart", "thumbsup", "reaction", "love"),
     "comments": ("comment", "reply", "replie", "discussion"),
     "shares": ("share", "reshare", "retweet", "repost", "forward"),
     "saves": ("save", "saved", "collect", "bookmark"),
@@ -49,7 +49,7 @@ NAMES: Final = {
         | {"durationmillis", "durationmilliseconds", "videolength", "length", "videodurationms", "approxdurationms"}
     ),
 }
-"""Column → its names in lower letters without `_` and `-`; `download_count` is nobody's."""
+"""Column → its names (on all platforms) in lower letters without `_` and `-`; `download_count` is nobody's."""
 _FAVORITES = frozenset(form.format(stem) for stem in ("favorite", "favourite", "fav") for form in _FORMS)
 
 _PERSONS: Final = frozenset(
@@ -116,8 +116,9 @@ def _is_number(value: Any) -> bool:
 
 @lru_cache(maxsize=8)
 def columns_by_name(platform: Platform) -> dict[str, tuple[str, ...]]:
-    """Name → the columns that it can mean on a platform: TikTok calls favourites what others save."""
-    names = {**NAMES, "saves": NAMES["saves"] | _FAVORITES} if platform == "tiktok" else NAMES
+    """Name → the columns that it can mean on a platform: favourites are likes on X, and saves on TikTok."""
+    meant = {"x": "likes", "tiktok": "saves"}.get(platform)
+    names = NAMES if meant is None else {**NAMES, meant: NAMES[meant] | _FAVORITES}
     every = frozenset().union(*names.values())
     return {name: tuple(column for column in names if name in names[column]) for name in every}
 

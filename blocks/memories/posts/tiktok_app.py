@@ -99,6 +99,8 @@ AWEME = Shape(
         "author_posts": ("author.aweme_count",),
     },
     extra_lists={"platform_hashtags": ListTable(("cha_list", "text_extra"), ("cha_name", "hashtag_name"))},
+    # Where the app does not ask for the author's numbers they are all 0.
+    filler_zeros={"author_followers": "plays"},
 )
 
 TIKWM = Shape(

@@ -157,9 +157,16 @@ FLAT = Shape(
         "author_username": (
             *("author.screen_name", "author.username", "author.userName", "user.screen_name", "user.username"),
             *("user.userName", "screen_name", "screenName", "username", "user_name", "user_posted", "author_username"),
-            *("author_screen_name", "user_screen_name"),
+            *("author_screen_name", "user_screen_name", "user_info.screen_name"),
         ),
-        "author_name": ("author.name", "user.name", "author_name", "user.full_name", "author.displayName"),
+        "author_name": (
+            "author.name",
+            "user.name",
+            "author_name",
+            "user.full_name",
+            "author.displayName",
+            "user_info.name",
+        ),
         "author_followers": (
             *("author.followers", "author.followers_count", "author.followersCount", "author.sub_count"),
             *("user.follower_count", "user.followers_count", "user.followersCount", "user.followers", "followers"),

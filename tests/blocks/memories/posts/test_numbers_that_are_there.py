@@ -171,7 +171,7 @@ def test_what_two_tables_have_in_different_units_is_no_number_for_a_third() -> N
     ("asked", "node", "seconds"),
     [
         (CLIP, {"aweme_id": CLIP.post_id, "desc": "x", "statistics": {"digg_count": 1}, "duration": 13_651}, 13.651),
-        (CLIP, {"aweme_id": CLIP.post_id, "desc": "", "statistics": {"digg_count": 1}, "video": {"duration": 9}}, 0.009),
+        (CLIP, {"aweme_id": CLIP.post_id, "desc": "", "statistics": {"digg_count": 1}, "video": {"duration": 9}}, 9e-3),
         (CLIP, {"id": CLIP.post_id, "desc": "x", "stats": {"diggCount": 1}, "video": {"duration": 13_651}}, 13_651),
         (CLIP, {"id": CLIP.post_id, "play": "u", "digg_count": 1, "music_info": {}, "duration": 14}, 14),
         (CLIP, {"id": CLIP.post_id, "channel": {"username": "u"}, "likes": 1, "video": {"duration": 9.5}}, 9.5),
@@ -204,6 +204,21 @@ def test_a_zero_that_the_service_fills_in_is_unknown(counts: dict[str, Any], pla
     assert (record.plays, record.views, record.likes, record.comments) == (plays, views, 0, 0)
     for column in ("plays", "views"):
         assert record.null_reasons.get(column, "not_in_payload") == "not_in_payload"
+
+
+@pytest.mark.parametrize(("plays", "followers", "told"), [(9, 0, None), (0, 0, 0), (9, 3, 3)])
+def test_followers_that_the_app_did_not_ask_for_are_unknown(plays: int, followers: int, told: int | None) -> None:
+    node = {"aweme_id": CLIP.post_id, "desc": "x", "statistics": {"digg_count": 1, "play_count": plays}}
+    record = map_post({**node, "author": {"unique_id": "u", "follower_count": followers}}, CLIP)
+    assert record.author_followers == told
+
+
+def test_favourites_are_likes_on_x_saves_on_tiktok_and_nothing_elsewhere() -> None:
+    for platform, columns in {"x": {"likes"}, "tiktok": {"saves"}, "youtube": set(), "instagram": set()}.items():
+        asked, node, names = BARE[platform]
+        record = map_post({**node, names["comments"]: 1, "clicks": {"favouritesCount": 7}}, asked)
+        told = {column for column, reason in record.null_reasons.items() if reason == "unknown_shape"}
+        assert told == columns, platform
 
 
 def test_a_form_that_fills_nothing_in_keeps_its_zeros(media: Callable[..., Any]) -> None:
