@@ -100,7 +100,10 @@ FLAT = Shape(
     ids=("id", "pk", "media_id", "mediaId", "post_id"),
     codes=("shortCode", "shortcode", "code", "short_code", "post_shortcode"),
     columns={
-        "author_id": ("ownerId", "owner_id", "owner.id", "owner.pk", "user.pk", "user.id", "user_id", "userId"),
+        "author_id": (
+            *("ownerId", "owner_id", "owner.id", "owner.pk", "user.pk", "user.id", "user_id", "userId", "author.id"),
+            *("author.pk", "author_id"),
+        ),
         "author_username": (
             "ownerUsername",
             "owner_username",
@@ -109,6 +112,7 @@ FLAT = Shape(
             "username",
             "user_name",
             "user_posted",
+            *("author.username", "author_username", "profile.username"),
         ),
         "author_name": (
             "ownerFullName",
@@ -119,6 +123,7 @@ FLAT = Shape(
             "user.fullName",
             "full_name",
             "fullName",
+            *("author.full_name", "author.fullName", "author.name"),
         ),
         "author_verified": (
             "ownerIsVerified",
@@ -156,6 +161,7 @@ FLAT = Shape(
             "date_posted",
             "post_date",
             "date",
+            *("publishedAt", "published_at", "postedAt", "posted_at"),
         ),
         "product_type": ("productType", "product_type"),
         "duration_seconds": ("videoDuration", "video_duration", "duration"),
@@ -183,6 +189,7 @@ FLAT = Shape(
         ),
         "views": counts(
             *("videoViewCount", "video_view_count", "view_count", "viewCount", "viewsCount", "views_count", "views"),
+            *("video_views", "videoViews"),
         ),
         "likes": counts("likesCount", "like_count", "likes_count", "likeCount", "likes"),
         "comments": counts(

@@ -11,7 +11,7 @@ from typing import Any
 
 from blocks.memories.errors import PostGone, UnknownShape, WrongPost
 from blocks.memories.posts.comments import CONTAINERS, REPLIES
-from blocks.memories.posts.node_identity import addressed_to_another, named_by
+from blocks.memories.posts.node_identity import addressed_to_another, mentions, named_by
 from blocks.memories.posts.reading import MISSING, dig, storable
 from blocks.memories.posts.record import Platform, PostRef
 from blocks.memories.posts.shape import Shape
@@ -109,7 +109,8 @@ def _search(data: Any, asked: PostRef) -> _Search:
         node, is_post = place.value, False
         if isinstance(node, dict):
             least = 1 if place.under_media_key else _LEAST_MARKS
-            if scored < _MAX_SCORED and not first_steps.isdisjoint(node) and _NO_POSTS_KEYS.isdisjoint(node):
+            looks_like_one = not first_steps.isdisjoint(node) or mentions(node, asked)
+            if scored < _MAX_SCORED and looks_like_one and _NO_POSTS_KEYS.isdisjoint(node):
                 scored += 1
                 is_post = _take(place, shapes, least, asked, search)
             if not place.inside_a_post:
@@ -156,9 +157,11 @@ def _take(place: _Place, shapes: tuple[Shape, ...], least: int, asked: PostRef, 
     """Sort a node in by whose it is, if it looks like a post."""
     node: dict[str, Any] = place.value
     score, best = max(((shape.score(node), shape) for shape in shapes), key=lambda one: one[0])
-    if score < least:
+    if score < least and not mentions(node, asked):
         return False
     named = named_by(node, best, asked)
+    if score < least and not (named.asked and _substance(Found(best, node), COUNTS)):
+        return False  # What names the asked post and has counts is the post, however few marks it has.
     if named.other is not None and place.inside_a_post:
         search.holds_more = True
         return True

@@ -156,7 +156,8 @@ def _fill(record: PostRecord, shape: Shape, node: dict[str, Any]) -> set[str]:
 
 
 def _drop_what_means_nothing(record: PostRecord, shape: Shape) -> None:
-    """Zeros that a service fills in are no measurements; a 0 of which nothing says so stays."""
+    """Zeros that a service fills in are no measurements; a 0 of which nothing says so stays. No post lasts 0 s."""
+    record.duration_seconds = record.duration_seconds or None
     if record.media_type == "image":
         for column in shape.never_for_images:
             setattr(record, column, None)

@@ -19,6 +19,7 @@ _ID_AS_TEXT = re.compile(r"[0-9]+(?:_[0-9]*)?\Z")
 _ADDRESS_KEYS = frozenset(path.partition(".")[0] for path in (*ADDRESSES, *POST_ADDRESSES, *ECHOES))
 _MOCK = re.compile(r"(?:mock|placeholder|dummy|no_?results?)(?:[_-].*)?\Z", re.I)
 """What some services write in an id or a type when they found nothing and send something all the same."""
+_LONGEST_MENTION = 500
 _EXACT_UP_TO = 2**53
 """A larger number may have lost its last digits on its way through JavaScript."""
 
@@ -61,6 +62,13 @@ def named_by(node: dict[str, Any], shape: Shape, asked: PostRef) -> Named:
     if others:
         return Named(other=others[0])
     return Named(asked=asked.post_id in ids or asked.post_id in told)
+
+
+def mentions(node: dict[str, Any], asked: PostRef) -> bool:
+    """Whether the asked id or code stands in a text or number of the node at all: a quick look before a close one."""
+    names = [name for name in (asked.post_id, asked.shortcode) if name is not None]
+    written = (str(value) for value in node.values() if isinstance(value, str | int) and not isinstance(value, bool))
+    return any(name in one for one in written for name in names if len(one) < _LONGEST_MENTION)
 
 
 def addressed_to_another(node: dict[str, Any], asked: PostRef) -> bool:

@@ -86,7 +86,18 @@ ADDRESSES: Final = (
 """Keys under which an item tells its own address; what is no post's address (a file's, a user's) says nothing."""
 
 POST_ADDRESSES: Final = (
-    *("postUrl", "post_url", "postLink", "post_link", "tweetUrl", "tweet_url", "tweet_link", "videoUrl", "video_url"),
+    *(
+        "postUrl",
+        "post_url",
+        "postLink",
+        "post_link",
+        "tweetUrl",
+        "tweetURL",
+        "tweet_url",
+        "tweet_link",
+        "videoUrl",
+        "video_url",
+    ),
     *("reelUrl", "reel_url", "videoWebUrl", "mediaUrl", "media_url"),
 )
 """Keys of a post's address in the post itself and in its comments: they confirm an item that has no id of its own."""

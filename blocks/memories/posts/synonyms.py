@@ -48,6 +48,10 @@ NAMES: Final = {
         {"duration", "videoduration", "durationsec", "durationsecs", "durationseconds", "lengthseconds", "durationms"}
         | {"durationmillis", "durationmilliseconds", "videolength", "length", "videodurationms", "approxdurationms"}
     ),
+    "author_username": frozenset(
+        {"username", "screenname", "uniqueid", "handle", "userscreenname", "ownerusername", "authorusername"}
+        | {"authorhandle", "accountname", "channelhandle", "profileusername", "userhandle"}
+    ),
 }
 """Column → its names (on all platforms) in lower letters without `_` and `-`; `download_count` is nobody's."""
 _FAVORITES = frozenset(form.format(stem) for stem in ("favorite", "favourite", "fav") for form in _FORMS)
@@ -127,6 +131,8 @@ def _means(leaf: Leaf, column: str) -> bool:
     """Whether a value that is called like a column can be one of it."""
     if column == "author_followers":
         return _is_number(leaf.value)
+    if column == "author_username":
+        return isinstance(leaf.value, str) and bool(leaf.value.strip())
     if leaf.of_a_person:
         return False
     if column == "posted_at":

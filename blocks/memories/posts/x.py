@@ -148,7 +148,7 @@ FLAT = Shape(
         *("author.screen_name", "author.rest_id", "user.username", "user.screen_name", "created_timestamp", "text"),
         *("creation_date", "conversation_id", "user_posted", "date_posted", "display_text", "reposts", "created_at"),
     ),
-    ids=("tweet_id", "tweetId", "id_str", "rest_id", "id", "post_id"),
+    ids=("tweet_id", "tweetId", "tweetID", "id_str", "rest_id", "id", "post_id"),
     columns={
         "author_id": (
             *("author.rest_id", "author.id", "user.user_id", "user.id_str", "user.id", "user.rest_id", "user_id"),
@@ -156,8 +156,16 @@ FLAT = Shape(
         ),
         "author_username": (
             *("author.screen_name", "author.username", "author.userName", "user.screen_name", "user.username"),
-            *("user.userName", "screen_name", "screenName", "username", "user_name", "user_posted", "author_username"),
-            *("author_screen_name", "user_screen_name", "user_info.screen_name"),
+            *(
+                "user.userName",
+                "screen_name",
+                "screenName",
+                "user_screen_name",
+                "username",
+                "user_posted",
+                "author_username",
+            ),
+            *("author_screen_name", "user_info.screen_name"),
         ),
         "author_name": (
             "author.name",
