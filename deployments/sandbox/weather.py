@@ -74,7 +74,7 @@ def _unknown_shape(strike: Strike) -> Answer:
         if post.variant % 2:
             shape = {"xig_polaris_media": {"pk": number, "if_not_gated_logged_out": {"code": post.code}}}
     else:
-        shape = {"aweme_detail": {"aweme_id": number, "statistics": {"digg_count": 7}}, "status_code": 0}
+        shape = {"leaf_of_next_year": {"leaf_no": number, "tallies": {"nods": 7}}, "status_code": 0}
     return replace(strike.writer.success(shape), code="unknown_shape")
 
 

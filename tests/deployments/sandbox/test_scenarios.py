@@ -229,7 +229,7 @@ def test_posts_that_are_gone(api, name):
 @of("unknown-shape")
 def test_shapes_that_nobody_knows(api, name):
     urls = api.urls(10)
-    assert "aweme_detail" in api.metadata(urls[4]).json()["data"]
+    assert "leaf_of_next_year" in api.metadata(urls[4]).json()["data"]
     assert "xdt_shortcode_media" not in api.metadata(urls[9]).text
     assert "xdt_shortcode_media" in api.metadata(urls[7]).text
 

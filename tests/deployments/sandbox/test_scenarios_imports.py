@@ -127,7 +127,7 @@ def test_all_that_is_open_comes_out_the_other_way(api, name):
     assert "/@" in items[0]["video_url"]
     assert api.outcome(lambda: api.metadata(items[0]["video_url"])) == (200, "0001")
     player = f"https://www.tiktok.com/player/v1/{items[0]['video_url'].rpartition('/')[2]}"
-    assert "aweme_detail" in api.metadata(player).json()["data"]
+    assert "leaf_of_next_year" in api.metadata(player).json()["data"]
     assert "itemInfo" in api.metadata(player, "rapid").json()["data"]
 
 
