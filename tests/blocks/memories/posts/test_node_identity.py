@@ -273,6 +273,13 @@ def test_the_search_is_bounded_however_large_the_answer_is(monkeypatch: pytest.M
 
 
 def test_the_search_is_bounded_in_depth() -> None:
-    with pytest.raises(UnknownShape):
-        locate(_chain(5_000), REEL)
-    assert map_post({"a": {"b": {**ITEM, "url": REEL.url}}}, REEL).likes == 5
+    def wrapped(levels: int) -> Any:
+        node: Any = {**ITEM, "url": REEL.url}
+        for _ in range(levels):
+            node = {"a": node}
+        return node
+
+    assert map_post(wrapped(locating.MAX_DEPTH), REEL).likes == 5
+    for levels in (locating.MAX_DEPTH + 1, 5_000):
+        with pytest.raises(UnknownShape):
+            map_post(wrapped(levels), REEL)
