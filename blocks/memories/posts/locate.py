@@ -27,6 +27,13 @@ _MAX_SCORED = 1_000
 _MAX_CANDIDATES = 20
 _NEAR_THE_TOP = 3
 
+_WRAPPERS = (
+    *MEDIA_KEYS,
+    *("xdt_api__v1__media__shortcode__web_info", "data", "graphql", "items", "item", "itemInfo", "media", "result"),
+    *("results", "response", "body", "output", "node", "media_or_ad", "aweme_detail", "tweetResult", "tweet", "video"),
+    *("metrics", "statistics", "stats", "public_metrics", "legacy", "snippet", "videoDetails", "playabilityStatus"),
+)
+"""Objects whose keys an error shows besides the top ones."""
 _NOT_LOOKED_INTO = frozenset((*CONTAINERS, *REPLIES))
 _NO_POSTS_KEYS = frozenset(
     {"cid", "comment_id", "commentId", "comment_pk", "comment_like_count", "parent_comment_id", "reply_comment_total"}
@@ -183,7 +190,9 @@ def _whole(node: dict[str, Any], shape: Shape, beside: dict[str, Any]) -> dict[s
 def _with_plain_keys(found: Found) -> Found:
     """The post without what its form writes before some keys."""
     if found.shape.key_prefix is not None:
-        found.node = _plain(found.node, _prefix(found.shape.key_prefix), 0)
+        prefix = _prefix(found.shape.key_prefix)
+        if _has_prefixed_keys(found.node, prefix, 0):
+            found.node = _plain(found.node, prefix, 0)
     return found
 
 
@@ -192,23 +201,28 @@ def _prefix(expression: str) -> re.Pattern[str]:
     return re.compile(expression)
 
 
+def _has_prefixed_keys(value: Any, prefix: re.Pattern[str], depth: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if isinstance(value, dict) and any(key[:1].isdigit() and prefix.match(key) for key in value):
+        return True
+    deeper = depth < MAX_DEPTH
+    return deeper and any(_has_prefixed_keys(one, prefix, depth + 1) for one in inner if isinstance(one, dict | list))
+
+
 def _plain(value: Any, prefix: re.Pattern[str], depth: int) -> Any:
-    """The value with the prefix taken off its keys; the value itself where there is none to take off."""
+    """The value with the prefix taken off its keys; a key that stands there without it comes first."""
     if depth > MAX_DEPTH:
         return value
     if isinstance(value, list):
-        items = [_plain(item, prefix, depth + 1) for item in value]
-        return value if all(one is was for one, was in zip(items, value, strict=True)) else items
+        return [_plain(item, prefix, depth + 1) for item in value]
     if not isinstance(value, dict):
         return value
     plain = {key: _plain(inner, prefix, depth + 1) for key, inner in value.items()}
-    same = all(plain[key] is inner for key, inner in value.items())
     for key in value:
         match = prefix.match(key) if key[:1].isdigit() else None
-        if match is not None and key[match.end() :] not in plain:
-            plain[key[match.end() :]] = plain[key]
-            same = False
-    return value if same else plain
+        if match is not None:
+            plain.setdefault(key[match.end() :], plain[key])
+    return plain
 
 
 def _substance(found: Found, columns: tuple[str, ...] = SUBSTANCE) -> int:
@@ -236,7 +250,7 @@ def _judge(place: _Place, asked: PostRef, search: _Search, is_post: bool) -> Non
 
 
 def top_keys(data: Any) -> list[str]:
-    """The payload's top keys, and those of the objects inside it as `data.key`, sorted."""
+    """The payload's top keys, and those inside its wrappers as `data.key`, sorted; other keys may be people's names."""
     keys: set[str] = set()
     level: list[tuple[str, Any]] = [("", data)]
     for _ in range(4):
@@ -247,8 +261,8 @@ def top_keys(data: Any) -> list[str]:
             if not isinstance(node, dict):
                 continue
             keys.update(prefix + _shown(key) for key in list(node)[:100])
-            inner.extend((f"{prefix}{_shown(key)}.", value) for key, value in list(node.items())[:100])
-        level = inner[:200]
+            inner.extend((f"{prefix}{key}.", node[key]) for key in _WRAPPERS if key in node)
+        level = inner
     return sorted(keys)[:200]
 
 

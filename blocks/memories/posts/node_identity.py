@@ -67,8 +67,11 @@ def named_by(node: dict[str, Any], shape: Shape, asked: PostRef) -> Named:
 def mentions(node: dict[str, Any], asked: PostRef) -> bool:
     """Whether the asked id or code stands in a text or number of the node at all: a quick look before a close one."""
     names = [name for name in (asked.post_id, asked.shortcode) if name is not None]
-    written = (str(value) for value in node.values() if isinstance(value, str | int) and not isinstance(value, bool))
-    return any(name in one for one in written for name in names if len(one) < _LONGEST_MENTION)
+    for value in node.values():
+        written = value if isinstance(value, str) else ident(value) if isinstance(value, int) else None
+        if written is not None and len(written) < _LONGEST_MENTION and any(name in written for name in names):
+            return True
+    return False
 
 
 def addressed_to_another(node: dict[str, Any], asked: PostRef) -> bool:
@@ -87,13 +90,15 @@ def _ids(node: dict[str, Any], shape: Shape, asked: PostRef) -> tuple[list[str],
         value = dig(node, path)
         if value is MISSING or value is None or isinstance(value, dict | list | bool):
             continue
+        if isinstance(value, float) and value > 0:
+            continue  # It has lost its last digits.
         written = ident(value)
         if written is None or written.strip() in ("", "0") or written.startswith("-") or _MOCK.match(written):
             # A YouTube id may begin with a dash; a number that does is none.
             if written is not None and shape.platform == "youtube" and _VIDEO_ID.match(written):
                 found.append(written)
-            elif not isinstance(value, float):
-                impossible = impossible or repr(value)[:40]
+            else:
+                impossible = impossible or (repr(value[:40]) if isinstance(value, str) else "of an impossible number")
             continue
         if _has_lost_digits(value, asked):
             continue

@@ -57,6 +57,8 @@ def test_an_item_is_known_by_its_id_its_code_or_its_own_address(own: dict[str, A
         {"id": 0, "url": REEL.url},
         {"id": "", "url": REEL.url},
         {"id": "mock", "url": REEL.url},
+        {"id": -1.0, "url": REEL.url},
+        {"id": -(10**30), "url": REEL.url},
         {"type": "mock_post", "id": "3757363670205967607"},
         {"pk": "-1", "shortCode": "DQk1lnGlaz3"},
         # A comment tells the address of the post that it stands under.
