@@ -163,6 +163,8 @@ def _inner(place: _Place, is_post: bool, beside: frozenset[str]) -> Iterator[_Pl
 def _take(place: _Place, shapes: tuple[Shape, ...], least: int, asked: PostRef, search: _Search) -> bool:
     """Sort a node in by whose it is, if it looks like a post."""
     node: dict[str, Any] = place.value
+    if not shapes:
+        return False
     score, best = max(((shape.score(node), shape) for shape in shapes), key=lambda one: one[0])
     if score < least and not mentions(node, asked):
         return False

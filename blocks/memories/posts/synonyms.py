@@ -49,7 +49,7 @@ NAMES: Final = {
         | {"durationmillis", "durationmilliseconds", "videolength", "length", "videodurationms", "approxdurationms"}
     ),
     "author_username": frozenset(
-        {"username", "screenname", "uniqueid", "handle", "userscreenname", "ownerusername", "authorusername"}
+        {"username", "author", "screenname", "uniqueid", "handle", "userscreenname", "ownerusername", "authorusername"}
         | {"authorhandle", "accountname", "channelhandle", "profileusername", "userhandle"}
     ),
 }
