@@ -1,4 +1,4 @@
-"""The client of the remote API: every call once, over connections that are kept, with errors that say what is known."""
+"""The client of the remote API: every call once, with errors that say what is known."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from blocks import network
 from blocks.memories import outgoing, wire
 from blocks.memories.accounts import account_name
+from blocks.memories.decoding import BadCoding, decoded
 from blocks.memories.errors import BadParameters, MemoriesError, NoAnswer, NotFound, NotSent, Unreadable, UsageError
 from blocks.memories.hiding import Scrubber
 from blocks.memories.outgoing import Where
@@ -50,6 +51,8 @@ class MemoriesClient:
     Nothing is retried here but other forms of a post's URL: retries, rates and money are the caller's, and the bound
     on concurrency is a semaphore of the caller's that is no larger than `max_connections`. Connections are made when
     first needed, in the loop that runs then. Proxies of the environment are used, but never for this machine itself.
+    Submissions and polls have a connection each, so that bytes left over from another call never answer them; those
+    of metadata are kept, for its answers name their post.
 
     The key is sent to the two base URLs and shown nowhere: it is cut out of answers before they are read.
 
@@ -192,7 +195,8 @@ class MemoriesClient:
         for calls, asked in enumerate(forms, start=1):
             content = orjson.dumps({"video_url": asked, "channel": channel})
             try:
-                body, data = await self._call("POST", self._metadata_urls[ref.platform], endpoint, content)
+                url = self._metadata_urls[ref.platform]
+                body, data = await self._call("POST", url, endpoint, content, kept=True)
             except MemoriesError as error:
                 error.calls = calls
                 if calls == len(forms) or not isinstance(error, BadParameters | NotFound):
@@ -219,11 +223,16 @@ class MemoriesClient:
         return self._http
 
     async def _call(
-        self, method: str, url: httpx.URL, endpoint: str, content: bytes | None = None
+        self, method: str, url: httpx.URL, endpoint: str, content: bytes | None = None, *, kept: bool = False
     ) -> tuple[bytes, Any]:
-        """One call: the whole body, without the key, and the envelope's data."""
+        """One call: the whole body, without the key, and the envelope's data.
+
+        `kept`: the connection may have served other calls, and may serve more.
+        """
         http = self._open()
-        headers = self._headers if content is None else self._json_headers
+        headers = (self._headers if content is None else self._json_headers).copy()
+        if not kept:
+            headers["Connection"] = "close"
         request = httpx.Request(method, url, headers=headers, content=content, extensions=self._extensions)
         failure: MemoriesError
         try:
@@ -237,8 +246,8 @@ class MemoriesClient:
             failure = NotSent(f"{url.netloc.decode()}: {self._scrub.told(error)}", endpoint=endpoint)
         except TimeoutError:
             failure = NoAnswer(f"no whole answer within {self._timeout_seconds:g} s", endpoint=endpoint)
-        except httpx.DecodingError:
-            failure = Unreadable("its compression is broken", endpoint=endpoint)
+        except BadCoding as error:
+            failure = Unreadable(str(error), endpoint=endpoint)
         except (httpx.HTTPError, OSError) as error:
             failure = NoAnswer(self._scrub.told(error), endpoint=endpoint)
         else:
@@ -246,7 +255,7 @@ class MemoriesClient:
             if self._witness is not None:
                 self._witness(endpoint, response.status_code, body)
             if len(body) > MAX_BODY_BYTES:
-                raise Unreadable("larger than any metadata", endpoint=endpoint, body=body[:MAX_BODY_BYTES])
+                raise Unreadable("larger than any answer", endpoint=endpoint, body=body[:MAX_BODY_BYTES])
             return body, wire.open_envelope(
                 body,
                 http_status=response.status_code,
@@ -259,20 +268,15 @@ class MemoriesClient:
 
 
 async def _whole_body(response: httpx.Response) -> bytes:
-    """The body, decompressed; a little more than MAX_BODY_BYTES of it where there is more."""
-    # Undecoded bytes come straight from the connection: httpx's own reading costs more than the JSON's.
+    """The body, decompressed; at most a little more than MAX_BODY_BYTES of it where there is more."""
+    # Undecoded bytes come straight from the connection: httpx's own reading costs more than the JSON's, and
+    # decompresses without a bound.
     raw: Any = response.stream
-    chunks, size = [], 0
-    async for chunk in response.aiter_bytes() if "content-encoding" in response.headers else raw:
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            break
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return await decoded(raw, response.headers.get("content-encoding"), MAX_BODY_BYTES)
 
 
 class _Connections(httpx.AsyncBaseTransport):
-    """Kept connections, one httpx pool each, the one used last taken first.
+    """Connections, one httpx pool each: those of metadata are kept, and the one used last is taken first.
 
     httpx's own pool looks at every idle connection (a poll of its socket) for every request and again after it,
     so that its cost grows with the number of connections: at 50 of them it is ten times that of the request itself.
@@ -293,7 +297,8 @@ class _Connections(httpx.AsyncBaseTransport):
         else:
             await self._slots.acquire()
         connection: httpx.AsyncBaseTransport | None = None
-        free = self._free.setdefault(request.url.netloc, [])
+        kept = request.headers.get("connection") != "close"
+        free = self._free.setdefault(request.url.netloc, []) if kept else []
         try:
             connection = free.pop() if free else self._new(request.url)
             response = await connection.handle_async_request(request)
@@ -302,7 +307,7 @@ class _Connections(httpx.AsyncBaseTransport):
             if connection is not None:
                 await connection.aclose()
             raise
-        response.stream = _Returning(response.stream, connection, free, self._slots)
+        response.stream = _Returning(response.stream, connection, free if kept else None, self._slots)
         return response
 
     def _new(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
@@ -325,13 +330,13 @@ class _Connections(httpx.AsyncBaseTransport):
 
 
 class _Returning(httpx.AsyncByteStream):
-    """A response's body that gives its connection back when it is closed."""
+    """A response's body that gives its connection back when it is closed, or closes it where it is not kept."""
 
     def __init__(
         self,
         stream: Any,
         connection: httpx.AsyncBaseTransport,
-        free: list[httpx.AsyncBaseTransport],
+        free: list[httpx.AsyncBaseTransport] | None,
         slots: asyncio.Semaphore,
     ) -> None:
         self._stream, self._connection, self._free, self._slots = stream, connection, free, slots
@@ -346,6 +351,9 @@ class _Returning(httpx.AsyncByteStream):
             self._open = False
             try:
                 await self._stream.aclose()
+                if self._free is None:
+                    await self._connection.aclose()
             finally:
                 self._slots.release()
-                self._free.append(self._connection)
+                if self._free is not None:
+                    self._free.append(self._connection)
