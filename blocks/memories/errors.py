@@ -24,6 +24,7 @@
     │   ├── PostGone                  the platform says that the post is private or removed
     │   └── WrongPost                 the payload is about another post than the one asked for
     ├── SpendCapReached               halts; nothing was bought
+    ├── ServicePaused                 halts; the service asked to be left alone for long, `until` says till when
     ├── ValveClosed                   halts; an operator stopped all buying
     └── StoreError                    the database cannot be used as it is (schema behind, locked, full)
 
@@ -32,6 +33,7 @@ Every error keeps its facts as attributes, survives pickling, and never holds a 
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, ClassVar
 
 
@@ -224,6 +226,18 @@ class SpendCapReached(TagtrailError):
         super().__init__(
             f"the spend cap of {cap_usd:.2f} USD per {scope} is reached: {reserved_usd:.4f} USD are spent or "
             f"reserved and {wanted_usd:.4f} USD more were wanted; raise the cap to go on"
+        )
+
+
+class ServicePaused(TagtrailError):
+    """The service asked for a wait that is too long for a run; `limit` names what may not be called, `until` is UTC."""
+
+    halts = True
+
+    def __init__(self, limit: str, until: datetime) -> None:
+        self.limit, self.until = limit, until
+        super().__init__(
+            f"the service asked for no more calls ({limit}) before {until:%Y-%m-%d %H:%M:%S} UTC; come back then"
         )
 
 

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from blocks.database.store.limits import LONG_PAUSE_SECONDS
+
 if TYPE_CHECKING:
     from blocks.memories.limiter import Limiter
 
@@ -197,6 +199,8 @@ class Lane:
         for number in range(got.count):
             at = got.first_at + number * interval
             self.slots.append(Slot(here(at), at, at + interval))
+        if got.paused:
+            self.paused_until = max(self.paused_until, here(got.next_at))
         self.closed_until = max(here(got.next_at) - ahead, self.paused_until, self.not_before)
 
     def _fetched(self, task: asyncio.Task[None]) -> None:
@@ -209,6 +213,8 @@ class Lane:
         while self.waiters:
             while self.slots and not self.usable(self.slots[0]):
                 self.slots.popleft()  # missed, or before the end of a pause: dropped, never made up
+            if self.paused_until - self.limiter.clock() > LONG_PAUSE_SECONDS:
+                raise self.limiter.paused(self)
             if self.fault is not None and not self.slots:
                 fault, self.fault = self.fault, None
                 raise fault

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from blocks.database.store import limits
-from blocks.memories.errors import MemoriesError, TooManyRequests
+from blocks.memories.errors import MemoriesError, ServicePaused, TooManyRequests
 from blocks.memories.lanes import Lane, RowClock, Slot, Turn
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class Limiter:
         that is cancelled takes no slot along. `missed` is an earlier turn that could not be used.
 
         Raises:
+            ServicePaused: the service asked for a wait of more than `LONG_PAUSE_SECONDS`; nothing was acquired.
             StoreError: the database could not be used; nothing was acquired.
         """
         if self._closed:
@@ -123,15 +124,14 @@ class Limiter:
     async def penalise(self, name: str, retry_after_seconds: float | None) -> float:
         """The API refused a call as one too many: nobody of the account goes on before the wait is over.
 
-        `retry_after_seconds` is what `Retry-After` asked for, at most `MAX_PAUSE_SECONDS` of it count; None (or no
-        wait at all) backs off, twice as long for each refusal without a success in between. Returns the pause in
-        seconds.
+        `retry_after_seconds` is what `Retry-After` asked for; None (or no wait at all) backs off, twice as long for
+        each refusal without a success in between. Returns the pause in seconds.
         """
         lane = self._lanes[name]
         taught = lane.refused()
         wait = min(FIRST_BACKOFF_SECONDS * 2.0 ** min(lane.refusals_in_a_row - 1, 10), LAST_BACKOFF_SECONDS)
         if retry_after_seconds is not None and retry_after_seconds > 0:
-            wait = min(retry_after_seconds, limits.MAX_PAUSE_SECONDS)
+            wait = retry_after_seconds
         await self._pause(lane, wait, lesson_seconds=lane.learned_interval if taught else None)
         return wait
 
@@ -162,6 +162,11 @@ class Limiter:
         # A row that is closed for longer than slots ever are was paused by another process.
         until = max(lane.paused_until, lane.closed_until if lane.closed_until > now + 2 * lane.interval else now)
         return datetime.now(UTC) + timedelta(seconds=until - now) if until > now else None
+
+    def paused(self, lane: Lane) -> ServicePaused:
+        """The error of who waits while the service wants no calls for longer than a run waits."""
+        until = datetime.now(UTC) + timedelta(seconds=lane.paused_until - self.clock())
+        return ServicePaused(lane.name, until)
 
     def learned(self) -> dict[str, float]:
         """The rates, in slots per second, that the server proved to be lower than the settings say."""
@@ -198,7 +203,7 @@ class Limiter:
         if set_by > 0:
             # Set forward: these slots may be free for that alone. Unused, they part what went before from what comes.
             return replace(got, count=0)
-        if set_by < 0 and got.count == 0 and got.next_at == last:
+        if set_by < 0 and got.count == 0 and got.next_at == last and not got.paused:
             # Set back: the row is as it was before, and would hold everybody for as long. Whoever knows moves it along.
             to = max(got.next_at + set_by, got.now)
             whose = self.account

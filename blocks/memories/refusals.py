@@ -37,10 +37,11 @@ _CLASSES: dict[int, type[MemoriesError]] = {
 
 _PASSING = re.compile(r"network|abnormal|time[d ]*out|try again|try later|temporar", re.IGNORECASE)
 _UNKNOWN = re.compile(r"not (?:be )?found|no static resource|does not exist|no videos? found", re.IGNORECASE)
-_BUSY = re.compile(r"busy|try (?:again|later)", re.IGNORECASE)
+_BUSY = re.compile(r"\b(?:service|server|system)(?: is)?(?: too| very| currently)? busy\b", re.IGNORECASE)
+"""What the contract knows of a busy service. A submission that met one is sent again, so "busy" alone does not do."""
 
-# What a refusal under a code of success means, which its words alone tell. Any other may pass; "try again" alone is
-# no busy service, for a submission that met one is sent again.
+# What a refusal under a code of success means, which its words alone tell. Any other may pass. No contract knows such
+# refusals, so a submission that met one is in doubt, whatever the words (`contradicts_itself`).
 _BY_WORDS: tuple[tuple[re.Pattern[str], type[MemoriesError]], ...] = (
     (re.compile(r"rate limit|too many|exceeded the limit", re.IGNORECASE), TooManyRequests),
     (re.compile(r"(?:insufficient|not enough|no) credits?", re.IGNORECASE), NoCredits),
@@ -49,6 +50,11 @@ _BY_WORDS: tuple[tuple[re.Pattern[str], type[MemoriesError]], ...] = (
     (_UNKNOWN, NotFound),
     (re.compile(r"\bparameters?\b", re.IGNORECASE), BadParameters),
 )
+
+
+def contradicts_itself(error: MemoriesError) -> bool:
+    """Whether the answer refused under a code of success: what the service did, nobody knows."""
+    return error.code in ("0000", "0", "200") and (error.http_status or 200) < 400
 
 
 def refusal_class(number: int, said: str) -> type[MemoriesError]:

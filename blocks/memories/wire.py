@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Annotated, Any
 
 import orjson
-from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, model_validator
 
 from blocks.memories.errors import (
     AccountDisabled,
@@ -25,10 +25,13 @@ from blocks.memories.errors import (
 from blocks.memories.posts.record import Channel
 from blocks.memories.refusals import refusal_class
 
-MAX_RETRY_AFTER_SECONDS = 300.0
-"""No `Retry-After` makes anybody wait longer than this, however absurd it is."""
+MAX_RETRY_AFTER_SECONDS = 31 * 86_400.0
+"""A `Retry-After` of more than a month is taken for a month."""
 
 _SUCCESS = ("0000", "0", "200")
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""No number, URL or word of the API's holds any of these: they would steer a terminal, or end a text."""
 
 _NO_VIDEOS = re.compile(r"no videos? found", re.IGNORECASE)
 
@@ -38,13 +41,15 @@ class ImportItemSeen:
     """One item of an import as a poll shows it; `""` and `"null"` have become None.
 
     `video_no` is the API's number (it can change between polls), `video_url` the platform's URL,
-    `status` whatever word the API uses (`PARSE` is ready), `name` mostly the caption.
+    `status` whatever word the API uses (`PARSE` is ready), `name` mostly the caption. `odd` is the JSON of an item
+    that has neither number nor URL, or is no item at all; then the rest is None.
     """
 
     video_no: str | None
     video_url: str | None
     status: str | None
     name: str | None
+    odd: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,17 +193,29 @@ def task_id_of(data: Any, *, endpoint: str, body: bytes) -> str:
         Unreadable: the API accepted and named no import; it may run all the same.
     """
     for key in ("taskId", "task_id") if isinstance(data, dict) else ():
-        if found := _loose_text(data.get(key)):
+        value = data.get(key)
+        if isinstance(value, float):  # More than 64 bits: every digit counts.
+            value = _exact(body, key)
+        if found := _loose_text(value):
             return found
     raise Unreadable("accepted without a task id", endpoint=endpoint, code="0000", http_status=200, body=body)
 
 
+def _exact(body: bytes, key: str) -> Any:
+    """What stands under `key` in an envelope's data, with whole numbers as text."""
+    try:
+        data = json.loads(body, parse_int=str)["data"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return data.get(key) if isinstance(data, dict) else None
+
+
 def _text(value: Any) -> Any:
-    """Text as it is, a whole number as text, and None for what says nothing; anything else passes through."""
+    """Text without control characters, a whole number as text, None for what says nothing; the rest passes through."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, str):
-        value = value.strip()
+        value = _CONTROL.sub("", value).strip()
         return None if value in ("", "null", "None") else value
     return value
 
@@ -211,10 +228,10 @@ def _loose_text(value: Any) -> str | None:
 class WireItem(BaseModel, extra="allow"):
     """An item of an import, in any casing that was seen."""
 
-    video_no: Annotated[str | None, BeforeValidator(_text)] = Field(
+    video_no: Annotated[str | None, BeforeValidator(_loose_text)] = Field(
         default=None, validation_alias=AliasChoices("video_no", "videoNo", "video_id", "videoId")
     )
-    video_url: Annotated[str | None, BeforeValidator(_text)] = Field(
+    video_url: Annotated[str | None, BeforeValidator(_loose_text)] = Field(
         default=None, validation_alias=AliasChoices("video_url", "videoUrl")
     )
     status: Annotated[str | None, BeforeValidator(_loose_text)] = None
@@ -234,13 +251,13 @@ class WireItem(BaseModel, extra="allow"):
 
 _LISTS = ("videos", "video_ids", "videoIds")
 _STATUS_KEYS = frozenset((*_LISTS, "taskId", "task_id"))
-_ITEM_KEYS = frozenset(("video_no", "videoNo", "video_id", "videoId", "video_url", "videoUrl"))
 
 
 def import_items(data: Any, *, endpoint: str, body: bytes) -> list[ImportItemSeen]:
     """The items found so far, in the API's order, exact duplicates merged (contract §3.1, all variants).
 
-    An empty list means "nothing yet". Items that are listed as objects and again as bare ids count once.
+    An empty list means "nothing yet". Items that are listed as objects and again as bare ids count once. What cannot
+    be read as an item is listed as `odd`: it hides none of the others.
 
     Raises:
         Unreadable: data of a shape that is none of the known ones, so that it is not taken for "nothing".
@@ -256,34 +273,28 @@ def import_items(data: Any, *, endpoint: str, body: bytes) -> list[ImportItemSee
     elif data is not None:
         raise _no_items(endpoint, body)
 
-    seen: dict[ImportItemSeen, None] = {}
-    for item in listed:
-        read = _item(item)
-        if read is None:
-            raise _no_items(endpoint, body)
-        seen[read] = None
+    seen = dict.fromkeys(item for one in listed if (item := _item(one)) is not None)
     numbered = {item.video_no for item in seen if item != ImportItemSeen(item.video_no, None, None, None)}
-    nothing = ImportItemSeen(None, None, None, None)
     return [
-        item
-        for item in seen
-        if item != nothing and (item.video_no not in numbered or item.video_url or item.status or item.name)
+        item for item in seen if item.odd or item.video_no not in numbered or item.video_url or item.status or item.name
     ]
 
 
 def _item(item: Any) -> ImportItemSeen | None:
+    """One entry of the list; None where it says nothing."""
     text = _text(item)
     if text is None:
-        return ImportItemSeen(None, None, None, None)
+        return None
     if isinstance(text, str):
         is_url = text.startswith(("http://", "https://"))
         return ImportItemSeen(None if is_url else text, text if is_url else None, None, None)
-    if not isinstance(item, dict) or _ITEM_KEYS.isdisjoint(item):
-        return None
-    try:
-        return WireItem.model_validate(item).seen()
-    except ValidationError:
-        return None
+    if isinstance(item, dict):
+        read = WireItem.model_validate(item).seen()
+        if read.video_no is not None or read.video_url is not None:
+            return read
+        if item and all(_text(value) is None for value in item.values()):
+            return None
+    return ImportItemSeen(None, None, None, None, odd=orjson.dumps(item, option=orjson.OPT_SORT_KEYS))
 
 
 def _no_items(endpoint: str, body: bytes) -> Unreadable:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from blocks.database.store.import_answers import keep_unreadable
 from blocks.database.store.imports import ItemSeen, OpenImport
 from blocks.memories.client import ImportItemSeen
-from blocks.memories.errors import MemoriesError, NotAPostUrl, TagtrailError
+from blocks.memories.errors import MemoriesError, NotAPostUrl, TagtrailError, Unreadable
 from blocks.memories.identity import parse_post_url
 from flows.steps.run import Run
 
@@ -21,6 +22,8 @@ async def ask(run: Run, row: OpenImport) -> list[ItemSeen] | None:
     except TagtrailError as error:
         if error.halts:
             raise
+        if isinstance(error, Unreadable) and error.body:
+            await run.store.run(keep_unreadable, row.import_id, error, run_id=run.run_id)
         if isinstance(error, MemoriesError):
             await run.heed("status", error)
         run.poll_errors[error.error_class] += 1
@@ -37,4 +40,4 @@ def _seen(item: ImportItemSeen) -> ItemSeen:
         except NotAPostUrl:
             # Kept and counted as an item without a post; its own URL stands in the row.
             ref = None
-    return ItemSeen(video_no=item.video_no, source_url=item.video_url, item_status=item.status, ref=ref)
+    return ItemSeen(video_no=item.video_no, source_url=item.video_url, item_status=item.status, ref=ref, odd=item.odd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,12 +13,14 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from blocks.database.store import imports as ledger
+from blocks.database.store import repeated
 from blocks.database.store.ending import SAID_FAILED, end_import
 from blocks.database.store.imports import Ticket
 from blocks.memories.budget import Voucher
 from blocks.memories.clocks import finished_state, next_poll_seconds, overdue
 from blocks.memories.errors import (
     Busy,
+    Duplicate,
     MemoriesError,
     NotSent,
     StoreError,
@@ -110,6 +113,8 @@ async def _submit_and_poll(run: Run, ticket: Ticket) -> None:
     if state == "planned":
         state = await submit_import(ticket.import_id, name)
         run.log.of_import("%s: import %s (asked for %s posts)", name, state, row.requested)
+        if state == "dropped" and (twin := await run.store.read(repeated.running_twin, ticket.import_id)):
+            ticket, state = replace(ticket, import_id=twin.import_id, how="attached"), twin.state
     if state in ("submitted", "collecting", "empty", "sending"):
         run.found(await run.store.read(ledger.found_posts, ticket.import_id))
         if run.wish.wait:
@@ -197,9 +202,11 @@ async def submit_once(run: Run, import_id: str, *, attempt: int = SUBMIT_TRIES, 
         return await _refused(run, import_id, error)
     except MemoriesError as error:
         if not surely_not_begun(error):
-            await _ambiguous(run, import_id, str(error))
+            state = await _unknown_outcome(run, import_id, voucher, error)
             await run.heed("imports", error)
-            return "ambiguous"
+            if error.halts:
+                raise
+            return state
         await voucher.release()
         last = SUBMIT_TRIES if isinstance(error, TooManyRequests | Busy) else NOT_SENT_TRIES
         if not isinstance(error, TooManyRequests | Busy | NotSent) or attempt >= last:
@@ -280,6 +287,20 @@ async def _refused(run: Run, import_id: str, error: TagtrailError) -> str:
     return "failed"
 
 
+async def _unknown_outcome(run: Run, import_id: str, voucher: Voucher, error: MemoriesError) -> str:
+    """Nobody knows what the API did. Where it says that it did so before, the import that it means is looked for."""
+    if isinstance(error, Duplicate):
+        twin_id = await run.store.run(
+            repeated.give_way, import_id, run_id=run.run_id, owner=run.owner, why=str(error), durable=True
+        )
+        if twin_id is not None:
+            await voucher.release()
+            run.note(f"import {import_id} was taken for a repeated one; import {twin_id}, under way already, serves it")
+            return "dropped"
+    await _ambiguous(run, import_id, str(error))
+    return "ambiguous"
+
+
 async def _ambiguous(run: Run, import_id: str, why: str) -> None:
     await run.store.run(ledger.mark_ambiguous, import_id, note=why, owner=run.owner, durable=True)
     run.note(
@@ -323,7 +344,9 @@ async def _follow(run: Run, import_id: str, name: str) -> str:
             unanswered += 1
             late = overdue(row.clocks(), now, deadline_seconds=run.settings.tagtrail_import_deadline_seconds)
             if late and unanswered >= UNANSWERED_POLLS:
-                run.note(f"import {import_id} could not be polled; it is left to a later run")
+                drop = f"; `tagtrail resolve {import_id} --drop` gives it up"
+                why = "" if run.poll_errors["Unreadable"] == 0 else f": its answers cannot be read{drop}"
+                run.note(f"import {import_id} could not be polled; it is left to a later run{why}")
                 return row.state
         else:
             unanswered = 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from blocks.memories.errors import (
     Busy,
+    Duplicate,
     MemoriesError,
     NoAnswer,
     NotSent,
@@ -18,6 +19,7 @@ from blocks.memories.errors import (
     Transient,
     Unreadable,
 )
+from blocks.memories.refusals import contradicts_itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,8 @@ def surely_not_begun(error: TagtrailError) -> bool:
     """Whether a submission that failed can have begun no import, so that it may be sent again.
 
     "Network abnormal", and a code of success beside `success: false`, say neither yes nor no: a second bill is worse
-    than a question.
+    than a question. Nor does "repeated operation": an earlier submission may run.
     """
-    return isinstance(error, Refused | NotSent) and not isinstance(error, Transient)
+    if isinstance(error, Transient | Duplicate):
+        return False
+    return isinstance(error, NotSent) or (isinstance(error, Refused) and not contradicts_itself(error))

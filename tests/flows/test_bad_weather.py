@@ -164,7 +164,7 @@ CASES: dict[str, Case] = {
     # Words that leave open whether anything began: the answer is readable, and says neither yes nor no.
     "network-abnormal": unsent(accepted=0, state="ambiguous", exit=3, says="tagtrail resolve", then="resubmit"),
     "submit-unclear": unsent(state="ambiguous", exit=3, says="tagtrail resolve", then="attach"),
-    "submit-duplicate": unsent(accepted=0, state="failed", exit=1, says="Repeated operation"),
+    "submit-duplicate": unsent(accepted=0, state="ambiguous", exit=3, says="tagtrail resolve", then="resubmit"),
     "permission-denied": unsent(accepted=0, state="failed", exit=1, says="permission denied"),
     # The account itself: nothing more is bought, and the same command continues.
     "no-credits": unsent(accepted=0, state="planned", exit=4, says="no credits left"),

@@ -19,7 +19,7 @@ WAIT: tuple[tuple[bytes, bytes], ...] = ((b"retry-after", b"2"),)
     [
         (503, b"<html>down</html>", "ambiguous"),
         (409, b'{"code":409,"msg":"Service is busy, try later"}', "complete"),
-        (409, b'{"code":409,"msg":"Repeated operation."}', "failed"),
+        (409, b'{"code":409,"msg":"Repeated operation."}', "ambiguous"),
         (429, b'{"code":429,"msg":"Too many requests"}', "complete"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from blocks.database.store import imports, leases, spend
+from blocks.database.store.import_rows import RUNNING
 from blocks.database.store.imports import Decision, OpenImport
 from blocks.memories.errors import UsageError
 
@@ -31,6 +32,8 @@ def decide(conn: Connection, typed: str, decision: Decision, *, task_id: str | N
         raise UsageError(f"several imports begin with {typed}; type more of the id")
     [row] = found
     if not imports.resolve(conn, row.import_id, decision, task_id=task_id):
+        if decision == "drop" and row.state in RUNNING:
+            raise UsageError(f"a run follows import {row.import_id} at this moment: drop it when that run has ended")
         raise UsageError(
             f"import {row.import_id} is {row.state}, not ambiguous: there is nothing to decide about it (an attached "
             "task can be taken back as long as it listed nothing and no run follows it)"

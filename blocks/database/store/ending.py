@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from blocks.database.store import failures, gaps, spend
 from blocks.database.store.failures import GivenUp
+from blocks.database.store.import_answers import ODD
 from blocks.database.store.imports import ItemSeen, PollResult, finish_import, get, record_poll, without_post
 
 UNNAMED = {True: "ItemWithoutUrl", False: "NotAPostUrl"}
@@ -85,7 +86,7 @@ def _account_for_nameless(conn: Connection, import_id: str, *, run_id: str, now:
             run_id=run_id,
         )
         for item_key, url in nameless.items()
-        if item_key not in closed
+        if item_key not in closed and not item_key.startswith(f"{import_id}/{ODD}")  # Those have one already.
     ]
     failures.give_up(conn, given_up, now)
 

@@ -27,7 +27,7 @@ from sqlmodel import SQLModel
 from blocks.database import tables
 from blocks.database.store import erased, leftovers
 from blocks.database.store.statements import chunks, posts_among, same_post, table_of
-from blocks.database.tables import Creator, Import, ImportItem, Post, RawFetch, RawPayload, Work
+from blocks.database.tables import Creator, Failure, Import, ImportItem, Post, RawFetch, RawPayload, Work
 
 Key = tuple[str, str]
 
@@ -35,6 +35,7 @@ _ = tables  # Imported for its effect: the tables register themselves in the met
 
 _posts, _creators, _items, _work = table_of(Post), table_of(Creator), table_of(ImportItem), table_of(Work)
 _imports, _fetches, _payloads = table_of(Import), table_of(RawFetch), table_of(RawPayload)
+_failures = table_of(Failure)
 
 
 def tables_of_posts() -> list[Table]:
@@ -149,7 +150,9 @@ def erase_answers_before(conn: Connection, cutoff: datetime, *, limit: int, dry_
         goes = and_(fetch.c.fetched_at < cutoff, kept)
         unused = and_(exists().where(of_payload, goes), ~exists().where(of_payload, not_(goes)))
     else:
-        unused = ~exists().where(_fetches.c.raw_sha256 == _payloads.c.sha256)
+        # What an import answered and nobody could read belongs to its failure, and goes after it.
+        of_failure = and_(_failures.c.raw_sha256 == _payloads.c.sha256, _failures.c.post_id.is_(None))
+        unused = ~or_(exists().where(_fetches.c.raw_sha256 == _payloads.c.sha256), exists().where(of_failure))
     gone["raw_payloads"] += _remove_payloads(conn, unused, limit=limit, dry_run=dry_run)
     return +gone
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, and_, bindparam, case, delete, func, not_, se
 
 from blocks.database.store import erased, failures, leases
 from blocks.database.store.fitting import fit_key, fit_text
+from blocks.database.store.import_answers import ODD, close_unreadable, give_up_odd, odd_key
 from blocks.database.store.import_rows import RUNNING, FoundPost, OpenImport, get, imports, items, read
 from blocks.database.store.posts import ensure_posts
 from blocks.database.store.statements import chunks, insert_into, posts_among, table_of, write_rows
@@ -29,12 +30,16 @@ RECORDING = (*RUNNING, "complete", "empty")
 
 @dataclass(frozen=True, slots=True)
 class ItemSeen:
-    """One item of a poll's answer; `ref` is None where the URL is missing or names no post of a known platform."""
+    """One item of a poll's answer; `ref` is None where the URL is missing or names no post of a known platform.
+
+    `odd` holds what was listed and cannot be read as an item, as it came; then the rest is None.
+    """
 
     video_no: str | None
     source_url: str | None
     item_status: str | None
     ref: PostRef | None
+    odd: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,12 @@ class PollResult:
 
 
 def key_of(item: ItemSeen) -> str | None:
-    """`platform:post_id`, else `url:HASH`, else `no:VIDEO_NO`; None for an item that has none of these."""
+    """`platform:post_id`, else `url:HASH`, else `no:VIDEO_NO`; None for an item that has none of these.
+
+    What cannot be read is known by its bytes: like a number, until a later answer lists something else.
+    """
+    if item.odd is not None:
+        return odd_key(item.odd)
     if item.ref is not None:
         return item_key(item.ref)
     if item.source_url:
@@ -88,6 +98,7 @@ def record_poll(
         row = get(conn, import_id)
         return PollResult(row, [], 0, row.seen - row.new - row.known, recorded=False)
     listed, withheld = _without_erased(conn, listed)
+    close_unreadable(conn, import_id, at)
     known = {row.item_key: row for row in conn.execute(_known, {"of_import": import_id})}
     by_key = _merge(listed, {row.video_no: key for key, row in known.items() if row.video_no is not None})
     fresh = {key: item for key, item in by_key.items() if key not in known}
@@ -106,8 +117,11 @@ def record_poll(
     forgotten = sorted(_by_number(known) - without_url) if by_key or withheld else []
     for part in chunks(forgotten):
         conn.execute(delete(items).where(items.c.import_id == import_id, items.c.item_key.in_(part)))
-    if locked[0].finished_at is not None:
-        failures.resolve(conn, [f"{import_id}/{key}" for key in forgotten], at, stages=("identify",))
+    # The others have no failure before the import's end.
+    over = forgotten if locked[0].finished_at is not None else [key for key in forgotten if key.startswith(ODD)]
+    failures.resolve(conn, [f"{import_id}/{key}" for key in over], at, stages=("identify",))
+    odd = {key: item.odd for key, item in fresh.items() if item.odd is not None}
+    give_up_odd(conn, import_id, odd, run_id=locked[0].run_id, now=at)
     rows = [
         {
             "import_id": import_id,

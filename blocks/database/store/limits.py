@@ -18,8 +18,11 @@ from sqlmodel import SQLModel
 from blocks.database.store.steady import steady_now
 from blocks.database.tables import RateLimit
 
-MAX_PAUSE_SECONDS = 900.0
-"""No `Retry-After` holds an account longer than this; who still may not go on is told so again."""
+LONG_PAUSE_SECONDS = 900.0
+"""A longer pause is written down a second time, which tells it from a clock that was set back, or a lower rate."""
+
+_ASKED_FOR = " (pause)"
+"""What the second row's name has behind the limit's."""
 
 LEARNED_SECONDS = 3600.0
 """A rate that the server taught is forgotten so long after it was last taught."""
@@ -34,7 +37,8 @@ class Slots:
 
     `count` slots from `first_at` on, the asked-for interval apart; with `count` 0 nothing was reserved, and
     `next_at` says from when on something can be. `learned_interval` is None unless the server taught one.
-    `set_back`: the row lay further in the future than anything reserves, and was moved to now.
+    `set_back`: the row lay further in the future than anything reserves, and was moved to now. `paused`: it lies there
+    because the service asked for it.
     """
 
     count: int
@@ -43,6 +47,7 @@ class Slots:
     now: float
     learned_interval: float | None
     set_back: bool = False
+    paused: bool = False
 
 
 def _seconds(name: str) -> ColumnElement[float]:
@@ -130,7 +135,11 @@ def reserve_slots(
     if moved is not None:
         return Slots(count, moved.next_at - length, moved.next_at, moved.now, _learned(moved))
     seen = conn.execute(statements["look"], {**key, **clock}).one()
-    if seen.next_at > seen.now + interval_seconds + MAX_PAUSE_SECONDS:
+    if seen.next_at > seen.now + interval_seconds + LONG_PAUSE_SECONDS:
+        pause_key = {"whose": account, "which": name + _ASKED_FOR}
+        asked = conn.execute(statements["look"], {**pause_key, **clock}).one_or_none()
+        if asked is not None and asked.next_at > seen.now:
+            return Slots(0, seen.next_at, seen.next_at, seen.now, _learned(seen), paused=True)
         # Nothing reserves that far: the clock was set back, or the rate was a much lower one.
         conn.execute(statements["move"], {**key, "seen": seen.next_at, "to": seen.now})
         return Slots(0, seen.now, seen.now, seen.now, _learned(seen), set_back=True)
@@ -170,8 +179,10 @@ def pause(
     from now the next slot lies.
     """
     statements, clock = _prepare(conn, now)
-    values = {"whose": account, "which": name, "wait": min(max(seconds, 0.0), MAX_PAUSE_SECONDS)}
+    values = {"whose": account, "which": name, "wait": max(seconds, 0.0)}
     row = conn.execute(statements["pause"], {**values, **clock}).one()
+    if seconds > LONG_PAUSE_SECONDS:
+        conn.execute(statements["pause"], {**values, "which": name + _ASKED_FOR, **clock})
     if lesson_seconds is not None:
         learn_interval(conn, account=account, name=name, interval_seconds=lesson_seconds, now=now)
     return float(row.next_at - row.now)

@@ -16,8 +16,9 @@ from blocks.database.store import erased, meta
 from blocks.database.store.erasing import Key, remove
 from blocks.database.store.import_rows import read
 from blocks.database.store.naming import ERASED, Naming, folded
+from blocks.database.store.raw import find_raw
 from blocks.database.store.statements import chunks, posts_among, same_post, table_of
-from blocks.database.tables import Comment, Creator, Failure, Import, ImportItem, Inbox, Post, Run
+from blocks.database.tables import Comment, Creator, Failure, Import, ImportItem, Inbox, Post, RawPayload, Run
 from blocks.memories.errors import NotAPostUrl
 from blocks.memories.identity import item_key, parse_post_url
 from blocks.memories.posts.scrub import pseudonym
@@ -25,7 +26,7 @@ from blocks.wishes import wish_key
 
 _runs, _imports, _items, _inbox = table_of(Run), table_of(Import), table_of(ImportItem), table_of(Inbox)
 _posts, _creators = table_of(Post), table_of(Creator)
-_comments, _failures = table_of(Comment), table_of(Failure)
+_comments, _failures, _payloads = table_of(Comment), table_of(Failure), table_of(RawPayload)
 
 _ASCII = re.compile(r"[ -~]+")
 
@@ -193,9 +194,15 @@ def _remove_nameless(
 ) -> int:
     key = list(table.primary_key.columns)
     found = 0
-    for row in conn.execute(select(*key, *columns).where(table.c.post_id.is_(None))).all():
-        if any(naming.found_in(row._mapping[column.name]) for column in columns):
+    kept = [table.c.raw_sha256] if "raw_sha256" in table.c else []
+    for row in conn.execute(select(*key, *columns, *kept).where(table.c.post_id.is_(None))).all():
+        answer = row.raw_sha256 if kept else None
+        body = None if answer is None else find_raw(conn, answer)
+        in_answer = body is not None and naming.found_in(body.decode(errors="replace"))
+        if in_answer or any(naming.found_in(row._mapping[column.name]) for column in columns):
             found += 1
+            if answer is not None and not dry_run:
+                conn.execute(delete(_payloads).where(_payloads.c.sha256 == answer))
             if not dry_run:
                 conn.execute(delete(table).where(*(column == row._mapping[column.name] for column in key)))
     return found

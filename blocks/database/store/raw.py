@@ -57,18 +57,8 @@ def save_raw(conn: Connection, answers: Sequence[RawAnswer]) -> list[str]:
 
     A body that is stored already is not stored again; the same answer (post and time) may be saved twice.
     """
-    hashes = [hashlib.sha256(answer.body).hexdigest() for answer in answers]
-    bodies = {sha: answer.body for sha, answer in zip(hashes, answers, strict=True)}
-    insert_payload, insert_fetch = _inserts(conn.dialect.name)
-    # Again until all are held: a purge may delete what nothing refers to at this very moment. SQLite has one writer.
-    while missing := sorted(bodies.keys() - _held(conn, sorted(bodies))):
-        write_rows(
-            conn,
-            insert_payload,
-            [{"sha256": sha, "body": zlib.compress(bodies[sha], _LEVEL), "size": len(bodies[sha])} for sha in missing],
-        )
-        if conn.dialect.name == "sqlite":
-            break
+    hashes = save_bodies(conn, [answer.body for answer in answers])
+    insert_fetch = _inserts(conn.dialect.name)[1]
     write_rows(
         conn,
         insert_fetch,
@@ -86,6 +76,21 @@ def save_raw(conn: Connection, answers: Sequence[RawAnswer]) -> list[str]:
             for sha, answer in zip(hashes, answers, strict=True)
         ],
     )
+    return hashes
+
+
+def save_bodies(conn: Connection, bodies: Sequence[bytes]) -> list[str]:
+    """Store bodies, each content once; the SHA-256 of each, in the order given."""
+    hashes = [hashlib.sha256(body).hexdigest() for body in bodies]
+    by_hash = dict(zip(hashes, bodies, strict=True))
+    insert_payload = _inserts(conn.dialect.name)[0]
+    # Again until all are held: a purge may delete what nothing refers to at this very moment. SQLite has one writer.
+    while missing := sorted(by_hash.keys() - _held(conn, sorted(by_hash))):
+        rows = [(sha, by_hash[sha]) for sha in missing]
+        packed = [{"sha256": sha, "body": zlib.compress(body, _LEVEL), "size": len(body)} for sha, body in rows]
+        write_rows(conn, insert_payload, packed)
+        if conn.dialect.name == "sqlite":
+            break
     return hashes
 
 
@@ -112,10 +117,16 @@ def load_raw(conn: Connection, sha256: str) -> bytes:
     Raises:
         StoreError: there is none of that hash.
     """
-    body = conn.execute(select(_payloads.c.body).where(_payloads.c.sha256 == sha256)).scalar()
+    body = find_raw(conn, sha256)
     if body is None:
         raise StoreError(f"no raw answer {sha256} is stored; it may have been purged")
-    return zlib.decompress(body)
+    return body
+
+
+def find_raw(conn: Connection, sha256: str) -> bytes | None:
+    """The body of a stored answer, as it came; None where there is none of that hash."""
+    body = conn.execute(select(_payloads.c.body).where(_payloads.c.sha256 == sha256)).scalar()
+    return None if body is None else zlib.decompress(body)
 
 
 def unparsed(conn: Connection, *, run_id: str | None = None, limit: int = 1000) -> list[RawSeen]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, and_
 
 from blocks.database.store import leases
+from blocks.database.store.import_answers import close_unreadable
 from blocks.database.store.import_rows import RUNNING, SENT_AGAIN, by_task, get, imports, move, read, with_note
 from blocks.database.store.leases import Alive
 from blocks.memories.errors import UsageError
@@ -28,7 +29,8 @@ def resolve(
 
     `resubmit`: planned again, for the next run to send; the note counts how often. `attach`: it was accepted as
     `task_id`, which is polled from now on. `drop`: given up; the wish is free for a new import. A planned import
-    whose lease is free, which nobody is about to send, can be dropped too. An import that was attached to a task by
+    whose lease is free, which nobody is about to send, can be dropped too, and one under way that nobody follows at
+    this moment: its answers may be such that nobody can read. An import that was attached to a task by
     hand is decided anew as long as that task listed nothing and no run follows it: the task may be a wrong one.
 
     Raises:
@@ -55,10 +57,11 @@ def resolve(
     if decision == "drop":
         dropped = {"state": "dropped", "finished_at": at, "lease_owner": None, "note": "dropped by hand"}
         dropped["next_look_at"] = None
-        planned = and_(imports.c.state == "planned", imports.c.import_id == import_id)
-        for plan in read(conn, planned, lock=True):
-            if leases.is_free(plan.lease_owner, plan.lease_until, now=at, alive=alive):
-                return move(conn, import_id, planned, **dropped, lease_until=None)
+        close_unreadable(conn, import_id, at)
+        idle = and_(imports.c.state.in_(("planned", *RUNNING)), imports.c.import_id == import_id)
+        for one in read(conn, idle, lock=True):
+            if leases.is_free(one.lease_owner, one.lease_until, now=at, alive=alive):
+                return move(conn, import_id, idle, **dropped, lease_until=None)
         return move(conn, import_id, doubt, **dropped)
     times = (row.note or "").count(SENT_AGAIN) + 1
     note = with_note(row.note, f"{SENT_AGAIN} ({times})")

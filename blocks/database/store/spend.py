@@ -297,6 +297,12 @@ def release_import(conn: Connection, import_id: str, *, now: datetime) -> None:
         release(conn, spend_id, now=now)
 
 
+def counted_for_import(conn: Connection, import_id: str) -> int:
+    """What counts as spent for an import, reserved or billed, in millionths of a US dollar."""
+    counted = func.sum(func.coalesce(_spend.c.spent_micros, _spend.c.reserved_micros))
+    return int(conn.execute(select(counted).where(_spend.c.import_id == import_id)).scalar() or 0)
+
+
 def shrink(conn: Connection, spend_id: str, *, micros: int) -> bool:
     """Give back `micros` of an open reservation; False if it is settled, or smaller than that."""
     left = _spend.c.reserved_micros - micros

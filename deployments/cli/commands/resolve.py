@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from blocks.database.store import deciding
+from blocks.database.store import deciding, spend
 from blocks.database.store.imports import Decision, OpenImport
 from blocks.memories.errors import UsageError
 from blocks.settings import get_settings
@@ -27,7 +27,8 @@ def resolve(
 ) -> int:
     """Decide an import whose submission ended in doubt: it was sent, and no answer came.
 
-    The vendor's console shows whether the task is there. Nothing is called by this command. An import that was attached
+    The vendor's console shows whether the task is there. Nothing is called by this command. An import under way can be
+    dropped too while no run follows it, for one because its answers cannot be read. An import that was attached
     to a wrong task can be decided again, as long as that task listed nothing and no run follows it.
 
     Parameters
@@ -39,7 +40,7 @@ def resolve(
     attach
         It arrived, and this is its task: poll that one from now on.
     drop
-        Give it up; the hashtag is free for a new import.
+        Give it up; the hashtag is free for a new import. Its money goes on counting as spent: it may have been billed.
     """
     decision = _decision(resubmit=resubmit, attach=attach, drop=drop)
     with stores.opened(get_settings()) as store:
@@ -47,10 +48,12 @@ def resolve(
             raise UsageError(f"there is no import {import_id}: the database is not made yet")
         with store.begin() as conn:
             now = deciding.decide(conn, import_id, decision, task_id=attach)
+            counted_usd = spend.counted_for_import(conn, now.import_id) / 1_000_000
     if output.json:
-        write_json({"import_id": now.import_id, "state": now.state, "task_id": now.task_id, "note": now.note})
+        told = {"import_id": now.import_id, "state": now.state, "task_id": now.task_id, "note": now.note}
+        write_json(told | {"counted_usd": counted_usd})
     else:
-        say(_sentence(now, decision))
+        say(_sentence(now, decision, counted_usd))
     return 0
 
 
@@ -67,7 +70,7 @@ def _decision(*, resubmit: bool, attach: str | None, drop: bool) -> Decision:
     return chosen[0]
 
 
-def _sentence(now: OpenImport, decision: Decision) -> str:
+def _sentence(now: OpenImport, decision: Decision, counted_usd: float) -> str:
     what = wish_shown(now.kind, now.hashtag, now.wanted, now.import_id)
     if decision == "resubmit":
         return f"Import {now.import_id} of {what} is planned again; the next run of it sends it."
@@ -76,4 +79,7 @@ def _sentence(now: OpenImport, decision: Decision) -> str:
             f"Import {now.import_id} of {what} follows task {now.task_id} now; the next run of it collects its posts. "
             "If that is the wrong task, decide it again before posts are listed."
         )
-    return f"Import {now.import_id} of {what} is dropped; the next run of it starts a new one."
+    dropped = f"Import {now.import_id} of {what} is dropped; the next run of it starts a new one."
+    if not counted_usd:
+        return dropped
+    return f"{dropped} {counted_usd:.2f} USD go on counting as spent for it, because it may have been billed."

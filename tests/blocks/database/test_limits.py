@@ -74,9 +74,18 @@ def test_a_pause_moves_the_next_slot_and_a_shorter_one_does_not_move_it_back(sto
     assert reserve(store, now=NOW + 30).first_at == NOW + 30
 
 
-@pytest.mark.parametrize(("asked", "kept"), [(86_400.0, limits.MAX_PAUSE_SECONDS), (-3.0, 0.0)])
-def test_absurd_waits_are_cut(store: Store, asked: float, kept: float) -> None:
+@pytest.mark.parametrize(("asked", "kept"), [(900.0, 900.0), (864_000.0, 864_000.0), (-3.0, 0.0)])
+def test_a_pause_is_as_long_as_was_asked_for(store: Store, asked: float, kept: float) -> None:
     assert pause(store, asked) == kept
+
+
+def test_a_long_pause_is_told_from_a_clock_that_was_set_back_and_ends_by_itself(store: Store) -> None:
+    reserve(store)
+    assert pause(store, 7200) == 7200
+    assert reserve(store, now=NOW + 60).paused
+    assert reserve(store, now=NOW + 7199).count == 0
+    assert reserve(store, now=NOW + 7200).first_at == NOW + 7200
+    assert not reserve(store, now=NOW - 86_400, name="another").paused
 
 
 def test_a_clock_that_was_set_back_does_not_stop_the_account(store: Store) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
@@ -16,6 +17,7 @@ from blocks.memories.errors import (
     NoCredits,
     Refused,
     ServerFault,
+    ServicePaused,
     SpendCapReached,
     StoreError,
     TagtrailError,
@@ -48,6 +50,8 @@ def make(cls: type[TagtrailError]) -> TagtrailError:
         return UnknownShape(["a", "b"])
     if cls is SpendCapReached:
         return SpendCapReached("day", 20, 19.99, 0.02)
+    if cls is ServicePaused:
+        return ServicePaused("imports", datetime(2026, 11, 30, 18, tzinfo=UTC))
     return cls("one sentence")
 
 
@@ -77,6 +81,7 @@ def test_what_halts_a_run_is_what_no_waiting_mends() -> None:
         "NoCredits",
         "AccountDisabled",
         "SpendCapReached",
+        "ServicePaused",
         "ValveClosed",
     }
 

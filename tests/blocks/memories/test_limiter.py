@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from blocks.database.engine import Store
-from blocks.memories.errors import StoreError
+from blocks.memories.errors import ServicePaused, StoreError
 from blocks.memories.lanes import Slot
 from blocks.memories.limiter import Limiter, limits_for, rates_from
 from blocks.settings import get_settings
@@ -226,8 +226,47 @@ async def test_the_refusals_of_one_burst_count_once(limiter: Limiter) -> None:
     assert limiter.learned() == {}
 
 
-async def test_an_absurd_wait_is_cut(limiter: Limiter) -> None:
-    assert await limiter.penalise("fast", 1e9) == 900
+async def test_a_wait_of_a_quarter_of_an_hour_is_waited_out_by_all(
+    sqlite_store: Store, limiter: Limiter, fake: FakeTime
+) -> None:
+    assert await limiter.penalise("fast", 900) == 900
+    assert min(await times(limiter, fake, 2, "fast")) >= 900
+    await limiter.penalise("fast", 900)
+    other = make(sqlite_store, fake)
+    assert min(await times(other, fake, 1, "fast")) >= 899.9
+    await other.aclose()
+
+
+@pytest.mark.parametrize("name", ["fast", "slow", "hourly"])
+async def test_a_longer_wait_is_nobodys_and_says_when_it_is_over(
+    name: str, sqlite_store: Store, limiter: Limiter, fake: FakeTime
+) -> None:
+    await limiter.acquire(name)
+    waiting = [asyncio.create_task(limiter.acquire(name)) for _ in range(3)]
+    await limiter.penalise(name, 7200)
+    said = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(error, ServicePaused) for error in said), said
+    other = make(sqlite_store, fake)
+    for one in (limiter, other):
+        with pytest.raises(ServicePaused) as caught:
+            await one.acquire(name)
+        assert caught.value.limit == name
+        left = (caught.value.until - datetime.now(UTC)).total_seconds()
+        assert 6000 < left < 7201
+    await other.aclose()
+    fake.now += 7200
+    another = make(sqlite_store, fake)
+    await another.acquire(name)
+    await another.aclose()
+
+
+async def test_a_lower_rate_of_before_is_no_pause(sqlite_store: Store, fake: FakeTime) -> None:
+    rare = make(sqlite_store, fake, slow=1 / 86_400)
+    await rare.acquire("slow")
+    await rare.aclose()
+    often = make(sqlite_store, fake)
+    assert await times(often, fake, 1, "slow") == [pytest.approx(0, abs=1)]
+    await often.aclose()
 
 
 async def test_a_lower_limit_is_learned_told_and_shared(sqlite_store: Store, limiter: Limiter, fake: FakeTime) -> None:
