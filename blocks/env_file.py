@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
 from blocks.memories.errors import UsageError
@@ -49,6 +50,32 @@ def names_in_file(path: Path = ENV_FILE) -> list[str]:
         line = wrong.line + len(wrong.string) - len(wrong.string.lstrip("\r\n"))
         raise UsageError(f"{path.absolute()}, line {line}: this cannot be read; a line is NAME=value, or begins with #")
     return [one.key for one in found if one.key is not None]
+
+
+def redirected(usual: Mapping[str, str], path: Path = ENV_FILE) -> str | None:
+    """A sentence where the file sends a key elsewhere that it does not hold itself; None where it does not.
+
+    Whoever wrote the file need not be who exported the key. `usual`: names of base URLs, and where they point by
+    themselves.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    environ = {name.upper() for name, value in os.environ.items() if value}
+    if "MEMORIES_API_KEY" not in environ or not names_in_file(path):
+        return None
+    in_file = {name.upper(): value for name, value in dotenv_values(path, encoding="utf-8").items() if value}
+    named = {name: in_file[name] for name in usual if name in in_file and name not in environ}
+    hosts = {name: _host(url) for name, url in named.items() if _host(url) != _host(usual[name])}
+    if not hosts:
+        return None
+    where = " and ".join(dict.fromkeys(hosts.values()))
+    return f"{path.absolute()} sets {' and '.join(hosts)}: the key of the environment goes to {where}"
+
+
+def _host(url: str) -> str:
+    host = url.partition("//")[2].partition("/")[0].rpartition("@")[2]
+    return "".join(letter for letter in host[:100] if letter.isprintable())
 
 
 def misspelt(settings: Iterable[str], path: Path = ENV_FILE) -> list[str]:

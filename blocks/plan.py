@@ -32,6 +32,9 @@ window was over when the post was first seen."""
 _UNITS: Final = {"m": 60, "h": 3600, "d": 86_400}
 
 
+MAX_AGE_SECONDS = 3650 * 86_400
+
+
 def parse_ages(text: str) -> tuple[int, ...]:
     """`1h,6h,24h,7d` as ages in seconds; `none` or nothing: no plan.
 
@@ -46,6 +49,8 @@ def parse_ages(text: str) -> tuple[int, ...]:
         if found is None or int(found[1]) == 0:
             raise ValueError(f"ages are written like 30m, 6h or 7d, separated by commas; not {part.strip()[:20]!r}")
         ages.append(int(found[1]) * _UNITS[found[2]])
+    if ages and max(ages) > MAX_AGE_SECONDS:
+        raise ValueError(f"an age of the plan is at most {MAX_AGE_SECONDS // 86_400}d")
     if any(later <= earlier for earlier, later in pairwise(ages)):
         raise ValueError("the ages of the plan are in ascending order, each once")
     return tuple(ages)

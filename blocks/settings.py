@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from blocks.env_file import ENV_FILE, names_in_file
@@ -17,7 +17,24 @@ from blocks.plan import SnapshotPlan, parse_ages
 V1_BASE_URL = "https://api.memories.ai/serve/api/v1"
 V2_BASE_URL = "https://mavi-backend.memories.ai/serve/api/v2"
 
-Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+LEAST_USD = 0.000_001
+"""Money is counted in millionths of a US dollar: less would round to nothing."""
+
+MAX_PRICE_USD, MAX_CAP_USD = 1_000.0, 1_000_000_000.0
+MAX_RATE = 100_000.0
+MAX_HOURS = 876_000.0
+"""Ages and times of re-use are no longer than a hundred years: dates before the year 1 cannot be told."""
+
+DAY_SECONDS = 86_400.0
+
+
+def _no_less_than_a_millionth(value: float) -> float:
+    if 0 < value < LEAST_USD:
+        raise PydanticCustomError("too_little_money", "less than a millionth")
+    return value
+
+
+Usd = Annotated[float, Field(ge=0, le=MAX_PRICE_USD, allow_inf_nan=False), AfterValidator(_no_less_than_a_millionth)]
 
 CommentPolicy = Literal["pseudonymise", "keep", "drop"]
 
@@ -30,7 +47,7 @@ class Prices(BaseModel, extra="forbid"):
     """
 
     import_post: Usd = Field(default=0.01, description="One imported post.")
-    metadata_default: Usd = Field(default=0.01, ge=0, description="One metadata call.")
+    metadata_default: Usd = Field(default=0.01, description="One metadata call.")
     metadata: dict[str, Usd] = Field(default_factory=dict, description="Metadata calls by cell.")
 
     @field_validator("metadata")
@@ -69,7 +86,8 @@ def _cap(value: Any) -> Any:
     return None if isinstance(value, str) and value.strip().lower() in ("none", "") else value
 
 
-Cap = Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(_cap)]
+_CapUsd = Annotated[float, Field(ge=0, le=MAX_CAP_USD), AfterValidator(_no_less_than_a_millionth)]
+Cap = Annotated[_CapUsd | None, BeforeValidator(_cap)]
 
 
 class Settings(BaseSettings):
@@ -83,6 +101,9 @@ class Settings(BaseSettings):
     memories_api_key: SecretStr = Field(default=SecretStr(""), description="The API key; sent bare, without Bearer.")
     memories_v1_base_url: str = Field(default=V1_BASE_URL, description="Where imports are asked for.")
     memories_v2_base_url: str = Field(default=V2_BASE_URL, description="Where metadata is asked for.")
+    tagtrail_allow_http: bool = Field(
+        default=False, description="1: the key may go unencrypted, over `http://`, to another machine."
+    )
     tagtrail_account: str = Field(
         default="",
         description="What the account is called in the database, the same for all its keys; empty: a name of the key.",
@@ -93,23 +114,29 @@ class Settings(BaseSettings):
     tagtrail_database_url: str = Field(  # It may hold a password.
         default="", repr=False, description="SQLAlchemy URL; empty: a SQLite file in the home."
     )
-    tagtrail_imports_per_minute: float = Field(default=1, gt=0, description="Imports submitted, per account.")
-    tagtrail_status_per_second: float = Field(default=1, gt=0, description="Polls of imports, per account.")
-    tagtrail_metadata_per_second: float = Field(
-        default=10, gt=0, description="Metadata calls, per account and channel."
+    tagtrail_imports_per_minute: float = Field(
+        default=1, ge=0.01, le=MAX_RATE, description="Imports submitted, per account."
     )
-    tagtrail_poll_seconds: float = Field(default=5, gt=0, description="First interval between polls of an import.")
+    tagtrail_status_per_second: float = Field(
+        default=1, ge=0.001, le=MAX_RATE, description="Polls of imports, per account."
+    )
+    tagtrail_metadata_per_second: float = Field(
+        default=10, ge=0.001, le=MAX_RATE, description="Metadata calls, per account and channel."
+    )
+    tagtrail_poll_seconds: float = Field(
+        default=5, ge=0.01, le=3600, description="First interval between polls of an import."
+    )
     tagtrail_import_quiet_seconds: float = Field(
-        default=120, ge=0, description="No new post for so long after the first: finished."
+        default=120, ge=0, le=DAY_SECONDS, description="No new post for so long after the first: finished."
     )
     tagtrail_import_deadline_seconds: float = Field(
-        default=900, gt=0, description="An import is given up after so long."
+        default=900, gt=0, le=7 * DAY_SECONDS, description="An import is given up after so long."
     )
     tagtrail_import_reuse_hours: float = Field(
-        default=6, ge=0, description="A like import younger than this is used again."
+        default=6, ge=0, le=MAX_HOURS, description="A like import younger than this is used again."
     )
     tagtrail_max_age_hours: float = Field(
-        default=12, ge=0, description="Metadata younger than this is not bought again."
+        default=12, ge=0, le=MAX_HOURS, description="Metadata younger than this is not bought again."
     )
     tagtrail_snapshot_ages: Annotated[tuple[int, ...], NoDecode] = Field(
         default=SnapshotPlan.ages,
@@ -147,7 +174,7 @@ class Settings(BaseSettings):
     tagtrail_comments: CommentPolicy = Field(
         default="pseudonymise", description="What is kept of commenters: pseudonymise, keep or drop."
     )
-    tagtrail_retention_days: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_cap)] = Field(
+    tagtrail_retention_days: Annotated[Annotated[int, Field(ge=1, le=36_500)] | None, BeforeValidator(_cap)] = Field(
         default=None, description="What was last measured so many days ago is erased by the purge; `none`: kept."
     )
     tagtrail_callback_url: str = Field(
@@ -159,7 +186,9 @@ class Settings(BaseSettings):
     tagtrail_in_flight: int = Field(
         default=50, ge=1, le=500, description="Metadata calls under way at once in one run."
     )
-    tagtrail_timeout_seconds: float = Field(default=90, gt=0, description="How long one call of the API may take.")
+    tagtrail_timeout_seconds: float = Field(
+        default=90, ge=1, le=3600, description="How long one call of the API may take."
+    )
     tagtrail_retry_seconds: float = Field(
         default=1, ge=0, le=60, description="First wait before a failed call is made again; doubles, up to 32 times it."
     )
@@ -247,6 +276,10 @@ def get_settings(**overrides: Any) -> Settings:
 _PRICES_EXAMPLE = '{"import_post": 0.01, "metadata": {"youtube/rapid": 0.02}}'
 
 
+def _plain(limit: float) -> str:
+    return f"{limit:,.0f}" if limit == int(limit) else f"{limit:g}"
+
+
 def _sentence(error: ErrorDetails) -> str:
     """What is wrong with a setting, in words for people who never heard of the validating library."""
     within = [str(part) for part in error["loc"][1:]]
@@ -260,11 +293,15 @@ def _sentence(error: ErrorDetails) -> str:
         case "float_parsing" | "float_type" | "finite_number":
             return f"{entry} has to be a number"
         case "greater_than_equal":
-            return f"{entry} has to be {limits['ge']:g} or more"
+            return f"{entry} has to be {_plain(limits['ge'])} or more"
         case "greater_than":
-            return f"{entry} has to be more than {limits['gt']:g}"
+            return f"{entry} has to be more than {_plain(limits['gt'])}"
         case "less_than_equal":
-            return f"{entry} has to be {limits['le']:g} or less"
+            return f"{entry} has to be {_plain(limits['le'])} or less"
+        case "too_little_money":
+            return f"{entry} has to be 0, or {LEAST_USD:.6f} US dollars or more"
+        case "bool_parsing" | "bool_type":
+            return f"{entry} has to be 1 or 0"
         case "literal_error":
             return f"{entry} has to be one of {limits['expected']}"
         case "model_type" | "dict_type":

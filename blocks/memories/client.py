@@ -62,6 +62,7 @@ class MemoriesClient:
         transport: takes the place of real connections, in tests.
         now: the clock by which a `Retry-After` date is read.
         witness: is shown each answer as it came, without the key: (endpoint, HTTP status, body).
+        allow_http: the key may go over http:// to another machine (TAGTRAIL_ALLOW_HTTP).
 
     Raises UsageError where the key, a base URL, or a proxy or certificate of the environment cannot be used.
     """
@@ -79,10 +80,11 @@ class MemoriesClient:
         witness: Callable[[str, int, bytes], None] | None = None,
         callback_url: str | None = None,
         account: str = "",
+        allow_http: bool = False,
     ) -> None:
         key = outgoing.checked_key(api_key.get_secret_value())
-        self._v1 = outgoing.checked_base_url("MEMORIES_V1_BASE_URL", v1_base_url)
-        v2 = outgoing.checked_base_url("MEMORIES_V2_BASE_URL", v2_base_url)
+        self._v1 = outgoing.checked_base_url("MEMORIES_V1_BASE_URL", v1_base_url, allow_http=allow_http)
+        v2 = outgoing.checked_base_url("MEMORIES_V2_BASE_URL", v2_base_url, allow_http=allow_http)
         self.hosts = outgoing.hosts_of(self._v1, v2)
         self.account = account_name(key, account)
         """Names the account in the database; see `accounts`."""

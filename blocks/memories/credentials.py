@@ -8,7 +8,7 @@ from prefect.blocks.abstract import CredentialsBlock
 from pydantic import Field, HttpUrl, SecretStr
 
 from blocks.memories.callbacks import address
-from blocks.settings import V1_BASE_URL, V2_BASE_URL
+from blocks.settings import V1_BASE_URL, V2_BASE_URL, get_settings
 
 if TYPE_CHECKING:
     from blocks.memories.client import MemoriesClient
@@ -50,7 +50,11 @@ class MemoriesCredentials(CredentialsBlock):
         default=V2_BASE_URL, title="Base URL of metadata", description="Where the metadata of posts is asked for."
     )
     timeout_seconds: float = Field(
-        default=90.0, gt=0, title="Timeout (seconds)", description="How long one call may take in all, in seconds."
+        default=90.0,
+        ge=1,
+        le=3600,
+        title="Timeout (seconds)",
+        description="How long one call may take in all, in seconds.",
     )
 
     account: str = Field(
@@ -80,7 +84,7 @@ class MemoriesCredentials(CredentialsBlock):
         Answers that repeat the secret of the block's callback, or of `callback_url` where another is in use, lose it.
 
         Raises:
-            UsageError: the key or a base URL cannot be used.
+            UsageError: the key, a base URL or a setting of this machine cannot be used.
         """
         from blocks.memories.client import MemoriesClient  # httpx is loaded by those who call, not by who registers.
 
@@ -92,4 +96,5 @@ class MemoriesCredentials(CredentialsBlock):
             max_connections=MAX_CONNECTIONS,
             callback_url=callback_url or self.get_callback(),
             account=self.account,
+            allow_http=get_settings().tagtrail_allow_http,
         )

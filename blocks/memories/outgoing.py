@@ -49,6 +49,16 @@ def hosts_of(*urls: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(urlsplit(url).netloc.rpartition("@")[2] for url in urls))
 
 
+def is_encrypted_or_here(url: str) -> bool:
+    """Whether what is sent to a URL is read by nobody on the way: https://, or a server on this machine.
+
+    A name below `.localhost` is another machine's wherever a resolver does not know better.
+    """
+    parts = urlsplit(url.strip())
+    host = parts.hostname or ""
+    return parts.scheme == "https" or (network.is_here(host) and not host.endswith(".localhost"))
+
+
 _CALLED_HERE = {
     "unique_id": "namespace",
     "callback": "callback_url",
@@ -81,12 +91,12 @@ def checked_key(key: str) -> str:
     return key
 
 
-def checked_base_url(name: str, url: str) -> str:
-    """A base URL without its trailing slash.
+def checked_base_url(name: str, url: str, *, allow_http: bool = False) -> str:
+    """A base URL without its trailing slash; `allow_http`: the key may go unencrypted to another machine.
 
     Raises:
-        UsageError: not http(s), no host, or with a user name, query or fragment; or a variable of the environment
-            about proxies and certificates on the way there cannot be used.
+        UsageError: not http(s), no host, with a user name, query or fragment, or http:// to another machine; or a
+            variable of the environment about proxies and certificates on the way there cannot be used.
     """
     try:
         parts = urlsplit(url.strip())
@@ -95,6 +105,11 @@ def checked_base_url(name: str, url: str) -> str:
         raise UsageError(f"{name} is no URL: give one such as https://api.memories.ai/serve/api/v1") from None
     if not usable or parts.query or parts.fragment or "@" in parts.netloc:
         raise UsageError(f"{name} has to be a plain https:// (or http://) URL without user name, query or fragment")
+    if not allow_http and not is_encrypted_or_here(url):
+        raise UsageError(
+            f"{name} sends the key unencrypted to {shown(parts.hostname or '')}: give an https:// URL, or set "
+            "TAGTRAIL_ALLOW_HTTP=1 if that is meant; nothing was sent"
+        )
     network.check(url.strip())
     return url.strip().rstrip("/")
 

@@ -91,7 +91,7 @@ def call(arguments: Sequence[str]) -> int:
     """
     verbose = "--verbose" in arguments
     try:
-        _tell_misspelt(arguments)
+        _tell_odd_settings(arguments)
         status = make_app(arguments)(_joined(arguments), exit_on_error=False, print_error=False)
         _flush()
     except UnusedCliTokensError as error:
@@ -120,15 +120,17 @@ def call(arguments: Sequence[str]) -> int:
     return status if isinstance(status, int) else DONE
 
 
-def _tell_misspelt(arguments: Sequence[str]) -> None:
-    """Say of names in the environment or `.env` that look like settings that they are none; help needs no settings."""
+def _tell_odd_settings(arguments: Sequence[str]) -> None:
+    """Say what is odd about the names of settings in the environment and `.env`; help needs no settings."""
     if not arguments or arguments[0] not in (*COMMANDS, "db", "import") or "--help" in arguments or "-h" in arguments:
         return
-    from blocks.env_file import misspelt
-    from blocks.settings import Settings
+    from blocks.env_file import misspelt, redirected
+    from blocks.settings import V1_BASE_URL, V2_BASE_URL, Settings
 
-    for sentence in misspelt(Settings.model_fields):
-        _say(sentence, DONE)
+    usual = {"MEMORIES_V1_BASE_URL": V1_BASE_URL, "MEMORIES_V2_BASE_URL": V2_BASE_URL}
+    for sentence in (*misspelt(Settings.model_fields), redirected(usual)):
+        if sentence is not None:
+            _say(sentence, DONE)
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:

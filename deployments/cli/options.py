@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter, Token
 
 from blocks.memories.errors import UsageError
+from blocks.settings import LEAST_USD
 from flows.steps.wish import NO_CAP_USD, ChannelChoice, Library
 
 PlatformName = Literal["instagram", "tiktok", "youtube", "x"]
@@ -82,15 +83,11 @@ def spend_cap(typed: str | None, of_settings: float | None) -> float:
         cap = math.nan if "_" in typed else float(typed)
     except ValueError:
         cap = math.nan
-    if not 0 <= cap < math.inf:
+    if not 0 <= cap <= NO_CAP_USD:
         raise UsageError(f"--max-spend is an amount of US dollars, such as 2.50, or none; not {typed}")
-    if 0 < cap < LEAST_CAP_USD:
+    if 0 < cap < LEAST_USD:
         raise UsageError(f"--max-spend is 0, or 0.000001 US dollars and more; not {typed}")
     return cap
-
-
-LEAST_CAP_USD = 0.000_001
-"""Money is counted in millionths of a US dollar."""
 
 
 def moment(option: str, typed: str, now: datetime) -> datetime:

@@ -46,8 +46,8 @@ def require_key(settings: Settings) -> None:
         UsageError: there is no key, or what is there cannot be one, or no base URL.
     """
     if servers.configured() is None and local_server.running(settings.home) is None:
-        checked_base_url("MEMORIES_V1_BASE_URL", settings.memories_v1_base_url)
-        checked_base_url("MEMORIES_V2_BASE_URL", settings.memories_v2_base_url)
+        for name in ("memories_v1_base_url", "memories_v2_base_url"):
+            checked_base_url(name.upper(), getattr(settings, name), allow_http=settings.tagtrail_allow_http)
     if key := settings.memories_api_key.get_secret_value():
         checked_key(key)
     elif servers.configured() is None and local_server.running(settings.home) is None:

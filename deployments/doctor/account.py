@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from blocks.memories.client import MemoriesClient
+from blocks.memories.outgoing import hosts_of, is_encrypted_or_here
 from deployments.doctor.evidence import Evidence
 
 
@@ -24,6 +25,14 @@ class Account:
     """Where the service is told to call back, with the secret."""
     name: str = ""
     """What the account is called in the database; empty: a name made of the key."""
+    allow_http: bool = False
+    """Whether the key may go over http:// to another machine."""
+
+    @property
+    def unencrypted(self) -> list[str]:
+        """Hosts to which the key goes unencrypted."""
+        urls = [url for url in (self.v1_base_url, self.v2_base_url) if not is_encrypted_or_here(url)]
+        return list(hosts_of(*urls))
 
     @property
     def host(self) -> str:
@@ -44,4 +53,5 @@ class Account:
             witness=None if evidence is None else evidence.witness,
             callback_url=self.callback,
             account=self.name,
+            allow_http=self.allow_http,
         )

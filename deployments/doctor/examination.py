@@ -19,7 +19,7 @@ from deployments.cli.servers import PrefectServer, configured
 from deployments.doctor.account import Account
 from deployments.doctor.machine import packages_check, python_check, rooms_check
 from deployments.doctor.service import accepted_check, api_clock_check, callback_check, database_checks, key_check
-from deployments.doctor.verdicts import Check, ok
+from deployments.doctor.verdicts import Check, ok, warning
 
 if TYPE_CHECKING:
     from prefect.blocks.core import Block
@@ -108,6 +108,7 @@ def _choose(found: Examined, settings: Settings, blocks: dict[str, Block]) -> No
             settings.tagtrail_timeout_seconds,
             callback,
             settings.tagtrail_account,
+            settings.tagtrail_allow_http,
         )
     if not blocks:
         return
@@ -128,6 +129,7 @@ def _choose(found: Examined, settings: Settings, blocks: dict[str, Block]) -> No
                 saved.timeout_seconds,
                 saved.get_callback() or callback,
                 saved.account,
+                settings.tagtrail_allow_http,
             )
     if isinstance(database, TagtrailDatabase):
         found.database_url = database.get_url()
@@ -141,4 +143,7 @@ async def _api_checks(found: Examined, settings: Settings) -> Sequence[Check]:
             checks = [await accepted_check(client, found.account.whose, found.account.host)]
     except UsageError as error:
         return [Check("api", "failed", str(error))]
+    if open_hosts := found.account.unencrypted:
+        told = f"the key goes unencrypted to {' and '.join(open_hosts)} (TAGTRAIL_ALLOW_HTTP)"
+        checks.append(warning("api (http)", told, "use https:// base URLs"))
     return checks + (api_clock_check(found.account.v1_base_url) if checks[0].verdict != "failed" else [])

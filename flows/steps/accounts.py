@@ -40,6 +40,7 @@ async def open_client(credentials: str, settings: Settings) -> MemoriesClient:
         max_connections=MAX_CONNECTIONS,
         callback_url=_callback(None, settings),
         account=settings.tagtrail_account,
+        allow_http=settings.tagtrail_allow_http,
     )
 
 

@@ -12,18 +12,16 @@ from blocks.memories.errors import NotAPostUrl, UsageError
 from blocks.memories.identity import item_key, parse_creator_url, parse_post_url, private_instagram_url, shown
 from blocks.memories.outgoing import MAX_URLS
 from blocks.memories.posts.record import CHANNELS, Channel, PostRef
+from blocks.settings import LEAST_USD, MAX_CAP_USD, MAX_HOURS
 from blocks.wishes import wish_key
 
 Library = Literal["private", "public"]
 ChannelChoice = Literal["auto", "apify", "rapid", "memories.ai"]
 
-NO_CAP_USD = 1_000_000_000.0
+NO_CAP_USD = MAX_CAP_USD
 """Stands for "no cap" where a flow's parameter has to be a number."""
 
 CAP = "max_spend_usd (--max-spend)"
-
-MOST_HOURS = 876_000
-"""Ages and times of re-use are no longer than a hundred years: dates before the year 1 cannot be told."""
 
 SMALL_RUN_POSTS = 500
 """Up to so many posts each post is a Prefect task of its own; beyond, a task takes a batch.
@@ -289,8 +287,13 @@ def _common(
     ):
         if not 0 <= value < math.inf:
             raise UsageError(f"{name} is a number of 0 or more, not {value}")
-        if name != CAP and value > MOST_HOURS:
-            raise UsageError(f"{name} is at most {MOST_HOURS:,} hours, which is a hundred years; not {value:,.0f}")
+        if name != CAP and value > MAX_HOURS:
+            raise UsageError(f"{name} is at most {MAX_HOURS:,.0f} hours, which is a hundred years; not {value:,.0f}")
+    if 0 < max_spend_usd < LEAST_USD or max_spend_usd > NO_CAP_USD:
+        raise UsageError(
+            f"{CAP} is 0, or from {LEAST_USD:.6f} to {NO_CAP_USD:,.0f} US dollars (which stands for no cap); "
+            f"not {max_spend_usd:g}"
+        )
     if posts_per_task < 0:
         raise UsageError(f"posts_per_task is 0 (by itself) or more, not {posts_per_task}")
     return {

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from blocks.env_file import misspelt
+from blocks.env_file import misspelt, redirected
 from blocks.memories.errors import UsageError
-from blocks.settings import Settings, get_settings
+from blocks.settings import V1_BASE_URL, V2_BASE_URL, Settings, get_settings
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> str:
@@ -33,6 +33,10 @@ def refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> str:
         ('{"metadata": {"youtube/": 1}}', '"youtube/" names no price'),
         ('{"metadata": 3}', '"metadata" has to be a JSON object'),
         ('{"metdata": {}}', 'there is no entry "metdata"; the entries are import_post, metadata_default, metadata'),
+        ('{"metadata": {"x": 1e-7}}', '"metadata.x" has to be 0, or 0.000001 US dollars or more'),
+        ('{"import_post": 4e-7}', '"import_post" has to be 0, or 0.000001 US dollars or more'),
+        ('{"import_post": 1e300}', '"import_post" has to be 1,000 or less'),
+        ('{"metadata_default": Infinity}', '"metadata_default" has to be '),
         ("3", "it has to be a JSON object"),
         ("{import_post: 0.0413}", "this is no JSON"),
     ],
@@ -57,7 +61,11 @@ def test_prices_by_cell_channel_and_platform(monkeypatch: pytest.MonkeyPatch) ->
     [
         ("TAGTRAIL_IN_FLIGHT", "many", "it has to be a whole number"),
         ("TAGTRAIL_IN_FLIGHT", "501", "it has to be 500 or less"),
-        ("TAGTRAIL_TIMEOUT_SECONDS", "0", "it has to be more than 0"),
+        ("TAGTRAIL_TIMEOUT_SECONDS", "0", "it has to be 1 or more"),
+        ("TAGTRAIL_IMPORTS_PER_MINUTE", "1e-300", "it has to be 0.01 or more"),
+        ("TAGTRAIL_MAX_SPEND_USD_PER_RUN", "inf", "it has to be 1,000,000,000 or less"),
+        ("TAGTRAIL_MAX_SPEND_USD_PER_DAY", "0.0000001", "it has to be 0, or 0.000001 US dollars or more"),
+        ("TAGTRAIL_SNAPSHOT_AGES", "1h,999999d", "an age of the plan is at most 3650d"),
         ("TAGTRAIL_TIMEOUT_SECONDS", "soon", "it has to be a number"),
         ("TAGTRAIL_MAX_SPEND_USD_PER_RUN", "-3", "it has to be 0 or more"),
         ("TAGTRAIL_MAX_SPEND_USD_PER_DAY", "lots", "it has to be a number"),
@@ -70,6 +78,20 @@ def test_a_wrong_setting_is_named_and_explained(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
 ) -> None:
     assert refused(monkeypatch, name, value).startswith(f"{name}: {said}")
+
+
+NUMBERS = [
+    name
+    for name, field in Settings.model_fields.items()
+    if any(kind in str(field.annotation) for kind in ("float", "int")) and "Prices" not in str(field.annotation)
+]
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e300", "-1", "9" * 400])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_has_bounds(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(NUMBERS) > 15
+    assert refused(monkeypatch, name.upper(), value).startswith(f"{name.upper()}: ")
 
 
 def test_no_secret_is_printed() -> None:
@@ -139,3 +161,25 @@ def test_names_that_are_no_settings_are_told(monkeypatch: pytest.MonkeyPatch) ->
         "TAGTRAIL_MAX_SPEND_USD_PER_RUNS is no setting; did you mean TAGTRAIL_MAX_SPEND_USD_PER_RUN?",
         "TAGTRAIL_HOMES is no setting; did you mean TAGTRAIL_HOME?",
     ]
+
+
+USUAL = {"MEMORIES_V1_BASE_URL": V1_BASE_URL, "MEMORIES_V2_BASE_URL": V2_BASE_URL}
+
+
+def test_a_file_that_sends_an_exported_key_elsewhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert redirected(USUAL) is None
+    Path(".env").write_text(f"memories_v1_base_url=https://u:p@else.example/v1\nMEMORIES_V2_BASE_URL={V2_BASE_URL}\n")
+    assert redirected(USUAL) is None, "no key is exported"
+    monkeypatch.setenv("MEMORIES_API_KEY", "sk-invented")
+    said = redirected(USUAL)
+    assert said is not None
+    assert said.endswith("/.env sets MEMORIES_V1_BASE_URL: the key of the environment goes to else.example")
+    monkeypatch.setenv("MEMORIES_V1_BASE_URL", V1_BASE_URL)
+    assert redirected(USUAL) is None, "the environment decides"
+
+
+@pytest.mark.parametrize(("value", "meant"), [("1", True), ("0", False), ("true", True), ("", False)])
+def test_a_switch(value: str, meant: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAGTRAIL_ALLOW_HTTP", value)
+    assert get_settings().tagtrail_allow_http is meant
+    assert refused(monkeypatch, "TAGTRAIL_ALLOW_HTTP", "perhaps") == "TAGTRAIL_ALLOW_HTTP: it has to be 1 or 0"

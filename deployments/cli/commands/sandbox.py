@@ -53,8 +53,10 @@ def sandbox(
         return 0
     if scenario not in SCENARIOS:
         raise UsageError(f"there is no scenario {scenario}; `tagtrail sandbox --scenarios` lists them")
-    if not time_scale > 0:
-        raise UsageError(f"--time-scale is more than 0, not {time_scale}")
+    if not 0.001 <= time_scale <= 100_000:
+        raise UsageError(f"--time-scale is between 0.001 and 100,000; not {time_scale:g}")
+    if latency_ms > 60_000:
+        raise UsageError(f"--latency-ms is 60,000 at most; not {latency_ms:g}")
     ports.checked(port, option="--port", least=0)
 
     def announce(url: str) -> None:

@@ -67,8 +67,8 @@ def up(
     )
     if scenario not in SCENARIOS:
         raise UsageError(f"there is no scenario {scenario}; `tagtrail sandbox --scenarios` lists them")
-    if not time_scale > 0:
-        raise UsageError(f"--time-scale is more than 0, not {time_scale}")
+    if not 0.001 <= time_scale <= 100_000:
+        raise UsageError(f"--time-scale is between 0.001 and 100,000; not {time_scale:g}")
     if key := settings.memories_api_key.get_secret_value():
         checked_key(key)
     stores.make_home(settings.home)

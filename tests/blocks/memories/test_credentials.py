@@ -104,3 +104,19 @@ def test_secrets_are_shown_by_neither() -> None:
     ):
         for shown in (repr(block), str(block), block.model_dump_json(), str(block.model_dump())):
             assert secret not in shown
+
+
+def test_a_block_sends_its_key_in_clear_only_where_this_machine_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("v1_base_url", "v2_base_url"):
+        block = MemoriesCredentials(api_key=KEY, **{name: "http://api.example/v1"})
+        with pytest.raises(UsageError, match=f"{name.upper()} sends the key unencrypted to api.example"):
+            block.get_client()
+        with monkeypatch.context() as patch:
+            patch.setenv("TAGTRAIL_ALLOW_HTTP", "1")
+            block.get_client()
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 3601, 1e300, float("inf"), float("nan")])
+def test_a_blocks_timeout_has_bounds(seconds: float) -> None:
+    with pytest.raises(ValidationError):
+        MemoriesCredentials(api_key=KEY, timeout_seconds=seconds)

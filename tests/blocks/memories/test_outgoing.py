@@ -203,6 +203,35 @@ def test_base_urls() -> None:
             outgoing.checked_base_url("MEMORIES_V1_BASE_URL", wrong)
 
 
+HERE = [
+    "http://127.0.0.1:9/v1",
+    "http://localhost/v1",
+    "http://[::1]:9/v1",
+    "http://127.8.0.1/v1",
+    "HTTP://LOCALHOST/v1",
+]
+ELSEWHERE = [
+    "http://api.memories.ai/serve/api/v1",
+    "http://10.0.0.7:8080/v1",
+    "http://0.0.0.0/v1",
+    "http://127.0.0.1.example.com/v1",
+    "http://a.localhost/v1",
+    "HTTP://api.example/v1",
+]
+
+
+@pytest.mark.parametrize("url", HERE)
+def test_a_key_goes_in_clear_to_this_machine(url: str) -> None:
+    assert outgoing.checked_base_url("X", url)
+
+
+@pytest.mark.parametrize("url", ELSEWHERE)
+def test_a_key_goes_in_clear_nowhere_else_unless_it_is_meant(url: str) -> None:
+    with pytest.raises(UsageError, match="MEMORIES_V1_BASE_URL sends the key unencrypted to .*TAGTRAIL_ALLOW_HTTP=1"):
+        outgoing.checked_base_url("MEMORIES_V1_BASE_URL", url)
+    assert outgoing.checked_base_url("X", url, allow_http=True) == url
+
+
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
 def test_wrong_timeouts(seconds: float) -> None:
     with pytest.raises(UsageError, match="timeout"):

@@ -267,3 +267,41 @@ def test_retry_leaves_other_failures_alone(
         assert "no failed post to take up again" in called.err
     assert tagtrail("retry", "--error", "NoAnswer", "--json").json == []
     assert asked == []
+
+
+def test_a_key_in_clear_and_a_redirected_key_are_told_before_anything_is_sent(
+    tagtrail: Callable[..., Any], asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(".env").write_text("MEMORIES_V1_BASE_URL=http://else.example/v1\n", encoding="utf-8")
+    called = tagtrail("run", "linen")
+    assert (called.status, asked) == (2, [])
+    assert "MEMORIES_V1_BASE_URL sends the key unencrypted to else.example" in called.err
+    assert called.err.startswith("tagtrail: ")
+    assert "/.env sets MEMORIES_V1_BASE_URL: the key of the environment goes to else.example" in called.err
+    monkeypatch.setenv("TAGTRAIL_ALLOW_HTTP", "1")
+    called = tagtrail("run", "linen")
+    assert (called.status, len(asked)) == (0, 1)
+    assert "goes to else.example" in called.err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TAGTRAIL_MAX_SPEND_USD_PER_RUN", "inf"),
+        ("TAGTRAIL_MAX_SPEND_USD_PER_DAY", "1e300"),
+        ("TAGTRAIL_PRICES", '{"import_post": 4e-7}'),
+        ("TAGTRAIL_IMPORTS_PER_MINUTE", "nan"),
+    ],
+)
+def test_settings_without_a_bound_are_wrong_usage(
+    name: str,
+    value: str,
+    tagtrail: Callable[..., Any],
+    asked: list[tuple[str, dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(name, value)
+    called = tagtrail("run", "linen")
+    assert (called.status, asked) == (2, [])
+    assert called.err.startswith(f"tagtrail: {name}: ")
+    assert called.err.count("\n") == 1

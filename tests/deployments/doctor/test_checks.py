@@ -12,9 +12,11 @@ import pytest
 from pydantic import SecretStr
 
 from blocks.database.engine import Store
+from blocks.memories.errors import UsageError
 from blocks.settings import get_settings
 from deployments.doctor.account import Account
 from deployments.doctor.asking import Heard, Silence, hear
+from deployments.doctor.examination import examine
 from deployments.doctor.machine import clock_check, packages_check, python_check, rooms_check
 from deployments.doctor.service import (
     HEALTHY,
@@ -146,6 +148,18 @@ async def test_a_key_is_accepted_refused_or_nothing_is_known(sandbox: SandboxSer
 
 
 @pytest.mark.integration
+def test_a_key_that_goes_in_clear_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    account = Account("tests", SecretStr("sk-invented"), "http://api.example/v1", "https://api.example/v2", 2)
+    assert account.unencrypted == ["api.example"]
+    with pytest.raises(UsageError, match="TAGTRAIL_ALLOW_HTTP"):
+        account.client()
+    monkeypatch.setenv("MEMORIES_API_KEY", "sk-invented")
+    monkeypatch.setenv("MEMORIES_V1_BASE_URL", f"http://0.0.0.0:{unused_port()}/v1")
+    found = [check.line for check in examine(get_settings(), None).checks]
+    assert any("failed" in line and "sends the key unencrypted" in line for line in found), found
+    monkeypatch.setenv("TAGTRAIL_ALLOW_HTTP", "1")
+    assert any("the key goes unencrypted to 0.0.0.0:" in line for line in found), found
+
 def test_a_callbacks_address_answers_or_what_to_do_is_told(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
