@@ -15,6 +15,7 @@ import importlib.metadata
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from blocks import network
+from blocks.full_disk import NO_ROOM
 from blocks.memories.errors import TagtrailError, UsageError
 from deployments import ports
 from deployments.ports import HOST
@@ -37,6 +39,11 @@ ANSWER_SECONDS = 5.0
 """How long one question to the server may take."""
 LOG_BYTES: Final = 5_000_000
 """A log longer than this is put aside (one generation) at the next start."""
+
+ROOM_BYTES: Final = 100_000
+"""With less room than this the server's database cannot be written."""
+LAST_BYTES: Final = 20_000
+"""So much of the end of its log says what the server met last."""
 
 _NO_TELEMETRY: Final = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 _NOT_ITS_OWN: Final = ("PREFECT_", "MEMORIES_", "TAGTRAIL_", "PG")
@@ -154,6 +161,20 @@ def env_for(info: ServerInfo) -> dict[str, str]:
 def log_file(home: Path) -> Path:
     """Where the server writes its log."""
     return home / "logs" / "prefect-server.log"
+
+
+def full_disk(home: Path) -> str | None:
+    """A sentence where the server cannot write because its disk is full; None where that is not to be seen."""
+    folder = _folder(home)
+    full = False
+    with contextlib.suppress(OSError):
+        full = shutil.disk_usage(folder).free < ROOM_BYTES
+    if not full:
+        with contextlib.suppress(OSError), log_file(home).open("rb") as log:
+            # A quota, or a limit on files, is not seen from here.
+            log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_BYTES))
+            full = b"disk is full" in log.read()
+    return f"Tagtrail's own Prefect server cannot write to {folder}: {NO_ROOM}" if full else None
 
 
 def auth_file(home: Path) -> Path:
@@ -281,6 +302,8 @@ def _start(home: Path, asked_port: int | None, begun: Callable[[ServerInfo], Non
     died = process.poll() is not None
     if not died:
         _end(info)
+    if (sentence := full_disk(home)) is not None:
+        raise TagtrailError(sentence)
     how = "ended while it was starting" if died else f"did not start within {START_SECONDS:.0f} s"
     raise TagtrailError(f"Tagtrail's own Prefect server {how}; its log is {log}")
 

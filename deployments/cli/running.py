@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from blocks.database.engine import Store
     from blocks.database.tables import Post
     from blocks.memories.credentials import MemoriesCredentials
+    from deployments.local_server import ServerInfo
+    from flows.steps.progress import Progress
     from flows.steps.summary import RunSummary
 
 
@@ -147,11 +149,18 @@ def run_flow(
 
     module, _, name = entrypoint.partition(":")
     progress = Progress()
+    outcome: object = None
+    fault: TagtrailError | None = None
     # Prefect is imported here, under the picture: it takes a second or more.
     with shown(progress, expected=expected, quiet=output.json), _kept_alive(server), watch(progress):
         flow = getattr(importlib.import_module(module), name)
-        with server_faults(server):
-            outcome = _run(flow, parameters)
+        try:
+            with server_faults(server):
+                outcome = _run(flow, parameters)
+        except TagtrailError as error:
+            fault = error
+    if fault is not None:
+        return _sums_despite(fault, progress)
     if isinstance(outcome, BaseException):
         _tell_fault(outcome, verbose=output.verbose)
     if progress.summary is None:
@@ -160,6 +169,24 @@ def run_flow(
         # Refused before anything was opened: the sentence is all there is to it.
         raise UsageError(progress.summary.message)
     return progress.summary
+
+
+def _sums_despite(fault: TagtrailError, progress: Progress) -> RunSummary:
+    """The run's result where the Prefect server failed it: what was bought is stored, and its sums are known.
+
+    Raises:
+        TagtrailError: the fault, with what was counted until then, where the run had no result yet.
+    """
+    if progress.summary is not None:
+        outcome = "halted" if progress.summary.outcome == "halted" else "failed"
+        tell(f"tagtrail: {fault}")
+        return progress.summary.model_copy(update={"outcome": outcome})
+    if not progress.found and not progress.imports_open:
+        raise fault
+    raise TagtrailError(
+        f"{fault}. Until then: {progress.found:,} posts found, {progress.enriched:,} enriched, {progress.failed:,} "
+        f"failed, {progress.gone:,} gone, about {progress.spent_usd:.2f} USD; `tagtrail status` shows what is stored"
+    ) from fault
 
 
 def _run(flow: Callable[..., Awaitable[State[Any]]], parameters: dict[str, Any]) -> object:
@@ -229,6 +256,8 @@ def server_faults(server: PrefectServer) -> Iterator[None]:
         yield
     except PrefectHTTPStatusError as error:
         status = error.response.status_code
+        if status >= 500 and server.own is not None:
+            raise _own_fault(server.own, f"answers with HTTP {status}") from error
         what = "does not accept your credentials" if status in (401, 403) else f"answers with HTTP {status}"
         raise TagtrailError(f"the Prefect server {server.shown} {what}; mend {_SETTINGS}, or {_UNSET}") from error
     except RuntimeError as error:
@@ -237,9 +266,17 @@ def server_faults(server: PrefectServer) -> Iterator[None]:
         raise _unreachable(server) from error
 
 
+def _own_fault(own: ServerInfo, what: str) -> TagtrailError:
+    """What is wrong with Tagtrail's own server, which nobody else can mend: mostly its disk."""
+    log = local_server.log_file(own.home)
+    told = f"Tagtrail's own Prefect server {what}; its log is {log}; run the same command again"
+    return TagtrailError(local_server.full_disk(own.home) or told)
+
+
 def _unreachable(server: PrefectServer) -> TagtrailError:
-    what = "run the same command again" if server.own is not None else f"start it, or {_UNSET}"
-    return TagtrailError(f"the Prefect server {server.shown} cannot be reached; {what}")
+    if server.own is not None:
+        return _own_fault(server.own, "cannot be reached")
+    return TagtrailError(f"the Prefect server {server.shown} cannot be reached; start it, or {_UNSET}")
 
 
 _SETTINGS: Final = "PREFECT_API_KEY or PREFECT_API_AUTH_STRING"

@@ -109,7 +109,7 @@ def test_secrets_are_shown_by_neither() -> None:
 def test_a_block_sends_its_key_in_clear_only_where_this_machine_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("v1_base_url", "v2_base_url"):
         block = MemoriesCredentials(api_key=KEY, **{name: "http://api.example/v1"})
-        with pytest.raises(UsageError, match=f"{name.upper()} sends the key unencrypted to api.example"):
+        with pytest.raises(UsageError, match=rf"{name.upper()} sends the key unencrypted to api\.example"):
             block.get_client()
         with monkeypatch.context() as patch:
             patch.setenv("TAGTRAIL_ALLOW_HTTP", "1")

@@ -227,7 +227,7 @@ def test_a_key_goes_in_clear_to_this_machine(url: str) -> None:
 
 @pytest.mark.parametrize("url", ELSEWHERE)
 def test_a_key_goes_in_clear_nowhere_else_unless_it_is_meant(url: str) -> None:
-    with pytest.raises(UsageError, match="MEMORIES_V1_BASE_URL sends the key unencrypted to .*TAGTRAIL_ALLOW_HTTP=1"):
+    with pytest.raises(UsageError, match=r"MEMORIES_V1_BASE_URL sends the key unencrypted to .*TAGTRAIL_ALLOW_HTTP=1"):
         outgoing.checked_base_url("MEMORIES_V1_BASE_URL", url)
     assert outgoing.checked_base_url("X", url, allow_http=True) == url
 
