@@ -40,6 +40,8 @@ class Store:
         self.url_shown = url_shown
         """The database's URL without its password."""
         self.is_sqlite = engine.dialect.name == "sqlite"
+        self._file = Path(engine.url.database).absolute() if self.is_sqlite and engine.url.database else None
+        self._opened = None if self._file is None else _identity(self._file)
         writers = 1 if self.is_sqlite else 4
         self._writers = ThreadPoolExecutor(writers, thread_name_prefix="tagtrail-write")
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="tagtrail-read")
@@ -129,8 +131,26 @@ class Store:
     @contextmanager
     def _transaction(self, *, write: bool, durable: bool = False) -> Iterator[Connection]:
         options = connections.options(self.engine, write=write, durable=durable)
-        with self.engine.connect().execution_options(**options) as conn, conn.begin():
-            yield conn
+        try:
+            with self.engine.connect().execution_options(**options) as conn, conn.begin():
+                yield conn
+        except DATABASE_ERRORS:
+            self._must_be_in_place()  # A new connection finds an empty file, or another one, in its place.
+            raise
+        if write:
+            self._must_be_in_place()
+
+    def _must_be_in_place(self) -> None:
+        """Refuse to go on with a SQLite file that is not the one at its path any more: what is written there is lost.
+
+        Raises:
+            StoreError: the file was removed, or another one stands in its place.
+        """
+        if self._file is not None and _identity(self._file) != self._opened:
+            raise StoreError(
+                f"the file of the database {self.url_shown} was removed or replaced while it was in use: what was "
+                "written since then is lost with it; put it back if it was moved, and run the same command again"
+            )
 
     def _transact(self, work: Callable[[Connection], T], *, write: bool = True, durable: bool = False) -> T:
         """`work` in one transaction, again after a passing fault, a bounded number of times."""
@@ -155,6 +175,15 @@ class Store:
                 if not fault.passing or wait is None:
                     raise explain(error, self.url_shown) from None
             time.sleep(wait)
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Device and inode of a file; None where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def open_store(url: str, *, create: bool = False, lock_seconds: float = 30.0) -> Store:

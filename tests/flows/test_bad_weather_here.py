@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from blocks.database import engine
 from blocks.database.store import imports, leases
 from blocks.settings import get_settings
+from deployments.sandbox import v2
 from flows.steps import channels
 from flows.steps import run as run_step
 from flows.steps.accounts import open_client
@@ -115,6 +116,28 @@ async def test_a_full_disk_is_told_and_nothing_that_was_stored_is_bought_again(
     assert weather.asked() <= bought + 10 - full.enriched
     with weather.store() as store, store.connect() as conn:
         assert conn.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+
+
+@pytest.mark.parametrize("after", [0, 5])
+async def test_a_database_file_that_was_removed_under_a_run_is_no_success(
+    weather: Any, database: Path, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weather.play("default", metadata_per_second=100)
+    asked = 0
+
+    def befall(call: str, key: str, number: int, strike: Any) -> Any:
+        nonlocal asked
+        if call == "metadata":
+            asked += 1
+            if asked > after:
+                for file in database.parent.glob(f"{database.name}*"):
+                    file.unlink()
+        return strike.serve()
+
+    monkeypatch.setattr(v2, "befall", befall)
+    lost = await weather.track("lvmh")
+    assert (lost.outcome, lost.exit_status) == ("failed", 1)
+    assert "was removed or replaced while it was in use" in lost.message
 
 
 LOCK = """

@@ -210,3 +210,39 @@ def test_opening_an_up_to_date_file_needs_no_alembic(sqlite_store: Store) -> Non
         [sys.executable, "-c", script, url], capture_output=True, text=True, check=True, env=os.environ
     )
     assert done.stdout.split() == ["False", "False"]
+
+
+def keep(conn: Any, key: str) -> None:
+    conn.execute(insert(table_of(Meta)).values(key=key, value="b"))
+
+
+def take_away(path: Path) -> None:
+    for file in path.parent.glob("tagtrail.db*"):
+        file.unlink()
+
+
+def put_another(path: Path) -> None:
+    take_away(path)
+    open_store(f"sqlite:///{path}", create=True).close()
+
+
+def move(path: Path) -> None:
+    path.rename(path.with_name("elsewhere.db"))
+
+
+@pytest.mark.parametrize("change", [take_away, put_another, move])
+async def test_a_file_that_was_removed_or_replaced_is_told(change: Any, tmp_path: Path) -> None:
+    path = tmp_path / "tagtrail.db"
+    with closing(open_store(f"sqlite:///{path}", create=True)) as store:
+        await store.run(keep, "a")
+        change(path)
+        told = f"the file of the database .*{path.name} was removed or replaced while it was in use"
+        with pytest.raises(StoreError, match=told):
+            await store.run(keep, "b", durable=True)
+        with pytest.raises(StoreError, match=told):
+            await store.run_grouped(keep, "c")
+        with pytest.raises(StoreError, match=told), store.begin() as conn:
+            keep(conn, "d")
+        store.engine.dispose()
+        with pytest.raises(StoreError, match=told):
+            await store.run(keep, "e")
