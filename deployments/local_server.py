@@ -132,8 +132,9 @@ def stop(home: Path) -> bool:
     with _locked(home):
         known = recorded(home)
         if known is not None:
-            # Said before it ends, for those who look why it is gone.
-            _write_state(home, {**_read_state(home), "ended": True})
+            # Said before it ends, for those who look why it is gone; a full disk does not keep it running.
+            with contextlib.suppress(OSError):
+                _write_state(home, {**_read_state(home), "ended": True})
             _end(known)
         return known is not None
 
