@@ -15,6 +15,7 @@ from deployments.receiver.refusals import Refusals
 from deployments.receiver.telling import Telling
 
 HEALTH = b"/health"
+MOST_HEAD_BYTES = 16_384
 BODY_SECONDS = 5.0
 """So long a body may take to arrive."""
 
@@ -40,6 +41,10 @@ _CLOSE = (b"connection", b"close")
 
 class TooLarge(Exception):
     """The body is larger than any callback."""
+
+
+class HeadTooLarge(Exception):
+    """The head is larger than any callback's: the server reads one that comes at once whatever its length."""
 
 
 class Gone(Exception):
@@ -86,6 +91,10 @@ class Receiver:
             self._refusals.note("refused: larger than any callback (413)")
             status, body = 413, b'{"error":"too large"}'
             headers.append(_CLOSE)
+        except HeadTooLarge:
+            self._refusals.note("refused: a larger head than any callback has (431)")
+            status, body = 431, b'{"error":"too large a head"}'
+            headers.append(_CLOSE)
         except Gone:
             self._refusals.note("closed by the sender before its body had come")
             return
@@ -113,6 +122,9 @@ class Receiver:
     async def _judge(self, scope: MutableMapping[str, Any], receive: Receive) -> tuple[Answer, bool]:
         """The answer, and whether it is to be given at once."""
         path: bytes = scope["raw_path"]
+        head_bytes = len(path) + sum(len(name) + len(value) for name, value in scope["headers"])
+        if head_bytes > MOST_HEAD_BYTES:
+            raise HeadTooLarge
         if path == HEALTH and scope["method"] in ("GET", "HEAD"):
             return (OK if self.fault is None else ENDED), True
         if not self.is_ours(path):

@@ -19,7 +19,7 @@ from blocks.database.engine import Store
 from blocks.memories.errors import TagtrailError, UsageError
 from blocks.memories.hiding import Scrubber
 from blocks.settings import Settings
-from deployments.receiver.app import Receiver
+from deployments.receiver.app import MOST_HEAD_BYTES, Receiver
 from deployments.receiver.connections import ACCEPTED_AT_ONCE, BACKLOG, Connections, Door, Protocol
 from deployments.receiver.intake import Intake
 from deployments.receiver.pace import Pace
@@ -29,7 +29,6 @@ from deployments.serving import QuietServer, ThreadServer, listen
 
 DEFAULT_PORT = 8660
 
-MOST_HEAD_BYTES = 16_384
 LONGEST_CALLBACK_URL = 299
 """The service takes no longer one (at one endpoint at least)."""
 

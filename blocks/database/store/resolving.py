@@ -44,6 +44,8 @@ def resolve(
         task_id = (task_id or "").strip()
         if not task_id:
             raise UsageError("name the task to attach: --attach TASK_ID, as the vendor's console shows it")
+        if not task_id.isprintable():
+            raise UsageError("that task id holds a control character: copy it again from the vendor's console")
         other = by_task(conn, task_id)
         if other is not None and other.import_id != import_id:
             raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -95,6 +96,23 @@ def test_too_large_is_refused_unread_and_by_what_comes_where_no_length_is_said(w
     assert world.send(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n").status == 413
     assert world.send(b"\x16\x03\x01\x00\xff" * 20 + b"\r\n\r\n").status == 400
     assert any("not HTTP" in line for line in world.lines)
+
+
+@pytest.mark.parametrize(("size", "answer"), [(15_000, 404), (17_000, 431), (100_000, 431)])
+def test_a_large_head_is_refused_also_where_it_comes_at_once(size: int, answer: int, world: Any) -> None:
+    body = b'{"taskId": "nobodys", "status": "SUCCEEDED"}'
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Y: {'y' * size}\r\n"
+    said = world.send(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    while said.status == 202:
+        said = world.send(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    assert said.status == answer
+
+
+def test_a_packed_body_is_not_unpacked(world: Any) -> None:
+    zipped = gzip.compress(b'{"taskId": "t1", "status": "SUCCEEDED"}')
+    world.submitted("t1")
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Encoding: gzip\r\n"
+    assert world.send(f"{head}Content-Length: {len(zipped)}\r\n\r\n".encode() + zipped).status == 400
 
 
 def test_who_sends_nothing_is_not_waited_for(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
