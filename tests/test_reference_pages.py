@@ -67,6 +67,8 @@ def _default(value: Any) -> str:
         value = value.get_secret_value()
     if value in ("", PydanticUndefined):
         return "–"
+    if isinstance(value, bool):
+        value = int(value)
     if isinstance(value, tuple):
         value = ",".join(_age(one) if isinstance(one, int) else one for one in value)
     if hasattr(value, "model_dump_json"):

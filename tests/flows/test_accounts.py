@@ -109,7 +109,7 @@ async def test_another_key_is_another_account_unless_both_are_named_alike(
 async def real_block(weather: Any) -> Any:
     """A saved account of a service elsewhere, which nobody answers at."""
     block = MemoriesCredentials(
-        api_key="sk-invented-real", v1_base_url="http://api.invalid/v1", v2_base_url="http://api.invalid/v2"
+        api_key="sk-invented-real", v1_base_url="https://api.invalid/v1", v2_base_url="https://api.invalid/v2"
     )
     document = await block.asave("elsewhere", overwrite=True)
     yield

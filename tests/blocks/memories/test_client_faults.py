@@ -44,7 +44,7 @@ async def test_no_such_host(make_client: Make, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
     monkeypatch.setenv("NO_PROXY", "*")
-    error = await failure(make_client(v1_base_url="http://nowhere.invalid/serve"))
+    error = await failure(make_client(v1_base_url="https://nowhere.invalid/serve"))
     assert type(error) is NotSent
     assert "nowhere.invalid" in str(error)
 
@@ -104,7 +104,7 @@ async def test_a_proxy_of_the_environment(
     monkeypatch.setenv("NO_PROXY", "")
     server.replies = [ok({"taskId": "x"})]
     # Another host is reached through it, this machine is not.
-    await make_client(v1_base_url="http://api.invalid/serve").import_hashtag("dior", 5)
+    await make_client(v1_base_url="http://api.invalid/serve", allow_http=True).import_hashtag("dior", 5)
     await make_client().import_hashtag("dior", 5)
     assert [request.path for request in server.requests] == [
         "http://api.invalid/serve/scraper_tag",
@@ -112,7 +112,7 @@ async def test_a_proxy_of_the_environment(
     ]
     monkeypatch.setenv("HTTP_PROXY", "socks7://127.0.0.1:1")
     with pytest.raises(UsageError, match="the proxy of the environment"):
-        await make_client(v1_base_url="http://api.invalid/serve").import_hashtag("dior", 5)
+        await make_client(v1_base_url="http://api.invalid/serve", allow_http=True).import_hashtag("dior", 5)
 
 
 async def reset(writer: asyncio.StreamWriter) -> None:
