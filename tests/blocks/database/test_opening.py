@@ -243,6 +243,3 @@ async def test_a_file_that_was_removed_or_replaced_is_told(change: Any, tmp_path
             await store.run_grouped(keep, "c")
         with pytest.raises(StoreError, match=told), store.begin() as conn:
             keep(conn, "d")
-        store.engine.dispose()
-        with pytest.raises(StoreError, match=told):
-            await store.run(keep, "e")

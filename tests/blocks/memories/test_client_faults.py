@@ -111,7 +111,7 @@ async def test_a_proxy_of_the_environment(
         "/serve/api/v1/scraper_tag",
     ]
     monkeypatch.setenv("HTTP_PROXY", "socks7://127.0.0.1:1")
-    with pytest.raises(UsageError, match="the proxy of the environment"):
+    with pytest.raises(UsageError, match="HTTP_PROXY names no proxy"):
         await make_client(v1_base_url="http://api.invalid/serve", allow_http=True).import_hashtag("dior", 5)
 
 
