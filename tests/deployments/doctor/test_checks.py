@@ -160,6 +160,8 @@ def test_a_key_that_goes_in_clear_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("TAGTRAIL_ALLOW_HTTP", "1")
     assert any("the key goes unencrypted to 0.0.0.0:" in line for line in found), found
 
+
+@pytest.mark.integration
 def test_a_callbacks_address_answers_or_what_to_do_is_told(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
