@@ -236,7 +236,7 @@ def test_a_taken_port_is_one_clear_sentence(home: Path, option: str, capfd: pyte
     ("words", "said"),
     [
         (("--server-port", "70000"), "--server-port is 1 to 65535, not 70000"),
-        (("--sandbox", "--time-scale", "0"), "--time-scale is more than 0, not 0.0"),
+        (("--sandbox", "--time-scale", "0"), "--time-scale is between 0.001 and 100,000; not 0"),
         (("--scenario", "nonsense"), "there is no scenario nonsense; `tagtrail sandbox --scenarios` lists them"),
     ],
 )

@@ -57,8 +57,8 @@ RUNS = itertools.count()
 LEGAL = {
     "planned": {"mark_sending", "mark_failed", "drop"},
     "sending": {"mark_submitted", "back_to_planned", "mark_failed", "mark_ambiguous"},
-    "submitted": {"empty"},
-    "collecting": {"complete"},
+    "submitted": {"empty", "drop"},
+    "collecting": {"complete", "drop"},
     "ambiguous": {"resubmit", "attach", "drop"},
     "complete": set(),
     "empty": set(),

@@ -164,7 +164,7 @@ def test_resolve_attaches_by_the_first_letters(tagtrail: Callable[..., Any], dou
         imports.lease_import(conn, doubtful, owner=leases.holder())
     followed = tagtrail("resolve", doubtful, "--drop")
     assert followed.status == 2
-    assert "is submitted, not ambiguous" in followed.err
+    assert "a run follows import" in followed.err
     with home_store.begin() as conn:
         imports.release_import(conn, doubtful, owner=leases.holder())
         imports.finish_import(conn, doubtful, state="empty")
