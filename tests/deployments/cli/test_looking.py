@@ -178,7 +178,7 @@ def test_resolve_attaches_by_the_first_letters(tagtrail: Callable[..., Any], dou
     with home_store.begin() as conn:
         ref = parse_post_url("https://www.tiktok.com/@loom/video/7500000000000000001")
         imports.record_poll(conn, doubtful, [ItemSeen("V1", ref.url, "PARSE", ref)])
-    listed = tagtrail("resolve", doubtful, "--drop")
+    listed = tagtrail("resolve", doubtful, "--resubmit")
     assert listed.status == 2
     assert "as long as it listed nothing" in listed.err
 
