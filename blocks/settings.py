@@ -183,6 +183,9 @@ class Settings(BaseSettings):
     tagtrail_callback_secret: SecretStr = Field(
         default=SecretStr(""), description="Last part of the callback's path; URL-safe, it goes to the vendor."
     )
+    tagtrail_reports_url: str = Field(
+        default="", description="Where the folder `reports` of the home can be opened from; told with each report."
+    )
     tagtrail_in_flight: int = Field(
         default=50, ge=1, le=500, description="Metadata calls under way at once in one run."
     )

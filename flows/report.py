@@ -17,13 +17,13 @@ from flows.steps.run_names import run_name
 async def report(
     collection: str = "",
     hashtag: str = "",
-    days: Annotated[int, Field(ge=0, le=3650)] = 0,
+    days: Annotated[int, Field(ge=0, le=3650)] = 7,
 ) -> State[Any]:
     """Write reports with tables and plots of what is stored; nothing is asked of the API.
 
     Args:
         collection: Only this collection; empty means each collection, in a file of its own.
         hashtag: Only posts that an import of this hashtag found; empty means all.
-        days: Only what was measured in so many days before the run; 0 means everything.
+        days: Posts of so many days before the run, beside as many days before them; 0 means all time.
     """
     return await write_reports(collection, hashtag, days)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from blocks.database.tables import Post
 from blocks.settings import get_settings
+from deployments.cli import demo_month
 from deployments.cli.commands import enrich, run
 from deployments.cli.commands.report import write_report
 from deployments.cli.options import Loud, Output
@@ -15,6 +16,7 @@ from deployments.cli.results import tell_result
 from deployments.cli.running import connect, leading_posts, run_flow
 from deployments.cli.stores import opened
 from deployments.cli.terminal import tell
+from flows.reporting.making import period_of
 
 HASHTAGS: Final = ("slowfashion", "streetstyle")
 POSTS: Final = 15
@@ -46,9 +48,12 @@ def demo_chain(*, loud: Loud = Loud()) -> int:  # noqa: B008 - frozen
     )
     urls = step(f"enrich {' '.join(URLS)}", enrich.FLOW, {"urls": list(URLS)}, len(URLS), leading=False)
     if max(tags, urls) == 0:
-        tell("\n$ tagtrail report")
-        target = settings.home / REPORT
         now = datetime.now(UTC)
-        write_report(settings, collection=None, hashtag=None, since=None, output=target, now=now, quiet=True)
-        tell(f"The report: {target}")
+        with opened(settings, quiet=True) as store:
+            if store is not None:
+                tell(f"\nSimulating a month of #{demo_month.HASHTAG}: invented posts, a clock that jumps, no network …")
+                demo_month.simulate(store, settings.snapshot_plan, now)
+        tell("\n$ tagtrail report")
+        period = period_of(now=now)
+        write_report(settings, collection=None, hashtag=None, period=period, output=settings.home / REPORT, quiet=True)
     return max(tags, urls)

@@ -14,6 +14,8 @@ _COUNTS = frozenset(
      "replyCount", "likeCount", "quoteCount", "bookmarkCount", "followers", "createTime", "taken_at_timestamp")
 )  # fmt: skip
 
+_PLAYS = frozenset(("playCount", "video_play_count"))
+
 
 def data_of(state: State, post: Post, channel: str) -> Any:
     """What stands in the envelope's `data` for that post on that channel now."""
@@ -26,7 +28,19 @@ def data_of(state: State, post: Post, channel: str) -> Any:
         data = youtube_x.youtube_payload(post, state.calendar, channel)
     else:
         data = youtube_x.x_payload(post, state.calendar)
+    if state.scenario.extremes:
+        data = _extreme(data)
     return _as_text(data) if state.scenario.counts_as_text else data
+
+
+def _extreme(value: Any) -> Any:
+    """The same payload, with more plays than 32 bits can count; a real zero stays one."""
+    if isinstance(value, dict):
+        return {
+            name: inner + 3_000_000_000 if name in _PLAYS and inner else _extreme(inner)
+            for name, inner in value.items()
+        }
+    return [_extreme(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _as_text(value: Any) -> Any:

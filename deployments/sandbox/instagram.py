@@ -179,8 +179,6 @@ def _location(dice: Dice) -> Json:
 
 def _video(post: Post, dice: Dice, numbers: Numbers, variant: int, who: Person) -> Json:
     title, artist = song(dice, 116)
-    # Some clips are seen more often than 32 bits can count.
-    plays = numbers.plays + 3_000_000_000 if variant == _LOUD else numbers.plays
     music = {
         "artist_name": artist if variant == _LOUD else who.handle,
         "song_name": title if variant == _LOUD else "Original audio",
@@ -194,7 +192,7 @@ def _video(post: Post, dice: Dice, numbers: Numbers, variant: int, who: Person) 
         "has_audio": variant != _MUTE,
         "video_url": _cdn(post, "video.mp4"),
         "video_view_count": 0 if variant == _NO_VIEWS else numbers.views,
-        "video_play_count": plays,
+        "video_play_count": numbers.plays,
         "encoding_status": None,
         "is_published": True,
         "product_type": "clips" if variant != _HIDDEN else "igtv",

@@ -80,6 +80,7 @@ class Scenario:
     namespace_lost: bool = False
     # Metadata.
     counts_as_text: bool = False
+    extremes: bool = False
     tiktok_forms: tuple[str, ...] = ("player", "handle", "placeholder")
     instagram_forms: tuple[str, ...] = ("p", "reel", "reels", "tv")
     metadata_per_second: float = 10.0

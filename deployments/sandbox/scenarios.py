@@ -46,6 +46,7 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "few-posts": Scenario(about="a hashtag has seven posts at the start, however many are asked for", stock=7),
     "shared-posts": Scenario(about="every fifth post is found by every hashtag", shared_every=5),
+    "extremes": Scenario(about="posts with more plays than 32 bits can count", extremes=True),
     # Too many requests.
     "too-many-text": _everywhere('"0429" in HTTP 200: first submit, some polls, every fifth post once', "limit_text"),
     "too-many-http": _everywhere("the same as HTTP 429 with a whole number as code", "limit_http"),

@@ -10,7 +10,7 @@ from deployments.sandbox.people import person, song, words
 from deployments.sandbox.stock import Post, numbers_of
 
 VARIANTS = 8
-_SLIDES, _SPONSORED, _NAMELESS_TAG, _AD, _UNSEEN, _LOUD, _SILENT = range(1, 8)
+_SLIDES, _SPONSORED, _NAMELESS_TAG, _AD, _UNSEEN, _, _SILENT = range(1, 8)
 
 Json = dict[str, Any]
 
@@ -20,8 +20,8 @@ def _counts(post: Post, calendar: VirtualClock) -> tuple[Json, int]:
     counts = {
         "diggCount": numbers.likes,
         "shareCount": numbers.shares,
-        # A real zero stays one, and some clips are seen more often than 32 bits can count.
-        "playCount": 0 if variant == _UNSEEN else numbers.plays + 3_000_000_000 * (variant == _LOUD),
+        # A real zero stays one.
+        "playCount": 0 if variant == _UNSEEN else numbers.plays,
         "collectCount": numbers.saves,
         "commentCount": numbers.comments,
     }

@@ -1,78 +1,62 @@
-"""The numbers of a report, each with the count of values that it rests on; one section a collection."""
+"""All that a report shows: one section a collection, read from the store and compared by the rules."""
 
 from __future__ import annotations
 
-import heapq
-from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import groupby
 from typing import Any, Final
+
+import numpy as np
 
 from blocks.database.engine import Store
 from blocks.database.store import gaps, report
-from blocks.database.store.coverage import Coverage
-from blocks.database.store.export import COLUMNS, rows
-from blocks.database.store.filters import Filters
-from blocks.database.store.gaps import GapRow
+from blocks.database.store import sample as rows
 from blocks.database.store.known import collections
-from blocks.database.store.report import SpendTotal
+from blocks.database.store.report import ChangedSince, ImportLines, SpendTotal
 from blocks.memories.errors import UsageError
-from flows.reporting.growth import Growth
+from blocks.plan import SnapshotPlan
+from flows.reporting import comparisons, leading, sentences
+from flows.reporting.comparisons import Curve, Hashtag
+from flows.reporting.leading import Creators, Search
+from flows.reporting.period import Period
+from flows.reporting.sample import Contents, Mask, Sample, load, seconds
+from flows.reporting.sentences import Finding
+from flows.reporting.statistics import CHECKPOINT_SECONDS, Listing, Pace, pace, tells_the_world
+from flows.steps.invented import of_this_machine
 
-METRICS: Final = ("plays", "views", "likes", "comments", "shares", "saves")
-LEADING: Final = 10
-MOST_IMPORTS: Final = 100
-"""Imports in the methods' table; older ones are counted only."""
+MAX_RECEIPTS: Final = 10_000
+"""So many posts, the newest, stand in the page with what was measured of them."""
 
-NEW: Final = timedelta(days=7)
-"""A post first seen so long ago at most is new, where the report's period has no beginning."""
+MAX_BASELINE: Final = 12
+"""So many posts of a baseline are listed, the latest; all of them count."""
 
-BY_OTHER_MEANS: Final = ""
-"""Stands for a hashtag where a post was found by URL or creator."""
+MAX_COOCCURRING: Final = 20
+MAX_TAG_CURVES: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """A sum and a median, and of how many values (`known`) of how many posts (`posts`)."""
+class Share:
+    """Posts of a kind, of all posts of the period; `known` of them tell."""
 
-    total: int
-    median: float | None
-    known: int
+    name: str
     posts: int
+    of: int
 
 
 @dataclass(slots=True)
-class Group:
-    """Posts that belong together: those of a hashtag, or of a whole collection."""
+class Rate:
+    """What a hashtag's imports say of how much is posted: posts by day where they may, else the newest one's pace."""
 
-    posts: int = 0
-    new: int = 0
-    statuses: Counter[str] = field(default_factory=Counter)
-    platforms: Counter[str] = field(default_factory=Counter)
-    values: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in METRICS})
-
-    def add(self, row: Mapping[str, Any], *, new: bool) -> None:
-        """Count one post."""
-        self.posts += 1
-        self.new += new
-        self.statuses[row["status"]] += 1
-        self.platforms[row["platform"]] += 1
-        for name in METRICS:
-            if row[name] is not None:
-                self.values[name].append(row[name])
-
-    def figure(self, name: str) -> Figure:
-        """Sum and median of one metric."""
-        values = self.values[name]
-        return Figure(sum(values), _median(values) if values else None, len(values), self.posts)
-
-
-def _median(values: list[int]) -> float:
-    """The middle of whole numbers; itself one where it can be, so that large ones stay exact."""
-    in_order = sorted(values)
-    both = in_order[(len(values) - 1) // 2] + in_order[len(values) // 2]
-    return both / 2 if both % 2 else both // 2
+    hashtag: str
+    imports: int
+    full: int
+    without_overlap: int
+    by_day: dict[str, int] | None = None
+    pace: Pace | None = None
 
 
 @dataclass(slots=True)
@@ -80,45 +64,68 @@ class Section:
     """One collection's part of a report."""
 
     collection: str
-    whole: Group = field(default_factory=Group)
-    hashtags: dict[str, Group] = field(default_factory=dict)
-    by_day: Counter[tuple[date, str]] = field(default_factory=Counter)
-    """Posts by UTC day of posting, and platform."""
-    leading: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """The posts that lead in plays, and in likes."""
-    growth: Growth = field(default_factory=Growth)
-    coverage: Coverage = field(default_factory=lambda: Coverage(COLUMNS["posts"]))
-    parsers: Counter[str] = field(default_factory=Counter)
-    channels: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Posts by platform and the channel of their latest measurement."""
-    measured_from: datetime | None = None
-    measured_until: datetime | None = None
-    imports: list[dict[str, Any]] = field(default_factory=list)
-    import_states: Counter[str] = field(default_factory=Counter)
-    failures: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Open ones by stage and class."""
-    gaps: list[GapRow] = field(default_factory=list)
+    sample: Sample
+    now: Mask
+    before: Mask | None
+    is_invented: bool
+    hashtags: list[Hashtag] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
+    nameless_sentences: list[str] = field(default_factory=list)
+    """The same without names of people, for places where they do not belong."""
+    curves: list[Curve] = field(default_factory=list)
+    search: Search = field(default_factory=Search)
+    creators: Creators = field(default_factory=Creators)
+    contents: Contents | None = None
+    shares: dict[str, list[Share]] = field(default_factory=dict)
+    rates: list[Rate] = field(default_factory=list)
+    shown: dict[tuple[str, str], Any] = field(default_factory=dict)
+    """What the page shows of the posts that it names, by key."""
+    baselines: list[list[tuple[str, str]]] = field(default_factory=list)
+    """The latest posts of each leading post's baseline, in the order of the leading posts."""
+    histories: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
+    """All measurements of those posts."""
+    links: dict[tuple[str, str], str] = field(default_factory=dict)
+    receipts: list[int] = field(default_factory=list)
+    """Places of the posts whose measurements stand in the page, the newest first."""
+    measured: dict[tuple[str, str], Any] = field(default_factory=dict)
+    """Their measurement at 24 h."""
+    imports: ImportLines = field(default_factory=ImportLines)
+    failures: dict[tuple[str, str], int] = field(default_factory=dict)
+    gaps: list[gaps.GapRow] = field(default_factory=list)
     spending: list[SpendTotal] = field(default_factory=list)
-    findings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    parsers: list[tuple[str, str, str, int]] = field(default_factory=list)
+    confirmed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    changed_since: ChangedSince = field(default_factory=lambda: ChangedSince(0, 0))
+    rows_sha256: str = ""
+
+    @property
+    def whole(self) -> Hashtag:
+        """The line of all posts."""
+        return self.hashtags[-1]
+
+    @property
+    def posts(self) -> int:
+        return self.whole.posts
 
 
 @dataclass(slots=True)
 class Figures:
-    """All that a report shows. `new_since`: posts first seen at that time or later are called new. `posts`: the keys
-    of all posts in it, each once, in however many collections it is."""
+    """All that a report shows; `posts`: the keys of all posts of the period, each once."""
 
-    made_at: datetime
     collection: str | None
     hashtag: str | None
-    since: datetime | None
-    new_since: datetime
+    period: Period
     sections: list[Section]
-    posts: set[str] = field(default_factory=set)
+    posts: set[tuple[str, str]] = field(default_factory=set)
+
+    @property
+    def is_invented(self) -> bool:
+        """Any of it came from a server on this machine, such as the sandbox."""
+        return any(section.is_invented for section in self.sections)
 
 
-def gather(
-    store: Store, *, collection: str | None, hashtag: str | None, since: datetime | None, now: datetime
-) -> Figures:
+def gather(store: Store, *, collection: str | None, hashtag: str | None, period: Period, plan: SnapshotPlan) -> Figures:
     """Read everything for a report on one collection, or on all, each apart; `hashtag` is a tag's key.
 
     Raises:
@@ -127,63 +134,168 @@ def gather(
     """
     with store.connect() as conn:
         known = collections(conn)
-    if collection is not None and collection not in known:
-        there = f"there are {', '.join(known)}" if known else "there is none yet"
-        raise UsageError(f"there is no collection {collection} in the database; {there}")
-    new_since = since or now - NEW
-    wanted = known if collection is None else [collection]
-    figures = Figures(now.astimezone(UTC), collection, hashtag, since, new_since, [])
-    for name in wanted:
-        figures.sections.append(_section(store, Filters(name, hashtag, since=since), new_since, figures.posts))
+        if collection is not None and collection not in known:
+            there = f"there are {', '.join(known)}" if known else "there is none yet"
+            raise UsageError(f"there is no collection {collection} in the database; {there}")
+        wanted = known if collection is None else [collection]
+        sections = [_section(conn, name, hashtag, period, plan) for name in wanted]
+    # The one with most to compare first: nobody opens a report for an empty collection.
+    sections.sort(key=lambda one: (-one.whole.compared, -one.posts, one.collection))
+    figures = Figures(collection, hashtag, period, sections)
+    for one in sections:
+        figures.posts.update(one.sample.keys[at] for at in np.flatnonzero(one.now))
     return figures
 
 
-def _section(store: Store, filters: Filters, new_since: datetime, keys: set[str]) -> Section:
-    """One collection's part; the keys of its posts go to `keys`."""
-    assert filters.collection is not None
-    made = Section(filters.collection)
-    _add_posts(made, store, filters, new_since, keys)
-    for row in rows(store, "snapshots", filters, moments=True):
-        made.growth.add(row)
-        at = row["observed_at"]
-        made.measured_from = min(made.measured_from or at, at)
-        made.measured_until = max(made.measured_until or at, at)
-    made.growth.close()
-    latest: list[dict[str, Any]] = []
-    for row in rows(store, "imports", filters, moments=True):
-        made.import_states[row["state"]] += 1
-        latest = [*latest[1 - MOST_IMPORTS :], row]
-    made.imports = latest[::-1]
-    open_failures = Filters(filters.collection, filters.hashtag, since=filters.since, status="open")
-    for row in rows(store, "failures", open_failures):
-        made.failures[row["stage"], row["error_class"]] += 1
-    with store.connect() as conn:
-        made.gaps = gaps.find(conn, hashtag=filters.hashtag, collection=filters.collection, since=filters.since)
-        made.spending = report.spending(conn, filters.collection, filters.since)
-        made.findings = report.findings(conn, filters.collection)
+def _section(conn: Any, name: str, hashtag: str | None, period: Period, plan: SnapshotPlan) -> Section:
+    contents = Contents(period.begin, period.end)
+    scope = rows.Scope(name, hashtag, period.posted_from, period.end, period.as_of)
+    read = rows.post_rows(conn, scope, plan.ages, CHECKPOINT_SECONDS)
+    sample = load(read, plan, period.as_of, contents)
+    now = sample.posted_in(seconds(period.begin), period.end.timestamp())
+    before = None
+    if period.before is not None:
+        before = sample.posted_in(seconds(period.before.begin), period.before.end.timestamp())
+    made = Section(name, sample, now, before, False, contents=contents)
+    made.hashtags = comparisons.hashtags(sample, now, before)
+    made.findings = sentences.findings(sample, made.hashtags, now, before)
+    choices = {"all known posts": np.ones(len(sample), dtype=bool)}
+    if before is not None:
+        choices = {f"posts of the last {_days(period)} days": choices["all known posts"]}
+        choices |= {"posts of this period": now, "posts of the one before": before}
+    largest = [line for line in made.hashtags if line.tag >= 0][:MAX_TAG_CURVES]
+    choices |= {line.label: sample.of_tag(line.tag) for line in largest} if len(largest) > 1 else {}
+    made.curves = comparisons.curves(sample, choices)
+    made.search = leading.search(sample, now)
+    made.creators = leading.creators(sample, now, before, seconds(period.begin))
+    made.shares = _shares(made)
+    _read_more(conn, made, hashtag, period)
+    names = {key: _at(row.author_username) for key, row in made.shown.items()}
+    made.sentences, made.nameless_sentences = (
+        sentences.three(sample, period, made.whole, made.findings, made.search, named) for named in (names, {})
+    )
+    made.rows_sha256 = _hash(made)
     return made
 
 
-def _add_posts(made: Section, store: Store, filters: Filters, new_since: datetime, keys: set[str]) -> None:
-    groups: dict[str, Group] = defaultdict(Group)
-    leading: dict[str, list[tuple[int, str, dict[str, Any]]]] = {"plays": [], "likes": []}
-    for row in made.coverage.of(rows(store, "posts", filters, moments=True)):
-        key = f"{row['platform']}:{row['post_id']}"
-        keys.add(key)
-        new = row["first_seen_at"] >= new_since
-        made.whole.add(row, new=new)
-        for tag in row["source_hashtags"] or [BY_OTHER_MEANS]:
-            if filters.hashtag in (None, tag):
-                groups[tag].add(row, new=new)
-        if row["posted_at"] is not None:
-            made.by_day[row["posted_at"].date(), row["platform"]] += 1
-        if row["observed_at"] is not None:
-            made.parsers[row["parser_version"] or "unknown"] += 1
-            made.channels[row["platform"], row["channel"] or "unknown"] += 1
-        for name, heap in leading.items():
-            if row[name] is not None:
-                heapq.heappush(heap, (row[name], key, dict(row)))
-                if len(heap) > LEADING:
-                    heapq.heappop(heap)
-    made.leading = {name: [row for *_, row in sorted(heap, reverse=True)] for name, heap in leading.items()}
-    made.hashtags = dict(sorted(groups.items(), key=lambda item: (item[0] == BY_OTHER_MEANS, -item[1].posts, item[0])))
+def _days(period: Period) -> int:
+    assert period.posted_from is not None
+    return round((period.end - period.posted_from).total_seconds() / 86_400)
+
+
+def _at(name: str | None) -> str:
+    return f"@{name}" if name else "an unknown author"
+
+
+def _read_more(conn: Any, made: Section, hashtag: str | None, period: Period) -> None:
+    """What is read beside the posts, and about those that the page names."""
+    sample, as_of = made.sample, period.as_of
+    either = made.now if made.before is None else made.now | made.before
+    places = np.flatnonzero(either)
+    newest = places[np.argsort(-np.nan_to_num(sample["posted_at"][places]), kind="stable")]
+    made.receipts = [int(at) for at in newest[:MAX_RECEIPTS]]
+    keys = [sample.keys[at] for at in made.receipts]
+    for start in range(0, len(keys), 500):
+        for row in rows.measurements(conn, keys[start : start + 500], as_of):
+            if row.target_age == CHECKPOINT_SECONDS:
+                made.measured[row.platform, row.post_id] = row
+        made.links |= rows.links(conn, keys[start : start + 500])
+    named = set()
+    for one in made.search.leading:
+        peers = [sample.keys[at] for at in leading.baseline_posts(sample, one)[:MAX_BASELINE]]
+        made.baselines.append(peers)
+        named |= {sample.keys[one.post], *peers}
+    made.shown = rows.shown_posts(conn, sorted(named))
+    made.histories = {}
+    for row in rows.measurements(conn, sorted(named), as_of):
+        made.histories.setdefault((row.platform, row.post_id), []).append(row)
+    made.imports = report.imports_of(conn, made.collection, hashtag, period.begin, as_of)
+    made.rates = list(_rates(made))
+    made.failures = report.open_failures(conn, made.collection, hashtag, period.begin, as_of)
+    found = gaps.find(conn, hashtag=hashtag, collection=made.collection, since=period.begin)
+    made.gaps = [gap for gap in found if gap.noted_at <= as_of]
+    made.spending = report.spending(conn, made.collection, period.begin, as_of)
+    made.parsers = report.parsers(conn, made.collection, period.begin, as_of)
+    made.confirmed = report.findings(conn, made.collection)
+    made.changed_since = report.changed_since(conn, made.collection, as_of)
+    hosts = report.services(conn, made.collection)
+    made.is_invented = any(of_this_machine(one) for one in hosts)
+
+
+def _shares(made: Section) -> dict[str, list[Share]]:
+    """What the period's posts are made of: platforms, media types, sponsored or not (of those that tell)."""
+    sample, now = made.sample, made.now
+    count = int(now.sum())
+    found = {}
+    for name, codes, labels in (
+        ("platform", sample.platform, sample.platforms),
+        ("media type", sample.medium, sample.media),
+    ):
+        counts = np.bincount(codes[now], minlength=len(labels))
+        pairs = sorted(zip(labels, counts.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
+        found[name] = [Share(label, posts, count) for label, posts in pairs if posts]
+    paid = sample["is_paid_partnership"][now]
+    told = int((~np.isnan(paid)).sum())
+    found["sponsored"] = [Share("marked as sponsored", int(np.nansum(paid)), told)] if told else []
+    return found
+
+
+def _rates(made: Section) -> Iterator[Rate]:
+    lines = [line for line in made.imports.lines if line.kind == "hashtag" and line.listed and line.hashtag]
+    for tag, group in groupby(sorted(lines, key=lambda line: str(line.hashtag)), key=lambda line: str(line.hashtag)):
+        # Oldest first: the first has nothing before it to overlap with.
+        listed = [
+            Listing(line.requested, line.listed, line.shared, line.oldest_at, line.newest_at)
+            for line in reversed(list(group))
+        ]
+        full, apart = sum(one.is_full for one in listed), sum(one.shared == 0 for one in listed)
+        rate = Rate(tag, len(listed), full, apart)
+        if tells_the_world(listed) and tag in made.sample.tags:
+            posted = made.sample["posted_at"][made.now & made.sample.of_tag(made.sample.tags.index(tag))]
+            days = Counter(datetime.fromtimestamp(at, UTC).date().isoformat() for at in posted[~np.isnan(posted)])
+            rate.by_day = dict(sorted(days.items()))
+        else:
+            rate.pace = pace(listed[-1])
+        yield rate
+
+
+def _hash(made: Section) -> str:
+    """The hash of the rows that the section rests on: posts and what was measured of them at the plan's ages."""
+    sample = made.sample
+    found = sha256()
+    for key in sample.keys:
+        found.update(f"{key[0]}:{key[1]}\n".encode())
+    # Of a post's rests only the last is known, so that a later one would change what was hashed.
+    for name in sorted(sample.columns.keys() - {"resting_since", "rested_until"}):
+        found.update(name.encode())
+        found.update(np.nan_to_num(sample.columns[name], nan=-1.0).astype("<f8").tobytes())
+    for codes in (sample.platform, sample.medium, sample.post_of):
+        found.update(codes.astype("<i8").tobytes())
+    found.update("\n".join(sample.tags).encode(errors="replace"))
+    return found.hexdigest()
+
+
+def missing_numbers(made: Section) -> list[tuple[str, int, dict[str, int]]]:
+    """(number, posts of the period that lack it, why) of what every post could have."""
+    assert made.contents is not None
+    return [
+        (name, counts.total(), dict(sorted(counts.items(), key=lambda one: (-one[1], one[0]))))
+        for name, counts in made.contents.missing.items()
+        if counts
+    ]
+
+
+def statuses(made: Section) -> Counter[str]:
+    """The period's posts by what came of them."""
+    sample, now = made.sample, made.now
+    gone = sample["gone_at"] <= sample.as_of
+    measured = sample["enriched_at"] <= sample.as_of
+    found = {"gone": gone, "measured": measured & ~gone, "never measured": ~measured & ~gone}
+    return Counter({name: int((mask & now).sum()) for name, mask in found.items()})
+
+
+def cooccurring(made: Section) -> list[tuple[str, int]]:
+    """The hashtags that stand beside the followed ones most often, as first written, with their counts."""
+    assert made.contents is not None
+    order = sorted(made.contents.hashtags.items(), key=lambda one: (-one[1], one[0]))[:MAX_COOCCURRING]
+    return [(made.contents.shown[key], count) for key, count in order]

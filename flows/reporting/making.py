@@ -4,27 +4,82 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
+from urllib.parse import quote
 
 from blocks.database.engine import Store
 from blocks.full_disk import unwritable
+from blocks.memories.errors import UsageError
+from blocks.plan import SnapshotPlan
+from flows.reporting import checking
 from flows.reporting.figures import Figures, gather
 from flows.reporting.page import render, write
+from flows.reporting.period import Period
 from flows.steps.naming import distinct
+
+DAYS: Final = 7
+"""A report is about so many days, unless somebody asks for others."""
+
+
+def period_of(
+    *,
+    days: int | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    as_of: datetime | None = None,
+    now: datetime,
+) -> Period:
+    """The period that somebody asked for; `days` 0 is all time, nothing at all the last 7 days.
+
+    Raises:
+        UsageError: what was asked for is no period, or lies ahead.
+    """
+    as_of = as_of or now
+    until = until or as_of
+    if days is not None and since is not None:
+        raise UsageError("give --days or --since, not both")
+    if days is not None and not 0 <= days <= MAX_DAYS:
+        raise UsageError(f"--days is from 1 to {MAX_DAYS}, or 0 for all time; not {days}")
+    if as_of > now:
+        raise UsageError(f"--as-of {as_of:%Y-%m-%d %H:%M} UTC lies ahead; a report says what was known at a past time")
+    if until > as_of:
+        raise UsageError("--until lies behind --as-of (by itself: now): nothing is known of that time yet")
+    if since is not None and since >= until:
+        raise UsageError(f"--since {since:%Y-%m-%d %H:%M} UTC is not before the period's end ({until:%Y-%m-%d %H:%M})")
+    if since is None and days != 0:
+        since = until - timedelta(days=DAYS if days is None else days)
+    return Period(since, until, as_of)
+
+
+MAX_DAYS: Final = 3650
 
 
 def make(
-    store: Store, target: Path, *, collection: str | None, hashtag: str | None, since: datetime | None, now: datetime
+    store: Store,
+    target: Path,
+    *,
+    collection: str | None,
+    hashtag: str | None,
+    period: Period,
+    plan: SnapshotPlan,
+    check: int = 0,
 ) -> Figures:
     """Write a report to `target` and return what it shows; `hashtag` is a tag's key.
+
+    `check`: so many random posts are listed in a file beside it, to be compared by hand with the platform. A list
+    that lies there already is kept, and what was filled in is shown.
 
     Raises:
         UsageError: there is no such collection, or the file cannot be written.
         StoreError: the database cannot be read.
     """
-    figures = gather(store, collection=collection, hashtag=hashtag, since=since, now=now)
-    write(render(figures), target)
+    figures = gather(store, collection=collection, hashtag=hashtag, period=period, plan=plan)
+    checks = checking.beside(target)
+    if check:
+        checking.write_list(checks, figures, check)
+    write(render(figures, checking.agreement(checks)), target)
     return figures
 
 
@@ -41,6 +96,11 @@ def default_target(home: Path, *, collection: str | None, hashtag: str | None, n
         raise unwritable(folder, error) from None
     parts = ["report", "all" if collection is None else collection, *([hashtag] if hashtag else [])]
     return folder / f"{'-'.join(_in_a_name(part) for part in parts)}-{now:%Y-%m-%d}.html"
+
+
+def address(reports_url: str, target: Path) -> str | None:
+    """Where a report can be opened from, if TAGTRAIL_REPORTS_URL says where the folder is served."""
+    return f"{reports_url.rstrip('/')}/{quote(target.name)}" if reports_url else None
 
 
 def _in_a_name(text: str) -> str:

@@ -1,26 +1,35 @@
-"""The report as one HTML page: no script, nothing from elsewhere, every text escaped."""
+"""The report as one HTML page that needs nothing else: every text escaped, the plots' program inside the file."""
 
 from __future__ import annotations
 
+import base64
+import gzip
 import os
-from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
+from hashlib import sha256
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+import orjson
+
 from blocks.full_disk import unwritable
 from blocks.memories.posts.mapping import PARSER_VERSION
-from flows.reporting import plots
-from flows.reporting.figures import BY_OTHER_MEANS, METRICS, Figure, Figures, Section
+from flows.reporting import charts, figures, receipts
+from flows.reporting import statistics as rules
+from flows.reporting.checking import Agreement
+from flows.reporting.figures import Figures, Section
 from flows.reporting.points import open_points
+from flows.reporting.sentences import aged, number, times
 from flows.steps.summary import SAMPLE, TODAY
 
 UNKNOWN: Final = "–"
 LONGEST_CAPTION: Final = 140
 
 
-def render(figures: Figures) -> str:
-    """The page; the same figures make the same page, letter by letter."""
+def render(made: Figures, agreement: Agreement | None = None) -> str:
+    """The page; the same figures (and the same check by hand) make the same page, letter by letter."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -31,15 +40,26 @@ def render(figures: Figures) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": number, "of": of, "middle": middle, "when": when, "minute": minute, "usd": usd, "short": short,
-        "percent": percent, "label": label, "link": link,
+        "number": number, "times": times, "when": when, "minute": minute, "usd": usd, "short": short,
+        "percent": percent, "age": aged, "moment": _moment, "day": _day,
     }  # fmt: skip
+    program = _own("page.js")
+    data = {"sections": [receipts.of_section(section) | charts.of_section(section) for section in made.sections]}
     return environment.get_template("page.html.j2").render(
-        figures=figures,
-        sections=[_shown(at, section) for at, section in enumerate(figures.sections, 1)],
-        sample=SAMPLE,
+        figures=made,
+        period=made.period,
+        sections=[_shown(at, section, made) for at, section in enumerate(made.sections, 1)],
+        sample_note=SAMPLE,
         today=TODAY,
         parser_version=PARSER_VERSION,
+        version=_version(),
+        agreement=agreement,
+        rules=rules,
+        style=_own("page.css"),
+        program=program,
+        program_hash=base64.b64encode(sha256(program.encode()).digest()).decode(),
+        data=_packed(orjson.dumps(data, option=orjson.OPT_NON_STR_KEYS)),
+        plotting=_plotting(),
     )
 
 
@@ -68,57 +88,72 @@ def write(page: str, target: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _shown(at: int, section: Section) -> dict[str, Any]:
-    # Where plays are known for nothing, views or likes are what can be compared.
-    metric = max(("plays", "views", "likes"), key=lambda name: len(section.whole.values[name]))
-    spread = {label(tag): group.values[metric] for tag, group in section.hashtags.items()}
-    drawn = {
-        "days": plots.posting_days(section.by_day),
-        "spread": plots.spread(spread, metric),
-        "growth": plots.growth(section.growth, "plays"),
-        "growth_likes": plots.growth(section.growth, "likes"),
-    }
-    known = [name for name in METRICS if section.whole.values[name]]
+def _own(name: str) -> str:
+    return files("flows.reporting").joinpath(name).read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def _plotting() -> str:
+    """The plotting library's own program, which its package ships, packed: 1.9 MB instead of 4.8."""
+    return _packed(files("plotly").joinpath("package_data/plotly.min.js").read_bytes())
+
+
+def _packed(content: bytes) -> str:
+    """Compressed, as text for a page; without a time, so that it is the same each time."""
+    return base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("tagtrail")
+
+
+def _shown(at: int, section: Section, made: Figures) -> dict[str, Any]:
     return {
         "at": at,
-        "metrics": known,
-        "unknown_metrics": [name for name in METRICS if name not in known] if section.whole.posts else [],
-        "leading_metrics": [name for name in ("plays", "views", "likes", "comments") if name in known],
         "section": section,
-        "metric": metric,
-        "plots": {name: _apart(plot, at) for name, plot in drawn.items() if plot is not None},
-        "series": [(*one, section.growth.points(*one)) for one in section.growth.series()],
+        "hashtags": section.hashtags,
+        "sparks": {line.tag: spark(line.line) for line in section.hashtags},
+        "leading": [
+            receipts.Leading.of(section, one, peers)
+            for one, peers in zip(section.search.leading, section.baselines, strict=True)
+        ],
+        "cooccurring": figures.cooccurring(section),
+        "statuses": figures.statuses(section),
+        "missing": figures.missing_numbers(section),
         "spent_micros": sum(line.spent_micros for line in section.spending),
-        "reserved_micros": sum(line.reserved_micros for line in section.spending),
-        "points": open_points(section.findings, section.channels),
-        "coverage": section.coverage.by_column(),
+        "points": open_points(section.confirmed, sorted({(row[0], row[1]) for row in section.parsers})),
+        "command": command(section, made),
     }
 
 
-def _apart(plot: plots.Plot, at: int) -> plots.Plot:
-    """The same drawing with ids that no other section's drawing has."""
-    svg = plot.svg
-    for mark in ('id="', 'xlink:href="#', "url(#"):
-        svg = svg.replace(mark, f"{mark}s{at}-")
-    return plots.Plot(svg, plot.words)
+def command(section: Section, made: Figures) -> str:
+    """The command that makes this report again."""
+    period = made.period
+    parts = ["tagtrail report", f"--collection {_quoted(section.collection)}"]
+    parts += [f"--hashtag {_quoted(made.hashtag)}"] if made.hashtag is not None else []
+    parts += ["--days 0"] if period.begin is None else [f"--since {_moment(period.begin)}"]
+    parts += [f"--until {_moment(period.end)}", f"--as-of {_moment(period.as_of)}"]
+    return " ".join(parts)
 
 
-def number(value: float | None) -> str:
-    """A count with thousands apart; a dash where it is not known."""
-    if value is None:
-        return UNKNOWN
-    # A whole number is never made a fraction: above 2**53 it would be another one.
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if value % 1 == 0 else f"{value:,.1f}"
+def _quoted(text: str) -> str:
+    from shlex import quote
+
+    return quote(text)
 
 
-def of(figure: Figure) -> str:
-    """What a total rests on: `of 48 of 50 posts`."""
-    return f"of {figure.known:,} of {figure.posts:,} {'post' if figure.posts == 1 else 'posts'}"
+def spark(line: list[tuple[int, float]]) -> str:
+    """The points of a small growth line in a box of 100 by 30, over logarithms of age and of growth."""
+    from math import log
 
-
-def middle(figure: Figure) -> str:
-    """A median as text."""
-    return number(figure.median)
+    if len(line) < 2:
+        return ""
+    left, right = log(line[0][0]), log(line[-1][0])
+    top = max(log(max(ratio, 1e-9)) for _, ratio in line) or 1.0
+    points = ((log(age), log(max(ratio, 1e-9)) / max(top, 1e-9)) for age, ratio in line)
+    return " ".join(f"{2 + 96 * (x - left) / (right - left):.1f},{28 - 26 * max(0.0, y):.1f}" for x, y in points)
 
 
 def when(moment: datetime | None) -> str:
@@ -129,6 +164,16 @@ def when(moment: datetime | None) -> str:
 def minute(moment: datetime | None) -> str:
     """A time to the minute, where UTC is said elsewhere."""
     return UNKNOWN if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def _moment(moment: datetime) -> str:
+    """A time as a command takes it, exactly."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _day(at: float) -> str:
+    """The UTC date of a time in seconds since the epoch."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"
 
 
 def usd(micros: int) -> str:
@@ -151,14 +196,3 @@ def percent(share: float | None) -> str:
     if 0.999 < share < 1:
         return "> 99.9 %"
     return f"{100 * share:.1f} %".replace(".0 %", " %")
-
-
-def label(tag: str) -> str:
-    """A hashtag as it is shown."""
-    return "by URL or creator" if tag == BY_OTHER_MEANS else f"#{tag}"
-
-
-def link(row: Mapping[str, Any]) -> str | None:
-    """The post's address, if it is one that a page may link to."""
-    url = str(row["url"])
-    return url if url.startswith("https://") else None

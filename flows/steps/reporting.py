@@ -1,10 +1,10 @@
-"""Reports as a step of a flow: a file for each collection, and an artifact with counts."""
+"""Reports as a step of a flow: a file for each collection, and an artifact with what it says."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,19 @@ from blocks.memories.captions import hashtag_key, normalise_hashtag
 from blocks.memories.errors import TagtrailError
 from blocks.outside_words import for_log, for_markdown
 from blocks.settings import get_settings
-from flows.reporting.figures import Figures
-from flows.reporting.making import default_target, make
+from flows.reporting.comparisons import Hashtag
+from flows.reporting.figures import Figures, Section
+from flows.reporting.making import address, default_target, make, period_of
+from flows.reporting.sentences import AT, number, times
 from flows.steps.accounts import saved_database_url
 from flows.steps.exported import note_export
 from flows.steps.showing import artifact_key, best_effort
 from flows.steps.summary import SAMPLE, plural
 
 Report = tuple[str, Path, Figures]
+
+MAX_HASHTAGS = 30
+"""So many hashtags of a collection are listed in the artifact; the file has all."""
 
 
 async def write_reports(collection: str, hashtag: str, days: int, *, now: datetime | None = None) -> State[Any]:
@@ -38,23 +43,25 @@ async def write_reports(collection: str, hashtag: str, days: int, *, now: dateti
     except TagtrailError as error:
         return Failed(message=for_log(str(error)))
     await _show(reports, collection)
-    posts: set[str] = set().union(*(figures.posts for *_, figures in reports))
+    posts = {key for *_, figures in reports for key in figures.posts}
     return Completed(message=f"{plural(len(reports), 'report')}, {plural(len(posts), 'post')}")
 
 
 def _write(url: str, collection: str, hashtag: str, days: int, now: datetime) -> list[Report]:
-    home = get_settings().home
+    settings = get_settings()
     tag = hashtag_key(normalise_hashtag(hashtag)) if hashtag else None
-    since = now - timedelta(days=days) if days else None
+    period = period_of(days=days, now=now)
     store = open_store(url, create=True)
     try:
         with store.connect() as conn:
             wanted = [collection] if collection else collections(conn)
         made = []
         for name in wanted:
-            target = default_target(home, collection=name, hashtag=tag, now=now)
-            figures = make(store, target, collection=name, hashtag=tag, since=since, now=now)
-            note_export(home, target, "report", len(figures.posts), now)
+            target = default_target(settings.home, collection=name, hashtag=tag, now=now)
+            figures = make(
+                store, target, collection=name, hashtag=tag, period=period, plan=settings.snapshot_plan
+            )  # fmt: skip
+            note_export(settings.home, target, "report", len(figures.posts), now)
             made.append((name, target, figures))
         return made
     finally:
@@ -62,20 +69,40 @@ def _write(url: str, collection: str, hashtag: str, days: int, now: datetime) ->
 
 
 async def _show(reports: Sequence[Report], collection: str) -> None:
-    """Counts and places as an artifact, without captions or names."""
+    """What the reports say and where they are as an artifact, without captions or names of people."""
     if FlowRunContext.get() is None:
         return
-    lines = [
-        "| collection | posts | new | open failures | gaps | file on the worker |",
-        "|---|---:|---:|---:|---:|---|",
-        *(
-            f"| {for_markdown(name)} | {section.whole.posts} | {section.whole.new} | {section.failures.total()} "
-            f"| {len(section.gaps)} | {for_markdown(str(target))} |"
-            for name, target, figures in reports
-            for section in figures.sections
-        ),
-        "",
-        SAMPLE,
-    ]
+    parts = [markdown(section, target) for _, target, figures in reports for section in figures.sections]
     with best_effort("the list of reports"):
-        await acreate_markdown_artifact("\n".join(lines), key=artifact_key("report", collection or "all"))
+        await acreate_markdown_artifact("\n\n".join([*parts, SAMPLE]), key=artifact_key("report", collection or "all"))
+
+
+def markdown(section: Section, target: Path) -> str:
+    """One collection's sentences, its hashtags side by side, and where the file is."""
+    url = address(get_settings().tagtrail_reports_url, target)
+    place = f"[{for_markdown(target.name)}]({url})" if url else f"{for_markdown(str(target))} on the worker"
+    mark = " (invented data)" if section.is_invented else ""
+    lines = [f"## {for_markdown(section.collection)}{mark}", "", f"The report: {place}", ""]
+    if not section.posts:
+        return "\n".join([*lines, "No post of this collection was posted in this period and found by its end."])
+    lines += [f"{at}. {for_markdown(sentence)}" for at, sentence in enumerate(section.nameless_sentences, 1)]
+    lines += [
+        "",
+        f"| hashtag | posts | before | creators | compared | likes + comments at {AT}, median | change |",
+        "|---|---:|---:|---:|---:|---:|---|",
+        *(_line(one) for one in section.hashtags[:MAX_HASHTAGS]),
+        "",
+        f"{plural(sum(section.failures.values()), 'open failure')}, {plural(len(section.gaps), 'gap')}.",
+    ]
+    return "\n".join(lines)
+
+
+def _line(one: Hashtag) -> str:
+    assert one.engagement is not None
+    change = one.engagement
+    said = f"{times(change.ratio)} times" if change.verdict in ("up", "down") else change.verdict
+    before = "–" if one.posts_before is None else f"{one.posts_before:,}"
+    return (
+        f"| {for_markdown(one.label)} | {one.posts:,} | {before} | {one.creators:,} | {one.compared:,} "
+        f"| {number(change.now.median)} | {said} |"
+    )

@@ -11,14 +11,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 from blocks.memories.errors import UsageError
 from blocks.settings import get_settings
 from deployments import local_server
 from deployments.cli import stores
+from deployments.cli.commands.report import open_in_browser
 from deployments.cli.demo_chain import REPORT
-from deployments.cli.options import Loud
+from deployments.cli.options import Flag, Loud
 from deployments.cli.terminal import tell
 from deployments.sandbox.server import SandboxServer
 
@@ -27,11 +28,18 @@ TIME_SCALE: Final = 30.0
 """The sandbox's time, and with it every limit and clock of the run, is so much faster than the real service's."""
 
 
-def demo(*, loud: Loud = Loud()) -> int:  # noqa: B008 - frozen
+def demo(*, open: Annotated[bool, Flag] = False, loud: Loud = Loud()) -> int:  # noqa: B008 - frozen
     """Follow two hashtags and enrich two Instagram posts on the built-in sandbox, and show what comes of it.
+
+    Then a month of one hashtag is simulated, so that the report has a history to show.
 
     All data is invented and lies in `demo` under the home; each demo begins with an empty database, and ends
     everything that it started.
+
+    Parameters
+    ----------
+    open
+        Open the report in the browser.
     """
     home = get_settings().home / "demo"
     with _alone(home), SandboxServer(time_scale=TIME_SCALE) as sandbox:
@@ -47,6 +55,8 @@ def demo(*, loud: Loud = Loud()) -> int:  # noqa: B008 - frozen
     if status == 0:
         for line in _farewell(home):
             tell(line)
+        if open:
+            open_in_browser(home / REPORT)
     return status
 
 
@@ -87,7 +97,6 @@ def _farewell(home: Path) -> list[str]:
         "The sandbox finds TikTok and Instagram posts for a hashtag; the real service's",
         "hashtag import finds TikTok posts only today.",
         "",
-        f"The report, one file for any browser: {home / REPORT}",
         f"The database: {home / 'tagtrail.db'}",
         "Look into it:",
         f"  {tagtrail} top slowfashion --by likes",
@@ -96,6 +105,9 @@ def _farewell(home: Path) -> list[str]:
         f"    {QUERY!r}",
         "The same with a key:",
         f"  MEMORIES_API_KEY=… {_program()} run LVMH dior --posts 25",
+        "",
+        "The report, one file for any browser, with a simulated month (all of it invented):",
+        f"  {home / REPORT}",
     ]
 
 

@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import sys
+import webbrowser
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from blocks.memories.captions import hashtag_key, normalise_hashtag
+from blocks.memories.errors import UsageError
 from blocks.settings import Settings, get_settings
 from deployments.cli import stores
-from deployments.cli.options import Loud, moment
+from deployments.cli.options import Flag, Loud, Whole, moment
 from deployments.cli.terminal import counted, tell
 
+if TYPE_CHECKING:
+    from flows.reporting.period import Period
+
 _Optional = Annotated[str | None, Parameter(show_default=False)]
+_Count = Annotated[int | None, Whole, Parameter(show_default=False)]
 
 
 def report(
     *,
     collection: _Optional = None,
     hashtag: _Optional = None,
+    days: _Count = None,
     since: _Optional = None,
+    until: _Optional = None,
+    as_of: _Optional = None,
+    check: _Count = None,
+    open: Annotated[bool, Flag] = False,
     output: Annotated[Path | None, Parameter(show_default=False)] = None,
     loud: Loud = Loud(),  # noqa: B008 - frozen
 ) -> int:
-    """Write a report: posts, sums with the number of values that they rest on, growth, failures, gaps, spend, methods.
+    """Write a report on the posts of a period beside the one before: what moved, growth, posts that outrun their peers.
 
     The file holds everything that it shows, and needs no network. Its path is written to standard output.
 
@@ -36,18 +47,47 @@ def report(
         Only this collection; without it every collection has a part of its own.
     hashtag
         Only what an import of this hashtag found; with a collection, an import of that collection.
+    days
+        Posts of so many days (7), beside as many days before them; 0 for all time.
     since
-        Only what was measured since: 2026-11-01, 2026-11-01T08:00Z, or 7d, 24h.
+        Posts posted since then instead: 2026-11-01, 2026-11-01T08:00Z, or 7d, 24h.
+    until
+        The period's end; by itself now.
+    as_of
+        As it was known at that time: repeats a report, or says what was erased or read anew since.
+    check
+        List so many random posts in a file beside the report, to compare their numbers by hand with the platform. A
+        report at the same place shows how far they agree, once the file is filled in.
+    open
+        Open the report in the browser.
     output
         The file to write, or `-` for standard output; by itself a file in `reports` under the home.
     """
     now = datetime.now(UTC)
+    if check is not None and check < 1:
+        raise UsageError(f"--check is 1 or more, not {check}")
+    if output == Path("-") and (check or open):
+        raise UsageError("--check and --open need a file; leave out --output -, or name one")
+    from flows.reporting.making import period_of
+
+    moments = {name: moment(f"--{name.replace('_', '-')}", typed, now) if typed is not None else None
+               for name, typed in (("since", since), ("until", until), ("as_of", as_of))}  # fmt: skip
+    period = period_of(days=days, now=now, **moments)
     tag = None if hashtag is None else hashtag_key(normalise_hashtag(hashtag))
-    begin = None if since is None else moment("--since", since, now)
-    written = write_report(get_settings(), collection=collection, hashtag=tag, since=begin, output=output, now=now)
+    written = write_report(
+        get_settings(), collection=collection, hashtag=tag, period=period, output=output, check=check or 0
+    )
     if written is not None:
         sys.stdout.write(f"{written}\n")
+        if open:
+            open_in_browser(written)
     return 0
+
+
+def open_in_browser(target: Path) -> None:
+    """Open a file in the user's browser; where there is none, say so."""
+    if not webbrowser.open(target.absolute().as_uri()):
+        tell("There is no browser to open it with here; open the file by hand.")
 
 
 def write_report(
@@ -55,9 +95,9 @@ def write_report(
     *,
     collection: str | None,
     hashtag: str | None,
-    since: datetime | None,
+    period: Period,
     output: Path | None,
-    now: datetime,
+    check: int = 0,
     quiet: bool = False,
 ) -> Path | None:
     """Write a report and return where it lies; None where it went to standard output, or where there is no database.
@@ -70,6 +110,7 @@ def write_report(
         if store is None:
             return None
         # Templates and plots cost a command that makes no report nothing.
+        from flows.reporting import checking
         from flows.reporting.figures import gather
         from flows.reporting.making import default_target, make
         from flows.reporting.page import render
@@ -77,14 +118,21 @@ def write_report(
         if not quiet:
             # An unknown collection is refused below.
             stores.tell_unknown(store, hashtag=hashtag)
+        plan = settings.snapshot_plan
         if output == Path("-"):
-            figures = gather(store, collection=collection, hashtag=hashtag, since=since, now=now)
-            sys.stdout.buffer.write(render(figures).encode())
+            figures = gather(store, collection=collection, hashtag=hashtag, period=period, plan=plan)
+            sys.stdout.buffer.write(render(figures).encode(errors="replace"))
             return None
-        target = output or default_target(settings.home, collection=collection, hashtag=hashtag, now=now)
-        figures = make(store, target, collection=collection, hashtag=hashtag, since=since, now=now)
+        target = output or default_target(settings.home, collection=collection, hashtag=hashtag, now=period.as_of)
+        figures = make(store, target, collection=collection, hashtag=hashtag, period=period, plan=plan, check=check)
         posts = len(figures.posts)
-        stores.note_export(settings.home, target, "report", posts, now)
+        stores.note_export(settings.home, target, "report", posts, datetime.now(UTC))
         if not quiet:
+            if figures.is_invented:
+                tell("Invented data: some of it came from a sandbox.")
+            if check:
+                tell(f"The list to check by hand: {checking.beside(target)}")
+            if not posts and period.begin is not None:
+                tell("No post was posted in this period; `--days 0` reports on all time.")
             tell(f"The report on {counted(posts, 'post')} of {counted(len(figures.sections), 'collection')}:")
         return target

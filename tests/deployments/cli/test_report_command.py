@@ -20,11 +20,11 @@ from flows.steps.exported import exported
 
 @pytest.mark.usefixtures("filled", "one_day")
 def test_a_report_goes_to_the_home_and_its_path_is_told(tagtrail: Callable[..., Any], clean_environment: Path) -> None:
-    called = tagtrail("report")
+    called = tagtrail("report", "--days", "0")
     assert called.status == 0
     written = Path(called.out.strip())
     assert written == clean_environment / "reports" / f"report-all-{datetime.now(UTC):%Y-%m-%d}.html"
-    assert "Collection fibres" in written.read_text(encoding="utf-8")
+    assert "<bdi>fibres</bdi>" in written.read_text(encoding="utf-8")
     assert "The report on 4 posts of 1 collection" in called.err
     assert [(one.path, one.what, one.rows) for one in exported(clean_environment)] == [(written, "report", 4)]
     assert tagtrail("report", "--collection", "fibres", "--hashtag", "#LINEN", "--since", "2026-11-01").status == 0
@@ -37,7 +37,7 @@ def test_a_post_of_two_collections_is_counted_once(
     with filled.begin() as conn:
         runs.start_run(conn, run_id="r2", flow="enrich-posts", account="acc", collection="threads", now=now)
         runs.take_posts(conn, "r2", [(shared, None)], now=now)
-    assert "The report on 4 posts of 2 collections" in tagtrail("report").err
+    assert "The report on 4 posts of 2 collections" in tagtrail("report", "--days", "0").err
     [noted] = exported(clean_environment)
     assert noted.rows == 4
 
@@ -60,6 +60,54 @@ def test_a_collection_that_is_not_there_is_one_sentence(tagtrail: Callable[..., 
     assert "there is no collection fibre in the database; there are fibres" in refused.err
 
 
+@pytest.mark.usefixtures("filled")
+def test_a_week_without_posts_says_how_to_see_more(tagtrail: Callable[..., Any]) -> None:
+    called = tagtrail("report", "--since", "2001-01-01", "--until", "2001-01-08")
+    assert called.status == 0
+    assert "No post was posted in this period; `--days 0` reports on all time" in called.err
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_report_of_the_past_is_the_same_again(tagtrail: Callable[..., Any], tmp_path: Path) -> None:
+    then = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    targets = [tmp_path / "one.html", tmp_path / "two.html"]
+    for target in targets:
+        assert tagtrail("report", "--as-of", then, "--days", "0", "--output", str(target)).status == 0
+    assert targets[0].read_bytes() == targets[1].read_bytes()
+    assert f"--days 0 --until {then} --as-of {then}" in targets[0].read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_list_to_check_lies_beside_the_report_and_the_browser_opens_it(
+    tagtrail: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) is None)
+    target = tmp_path / "page.html"
+    called = tagtrail("report", "--check", "3", "--open", "--output", str(target))
+    assert called.status == 0
+    assert f"The list to check by hand: {tmp_path / 'page.check.csv'}" in called.err
+    assert opened == [target.as_uri()]
+    monkeypatch.setattr("webbrowser.open", lambda _: False)
+    assert "no browser to open it with" in tagtrail("report", "--open", "--output", str(target)).err
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (("--days", "7", "--since", "3d"), "give --days or --since, not both"),
+        (("--as-of", "2999-01-01"), "--as-of 2999-01-01 00:00 UTC lies ahead"),
+        (("--check", "0"), "--check is 1 or more, not 0"),
+        (("--output", "-", "--open"), "--check and --open need a file"),
+        (("--days", "week"), "is a whole number, such as 25; not week"),
+    ],
+)
+def test_what_is_no_report_is_one_sentence(tagtrail: Callable[..., Any], typed: tuple[str, ...], said: str) -> None:
+    refused = tagtrail("report", *typed)
+    assert (refused.status, said in refused.err) == (2, True), refused.err
+
+
 def test_a_home_without_data_is_nothing_and_0(tagtrail: Callable[..., Any], clean_environment: Path) -> None:
     called = tagtrail("report")
     assert (called.status, called.out) == (0, "")
@@ -73,7 +121,7 @@ def test_a_report_needs_no_prefect_and_an_export_no_plots() -> None:
     script = (
         "import sys; from deployments.cli import main\n"
         "assert main.call(['export', 'posts']) == 0\n"
-        "assert not {'matplotlib', 'jinja2', 'pyarrow', 'xlsxwriter'} & set(sys.modules)\n"
+        "assert not {'numpy', 'jinja2', 'pyarrow', 'xlsxwriter'} & set(sys.modules)\n"
         "assert main.call(['report']) == 0\n"
         "sys.exit('prefect' in sys.modules)"
     )

@@ -1,4 +1,4 @@
-"""Two invented collections: four posts of #linen and #wool, one measured twice, one failed; and a rival's one."""
+"""Invented collections: four posts of #linen and #wool, one measured twice, one failed; a rival's one; two weeks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from blocks.database.store.spend import Caps, Purpose
 from blocks.memories.errors import UnknownShape
 from blocks.memories.identity import parse_post_url
 from blocks.memories.posts.record import PostRecord, PostRef
+from blocks.plan import SnapshotPlan
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -60,17 +61,19 @@ def _fill(conn: Connection) -> None:
     spend.settle(conn, reserved, spent_micros=30_000, calls=3, now=NOW)
 
 
-def _import(conn: Connection, hashtag: str, collection: str, refs: list[PostRef]) -> None:
+def _import(
+    conn: Connection, hashtag: str, collection: str, refs: list[PostRef], *, at: datetime = POSTED, requested: int = 5
+) -> None:
     ticket = imports.plan_import(
         conn, account="acc", kind="hashtag", hashtag=hashtag, wanted={"hashtag": hashtag}, wish=hashtag,
-        collection=collection, namespace=collection, library="private", requested=5, run_id=f"r-{collection}",
-        owner="o", reuse_after=None, fresh=False, now=POSTED,
+        collection=collection, namespace=collection, library="private", requested=requested, run_id=f"r-{collection}",
+        owner="o", reuse_after=None, fresh=False, now=at,
     )  # fmt: skip
-    imports.mark_sending(conn, ticket.import_id, owner="o", now=POSTED)
-    imports.mark_submitted(conn, ticket.import_id, f"task-{hashtag}", owner="o", now=POSTED)
-    seen = [ItemSeen(f"V{hashtag}{at}", ref.url, "PARSE", ref) for at, ref in enumerate(refs)]
-    imports.record_poll(conn, ticket.import_id, seen, now=POSTED)
-    imports.finish_import(conn, ticket.import_id, state="complete", now=POSTED)
+    imports.mark_sending(conn, ticket.import_id, owner="o", now=at)
+    imports.mark_submitted(conn, ticket.import_id, f"task-{hashtag}", owner="o", now=at)
+    seen = [ItemSeen(f"V{hashtag}{place}", ref.url, "PARSE", ref) for place, ref in enumerate(refs)]
+    imports.record_poll(conn, ticket.import_id, seen, now=at)
+    imports.finish_import(conn, ticket.import_id, state="complete", now=at)
 
 
 def _measure(conn: Connection, ref: PostRef, at: datetime, **facts: Any) -> None:
@@ -81,3 +84,65 @@ def _measure(conn: Connection, ref: PostRef, at: datetime, **facts: Any) -> None
     posts.save_posts(
         conn, [EnrichedPost(record=record, channel="apify", observed_at=at, run_id="r-autumn", parser_version="1")], at
     )
+
+
+PLAN = SnapshotPlan()
+MEASURED_AT = {3600: 60, 21_600: 60, 86_400: 600, 259_200: 600}
+"""Checkpoints of the plan, and how many seconds late they were measured."""
+
+
+@pytest.fixture(scope="session")
+def fill_weeks() -> Callable[..., None]:
+    """Puts two weeks of posts into a database; see `_fill_weeks`."""
+    return _fill_weeks
+
+
+def _fill_weeks(
+    conn: Connection,
+    *,
+    until: datetime = NOW,
+    hashtags: tuple[str, ...] = ("linen",),
+    a_week: int = 30,
+    creators: int = 15,
+    rise: float = 4.0,
+    collection: str = "weeks",
+    name: str = "weaver",
+    caption: str = "woven #Loom",
+    number: int = 0,
+) -> None:
+    """TikTok videos by so many creators, as many in each of two weeks; the later ones have `rise` times the numbers.
+
+    Each was measured at each checkpoint that it has come to. The last of them has a hundred times its peers' plays.
+    """
+    begin = until - timedelta(days=14)
+    runs.start_run(
+        conn, run_id=f"r-{collection}", flow="track-hashtags", account="acc", collection=collection, now=begin
+    )
+    of_tag: dict[str, list[PostRef]] = {tag: [] for tag in hashtags}
+    for at in range(2 * a_week):
+        post_id = 7_100_000_000_000_000_000 + number * 100_000 + at
+        ref = parse_post_url(f"https://www.tiktok.com/@weaver.{at % creators}/video/{post_id}")
+        posted_at = begin + timedelta(days=14) * ((at + 0.5) / (2 * a_week))
+        if posted_at > until - timedelta(days=1, hours=1):
+            posted_at = until - timedelta(days=2)
+        posts.ensure_posts(conn, [(ref, None)], posted_at + timedelta(minutes=30), f"r-{collection}")
+        plays = (1000 + 13 * at) * (rise if at >= a_week else 1) * (100 if at == 2 * a_week - 3 else 1)
+        for place, (age, late) in enumerate(MEASURED_AT.items(), 1):
+            observed_at = posted_at + timedelta(seconds=age + late)
+            if observed_at >= until:
+                continue
+            record = PostRecord(
+                platform=ref.platform, post_id=ref.post_id, url=ref.url, shape="invented",
+                author_id=f"a{at % creators}",
+                author_username=f"{name}.{at % creators}", posted_at=posted_at, media_type="video", caption=caption,
+                hashtags=["Loom"], plays=round(plays * place), likes=round(plays * place / 10), comments=at,
+                author_followers=1000 + at,
+            )  # fmt: skip
+            saved = EnrichedPost(
+                record=record, channel="apify", observed_at=observed_at, run_id=f"r-{collection}", plan=PLAN,
+                raw_sha256=f"{at:064x}", parser_version="1",
+            )  # fmt: skip
+            posts.save_posts(conn, [saved], observed_at)
+        of_tag[hashtags[at % len(hashtags)]].append(ref)
+    for tag, refs in of_tag.items():
+        _import(conn, tag, collection, refs, at=begin, requested=len(refs) + 5)

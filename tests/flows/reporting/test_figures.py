@@ -1,154 +1,311 @@
-"""The numbers of a report: each with the values it rests on, collections apart, growth only where it was measured."""
+"""What a report counts, against databases small enough to count by hand."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+import shutil
+from collections import namedtuple
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import Connection
 
-from blocks.database.engine import Store
-from blocks.database.store import runs
+from blocks.database.engine import Store, open_store
+from blocks.database.store import erasing, posts, runs
+from blocks.database.store import sample as rows
 from blocks.memories.errors import UsageError
 from blocks.memories.identity import parse_post_url
-from flows.reporting.figures import BY_OTHER_MEANS, Figures, gather
-from flows.reporting.growth import Growth
-from flows.reporting.plots import growth as growth_plot
-from flows.reporting.plots import posting_days, spread
-from flows.reporting.points import open_points
+from blocks.plan import PlannedPost, SnapshotPlan
+from flows.reporting import figures
+from flows.reporting.figures import Figures, gather
+from flows.reporting.making import period_of
+from flows.reporting.period import Period
+from flows.reporting.sample import STATES, load
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-SHARED = "https://www.tiktok.com/@loom.0/video/7500000000000000000"
-Read = Callable[..., Figures]
+WEEK = timedelta(days=7)
+PLAN = SnapshotPlan()
 
 
-@pytest.fixture
-def read(store: Store, fill: Callable[[Connection], None]) -> Read:
+def gathered(
+    store: Store, collection: str | None = None, hashtag: str | None = None, period: Period | None = None
+) -> Figures:
+    wanted = period or Period(NOW - WEEK, NOW, NOW)
+    return gather(store, collection=collection, hashtag=hashtag, period=wanted, plan=PLAN)
+
+
+@pytest.fixture(scope="module")
+def weeks(
+    migrated_sqlite: Path, fill_weeks: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Store]:
+    path = tmp_path_factory.mktemp("weeks") / "tagtrail.db"
+    shutil.copyfile(migrated_sqlite, path)
+    store = open_store(f"sqlite:///{path}")
     with store.begin() as conn:
-        fill(conn)
-
-    def gathered(**more: Any) -> Figures:
-        return gather(store, **({"collection": "autumn", "hashtag": None, "since": None, "now": NOW} | more))
-
-    return gathered
+        fill_weeks(conn)
+    yield store
+    store.close()
 
 
-def test_sums_say_how_many_values_they_rest_on(read: Read) -> None:
-    [section] = read().sections
+def test_two_weeks_side_by_side(weeks: Store) -> None:
+    [section] = gathered(weeks).sections
     whole = section.whole
-    assert (whole.posts, dict(whole.platforms)) == (4, {"tiktok": 3, "instagram": 1})
-    plays, likes = whole.figure("plays"), whole.figure("likes")
-    assert (plays.total, plays.median, plays.known, plays.posts) == (1200, 200, 3, 4)
-    assert (likes.total, likes.known) == (36, 2)
-    assert whole.figure("saves").median is None
-    assert list(section.hashtags) == ["linen", "wool"]
-    assert [group.posts for group in section.hashtags.values()] == [3, 2]
-    assert [row["post_id"][-1] for row in section.leading["plays"]] == ["0", "2", "1"]
-    assert section.coverage.by_column()[-1].name == "raw_sha256"
-    assert dict(section.failures) == {("parse", "UnknownShape"): 1}
-    assert [line.spent_micros for line in section.spending] == [30_000]
+    assert (whole.posts, whole.posts_before, whole.creators) == (30, 30, 15)
+    assert (whole.compared, whole.too_young, whole.late, whole.not_measured) == (30, 0, 0, 0)
+    [stratum] = whole.strata
+    assert (stratum.name, stratum.metric, stratum.change.verdict) == ("tiktok video", "plays", "up")
+    assert stratum.change.ratio is not None
+    assert 3.9 < stratum.change.ratio < 6
+    assert section.sentences[0].startswith("#linen: ")
+    assert "30 posts, 15 creators" in section.sentences[0]
+    assert "corrected for 2 comparisons" in section.sentences[0]
+    assert not section.is_invented
 
 
-def test_collections_are_kept_apart(read: Read) -> None:
-    both = read(collection=None).sections
-    assert [(section.collection, section.whole.posts) for section in both] == [("autumn", 4), ("rival", 1)]
-    rival = both[1]
-    assert len(read(collection=None).posts) == 5
-    assert (list(rival.hashtags), rival.spending, len(rival.imports)) == (["flax"], [], 1)
-    with pytest.raises(UsageError, match="there is no collection winter in the database; there are autumn, rival"):
-        read(collection="winter")
-
-
-def test_a_hashtag_or_a_period_narrows_all_parts(read: Read) -> None:
-    [wool] = read(hashtag="wool").sections
-    assert (wool.whole.posts, list(wool.hashtags), len(wool.imports)) == (2, ["wool"], 1)
-    [recent] = read(since=NOW - timedelta(hours=2)).sections
-    assert recent.whole.posts == 2
-    assert recent.measured_from == NOW - timedelta(hours=1)
-
-
-def test_what_another_collection_found_by_the_hashtag_is_left_out(read: Read, store: Store) -> None:
-    with store.begin() as conn:
-        runs.take_posts(conn, "r-rival", [(parse_post_url(SHARED), None)], now=NOW)
-    [rival] = read(collection="rival").sections
-    assert (rival.whole.posts, rival.hashtags[BY_OTHER_MEANS].posts) == (2, 1)
-    [narrowed] = read(collection="rival", hashtag="linen").sections
-    assert (narrowed.whole.posts, narrowed.hashtags, narrowed.growth.measured) == (0, {}, 0)
-
-
-def test_growth_is_drawn_from_posts_measured_twice(read: Read) -> None:
-    growth = read().sections[0].growth
-    assert (growth.measured, growth.measured_twice) == (3, 1)
-    assert growth.series() == [("tiktok", "plays"), ("tiktok", "likes")]
-    points = growth.points("tiktok", "plays")
-    assert [(point.span, point.median, point.posts) for point in points] == [
-        ("under 2 h", 100, 1),
-        ("2 to 12 h", 1000, 1),
+def test_growth_is_paired_and_counts_what_was_due(weeks: Store) -> None:
+    [section] = gathered(weeks).sections
+    [curve] = [one for one in section.curves if one.metric == "plays" and one.posts == "posts of the last 90 days"]
+    first, second, third, *_ = curve.steps
+    assert [step.growth and step.growth.median for step in (first, second, third)] == [
+        2,
+        1.5,
+        pytest.approx(4 / 3, rel=0.01),
     ]
-    plot = growth_plot(growth, "plays")
-    assert plot is not None
-    assert "under 2 h: 100 (of 1 posts)" in plot.words
+    assert first.growth is not None
+    assert (first.growth.pairs, first.due, first.growth.selected) == (60, 60, False)
+    # Of the last step nobody was measured: the week's posts have not come to it, those of the week before missed it.
+    assert curve.steps[3].growth is None
+    assert curve.steps[3].states["missed"] + curve.steps[3].states["due"] > 0
 
 
-def test_one_post_and_span_is_one_value_its_last() -> None:
-    growth = Growth()
-    for post, age, plays in (("a", 10, 1), ("a", 20, 5), ("a", 90_000, 9), ("b", 30, 7), ("b", None, 8)):
-        growth.add({"platform": "x", "post_id": post, "age_seconds": age, "plays": plays, "views": None, "likes": None})
-    growth.close()
-    assert [(point.median, point.posts) for point in growth.points("x", "plays")] == [(5, 1), (9, 1)]
-    assert (growth.measured, growth.measured_twice) == (2, 1)
-    assert growth.leading["x", "plays"] == [[(10, 1), (20, 5), (90_000, 9)]]
+def test_a_post_that_outruns_its_peers_is_found_with_its_baseline(weeks: Store) -> None:
+    [section] = gathered(weeks).sections
+    first = section.search.leading[0]
+    key = section.sample.keys[first.post]
+    assert key == ("tiktok", str(7_100_000_000_000_000_057))
+    # Fifteen creators of two posts a week: none has ten earlier ones.
+    assert (first.outrun.baseline, first.outrun.posts, first.tag) == ("hashtag", 59, "#linen")
+    values = section.sample.at("plays")
+    others = np.delete(values, first.post)
+    assert first.outrun.base == np.median(others)
+    assert first.outrun.times == values[first.post] / np.median(others)
+    assert section.search.searched == 30
+    assert key not in section.baselines[0]
+    assert "furthest above its peers" in section.sentences[1]
+    assert "weaver" in section.sentences[1]
+    assert not any("weaver" in sentence for sentence in section.nameless_sentences)
+
+
+def test_a_creator_with_ten_earlier_posts_is_his_own_measure(
+    sqlite_store: Store, fill_weeks: Callable[..., None]
+) -> None:
+    with sqlite_store.begin() as conn:
+        fill_weeks(conn, creators=2, a_week=30, rise=1)
+    [section] = gathered(sqlite_store).sections
+    assert {one.outrun.baseline for one in section.search.leading} == {"creator"}
+    assert section.search.leading[0].outrun.posts >= 10
+    # Thirty posts, and yet of two people only.
+    assert section.whole.strata[0].change.verdict == "too few"
+    assert section.sentences[0].startswith("No change can be stated")
+
+
+def test_a_few_posts_are_counted_and_not_compared(sqlite_store: Store, fill: Callable[[Connection], None]) -> None:
+    with sqlite_store.begin() as conn:
+        fill(conn)
+    autumn, rival = sorted(gathered(sqlite_store).sections, key=lambda one: one.collection)
+    assert (autumn.collection, autumn.whole.posts, rival.whole.posts) == ("autumn", 3, 1)
+    assert autumn.whole.too_young == 3
+    assert autumn.whole.engagement is not None
+    assert autumn.whole.engagement.now.posts == 0
+    # Measured outside of any plan: no checkpoint, and so nothing to compare.
+    assert autumn.search.searched == 0
+    assert autumn.sentences[1].startswith("No post of the period was measured in time")
+    assert autumn.failures == {("parse", "UnknownShape"): 1}
+    assert [(one.calls, one.spent_micros) for one in autumn.spending] == [(3, 30_000)]
+    assert dict(figures.statuses(autumn)) == {"gone": 0, "measured": 3, "never measured": 0}
+    assert ("likes", 1, {"hidden_by_owner": 1}) in figures.missing_numbers(autumn)
+    # Posts without a time of posting are in reports of all time only.
+    everything = gathered(sqlite_store, "autumn", period=Period(None, NOW, NOW)).sections[0]
+    assert everything.whole.posts == 4
+    assert everything.before is None
+    assert everything.sentences[0].startswith("This report is of all time")
+    assert figures.statuses(everything)["never measured"] == 1
+
+
+def test_a_post_of_two_hashtags_counts_in_each_and_the_overlap_is_told(
+    sqlite_store: Store, fill: Callable[[Connection], None]
+) -> None:
+    with sqlite_store.begin() as conn:
+        fill(conn)
+    [autumn] = gathered(sqlite_store, "autumn").sections
+    lines = {line.label: line for line in autumn.hashtags}
+    assert {label: (line.posts, line.shared) for label, line in lines.items()} == {
+        "#linen": (2, 1), "#wool": (2, 1), "all": (3, 1),
+    }  # fmt: skip
+    [wool] = gathered(sqlite_store, "autumn", "wool").sections
+    assert [line.label for line in wool.hashtags] == ["#wool", "all"]
+    assert wool.whole.posts == 2
+
+
+def test_posts_given_by_url_stand_apart(sqlite_store: Store, fill_weeks: Callable[..., None]) -> None:
+    with sqlite_store.begin() as conn:
+        fill_weeks(conn)
+        ref = parse_post_url("https://www.tiktok.com/@weaver.0/video/7100000000000000055")
+        runs.start_run(conn, run_id="given", flow="enrich-posts", account="acc", collection="given", now=NOW - WEEK)
+        runs.take_posts(conn, "given", [(ref, None)], now=NOW - WEEK)
+    [section] = gathered(sqlite_store, "given").sections
+    assert [(line.label, line.posts) for line in section.hashtags] == [("by URL or creator", 1), ("all", 1)]
+
+
+def test_how_much_is_posted_is_told_where_imports_overlap_only(weeks: Store) -> None:
+    [section] = gathered(weeks, period=Period(NOW - 3 * WEEK, NOW, NOW)).sections
+    [rate] = section.rates
+    assert (rate.imports, rate.full, rate.by_day) == (1, 0, None)
+    assert rate.pace is not None
+    assert rate.pace.posts == 60
+
+
+def test_there_is_no_such_collection(sqlite_store: Store, fill: Callable[[Connection], None]) -> None:
+    with pytest.raises(UsageError, match="no collection winter in the database; there is none yet"):
+        gathered(sqlite_store, "winter")
+    with sqlite_store.begin() as conn:
+        fill(conn)
+    with pytest.raises(UsageError, match="there are autumn, rival"):
+        gathered(sqlite_store, "winter")
+
+
+def test_what_sandboxes_said_is_invented(sqlite_store: Store, fill_weeks: Callable[..., None]) -> None:
+    with sqlite_store.begin() as conn:
+        fill_weeks(conn)
+        runs.start_run(
+            conn, run_id="sand", flow="track-hashtags", account="acc", collection="weeks",
+            parameters={"service": "127.0.0.1:8787"}, now=NOW,
+        )  # fmt: skip
+    made = gathered(sqlite_store)
+    assert made.is_invented
+    assert made.sections[0].is_invented
+
+
+def test_the_past_is_told_as_it_was_known_then(sqlite_store: Store, fill_weeks: Callable[..., None]) -> None:
+    then = Period(NOW - WEEK, NOW, NOW)
+    with sqlite_store.begin() as conn:
+        fill_weeks(conn)
+    before = gathered(sqlite_store, period=then).sections[0]
+    with sqlite_store.begin() as conn:
+        # Two weeks later: more posts, more measurements, and one that is gone.
+        fill_weeks(conn, until=NOW + 2 * WEEK + timedelta(hours=1), number=1, rise=50)
+        gone = parse_post_url("https://www.tiktok.com/@weaver.0/video/7100000000000000045")
+        posts.mark_gone(conn, [gone], "r-weeks", NOW + WEEK)
+    after = gathered(sqlite_store, period=then).sections[0]
+    assert after.rows_sha256 == before.rows_sha256
+    assert after.sentences == before.sentences
+    assert after.hashtags == before.hashtags
+    assert after.changed_since.erased == 0
+    later = gathered(sqlite_store, period=Period(NOW - WEEK, NOW, NOW + WEEK)).sections[0]
+    assert later.rows_sha256 != before.rows_sha256
+
+
+def test_what_was_erased_since_is_told(sqlite_store: Store, fill_weeks: Callable[..., None]) -> None:
+    with sqlite_store.begin() as conn:
+        fill_weeks(conn)
+    whole = gathered(sqlite_store).sections[0]
+    with sqlite_store.begin() as conn:
+        erase_post(conn, "tiktok", "7100000000000000045", NOW + WEEK)
+    less = gathered(sqlite_store).sections[0]
+    assert less.whole.posts == whole.whole.posts - 1
+    assert less.changed_since.erased == 1
+    assert less.rows_sha256 != whole.rows_sha256
+
+
+def erase_post(conn: Connection, platform: str, post_id: str, now: datetime) -> None:
+    erasing.erase_posts(conn, [(platform, post_id)], now=now, on_request=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_states_of_checkpoints_are_the_plans(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    moments: list[dict[str, datetime | None]] = []
+    taken: list[set[int]] = []
+    for _ in range(200):
+        posted_at = NOW - timedelta(seconds=float(rng.integers(0, 40 * 86_400)))
+        seen = posted_at + timedelta(seconds=float(rng.integers(0, 86_400 * 3)))
+        rest = posted_at + timedelta(seconds=float(rng.integers(86_400, 86_400 * 20)))
+        rests = bool(rng.integers(0, 2)) and rest <= NOW
+        wakes = rests and bool(rng.integers(0, 2)) and rest + timedelta(days=2) <= NOW
+        moments.append({
+            "posted_at": posted_at, "first_seen_at": min(seen, NOW), "resting_since": rest if rests else None,
+            "rested_until": rest + timedelta(days=2) if wakes else None, "enriched_at": None, "gone_at": None,
+        })  # fmt: skip
+        taken.append({age for age in PLAN.ages if rng.integers(0, 4) == 0})
+    batch = [row_of(number, one, ages) for number, (one, ages) in enumerate(zip(moments, taken, strict=True))]
+    sample = load([batch], PLAN, NOW)
+    names = {"measured": "taken", "gone": "gone"}
+    for place, age in enumerate(PLAN.ages):
+        found = [names.get(STATES[state], STATES[state]) for state in sample.states(age)]
+        planned = [
+            PLAN.states(
+                PlannedPost(one["posted_at"], one["first_seen_at"], ages, one["resting_since"], one["rested_until"]),
+                NOW,  # type: ignore[arg-type]
+            )[place]
+            for one, ages in zip(moments, taken, strict=True)
+        ]
+        assert found == planned
+
+
+def row_of(number: int, moments: dict[str, datetime | None], taken: set[int]) -> Any:
+    values: dict[str, Any] = {
+        "platform": "tiktok", "post_id": str(number), "author_id": "a", "author_username": "a", "media_type": "video",
+        **moments, "likes_hidden": False, "is_paid_partnership": None, "hashtags": None, "null_reasons": None,
+        "tags": None, **{f"late_{age}": 0 if age in taken else None for age in PLAN.ages},
+    }  # fmt: skip
+    return namedtuple("Row", values)(**values)
+
+
+def test_an_hour_posted_in_without_anything(sqlite_store: Store, fill: Callable[[Connection], None]) -> None:
+    with sqlite_store.begin() as conn:
+        fill(conn)
+    for section in gathered(sqlite_store, period=Period(NOW - timedelta(hours=1), NOW, NOW)).sections:
+        assert section.whole.posts == 0
+        assert section.search.searched == 0
+
+
+def test_periods() -> None:
+    week = period_of(now=NOW)
+    assert (week.begin, week.end, week.as_of, week.words) == (NOW - WEEK, NOW, NOW, "7 days")
+    assert week.before == Period(NOW - 2 * WEEK, NOW - WEEK, NOW)
+    assert period_of(days=0, now=NOW).begin is None
+    assert period_of(days=0, now=NOW).words == "all time"
+    earlier = period_of(days=1, as_of=NOW - WEEK, now=NOW)
+    assert (earlier.begin, earlier.end) == (NOW - WEEK - timedelta(days=1), NOW - WEEK)
+    given = period_of(since=NOW - WEEK, until=NOW - timedelta(days=1), now=NOW)
+    assert (given.begin, given.end, given.as_of) == (NOW - WEEK, NOW - timedelta(days=1), NOW)
 
 
 @pytest.mark.parametrize(
-    ("ages", "plays", "named"),
+    ("asked", "said"),
     [
-        ((90_000, 90_020), (3000, 3000), ["1 day", "7 days", "1k", "10k"]),
-        ((70, 75), (0, 0), ["1 min", "10 min"]),
-        ((3_000, 4_000_000), (2, 50_000), ["1 h", "30 days", "10k"]),
-        ((3_600, 3_600), (10**6, 10**6 + 1), ["1 h", "1m"]),
+        ({"days": 7, "since": NOW}, "--days or --since, not both"),
+        ({"days": -1}, "--days is from 1 to"),
+        ({"as_of": NOW + WEEK}, "lies ahead"),
+        ({"until": NOW, "as_of": NOW - WEEK}, "--until lies behind --as-of"),
+        ({"since": NOW}, "is not before the period's end"),
     ],
 )
-def test_both_axes_have_names_also_where_measurements_are_close(
-    ages: tuple[int, ...], plays: tuple[int, ...], named: list[str]
-) -> None:
-    growth = Growth()
-    for age, count in zip(ages, plays, strict=True):
-        growth.add(
-            {"platform": "tiktok", "post_id": "a", "age_seconds": age, "plays": count, "views": None, "likes": None}
-        )
-    growth.close()
-    plot = growth_plot(growth, "plays")
-    assert plot is not None
-    texts = re.findall(r">([^<>]+)</text>", plot.svg)
-    assert set(named) <= set(texts)
-    of_ages = [text for text in texts if re.fullmatch(r"\d+ (s|min|h|days?|years)", text)]
-    assert len(of_ages) >= 2
-    assert len(texts) >= 2 + 2 + len(of_ages)
+def test_what_is_no_period_is_one_sentence(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        period_of(now=NOW, **asked)
 
 
-def test_plots_are_the_same_each_time_and_take_any_text() -> None:
-    values = {"#日本": [0, 5, 10**12], "#$x$ <b>": [3], "#nothing": []}
-    first, second = spread(values, "plays"), spread(values, "plays")
-    assert first is not None
-    assert first == second
-    assert "<b>" not in first.svg
-    assert "日本" in first.svg
-    assert "#nothing" not in first.words
-    assert "currentColor" in first.svg
-    assert "(of 3 posts)" in first.words
-    assert 'role="img"' in first.svg
-    assert spread({"#nothing": []}, "plays") is None
-    assert posting_days({}) is None
-    assert growth_plot(Growth(), "plays") is None
-
-
-def test_a_point_is_unconfirmed_until_doctor_found_it() -> None:
-    found = {"gone": {"verdict": "contradicted", "said": "an error", "at": "2026-11-20T12:00:00Z"}}
-    points = open_points(found, [("tiktok", "apify")])
-    assert [point.verdict for point in points if "removed" in point.assumed] == ["contradicted on 2026-11-20: an error"]
-    assert points[-1].assumed == "Metadata of tiktok through apify has the form that was read."
-    assert points[-1].verdict == "unconfirmed"
+def test_the_sample_is_the_same_on_both_engines(store: Store, weeks: Store, fill_weeks: Callable[..., None]) -> None:
+    with store.begin() as conn:
+        fill_weeks(conn)
+    [found], [wanted] = gathered(store).sections, gathered(weeks).sections
+    assert found.hashtags == wanted.hashtags
+    assert found.sentences == wanted.sentences
+    assert found.rows_sha256 == wanted.rows_sha256
+    with store.connect() as conn:
+        scope = rows.Scope("weeks", "linen", None, NOW, NOW)
+        assert sum(map(len, rows.post_rows(conn, scope, PLAN.ages, 86_400))) == 60

@@ -1,0 +1,236 @@
+"""A simulated month of one hashtag: invented posts and a clock that jumps; planning, storing and resting are the real
+code on the real database. Nothing is asked of any API, the sandbox's neither."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import orjson
+
+from blocks.database.engine import Store
+from blocks.database.store import history, imports, posts, raw, runs, spend, work
+from blocks.database.store.known import SERVICE
+from blocks.memories.errors import PayloadError, PostGone
+from blocks.memories.identity import parse_post_url
+from blocks.memories.posts import map_post
+from blocks.memories.posts.record import Platform, PostRef
+from blocks.plan import SnapshotPlan
+from deployments.sandbox import instagram, tiktok
+from deployments.sandbox.clock import VirtualClock
+from deployments.sandbox.dice import Dice, seed_of
+from deployments.sandbox.people import handle_from
+from deployments.sandbox.stock import Post, Stock
+from flows.steps.refresh import affordable
+
+COLLECTION: Final = "simulated month"
+HASHTAG: Final = "slowfashion"
+SEED: Final = "11"
+"""Behind the hashtag it chooses how often somebody posts, and what: some 18 posts a day."""
+
+DAYS: Final = 30
+ACCOUNT: Final = "simulated"
+HOST: Final = "127.0.0.1"
+"""Runs that asked this machine: what they brought is marked as invented."""
+
+PRICE_MICROS: Final = 10_000
+PRICES: Final[dict[Platform, int]] = {"tiktok": PRICE_MICROS, "instagram": PRICE_MICROS}
+MAX_AGE: Final = timedelta(hours=12)
+
+REGULARS: Final = 24
+"""So many creators write half of the posts, so that there are earlier posts to compare with."""
+
+SURGE: Final = timedelta(days=7)
+SURGE_SHARE: Final = 0.6
+"""In the last week so large a share of the posts does better than usual: the report has something to find."""
+
+HIT_SHARE: Final = 0.03
+GONE_SHARE: Final = 0.02
+
+
+class Month:
+    """One invented hashtag, and a database that follows it, at a time that only `jump_to` moves."""
+
+    def __init__(self, store: Store, plan: SnapshotPlan, begin: datetime, *, hashtag: str = HASHTAG) -> None:
+        self.store, self.plan, self.begin, self.hashtag = store, plan, begin, hashtag
+        self.surge_at: datetime | None = None
+        self.collection, self.seed = COLLECTION, SEED
+        self.seconds = 0.0
+        self._calendar = VirtualClock(1.0, started_at=begin.timestamp(), monotonic=lambda: self.seconds)
+        self._stock = Stock(self._calendar)
+        self._known: dict[tuple[str, str], tuple[Post, PostRef]] = {}
+        self._cast: dict[str, tuple[Post, PostRef]] = {}
+
+    @property
+    def now(self) -> datetime:
+        return self.begin + timedelta(seconds=self.seconds)
+
+    def jump_to(self, moment: datetime) -> None:
+        """Move the clock; nothing happens by that."""
+        self.seconds = (moment - self.begin).total_seconds()
+
+    def track(self, count: int) -> int:
+        """As a run does: list the newest posts in an import, and measure those that were not measured lately."""
+        run_id = f"month-{self.hashtag}-{self.now:%m%d%H%M}"
+        newest = self._stock.newest(("tiktok", "instagram"), count, tag=f"{self.hashtag}{self.seed}")
+        listed = [self._cast_of(post) for post in newest]
+        refs = []
+        for post, ref in listed:
+            self._known[ref.platform, ref.post_id] = (post, ref)
+            refs.append(ref)
+        with self.store.begin() as conn:
+            self._start(conn, run_id, "track-hashtags")
+            self._import(conn, run_id, refs, count)
+            claimed = work.claim(conn, run_id, refs, "enrich", fresh_after=self.now - MAX_AGE, now=self.now)
+            calls = self._buy(conn, [item.ref for item in claimed.claimed], "enrich", run_id)
+            self._end(conn, run_id, calls)
+        return calls
+
+    def refresh(self, left_micros: int | None = None) -> int:
+        """As a refresh does: buy what is due, the most valuable first, as far as the money goes; the calls."""
+        with self.store.connect() as conn:
+            due = history.due(conn, self.plan, self.now)
+        taken = affordable(due, left_micros, PRICES).taken
+        if not taken:
+            return 0
+        run_id = f"month-refresh-{self.hashtag}-{self.now:%m%d%H%M}"
+        calls = 0
+        with self.store.begin() as conn:
+            self._start(conn, run_id, "refresh-metrics")
+            for purpose in sorted({one.purpose for one in taken}):
+                refs = [one.ref for one in taken if one.purpose == purpose and self._knows(one.ref)]
+                claimed = work.claim(
+                    conn, run_id, refs, purpose, fresh_after=None, measured_after=self.now, now=self.now
+                )
+                calls += self._buy(conn, [item.ref for item in claimed.claimed], purpose, run_id)
+            self._end(conn, run_id, calls)
+        return calls
+
+    def _knows(self, ref: PostRef) -> bool:
+        return (ref.platform, ref.post_id) in self._known
+
+    def _cast_of(self, post: Post) -> tuple[Post, PostRef]:
+        """The post with its creator and its luck; always the same ones."""
+        if post.key not in self._cast:
+            dice = Dice(post.seed ^ seed_of("month"))
+            handle = handle_from(dice, 1) if dice.unit(2) < 0.5 else _regular(dice)
+            born = self.begin + timedelta(seconds=post.born)
+            is_lucky = self.surge_at is not None and born >= self.surge_at and dice.unit(3) < SURGE_SHARE
+            # Slot 4 decides how many plays a post comes to: the middle one of nine, so that few are very high or low.
+            seeds = sorted((post.seed ^ seed_of(f"luck {at}") for at in range(9)), key=lambda one: Dice(one).unit(4))
+            seed = seeds[8 if dice.unit(6) < HIT_SHARE else 5 if is_lucky else 4]
+            cast = replace(post, handle=handle, seed=seed, tag=self.hashtag)
+            self._cast[post.key] = (cast, parse_post_url(url_of(cast)))
+        return self._cast[post.key]
+
+    def _start(self, conn: Any, run_id: str, flow: str) -> None:
+        runs.start_run(
+            conn, run_id=run_id, flow=flow, account=ACCOUNT, collection=self.collection,
+            parameters={SERVICE: HOST, "simulated": True}, now=self.now,
+        )  # fmt: skip
+
+    def _end(self, conn: Any, run_id: str, calls: int) -> None:
+        message = f"{calls} posts measured, in a simulation"
+        runs.finish_run(conn, run_id, outcome="done", message=message, summary=None, now=self.now)
+
+    def _pay(
+        self, conn: Any, run_id: str, calls: int, *, platform: str | None = None, import_id: str | None = None
+    ) -> None:
+        """Book calls of a platform, or the posts that an import listed."""
+        purpose = spend.Purpose(
+            account=ACCOUNT, run_id=run_id, collection=self.collection, import_id=import_id, platform=platform,
+            kind="import" if platform is None else "metadata", channel=None if platform is None else "apify",
+        )  # fmt: skip
+        micros = calls * PRICE_MICROS
+        taken = spend.reserve(conn, purpose, micros=micros, caps=spend.Caps(None, None, None), now=self.now)
+        spend.settle(conn, taken, spent_micros=micros, calls=calls, now=self.now)
+
+    def _import(self, conn: Any, run_id: str, refs: Sequence[PostRef], count: int) -> None:
+        ticket = imports.plan_import(
+            conn, account=ACCOUNT, kind="hashtag", hashtag=self.hashtag, wanted={"hashtag": self.hashtag},
+            wish=run_id, collection=self.collection, namespace=self.collection, library="private", requested=count,
+            run_id=run_id, owner="month", reuse_after=None, fresh=False, now=self.now,
+        )  # fmt: skip
+        imports.mark_sending(conn, ticket.import_id, owner="month", now=self.now)
+        imports.mark_submitted(conn, ticket.import_id, f"simulated-{run_id}", owner="month", now=self.now)
+        seen = [imports.ItemSeen(f"V{ref.post_id}", ref.url, "PARSE", ref) for ref in refs]
+        imports.record_poll(conn, ticket.import_id, seen, post_micros=PRICE_MICROS, now=self.now)
+        self._pay(conn, run_id, len(refs), import_id=ticket.import_id)
+        imports.finish_import(conn, ticket.import_id, state="complete", now=self.now)
+
+    def _buy(self, conn: Any, refs: Sequence[PostRef], purpose: str, run_id: str) -> int:
+        answers, read, gone = [], [], []
+        for ref in refs:
+            post, _ = self._known[ref.platform, ref.post_id]
+            payload = payload_of(post, self._calendar)
+            answers.append(raw.RawAnswer(ref, orjson.dumps(payload), "apify", ref.url, purpose, self.now, run_id))
+            try:
+                if purpose != "enrich" and post.dice.unit(77) < GONE_SHARE:
+                    raise PostGone
+                read.append(map_post(payload, ref))
+            except (PostGone, PayloadError):
+                gone.append(ref)
+                answers.pop()
+        hashes = raw.save_raw(conn, answers)
+        saved = [
+            posts.EnrichedPost(
+                record=record, channel="apify", observed_at=self.now, purpose=purpose, plan=self.plan, run_id=run_id,
+                raw_sha256=sha,
+            )
+            for record, sha in zip(read, hashes, strict=True)
+        ]  # fmt: skip
+        posts.save_posts(conn, saved, now=self.now)
+        posts.mark_gone(conn, gone, run_id, now=self.now)
+        for platform, calls in Counter(ref.platform for ref in refs).items():
+            self._pay(conn, run_id, calls, platform=platform)
+        return len(refs)
+
+
+def _regular(dice: Dice) -> str:
+    """One of a few creators, some of whom post much more than others."""
+    number = int(REGULARS * dice.unit(5) ** 2)
+    return handle_from(Dice(seed_of(f"regular/{number}")), 1)
+
+
+def url_of(post: Post) -> str:
+    """The post's address, as its platform writes it."""
+    if post.platform == "instagram":
+        return f"https://www.instagram.com/p/{post.code}/"
+    return f"https://www.tiktok.com/@{post.handle}/video/{post.post_id}"
+
+
+def payload_of(post: Post, calendar: VirtualClock) -> Any:
+    """The post's metadata, as the sandbox writes it."""
+    if post.platform == "instagram":
+        return instagram.payload(post, calendar)
+    return tiktok.payload(post, calendar, "apify")
+
+
+def simulate(
+    store: Store,
+    plan: SnapshotPlan,
+    end: datetime,
+    *,
+    days: int = DAYS,
+    posts_per_import: int = 10,
+    import_hours: int = 8,
+    refresh_hours: int = 4,
+    surge: bool = True,
+    collection: str = COLLECTION,
+    seed: str = SEED,
+) -> Month:
+    """Follow the hashtag for so many days, up to `end`; `seed` gives another month with the same habits."""
+    begin = end - timedelta(days=days)
+    month = Month(store, plan, begin)
+    month.collection, month.seed = collection, seed
+    month.surge_at = end - SURGE if surge else None
+    for hour in range(days * 24):
+        month.jump_to(begin + timedelta(hours=hour, minutes=1))
+        if hour % import_hours == 0:
+            month.track(posts_per_import)
+        if hour % refresh_hours == 0:
+            month.refresh()
+    return month

@@ -1,0 +1,115 @@
+"""What every figure opens to: the posts that it rests on, with ages, baselines, times and the hashes of payloads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+
+from flows.reporting.figures import Section
+from flows.reporting.leading import Outrunner
+
+HASH_LETTERS: Final = 12
+"""So much of a payload's hash stands in the table of all posts; the whole of it where one post is looked at."""
+
+COLUMNS: Final = (
+    "platform", "medium", "when", "creator", "tags", "posted", "url",
+    "observed", "late", "plays", "views", "likes", "comments", "hash",
+)  # fmt: skip
+
+
+def of_section(section: Section) -> dict[str, Any]:
+    """The posts of both periods column by column, for the page's own program; the newest first."""
+    sample = section.sample
+    tags: dict[int, list[int]] = {}
+    for post, tag in zip(sample.post_of.tolist(), sample.tag_of.tolist(), strict=True):
+        tags.setdefault(post, []).append(tag)
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    creators: dict[int, int] = {}
+    for at in section.receipts:
+        key = sample.keys[at]
+        creator = creators.setdefault(int(sample.creator[at]), len(creators))
+        values = (
+            int(sample.platform[at]), int(sample.medium[at]), int(section.now[at]), creator, tags.get(at, []),
+            _seconds(sample["posted_at"][at]), safe_link(section.links.get(key)), *_measured(section.measured.get(key)),
+        )  # fmt: skip
+        for name, value in zip(COLUMNS, values, strict=True):
+            columns[name].append(value)
+    return {
+        "platforms": sample.platforms,
+        "media": sample.media,
+        "tags": sample.tags,
+        "creators": [sample.creator_names[at] or "unknown author" for at in creators],
+        "posts": columns,
+        "of": int((section.now if section.before is None else section.now | section.before).sum()),
+    }
+
+
+def _measured(row: Any) -> tuple[Any, ...]:
+    if row is None:
+        return (None,) * 7
+    numbers = (row.plays, row.views, row.likes, row.comments)
+    return round(row.observed_at.timestamp()), row.lateness_seconds, *numbers, (row.raw_sha256 or "")[:HASH_LETTERS]
+
+
+def safe_link(url: str | None) -> str | None:
+    """An address that a page may link to."""
+    return url if url is not None and url.startswith("https://") else None
+
+
+def _seconds(at: float) -> int | None:
+    return None if np.isnan(at) else round(at)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One post of a baseline, as it was measured at the age at which it was compared."""
+
+    url: str | None
+    posted_at: datetime | None
+    observed_at: datetime
+    late_seconds: int | None
+    value: int | None
+    raw_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Leading:
+    """A post that outruns its peers, with everything that says so."""
+
+    one: Outrunner
+    who: str
+    platform: str
+    medium: str
+    caption: str | None
+    url: str | None
+    posted_at: datetime | None
+    followers: int | None
+    own: Receipt | None
+    peers: list[Receipt]
+
+    @classmethod
+    def of(cls, section: Section, one: Outrunner, peers: list[tuple[str, str]]) -> Leading:
+        """Put the post's row and its measurements together."""
+        key = section.sample.keys[one.post]
+        row = section.shown[key]
+        own = _receipt(section, key, one)
+        latest = section.histories.get(key, [])
+        return cls(
+            one, row.author_username or "unknown author", row.platform, row.media_type or "unknown", row.caption,
+            safe_link(row.url), row.posted_at, latest[-1].author_followers if latest else None, own,
+            [receipt for peer in peers if (receipt := _receipt(section, peer, one)) is not None],
+        )  # fmt: skip
+
+
+def _receipt(section: Section, key: tuple[str, str], one: Outrunner) -> Receipt | None:
+    shown = section.shown.get(key)
+    for row in section.histories.get(key, []):
+        if row.target_age == one.age_seconds and shown is not None:
+            return Receipt(
+                safe_link(shown.url), shown.posted_at, row.observed_at, row.lateness_seconds, getattr(row, one.metric),
+                row.raw_sha256,
+            )  # fmt: skip
+    return None
