@@ -61,6 +61,7 @@ class Month:
         self.seconds = 0.0
         self._calendar = VirtualClock(1.0, started_at=begin.timestamp(), monotonic=lambda: self.seconds)
         self._stock = Stock(self._calendar)
+        self._unpaid: Counter[str] = Counter()
         self._known: dict[tuple[str, str], tuple[Post, PostRef]] = {}
         self._cast: dict[str, tuple[Post, PostRef]] = {}
 
@@ -85,7 +86,7 @@ class Month:
             self._start(conn, run_id, "track-hashtags")
             self._import(conn, run_id, refs, count)
             claimed = work.claim(conn, run_id, refs, "enrich", fresh_after=self.now - MAX_AGE, now=self.now)
-            calls = self._buy(conn, [item.ref for item in claimed.claimed], "enrich", run_id)
+            calls = self._buy(conn, [(item.ref, "enrich") for item in claimed.claimed], run_id)
             self._end(conn, run_id, calls)
         return calls
 
@@ -97,7 +98,7 @@ class Month:
         if not taken:
             return 0
         run_id = f"month-refresh-{self.hashtag}-{self.now:%m%d%H%M}"
-        calls = 0
+        wanted: list[tuple[PostRef, str]] = []
         with self.store.begin() as conn:
             self._start(conn, run_id, "refresh-metrics")
             for purpose in sorted({one.purpose for one in taken}):
@@ -105,7 +106,8 @@ class Month:
                 claimed = work.claim(
                     conn, run_id, refs, purpose, fresh_after=None, measured_after=self.now, now=self.now
                 )
-                calls += self._buy(conn, [item.ref for item in claimed.claimed], purpose, run_id)
+                wanted += [(item.ref, purpose) for item in claimed.claimed]
+            calls = self._buy(conn, wanted, run_id)
             self._end(conn, run_id, calls)
         return calls
 
@@ -136,6 +138,14 @@ class Month:
         message = f"{calls} posts measured, in a simulation"
         runs.finish_run(conn, run_id, outcome="done", message=message, summary=None, now=self.now)
 
+    def pay(self) -> None:
+        """Book the calls that were made since the last time."""
+        run_id = f"month-refresh-{self.hashtag}-{self.now:%m%d%H%M}"
+        with self.store.begin() as conn:
+            for platform, calls in self._unpaid.items():
+                self._pay(conn, run_id, calls, platform=platform)
+        self._unpaid.clear()
+
     def _pay(
         self, conn: Any, run_id: str, calls: int, *, platform: str | None = None, import_id: str | None = None
     ) -> None:
@@ -161,32 +171,34 @@ class Month:
         self._pay(conn, run_id, len(refs), import_id=ticket.import_id)
         imports.finish_import(conn, ticket.import_id, state="complete", now=self.now)
 
-    def _buy(self, conn: Any, refs: Sequence[PostRef], purpose: str, run_id: str) -> int:
+    def _buy(self, conn: Any, wanted: Sequence[tuple[PostRef, str]], run_id: str) -> int:
+        """Measure posts, each for its purpose; some of those that are measured again are gone by then."""
         answers, read, gone = [], [], []
-        for ref in refs:
+        for ref, purpose in wanted:
             post, _ = self._known[ref.platform, ref.post_id]
             payload = payload_of(post, self._calendar)
-            answers.append(raw.RawAnswer(ref, orjson.dumps(payload), "apify", ref.url, purpose, self.now, run_id))
             try:
                 if purpose != "enrich" and post.dice.unit(77) < GONE_SHARE:
                     raise PostGone
-                read.append(map_post(payload, ref))
+                read.append((map_post(payload, ref), purpose))
             except (PostGone, PayloadError):
                 gone.append(ref)
-                answers.pop()
+            else:
+                answers.append(raw.RawAnswer(ref, orjson.dumps(payload), "apify", ref.url, purpose, self.now, run_id))
         hashes = raw.save_raw(conn, answers)
         saved = [
             posts.EnrichedPost(
                 record=record, channel="apify", observed_at=self.now, purpose=purpose, plan=self.plan, run_id=run_id,
                 raw_sha256=sha,
             )
-            for record, sha in zip(read, hashes, strict=True)
+            for (record, purpose), sha in zip(read, hashes, strict=True)
         ]  # fmt: skip
-        posts.save_posts(conn, saved, now=self.now)
-        posts.mark_gone(conn, gone, run_id, now=self.now)
-        for platform, calls in Counter(ref.platform for ref in refs).items():
-            self._pay(conn, run_id, calls, platform=platform)
-        return len(refs)
+        if saved:
+            posts.save_posts(conn, saved, now=self.now)
+        if gone:
+            posts.mark_gone(conn, gone, run_id, now=self.now)
+        self._unpaid.update(ref.platform for ref, _ in wanted)
+        return len(wanted)
 
 
 def _regular(dice: Dice) -> str:
@@ -215,8 +227,8 @@ def simulate(
     end: datetime,
     *,
     days: int = DAYS,
-    posts_per_import: int = 10,
-    import_hours: int = 8,
+    posts_per_import: int = 14,
+    import_hours: int = 12,
     refresh_hours: int = 4,
     surge: bool = True,
     collection: str = COLLECTION,
@@ -233,4 +245,6 @@ def simulate(
             month.track(posts_per_import)
         if hour % refresh_hours == 0:
             month.refresh()
+        if hour % 24 == 23:
+            month.pay()
     return month
