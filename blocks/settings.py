@@ -86,6 +86,7 @@ def _cap(value: Any) -> Any:
     return None if isinstance(value, str) and value.strip().lower() in ("none", "") else value
 
 
+TrendingTimes = Annotated[float, Field(gt=1, allow_inf_nan=False)]
 _CapUsd = Annotated[float, Field(ge=0, le=MAX_CAP_USD), AfterValidator(_no_less_than_a_millionth)]
 Cap = Annotated[_CapUsd | None, BeforeValidator(_cap)]
 
@@ -183,6 +184,13 @@ class Settings(BaseSettings):
     tagtrail_callback_secret: SecretStr = Field(
         default=SecretStr(""), description="Last part of the callback's path; URL-safe, it goes to the vendor."
     )
+    tagtrail_trending_times: Annotated[tuple[TrendingTimes, ...], NoDecode] = Field(
+        default=(10.0, 50.0),
+        description="An event says that a post has so many times its peers' median; `none`: no event.",
+    )
+    tagtrail_trending_peers: int = Field(
+        default=30, ge=30, description="A trending post is compared with so many posts of its hashtag at least."
+    )
     tagtrail_reports_url: str = Field(
         default="", description="Where the folder `reports` of the home can be opened from; told with each report."
     )
@@ -200,6 +208,14 @@ class Settings(BaseSettings):
     @classmethod
     def _split_channels(cls, value: Any) -> Any:
         return _channels(value)
+
+    @field_validator("tagtrail_trending_times", mode="before")
+    @classmethod
+    def _split_times(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        parts = [part.strip() for part in value.split(",")]
+        return () if value.strip().lower() == "none" else tuple(part for part in parts if part)
 
     @field_validator("tagtrail_snapshot_ages", mode="before")
     @classmethod

@@ -14,6 +14,7 @@ from blocks.database.store.filters import Filters
 from blocks.database.what import What
 from blocks.memories.posts import sources
 from blocks.memories.posts.mapping import PARSER_VERSION
+from deployments.cli.invented import INVENTED
 from deployments.cli.writers import Format, iso
 
 SCHEMA: Final = "tagtrail.dictionary/1"
@@ -101,8 +102,12 @@ def dictionary(
     filters: Filters,
     exported_at: datetime,
     excel: bool = False,
+    invented: bool = False,
 ) -> dict[str, Any]:
-    """The dictionary of an export whose rows all went through `coverage`, as a JSON object; `excel`: CSV for Excel."""
+    """The dictionary of an export whose rows all went through `coverage`, as a JSON object; `excel`: CSV for Excel.
+
+    `invented`: some of the rows came from a sandbox.
+    """
     chosen = {name: value for name, value in asdict(filters).items() if value is not None}
     covered = coverage.by_column()
     guarded = {"escaping": f"{_GUARDED} {_NOT_BARE if excel else _BARE}"} if shape == "csv" else {}
@@ -116,6 +121,7 @@ def dictionary(
         "filters": {name: iso(value) if isinstance(value, datetime) else value for name, value in chosen.items()},
         "parser_version": PARSER_VERSION,
         "note": SAMPLE,
+        **({"invented": INVENTED} if invented else {}),
         **guarded,
         "columns": [_column(what, shape, fact, cover) for fact, cover in zip(column_facts(what), covered, strict=True)],
     }
@@ -144,6 +150,7 @@ def as_sheet(content: Mapping[str, Any]) -> list[Sequence[Any]]:
             )
         )
     lines += [(), (content["note"],), (f"exported at {content['exported_at']}",)]
+    lines += [(content["invented"],)] if "invented" in content else []
     return lines
 
 

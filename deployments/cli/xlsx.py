@@ -21,6 +21,17 @@ SHEET_ROWS: Final = 1_048_576
 LONG: Final = "long cells"
 """The sheet with what no cell holds: the cell (its sheet, column and row), and its text in parts, a row each."""
 
+MAX_LINKS: Final = 65_530
+LONGEST_LINK: Final = 2_000
+"""Excel takes so many links on a sheet, and none that is longer (by a little); what is more stays text."""
+
+WIDTHS: Final = {"count": 13, "number": 12, "flag": 9, "time": 19, "texts": 26, "mapping": 26, "json": 26}
+WIDE: Final = {
+    "url": 44, "caption": 60, "message": 60, "text": 60, "note": 40, "post_id": 22, "raw_sha256": 20, "platform": 11,
+    "meaning": 70, "source": 60, "why not filled": 40, "column": 28,
+}  # fmt: skip
+"""Widths of columns in letters, by what they hold, and by name."""
+
 _FIRST_TIME: Final = datetime(1900, 3, 1, tzinfo=UTC)
 """Before it Excel's calendar is wrong, or has no days at all."""
 
@@ -36,10 +47,10 @@ def write_xlsx(
 ) -> int:
     """Write rows, whose times are datetimes, to an open binary file; returns how many.
 
-    Text is always a string cell, never a formula or a link; times are Excel's dates in UTC, to the millisecond; counts
-    of which Excel would round digits are text; lists and objects are JSON. What is longer than a cell stands whole in
-    a sheet of its own, and `say` gets a sentence about it. `appendix` gives the rows of the last sheet, `dictionary`,
-    once all others are written.
+    Text is always a string cell, never a formula; only the posts' own addresses are links. Times are Excel's dates in
+    UTC, to the millisecond; counts of which Excel would round digits are text; lists and objects are JSON. What is
+    longer than a cell stands whole in a sheet of its own, and `say` gets a sentence about it. `appendix` gives the rows
+    of the last sheet, `dictionary`, once all others are written.
     """
     from xlsxwriter import Workbook  # type: ignore[import-untyped]
 
@@ -47,7 +58,7 @@ def write_xlsx(
     with tempfile.TemporaryDirectory(prefix="tagtrail-xlsx-") as folder:
         book = Workbook(file, {"constant_memory": True, "tmpdir": folder, "use_zip64": True, "default_date_format": ""})
         try:
-            sheets = _Sheets(book, [fact.name for fact in facts])
+            sheets = _Sheets(book, facts)
             written = _fill(sheets, rows, facts, sheet)
             long_cells = sheets.long_cells
             sheets.appendix(appendix())
@@ -69,7 +80,7 @@ def _fill(sheets: _Sheets, rows: Iterable[Mapping[str, Any]], facts: Sequence[Co
             page, at = page + 1, 1
             sheets.begin(f"{name} {page}")
         for column, fact in enumerate(facts):
-            sheets.cell(at, column, row[fact.name])
+            sheets.cell(at, column, row[fact.name], link=fact.name == "url")
         at += 1
         count += 1
     return count
@@ -78,10 +89,16 @@ def _fill(sheets: _Sheets, rows: Iterable[Mapping[str, Any]], facts: Sequence[Co
 class _Sheets:
     """The sheet that is being written, of a book that holds several, and the one for what is too long for a cell."""
 
-    def __init__(self, book: Any, columns: Sequence[str]) -> None:
-        self._book, self._columns = book, columns
-        self._bold = book.add_format({"bold": True})
+    def __init__(self, book: Any, facts: Sequence[ColumnFact]) -> None:
+        self._book = book
+        self._columns = [fact.name for fact in facts]
+        self._widths = [WIDE.get(fact.name, WIDTHS.get(fact.kind, 18)) for fact in facts]
+        self._bold = book.add_format({"bold": True, "bottom": 1, "bg_color": "#EEF2F6"})
         self._time = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
+        self._count = book.add_format({"num_format": "#,##0"})
+        self._rate = book.add_format({"num_format": "0.0000"})
+        self._link = book.get_default_url_format()
+        self._links = 0
         self._sheet: Any = None
         self._long: Any = None
         self._long_row = self._long_page = 0
@@ -90,27 +107,32 @@ class _Sheets:
 
     def begin(self, name: str) -> None:
         """Open the next sheet, with the heading."""
-        self._sheet = self._new(name, self._columns)
+        self._links = 0
+        self._sheet = self._new(name, self._columns, self._widths)
+        self._sheet.autofilter(0, 0, SHEET_ROWS - 1, len(self._columns) - 1)
 
-    def _new(self, name: str, columns: Sequence[str]) -> Any:
+    def _new(self, name: str, columns: Sequence[str], widths: Sequence[int]) -> Any:
         sheet = self._book.add_worksheet(name)
         sheet.freeze_panes(1, 0)
         sheet.ignore_errors({"number_stored_as_text": "A1:XFD1048576"})
-        sheet.set_column(0, len(columns) - 1, 18)
-        for column, text in enumerate(columns):
+        for column, (text, width) in enumerate(zip(columns, widths, strict=True)):
+            sheet.set_column(column, column, width)
             sheet.write_string(0, column, text, self._bold)
         return sheet
 
-    def cell(self, row: int, column: int, value: Any) -> None:
-        """One value; unknown stays an empty cell."""
+    def cell(self, row: int, column: int, value: Any, *, link: bool = False) -> None:
+        """One value; unknown stays an empty cell. `link`: an address can be followed."""
         if value is None:
             return
         if isinstance(value, bool):
             self._sheet.write_boolean(row, column, value)
         elif isinstance(value, int | float) and math.isfinite(value) and abs(value) <= EXACT:
-            self._sheet.write_number(row, column, value)
+            self._sheet.write_number(row, column, value, self._count if isinstance(value, int) else self._rate)
         elif isinstance(value, datetime) and value >= _FIRST_TIME:
             self._sheet.write_datetime(row, column, value.astimezone(UTC).replace(tzinfo=None), self._time)
+        elif link and self._links < MAX_LINKS and str(value).startswith("https://") and len(value) <= LONGEST_LINK:
+            self._links += 1
+            self._sheet.write_url(row, column, value, self._link, string=value)
         else:
             text = _text(value)
             if is_too_long(text):
@@ -125,7 +147,7 @@ class _Sheets:
             if self._long is None or self._long_row >= SHEET_ROWS:
                 self._long_page, self._long_row = self._long_page + 1, 1
                 name = LONG if self._long_page == 1 else f"{LONG} {self._long_page}"
-                self._long = self._new(name, ("cell", "part", "text"))
+                self._long = self._new(name, ("cell", "part", "text"), (30, 8, 80))
             first = first or f"sheet {self._long.name}, from row {self._long_row + 1}"
             self._long.write_string(self._long_row, 0, place)
             self._long.write_number(self._long_row, 1, number)
@@ -140,6 +162,7 @@ class _Sheets:
         """The last sheet; its first line is the heading."""
         heading, *others = lines
         self._columns = [str(one) for one in heading]
+        self._widths = [WIDE.get(name, 18) for name in self._columns]
         self.begin("dictionary")
         for row, line in enumerate(others, 1):
             for column, value in enumerate(line):

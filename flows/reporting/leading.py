@@ -63,6 +63,25 @@ def search(sample: Sample, now: Mask) -> Search:
     return found
 
 
+def judged(sample: Sample, age: int, here: Mask, min_times: float, min_peers: int) -> list[Outrunner]:
+    """Those of the posts `here` with so many times their baseline at an age, by plays, or else by likes.
+
+    A hashtag's baseline is of `min_peers` posts at least, where that is more than the rule asks for.
+    """
+    found: list[Outrunner] = []
+    left = here
+    for metric in ("plays", "likes"):
+        values = sample.at(metric, age)
+        there = left & ~np.isnan(values)
+        left = left & ~there
+        found += _judge(sample, metric, age, values, there, Search())
+    return [
+        one
+        for one in found
+        if one.outrun.times >= min_times and (one.outrun.baseline == "creator" or one.outrun.posts >= min_peers)
+    ]
+
+
 def _judge(sample: Sample, metric: str, age: int, values: rules.Numbers, here: Mask, found: Search) -> list[Outrunner]:
     """Judge the posts `here` by one number at one age; peers are of the same platform and media type."""
     baselines = _baselines(sample, values, here)

@@ -17,6 +17,7 @@ from blocks.memories.errors import StoreError, TagtrailError, UsageError
 from blocks.outside_words import for_log
 from flows.steps import announcing, showing
 from flows.steps.summary import CREATORS, UNFINISHED, ImportSummary, Outcome, RunSummary, plural
+from flows.steps.trending import announce_trending
 from flows.steps.wish import NO_CAP_USD, Wish
 from flows.steps.withheld import listed_again
 
@@ -53,6 +54,8 @@ async def close(run: Run, *, broken: BaseException | None) -> RunSummary:
     """
     summary = await _settled(run, broken=broken)
     announcing.run_ended(run, summary)
+    if broken is None:
+        await announce_trending(run)
     return summary
 
 

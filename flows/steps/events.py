@@ -18,6 +18,7 @@ RUN_COMPLETED = "tagtrail.run.completed"
 RUN_HALTED = "tagtrail.run.halted"
 POSTS_FAILED = "tagtrail.posts.failed"
 GAP_FOUND = "tagtrail.import.gap"
+POST_TRENDING = "tagtrail.post.trending"
 
 MOST_HASHTAGS = 50
 """An event takes a hundred related resources at most, and Prefect adds the run's own."""

@@ -145,3 +145,36 @@ def measurements(conn: Connection, keys: Sequence[tuple[str, str]], as_of: datet
     query = select(*(_snapshots.c[name] for name in columns)).where(_snapshots.c.observed_at <= as_of)
     found = conn.execute(of_posts(conn, query, _snapshots.c, keys)).all()
     return sorted(found, key=lambda row: (row.platform, row.post_id, row.observed_at))
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredPost:
+    """A post that a run measured for a checkpoint, and a hashtag whose import found it in one of the collections."""
+
+    platform: str
+    post_id: str
+    shortcode: str | None
+    age_seconds: int
+    hashtag: str
+    collection: str
+
+
+def measured_by(conn: Connection, run_id: str, started_at: datetime, ages: Sequence[int]) -> list[MeasuredPost]:
+    """The posts that a run measured for a checkpoint among `ages`, once for each hashtag and collection."""
+    query = (
+        select(
+            _snapshots.c.platform, _snapshots.c.post_id, _posts.c.shortcode, _snapshots.c.target_age,
+            _imports.c.hashtag, _imports.c.collection,
+        )
+        .join(_posts, same_post(_posts.c, _snapshots.c))
+        .join(_items, same_post(_items.c, _snapshots.c))
+        .join(_imports, _imports.c.import_id == _items.c.import_id)
+        .where(
+            _snapshots.c.observed_at >= started_at,
+            _snapshots.c.run_id == run_id,
+            _snapshots.c.target_age.in_(ages),
+            _imports.c.hashtag.is_not(None),
+        )
+        .distinct()
+    )  # fmt: skip
+    return sorted((MeasuredPost(*row) for row in conn.execute(query)), key=lambda one: (one.collection, one.hashtag))

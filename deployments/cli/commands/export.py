@@ -14,6 +14,7 @@ from blocks.memories.captions import hashtag_key, normalise_hashtag
 from blocks.memories.errors import UsageError
 from blocks.settings import get_settings
 from deployments.cli import stores
+from deployments.cli.invented import holds_invented
 from deployments.cli.options import Flag, Loud, PlatformName, moment
 from deployments.cli.parquet import require_pyarrow, write_parquet
 from deployments.cli.terminal import counted, tell
@@ -97,11 +98,12 @@ def export(
             stores.tell_unknown(store, hashtag=filters.hashtag)
             source = rows(store, what, filters, moments=shape in ("parquet", "xlsx"))
         coverage = Coverage(COLUMNS[what])
+        invented = store is not None and holds_invented(store, filters.collection)
 
         def described() -> dict[str, Any]:
             name = "-" if output is None else output.name
             return dictionaries.dictionary(
-                what, shape, coverage, file=name, filters=filters, exported_at=now, excel=excel
+                what, shape, coverage, file=name, filters=filters, exported_at=now, excel=excel, invented=invented
             )
 
         make = _maker(what, shape, coverage.of(source), described, excel=excel)

@@ -14,6 +14,7 @@ from blocks.settings import Settings, get_settings
 from blocks.wishes import wish_shown
 from deployments import local_server
 from deployments.cli import forecasts, servers, stores
+from deployments.cli.invented import INVENTED, holds_invented
 from deployments.cli.options import Output
 from deployments.cli.results import EMPTY
 from deployments.cli.terminal import counted, results, tell, write_json
@@ -46,8 +47,9 @@ def status(*, output: Output = Output()) -> int:  # noqa: B008 - frozen
     tell(f"Prefect server: {server or 'none configured, and none of Tagtrail running'}")
     now = datetime.now(UTC)
     with stores.opened(settings) as store:
-        seen, empty, missed, coming = None, [], [], None
+        seen, empty, missed, coming, invented = None, [], [], None, False
         if store is not None:
+            invented = holds_invented(store)
             from blocks.database.store import gaps, history, imports, overview
 
             with store.connect() as conn:
@@ -57,10 +59,12 @@ def status(*, output: Output = Output()) -> int:  # noqa: B008 - frozen
                 coming = history.next_snapshots(conn, settings.snapshot_plan, now)
     if output.json:
         shown = as_json(seen, server=server, database=stores.shown(settings), missed=missed)
+        shown |= {"invented": INVENTED} if invented else {}
         write_json(shown | {"next_snapshots": None if coming is None else _plain(dataclasses.asdict(coming))})
     elif seen is not None:
         console = results()
-        told = lines(seen, settings, empty=empty, missed=missed)
+        told = [INVENTED] if invented else []
+        told += lines(seen, settings, empty=empty, missed=missed)
         if coming is not None and seen.posts:
             told.append(forecasts.next_line(coming, settings.snapshot_plan))
         for line in told:

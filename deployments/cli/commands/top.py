@@ -11,6 +11,7 @@ from blocks.memories.captions import hashtag_key, normalise_hashtag
 from blocks.memories.errors import UsageError
 from blocks.settings import get_settings
 from deployments.cli import stores
+from deployments.cli.invented import INVENTED, holds_invented
 from deployments.cli.options import Output, PlatformName, Whole
 from deployments.cli.posts_table import Metric, posts_table
 from deployments.cli.terminal import results, tell, write_json
@@ -51,9 +52,10 @@ def top(
         raise UsageError(f"--limit is 1 or more, not {limit}")
     tag = None if hashtag is None else hashtag_key(normalise_hashtag(hashtag))
     with stores.opened(get_settings()) as store:
-        posts = []
+        posts, invented = [], False
         if store is not None:
             stores.require_collection(store, collection)
+            invented = holds_invented(store, collection)
             with store.connect() as conn:
                 posts = overview.top(
                     conn, metric=by, hashtag=tag, collection=collection, platform=platform, limit=limit
@@ -62,6 +64,8 @@ def top(
             stores.tell_unknown(store, hashtag=tag)
         if store is not None and not posts:
             tell(f"There is no such post with a known number of {by.replace('_', ' ')}.")
+    if invented and posts:
+        tell(INVENTED) if output.json else results().print(INVENTED)
     if output.json:
         rows = [{name: getattr(post, name) for name in _SHOWN} for post in posts]
         for row in rows:

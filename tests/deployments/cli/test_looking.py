@@ -1,5 +1,6 @@
 """`status`, `top` and `resolve`: what they show, and what they decide."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from blocks.database.engine import Store
-from blocks.database.store import imports, leases, spend
+from blocks.database.store import imports, leases, runs, spend
 from blocks.database.store.imports import ItemSeen
 from blocks.database.store.posts import EnrichedPost, save_posts
 from blocks.memories.identity import parse_post_url
@@ -217,3 +218,26 @@ def test_resolve_refuses(arguments: list[str], said: str, tagtrail: Callable[...
 
 def test_resolve_without_a_database(tagtrail: Callable[..., Any]) -> None:
     assert tagtrail("resolve", "abcdef", "--drop").status == 2
+
+
+def test_invented_data_is_marked(tagtrail: Callable[..., Any], filled: Store, tmp_path: Path) -> None:
+    for command in (("status",), ("top",)):
+        called = tagtrail(*command)
+        assert "Invented data" not in called.out + called.err
+    with filled.begin() as conn:
+        runs.start_run(
+            conn, run_id="sand", flow="track-hashtags", account="acc", collection="fibres",
+            parameters={"service": "127.0.0.1:8787"}, now=datetime.now(UTC),
+        )  # fmt: skip
+        purpose = spend.Purpose(account="acc", run_id="sand", collection="fibres", kind="metadata", platform="tiktok")
+        spend.reserve(conn, purpose, micros=1, caps=spend.Caps(), now=datetime.now(UTC))
+    assert tagtrail("status").out.startswith("Invented data: ")
+    assert json.loads(tagtrail("status", "--json").out)["invented"].startswith("Invented data: ")
+    assert tagtrail("top").out.startswith("Invented data: ")
+    as_json = tagtrail("top", "--json")
+    assert json.loads(as_json.out)
+    assert "Invented data: " in as_json.err
+    target = tmp_path / "posts.csv"
+    assert tagtrail("export", "posts", "--output", str(target)).status == 0
+    dictionary = json.loads((tmp_path / "posts.csv.dictionary.json").read_text(encoding="utf-8"))
+    assert dictionary["invented"].startswith("Invented data: ")

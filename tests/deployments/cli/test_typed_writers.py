@@ -112,6 +112,26 @@ def test_a_workbook_runs_nothing_and_rounds_nothing() -> None:
     assert {one.value for one in nothing} == {None}
 
 
+def test_a_workbooks_sheet_is_ready_to_be_read() -> None:
+    fact = next(one for one in column_facts("posts") if one.name == "url")
+    facts = [*FACTS, fact]
+    address = "https://www.tiktok.com/@loom/video/7500000000000000001"
+    rows = [row() | {"url": address}, row() | {"url": "javascript:alert(1)"}, row() | {"url": None}]
+    sheet = book_of(rows, facts)["posts"]
+    names = [one.value for one in sheet[1]]
+    assert sheet.freeze_panes == "A2"
+    assert sheet.auto_filter.ref is not None
+    assert sheet.auto_filter.ref.startswith("A1:")
+    assert sheet.cell(2, names.index("plays") + 1).number_format == "#,##0"
+    assert sheet.cell(2, names.index("posted_at") + 1).number_format == "yyyy-mm-dd hh:mm:ss"
+    links = [sheet.cell(at, len(facts)).hyperlink for at in (2, 3, 4)]
+    assert links[0] is not None
+    assert (links[0].target, links[1], links[2]) == (address, None, None)
+    assert sheet.cell(2, len(facts)).value == address
+    widths = [sheet.column_dimensions[letter].width for letter in "ABC"]
+    assert len(set(widths)) > 1
+
+
 def test_a_workbook_takes_any_text() -> None:
     told = ["a\x00\x07b", "\ud83d", "x" * 32_767]
     book = book_of([row(caption=text) for text in told])
