@@ -70,7 +70,9 @@ def _default(value: Any) -> str:
     if isinstance(value, bool):
         value = int(value)
     if isinstance(value, tuple):
-        value = ",".join(_age(one) if isinstance(one, int) else one for one in value)
+        value = ",".join(
+            _age(one) if isinstance(one, int) else f"{one:g}" if isinstance(one, float) else one for one in value
+        )
     if hasattr(value, "model_dump_json"):
         value = value.model_dump_json()
     return f"`{value}`"
