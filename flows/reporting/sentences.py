@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from blocks.plan import age_text
@@ -12,7 +12,7 @@ from flows.reporting.comparisons import ALL, Hashtag
 from flows.reporting.leading import Search
 from flows.reporting.period import Period
 from flows.reporting.sample import Mask, Sample
-from flows.reporting.statistics import CHECKPOINT_SECONDS, MIN_CREATORS, MIN_POSTS, Change
+from flows.reporting.statistics import CHECKPOINT_SECONDS, INTERVAL_PERCENT, MIN_CREATORS, MIN_POSTS, Change
 from flows.steps.summary import plural
 
 
@@ -41,26 +41,27 @@ def findings(sample: Sample, lines: Sequence[Hashtag], now: Mask, before: Mask |
     lines = [line for line in lines if line.tag != ALL] or list(lines)
     searched = [(line, *one) for line in lines for one in _of(line)]
     found = []
-    for line, what, words in searched:
-        mask = sample.of_tag(line.tag) if line.tag != ALL else now | True
-        corrected = _corrected(sample, what, mask & now, None if before is None else mask & before, len(searched))
-        found.append(Finding(line.label, f"{words} at {AT}", corrected))
+    for line, what, words, plain in searched:
+        change = replace(plain, level_percent=INTERVAL_PERCENT)
+        if plain.verdict in ("up", "down"):
+            mask = sample.of_tag(line.tag) if line.tag != ALL else now | True
+            before_too = None if before is None else mask & before
+            change = _corrected(sample, what, mask & now, before_too, len(searched))
+        found.append(Finding(line.label, f"{words} at {AT}", change))
     return sorted(found, key=lambda one: (one.change.verdict == "no clear change", -_distance(one.change), one.label))
 
 
-def _of(line: Hashtag) -> list[tuple[str, str]]:
+def _of(line: Hashtag) -> list[tuple[str, str, Change]]:
     """The comparisons of a hashtag that have enough posts and creators, by name and in words."""
-    strata = [one for one in line.strata if one.change.verdict != "too few"]
-    of_all = [("engagement", "likes + comments")] if line.engagement and line.engagement.verdict != "too few" else []
-    return of_all + [(one.name, f"{one.metric} of {one.platform} {one.medium} posts") for one in strata]
+    all_of_them = [("engagement", "likes + comments", line.engagement)] if line.engagement else []
+    all_of_them += [(one.name, f"{one.metric} of {one.platform} {one.medium} posts", one.change) for one in line.strata]
+    return [one for one in all_of_them if one[2].verdict != "too few"]
 
 
 def _corrected(sample: Sample, what: str, now: Mask, before: Mask | None, comparisons_made: int) -> Change:
     if what == "engagement":
         return comparisons.change_of(sample, sample.at("engagement"), now, before, comparisons_made)
-    return next(
-        one for one in comparisons.strata(sample, now, before, comparisons_made, only=what) if one.name == what
-    ).change
+    return next(iter(comparisons.strata(sample, now, before, comparisons_made, only=what))).change
 
 
 def _distance(change: Change) -> float:

@@ -120,17 +120,21 @@ def rate(parts: Numbers, whole: Numbers) -> float | None:
 
 def middle(values: Numbers, creators: Codes) -> Middle:
     """The median of the known values, and its interval where there are enough posts and creators."""
+    return _side(values, creators)[0]
+
+
+def _side(values: Numbers, creators: Codes) -> tuple[Middle, Numbers]:
+    """The same with the medians of its resamples, none where there are too few posts or creators."""
     known = ~np.isnan(values)
     values, creators = values[known], creators[known]
     posts, people = len(values), len(np.unique(creators))
     if posts == 0:
-        return Middle(None, 0, 0)
+        return Middle(None, 0, 0), np.empty(0)
     median = float(np.median(values))
     if not _enough(posts, people):
-        return Middle(median, posts, people)
+        return Middle(median, posts, people), np.empty(0)
     medians = resampled_medians(values, creators, _seed(values, creators))
-    low, high = _interval(medians, INTERVAL_PERCENT)
-    return Middle(median, posts, people, low, high)
+    return Middle(median, posts, people, *_interval(medians, INTERVAL_PERCENT)), medians
 
 
 def change(
@@ -142,21 +146,21 @@ def change(
     many `comparisons` were searched for it, the interval is so much wider that all of them together are wrong no
     oftener than one alone (Bonferroni).
     """
-    sides = [middle(now, now_creators), middle(before, before_creators)]
+    (one, medians), (other, medians_before) = _side(now, now_creators), _side(before, before_creators)
     level = 100 - (100 - INTERVAL_PERCENT) / comparisons
-    if not all(_enough(side.posts, side.creators) for side in sides) or not sides[1].median:
-        return Change(sides[0], sides[1], "too few", level_percent=level)
-    assert sides[0].median is not None
-    ratio = sides[0].median / sides[1].median
-    low, high = _ratio_interval(now, now_creators, before, before_creators, INTERVAL_PERCENT, RESAMPLES)
+    if not (len(medians) and len(medians_before) and other.median):
+        return Change(one, other, "too few", level_percent=level)
+    assert one.median is not None
+    low, high = _ratio_interval(medians, medians_before, INTERVAL_PERCENT)
     if comparisons > 1 and _excludes_1(low, high):
         # Ten resamples in each tail, so that the wide interval's ends are more than one odd draw.
         draws = min(MAX_RESAMPLES, max(RESAMPLES, round(2000 / (100 - level))))
-        low, high = _ratio_interval(now, now_creators, before, before_creators, level, draws)
+        low, high = _ratio_interval(_drawn(now, now_creators, draws), _drawn(before, before_creators, draws), level)
+    ratio = one.median / other.median
     verdict: Verdict = "no clear change"
     if _excludes_1(low, high):
         verdict = "up" if ratio > 1 else "down"
-    return Change(sides[0], sides[1], verdict, ratio, low, high, level)
+    return Change(one, other, verdict, ratio, low, high, level)
 
 
 def growth(earlier: Numbers, later: Numbers, due: int, *, ages_seconds: tuple[int, int]) -> Growth | None:
@@ -278,8 +282,8 @@ def resampled_medians(values: Numbers, creators: Codes, seed: int, draws: int = 
     for start in range(0, draws, step):
         count = min(step, draws - start)
         chosen = rng.integers(0, people, (count, people)) + np.arange(count)[:, None] * people
-        times = np.bincount(chosen.ravel(), minlength=count * people).reshape(count, people)
-        reached = np.cumsum(times[:, of_post], axis=1)
+        times = np.bincount(chosen.ravel(), minlength=count * people).reshape(count, people).astype(np.int32)
+        reached = np.cumsum(times[:, of_post], axis=1, dtype=np.int32)
         total = reached[:, -1]
         # The lower and the upper middle of what was drawn; nothing is drawn where all the drawn creators have no post.
         lower = (reached >= ((total + 1) // 2)[:, None]).argmax(axis=1)
@@ -288,19 +292,19 @@ def resampled_medians(values: Numbers, creators: Codes, seed: int, draws: int = 
     return found
 
 
-def _ratio_interval(
-    now: Numbers, now_creators: Codes, before: Numbers, before_creators: Codes, percent: float, draws: int
-) -> tuple[float | None, float | None]:
-    """The interval of the ratio of medians; None for an end that the resamples do not bound (a median of 0 below)."""
-    sides = []
-    for number, (values, creators) in enumerate(((now, now_creators), (before, before_creators))):
-        known = ~np.isnan(values)
-        values, creators = values[known], creators[known]
-        sides.append(resampled_medians(values, creators, _seed(values, creators) + number, draws))
+def _drawn(values: Numbers, creators: Codes, draws: int) -> Numbers:
+    known = ~np.isnan(values)
+    values, creators = values[known], creators[known]
+    return resampled_medians(values, creators, _seed(values, creators), draws)
+
+
+def _ratio_interval(medians: Numbers, before: Numbers, percent: float) -> tuple[float | None, float | None]:
+    """The interval of the ratio of two medians; None for an end that is not bounded (a median of 0 below)."""
+    # The two are drawn apart, also where both are of the same numbers.
+    before = np.roll(before, len(before) // 2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = sides[0] / sides[1]
-    ratios = np.where(np.isnan(ratios), np.inf, ratios)
-    return _interval(ratios, percent)
+        ratios = medians / before
+    return _interval(np.where(np.isnan(ratios), np.inf, ratios), percent)
 
 
 def _interval(values: Numbers, percent: float) -> tuple[float | None, float | None]:
