@@ -185,7 +185,7 @@ class Settings(BaseSettings):
         default=SecretStr(""), description="Last part of the callback's path; URL-safe, it goes to the vendor."
     )
     tagtrail_trending_times: Annotated[tuple[TrendingTimes, ...], NoDecode] = Field(
-        default=(10.0, 50.0),
+        default=(100.0, 500.0),
         description="An event says that a post has so many times its peers' median; `none`: no event.",
     )
     tagtrail_trending_peers: int = Field(

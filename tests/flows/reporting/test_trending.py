@@ -65,7 +65,7 @@ def test_each_threshold_is_one_event_whoever_tells_it(
 
 
 def test_thresholds_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Settings().tagtrail_trending_times == (10.0, 50.0)
+    assert Settings().tagtrail_trending_times == (100.0, 500.0)
     monkeypatch.setenv("TAGTRAIL_TRENDING_TIMES", "3, 7.5")
     assert Settings().tagtrail_trending_times == (3.0, 7.5)
     monkeypatch.setenv("TAGTRAIL_TRENDING_TIMES", "none")
