@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from blocks.database.store import erased, gaps, runs, spend, written
+from blocks.database.store import erased, gaps, runs, sample, spend, written
 from blocks.database.store import imports as ledger
 from blocks.database.store.gaps import Overlap
 from blocks.database.store.imports import OpenImport
@@ -16,13 +16,16 @@ from blocks.database.store.spend import RunSpend
 from blocks.memories.errors import StoreError, TagtrailError, UsageError
 from blocks.outside_words import for_log
 from flows.steps import announcing, showing
-from flows.steps.summary import CREATORS, UNFINISHED, ImportSummary, Outcome, RunSummary, plural
-from flows.steps.trending import announce_trending
+from flows.steps.summary import CREATORS, UNFINISHED, ImportSummary, LeadingPost, Outcome, RunSummary, plural
+from flows.steps.trending import announce_trending, link
 from flows.steps.wish import NO_CAP_USD, Wish
 from flows.steps.withheld import listed_again
 
 if TYPE_CHECKING:
     from flows.steps.run import Run
+
+MOST_LEADING = 5
+"""So many leading posts stand in a run's summary."""
 
 NEEDS_A_LOOK = ("empty", "ambiguous")
 """Ledger states in which an import needs somebody (exit status 3)."""
@@ -59,6 +62,12 @@ async def close(run: Run, *, broken: BaseException | None) -> RunSummary:
     return summary
 
 
+def _key_of(key: str) -> tuple[str, str]:
+    """`platform:post_id` as the two."""
+    platform, _, post_id = key.partition(":")
+    return platform, post_id
+
+
 async def _settled(run: Run, *, broken: BaseException | None) -> RunSummary:
     now = run.clock()
     if not run.opened:
@@ -79,6 +88,7 @@ async def _settled(run: Run, *, broken: BaseException | None) -> RunSummary:
         rows = await run.store.read(ledger.of_run, run.run_id)
         wrote = await run.store.read(written.written, run.run_id)
         overlaps = await run.store.read(gaps.overlaps, [row.import_id for row in rows])
+        leading = await run.store.read(sample.leading, [_key_of(key) for key in run.posts], MOST_LEADING)
         out = await run.store.read(erased.posts_among, [post.ref for post in run.posts.values()])
     except StoreError as error:
         run.error = run.error or error
@@ -104,6 +114,7 @@ async def _settled(run: Run, *, broken: BaseException | None) -> RunSummary:
         new_enriched=wrote.first_measured,
         imports=imports,
         platforms=dict(sorted(measured.items())),
+        leading=[LeadingPost(link=link(one), plays=one.plays, likes=one.likes) for one in leading],
         calls=money.named_calls,
         failures=sums.failures,
         cost_usd=cost_usd,

@@ -60,6 +60,12 @@ def markdown(summary: RunSummary) -> str:
             ),
             "",
         ]
+    if summary.leading:
+        lines += ["| leading posts | plays | likes |", "|---|---:|---:|"]
+        lines += [
+            f"| [{one.link}]({one.link}) | {_count(one.plays)} | {_count(one.likes)} |" for one in summary.leading
+        ]
+        lines.append("")
     if summary.platforms:
         lines.append("- Platforms: " + _counts(summary.platforms) + ".")
     if any(one.kind == "hashtag" for one in summary.imports):

@@ -61,6 +61,14 @@ class ImportSummary(BaseModel):
         return named(self.kind, self.hashtag, self.import_id, self.requested)
 
 
+class LeadingPost(BaseModel):
+    """A post that leads in plays (or likes): where it can be seen, and its numbers; no name and no caption."""
+
+    link: str
+    plays: int | None
+    likes: int | None
+
+
 class RunSummary(BaseModel):
     """The result of a run.
 
@@ -83,6 +91,8 @@ class RunSummary(BaseModel):
     new_enriched: int = 0
     imports: list[ImportSummary] = Field(default_factory=list)
     platforms: dict[str, int] = Field(default_factory=dict)
+    leading: list[LeadingPost] = Field(default_factory=list)
+    """The posts of the run that lead in plays, or in likes where they have no plays."""
     calls: dict[str, int] = Field(default_factory=dict)
     failures: dict[str, int] = Field(default_factory=dict)
     cost_usd: float = 0.0

@@ -14,7 +14,7 @@ from blocks.memories.errors import StoreError
 from flows.steps.events import POST_TRENDING, announce, event_id, related_to
 
 if TYPE_CHECKING:
-    from blocks.database.store.sample import MeasuredPost
+    from blocks.database.store.sample import LeadingPost, MeasuredPost
     from blocks.plan import SnapshotPlan
     from flows.steps.run import Run
 
@@ -140,7 +140,7 @@ def _announce(one: Rising, run_id: str) -> None:
         )
 
 
-def link(post: MeasuredPost) -> str:
+def link(post: MeasuredPost | LeadingPost) -> str:
     """Where the post can be seen; an address that holds no name of a person."""
     return {
         "instagram": f"https://www.instagram.com/p/{post.shortcode or post.post_id}/",

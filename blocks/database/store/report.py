@@ -118,7 +118,7 @@ def imports_of(
     ended = and_(_imports.c.finished_at.is_not(None), _imports.c.finished_at <= as_of)
     state = case((ended, _imports.c.state), else_="under way")
     found = ImportLines()
-    found.states.update(dict(conn.execute(select(state, func.count()).where(*which).group_by(state)).tuples().all()))
+    found.states.update(dict(conn.execute(select(state, func.count()).where(*which).group_by(state)).all()))
     newest = (
         select(_imports, state.label("state_then"))
         .where(*which)
@@ -167,7 +167,7 @@ def open_failures(
     still_open = or_(_failures.c.resolved_at.is_(None), _failures.c.resolved_at > as_of)
     which = conditions.of_failures(Filters(collection, hashtag, since=since))
     query = select(*by, func.count()).where(*which, _failures.c.first_at <= as_of, still_open).group_by(*by)
-    return {(stage, name): count for stage, name, count in sorted(conn.execute(query).tuples())}
+    return {(stage, name): count for stage, name, count in sorted(tuple(row) for row in conn.execute(query))}
 
 
 def parsers(

@@ -12,7 +12,7 @@ from sqlalchemy import cast as as_type
 
 from blocks.database.store import filters as conditions
 from blocks.database.store.filters import Filters
-from blocks.database.store.statements import of_posts, same_post, table_of
+from blocks.database.store.statements import chunks, of_posts, posts_among, same_post, table_of
 from blocks.database.tables import Import, ImportItem, Post, Run, RunPost, Snapshot
 
 _posts, _snapshots, _imports = table_of(Post), table_of(Snapshot), table_of(Import)
@@ -63,6 +63,7 @@ def post_rows(conn: Connection, scope: Scope, ages: Sequence[int], compared_age:
         .order_by(_posts.c.platform, _posts.c.post_id)
         .execution_options(stream_results=True, yield_per=BATCH)
     )  # fmt: skip
+    result: Any
     with conn.execute(query) as result:
         yield from result.partitions(BATCH)
 
@@ -117,6 +118,37 @@ def _in_window(scope: Scope) -> list[Any]:
     if scope.posted_from is not None:
         return [*known, _posts.c.posted_at >= scope.posted_from, _posts.c.posted_at < scope.posted_until]
     return [*known, func.coalesce(_posts.c.posted_at, _posts.c.first_seen_at) < scope.posted_until]
+
+
+@dataclass(frozen=True, slots=True)
+class LeadingPost:
+    """A post without anybody's name: where it can be seen, and its numbers."""
+
+    platform: str
+    post_id: str
+    shortcode: str | None
+    plays: int | None
+    likes: int | None
+
+
+def leading(conn: Connection, keys: Sequence[tuple[str, str]], most: int) -> list[LeadingPost]:
+    """Those of some posts that lead in plays, or in likes where they have no plays; at most so many."""
+    number = func.coalesce(_posts.c.plays, _posts.c.likes)
+    columns = (_posts.c.platform, _posts.c.post_id, _posts.c.shortcode, _posts.c.plays, _posts.c.likes)
+    found: list[LeadingPost] = []
+    for part in chunks(keys):
+        query = (
+            select(*columns)
+            .where(posts_among(_posts.c.platform, _posts.c.post_id, part), number > 0)
+            .order_by(number.desc(), _posts.c.platform, _posts.c.post_id)
+            .limit(most)
+        )
+        found += [LeadingPost(*row) for row in conn.execute(query)]
+
+    def numbers(one: LeadingPost) -> tuple[int, str, str]:
+        return (-(one.plays if one.plays is not None else one.likes or 0), one.platform, one.post_id)
+
+    return sorted(found, key=numbers)[:most]
 
 
 SHOWN: Final = ("platform", "post_id", "url", "author_username", "author_name", "caption", "media_type", "posted_at")

@@ -20,7 +20,7 @@ from blocks.settings import Prices
 from flows.steps.closing import _message, _outcome
 from flows.steps.progress import Progress
 from flows.steps.showing import SAMPLE, TODAY, artifact_key, look_into_books, markdown
-from flows.steps.summary import EXIT_STATUS, ImportSummary, RunSummary, plural
+from flows.steps.summary import EXIT_STATUS, ImportSummary, LeadingPost, RunSummary, plural
 from flows.steps.wish import Wish
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -255,3 +255,15 @@ async def test_a_watcher_is_told_what_is_booked_and_which_imports_have_ended(sql
         await (await run.budget.take("tiktok", "apify")).release()
     await look_into_books(run)
     assert run.progress.spent_usd == 0.07
+
+
+def test_leading_posts_are_links_without_names() -> None:
+    leading = [
+        LeadingPost(link="https://www.tiktok.com/player/v1/7500000000000000001", plays=1234567, likes=None),
+        LeadingPost(link="https://www.instagram.com/p/DTagtrail01/", plays=None, likes=3),
+    ]
+    text = markdown(summary(leading=leading))
+    first, second = (one.link for one in leading)
+    assert f"| [{first}]({first}) | 1234567 | – |" in text
+    assert f"| [{second}]({second}) | – | 3 |" in text
+    assert "leading posts" not in markdown(summary())
