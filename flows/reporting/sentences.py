@@ -13,7 +13,6 @@ from flows.reporting.leading import Search
 from flows.reporting.period import Period
 from flows.reporting.sample import Mask, Sample
 from flows.reporting.statistics import CHECKPOINT_SECONDS, INTERVAL_PERCENT, MIN_CREATORS, MIN_POSTS, Change
-from flows.steps.summary import plural
 
 
 def aged(seconds: int) -> str:
@@ -77,10 +76,10 @@ def three(
     names: dict[tuple[str, str], str],
 ) -> list[str]:
     """The sentences; `names` are the user names of the posts that may be named, none where nobody may be."""
-    return [_moved(period, whole, found), _stands_out(sample, search, names), _reach(whole)]
+    return [_moved(period, found), _stands_out(sample, search, names), _reach(whole)]
 
 
-def _moved(period: Period, whole: Hashtag, found: Sequence[Finding]) -> str:
+def _moved(period: Period, found: Sequence[Finding]) -> str:
     before = period.before
     if before is None:
         return "This report is of all time, so that there is no earlier period to compare with."
@@ -91,12 +90,10 @@ def _moved(period: Period, whole: Hashtag, found: Sequence[Finding]) -> str:
         what = "The one comparison shows" if len(found) == 1 else f"None of {len(found)} comparisons shows"
         end = "no clear change" if len(found) == 1 else "a clear change"
         return f"{what} {end} against the {period.words} before: each interval includes 1."
-    least = f"{MIN_POSTS} posts of {MIN_CREATORS} creators measured at {AT} on both sides"
-    sides = f"{plural(whole.compared, 'post')} were"
-    if whole.engagement is not None:
-        earlier = whole.engagement.before
-        sides = f"{plural(whole.compared, 'post')} now and {earlier.posts} before were"
-    return f"No change can be stated: a comparison needs {least}, and {sides} measured in time."
+    return (
+        f"No change can be stated: no hashtag has {MIN_POSTS} posts of {MIN_CREATORS} creators, measured at {AT} in "
+        f"time, in this period and in the {period.words} before."
+    )
 
 
 def _said(one: Finding, period: Period) -> str:
@@ -124,9 +121,9 @@ def _stands_out(sample: Sample, search: Search, names: dict[tuple[str, str], str
     one = search.leading[0]
     who = f"by {name} " if (name := names.get(sample.keys[one.post])) else ""
     against = (
-        f"{one.outrun.posts} earlier posts of its creator"
+        f"{one.outrun.posts:,} earlier posts of its creator"
         if one.outrun.baseline == "creator"
-        else f"{one.outrun.posts} other posts of {one.tag}"
+        else f"{one.outrun.posts:,} other posts of {one.tag}"
     )
     return (
         f"Of {plural(search.searched, 'searched post')} one {who}is furthest above its peers: {number(one.value)} "
@@ -136,11 +133,11 @@ def _stands_out(sample: Sample, search: Search, names: dict[tuple[str, str], str
 
 def _reach(whole: Hashtag) -> str:
     parts = [
-        f"{whole.too_young} {'is' if whole.too_young == 1 else 'are'} younger than {AT}" if whole.too_young else "",
-        f"{whole.not_measured} {'was' if whole.not_measured == 1 else 'were'} not measured at that age"
+        f"{whole.too_young:,} {'is' if whole.too_young == 1 else 'are'} younger than {AT}" if whole.too_young else "",
+        f"{whole.not_measured:,} {'was' if whole.not_measured == 1 else 'were'} not measured at that age"
         if whole.not_measured
         else "",
-        f"{whole.late} {'was' if whole.late == 1 else 'were'} measured too late" if whole.late else "",
+        f"{whole.late:,} {'was' if whole.late == 1 else 'were'} measured too late" if whole.late else "",
     ]
     left = [part for part in parts if part]
     tail = f"; {' and '.join(left)}" if left else ""
@@ -148,6 +145,11 @@ def _reach(whole: Hashtag) -> str:
         f"It rests on {plural(whole.compared, 'post')} measured at {AT}, of {plural(whole.posts, 'post')} by "
         f"{plural(whole.creators, 'creator')} in the sample{tail}."
     )
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 post`, `1,234 posts`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def times(value: float | None) -> str:

@@ -41,10 +41,12 @@ class Rising:
 
 async def announce_trending(run: Run) -> None:
     """Tell which of the posts that this run measured are trending; what cannot be read is not told."""
+    started_at = run.progress.started_at
+    if not run.opened or started_at is None:
+        return
     settings = run.settings
     thresholds = settings.tagtrail_trending_times
-    started_at = run.progress.started_at
-    if not run.opened or started_at is None or not thresholds:
+    if not thresholds:
         return
     with suppress(StoreError):
         found = await run.store.read(

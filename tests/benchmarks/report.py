@@ -29,18 +29,21 @@ from flows.reporting.period import Period
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 PLAN = SnapshotPlan()
 BATCH = 5000
-HASHTAGS, PER_IMPORT = 200, 100
+MAX_HASHTAGS, PER_IMPORT = 200, 100
 
 
 def fill(store: Store, posts: int, days: int) -> None:
-    """Posts spread evenly over so many days, of 200 hashtags, a creator for each five of them; six snapshots each."""
+    """Posts spread evenly over so many days, of up to 200 hashtags, five by each creator, with six snapshots each."""
     rng = np.random.default_rng(1)
     final = rng.lognormal(10, 1.5, posts)
     grown = np.array([0.1, 0.3, 0.6, 0.8, 0.9, 1.0])
     with store.begin() as conn:
         runs.start_run(conn, run_id="r", flow="track-hashtags", account="a", collection="big", now=NOW)
         for at in range(0, posts, PER_IMPORT):
-            conn.execute(insert(table_of(Import)), _import(at, posted_at(at, posts, days)))
+            conn.execute(
+                insert(table_of(Import)),
+                _import(at, posted_at(at, posts, days), min(MAX_HASHTAGS, max(1, posts // 1000))),
+            )
     for start in range(0, posts, BATCH):
         some = range(start, min(start + BATCH, posts))
         with store.begin() as conn:
@@ -55,10 +58,10 @@ def posted_at(at: int, posts: int, days: int) -> datetime:
     return NOW - timedelta(days=days) * (1 - at / posts)
 
 
-def _import(at: int, when: datetime) -> dict[str, Any]:
+def _import(at: int, when: datetime, hashtags: int) -> dict[str, Any]:
     number = at // PER_IMPORT
     return {
-        "import_id": f"i{number}", "account": "a", "kind": "hashtag", "hashtag": f"tag{number % HASHTAGS}",
+        "import_id": f"i{number}", "account": "a", "kind": "hashtag", "hashtag": f"tag{number % hashtags}",
         "wanted": {}, "wish": f"w{number}", "collection": "big", "namespace": "big", "library": "private",
         "requested": PER_IMPORT, "state": "complete", "planned_at": when, "submitted_at": when, "finished_at": when,
         "run_id": "r", "polls": 1, "quiet_polls": 0, "looks": 0, "seen": 0, "new": 0, "known": 0, "withheld": 0,
