@@ -86,7 +86,7 @@ def _cap(value: Any) -> Any:
     return None if isinstance(value, str) and value.strip().lower() in ("none", "") else value
 
 
-TrendingTimes = Annotated[float, Field(gt=1, allow_inf_nan=False)]
+TrendingTimes = Annotated[float, Field(gt=1, le=1_000_000)]
 _CapUsd = Annotated[float, Field(ge=0, le=MAX_CAP_USD), AfterValidator(_no_less_than_a_millionth)]
 Cap = Annotated[_CapUsd | None, BeforeValidator(_cap)]
 
@@ -189,7 +189,10 @@ class Settings(BaseSettings):
         description="An event says that a post has so many times its peers' median; `none`: no event.",
     )
     tagtrail_trending_peers: int = Field(
-        default=30, ge=30, description="A trending post is compared with so many posts of its hashtag at least."
+        default=30,
+        ge=30,
+        le=1_000_000,
+        description="A trending post is compared with so many posts of its hashtag at least.",
     )
     tagtrail_reports_url: str = Field(
         default="", description="Where the folder `reports` of the home can be opened from; told with each report."

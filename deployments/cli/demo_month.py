@@ -16,7 +16,7 @@ from blocks.database.store import history, imports, posts, raw, runs, spend, wor
 from blocks.database.store.known import SERVICE
 from blocks.memories.errors import PayloadError, PostGone
 from blocks.memories.identity import parse_post_url
-from blocks.memories.posts import map_post
+from blocks.memories.posts.mapping import map_post
 from blocks.memories.posts.record import Platform, PostRef
 from blocks.plan import SnapshotPlan
 from deployments.sandbox import instagram, tiktok
@@ -180,7 +180,7 @@ class Month:
             try:
                 if purpose != "enrich" and post.dice.unit(77) < GONE_SHARE:
                     raise PostGone
-                read.append((map_post(payload, ref), purpose))
+                read.append((map_post(payload, ref, observed_at=self.now), purpose))
             except (PostGone, PayloadError):
                 gone.append(ref)
             else:
