@@ -229,7 +229,7 @@ def simulate(
     days: int = DAYS,
     posts_per_import: int = 14,
     import_hours: int = 12,
-    refresh_hours: int = 4,
+    refresh_hours: int = 6,
     surge: bool = True,
     collection: str = COLLECTION,
     seed: str = SEED,
