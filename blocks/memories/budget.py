@@ -166,7 +166,7 @@ class Budget:
         self._store, self._caps, self._prices, self._clock = store, caps, prices, clock
         self._account, self._run_id, self._collection = account, run_id, collection
         self._block_calls = block_calls
-        self._cells: dict[tuple[str | None, Platform, Channel], _Cell] = {}
+        self._cells: dict[tuple[str | None, Platform, Channel, str | None], _Cell] = {}
         self._blocks: set[_Block] = set()
         self._for_nobody: set[_Block] = set()
         """Reserved for imports, and handed to nobody yet: whoever asked may have been cancelled meanwhile."""
@@ -183,16 +183,25 @@ class Budget:
         await self.close()
 
     async def take(
-        self, platform: Platform, channel: Channel, calls: int = 1, *, collection: str | None = None
+        self,
+        platform: Platform,
+        channel: Channel,
+        calls: int = 1,
+        *,
+        collection: str | None = None,
+        asked_by: str | None = None,
     ) -> Voucher:
         """Money for `calls` metadata calls; ask for as many as may be made, and settle for what was.
 
-        They are bought for `collection`, or by itself for the run's.
+        They are bought for `collection`, or by itself for the run's, and for the request of the run `asked_by`, or by
+        itself this one's. For another run's request nothing is reserved ahead: each call asks whether it was stopped.
 
         Raises:
             SpendCapReached: a cap leaves no room for them; nothing was taken. Fewer may still fit.
+            Held: a person stopped the run that asked for them; nothing was taken.
         """
-        cell = self._cell(self._collection if collection is None else collection, platform, channel)
+        other = None if asked_by == self._run_id else asked_by
+        cell = self._cell(self._collection if collection is None else collection, platform, channel, other)
         cell.wanting += calls
         try:
             async with cell.lock:
@@ -209,15 +218,16 @@ class Budget:
         finally:
             cell.wanting -= calls
 
-    async def take_import(self, import_id: str, posts: int) -> Voucher:
+    async def take_import(self, import_id: str, posts: int, *, collection: str | None = None) -> Voucher:
         """Money for an import of `posts` posts; settle it with the number of posts that it listed.
 
-        It outlives this budget: an import that a later run finishes is settled by `spend.settle_import`.
+        `collection` pays where the run has none. It outlives this budget: an import that a later run finishes is settled by `spend.settle_import`.
 
         Raises:
             SpendCapReached: a cap leaves no room for it; nothing was taken.
         """
-        purpose = Purpose(self._account, self._run_id, self._collection, "import", import_id=import_id)
+        payer = self._collection if self._collection is not None else collection
+        purpose = Purpose(self._account, self._run_id, payer, "import", import_id=import_id)
         block = await self._reserve_or_reclaim(purpose, self._prices.import_micros(1), posts, posts, None)
         self._for_nobody.discard(block)
         block.taken = posts
@@ -242,16 +252,18 @@ class Budget:
             await self._settle(block)
         self._cells.clear()
 
-    def _cell(self, collection: str | None, platform: Platform, channel: Channel) -> _Cell:
-        key = (collection, platform, channel)
+    def _cell(self, collection: str | None, platform: Platform, channel: Channel, asked_by: str | None) -> _Cell:
+        key = (collection, platform, channel, asked_by)
         if key not in self._cells:
-            purpose = Purpose(self._account, self._run_id, collection, "metadata", platform, channel)
+            purpose = Purpose(
+                self._account, self._run_id, collection, "metadata", platform, channel, asked_by=asked_by
+            )
             self._cells[key] = _Cell(purpose, self._prices.metadata_micros(platform, channel))
         return self._cells[key]
 
     async def _block_for(self, cell: _Cell, calls: int) -> _Block:
         """A block with room for `calls`: a new one to draw from, or one for a large batch alone."""
-        alone = calls >= self._block_calls
+        alone = calls >= self._block_calls or cell.purpose.asked_by is not None
         if alone:
             wanted, into = calls, None
         else:
@@ -275,6 +287,8 @@ class Budget:
 
     async def _reclaim(self, scope: str, collection: str | None) -> bool:
         """Near a cap: give back all that others hold ahead and that counts under it; True if there was any."""
+        if scope == "request":
+            return False  # Nothing is held ahead for another run's request.
         idle = [
             block
             for block in self._blocks

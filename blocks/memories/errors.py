@@ -25,6 +25,7 @@
     │   └── WrongPost                 the payload is about another post than the one asked for
     ├── SpendCapReached               halts; nothing was bought
     ├── ServicePaused                 halts; the service asked to be left alone for long, `until` says till when
+    ├── Held                          a person stopped the run that asked for it; nothing was bought
     ├── ValveClosed                   halts; an operator stopped all buying
     └── StoreError                    the database cannot be used as it is (schema behind, locked, full)
 
@@ -216,7 +217,8 @@ class WrongPost(PayloadError):
 class SpendCapReached(TagtrailError):
     """A cap on spending would have been overstepped; nothing was bought.
 
-    `scope` is "run", "day" or "collection"; amounts are US dollars.
+    `scope` is "run", "request" (the cap of the run for which another buys), "day" or "collection"; amounts are US
+    dollars.
     """
 
     halts = True
@@ -239,6 +241,10 @@ class ServicePaused(TagtrailError):
         super().__init__(
             f"the service asked for no more calls ({limit}) before {until:%Y-%m-%d %H:%M:%S} UTC; come back then"
         )
+
+
+class Held(TagtrailError):
+    """A person stopped the run that asked for it; nothing was bought."""
 
 
 class ValveClosed(TagtrailError):

@@ -104,7 +104,7 @@ def _idle(conn: Connection, keys: Sequence[Key], now: datetime, *, dry_run: bool
         conn.execute(in_order.with_for_update())
         of_theirs = select(_work.c.post_id).where(posts_among(_work.c.platform, _work.c.post_id, keys))
         conn.execute(of_theirs.order_by(_work.c.platform, _work.c.post_id, _work.c.purpose).with_for_update())
-    query = select(_posts.c.platform, _posts.c.post_id).where(theirs, not_(leftovers.post_in_use(now)))
+    query = select(_posts.c.platform, _posts.c.post_id).where(theirs, not_(leftovers.post_in_use(conn, now)))
     return [(row.platform, row.post_id) for row in conn.execute(query)]
 
 

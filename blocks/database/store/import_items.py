@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, case, delete, func, not_, select, update
 
-from blocks.database.store import erased, failures, leases
+from blocks.database.store import erased, failures, leases, stops
 from blocks.database.store.fitting import fit_key, fit_text
 from blocks.database.store.import_answers import ODD, close_unreadable, give_up_odd, odd_key
 from blocks.database.store.import_rows import RUNNING, FoundPost, OpenImport, get, imports, items, read
@@ -105,7 +105,7 @@ def record_poll(
     without_url, with_url = _by_number(by_key), len(fresh) - len(_by_number(fresh))
     # Under changing numbers nothing is new but that there are more of them.
     new_items = with_url + max(0, len(without_url) - len(_by_number(known)))
-    new_keys = _new_keys(conn, fresh, run_id=locked[0].run_id, now=at)
+    new_keys = _new_keys(conn, fresh, locked[0], now=at)
     if locked[0].kind == "urls":
         new_keys |= _given_anew(conn, fresh, run_id=locked[0].run_id)
     # A URL came for items that were listed by number only: their rows give way to the posts'.
@@ -186,11 +186,13 @@ def _merge(listed: Sequence[ItemSeen], by_number: dict[str, str]) -> dict[str, I
     return by_key
 
 
-def _new_keys(conn: Connection, fresh: dict[str, ItemSeen], *, run_id: str, now: datetime) -> set[str]:
+def _new_keys(conn: Connection, fresh: dict[str, ItemSeen], row: OpenImport, *, now: datetime) -> set[str]:
     """Make pending posts and work of what is listed for the first time; the keys of what nobody knew before."""
     posts = [(item.ref, item.source_url) for item in fresh.values() if item.ref is not None]
-    new = set(ensure_posts(conn, posts, now, run_id))
-    enqueue(conn, [ref for ref, _ in posts], "enrich", now=now)
+    new = set(ensure_posts(conn, posts, now, row.run_id))
+    refs = [ref for ref, _ in posts]
+    enqueue(conn, refs, "enrich", asked_by=row.asked_by, now=now)
+    stops.ask_for_listed(conn, refs, row.asked_by)
     foreign = sorted(key for key in fresh if key.startswith("url:"))
     for part in chunks(foreign):
         # Posts of platforms that nobody knows: new if no other import listed them.

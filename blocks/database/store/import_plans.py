@@ -11,8 +11,17 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, and_, exists, func, or_, select, update
 
-from blocks.database.store import leases
-from blocks.database.store.import_rows import OPEN, RUNNING, SENT_AGAIN, OpenImport, imports, read, run_imports
+from blocks.database.store import leases, runs, stops
+from blocks.database.store.import_rows import (
+    OPEN,
+    RUNNING,
+    SENT_AGAIN,
+    OpenImport,
+    imports,
+    read,
+    run_imports,
+    with_open_posts,
+)
 from blocks.database.store.leases import Alive
 from blocks.database.store.statements import insert_into, table_of
 from blocks.database.tables import Hashtag
@@ -42,6 +51,8 @@ class Ticket:
     """When it was submitted; the same as `planned_at` before that."""
     task_id: str | None
     requested: int
+    open_only: bool = False
+    """An unfinished import that is continued: only posts that are not settled are the run's to buy."""
 
 
 def plan_import(
@@ -60,23 +71,27 @@ def plan_import(
     owner: str,
     reuse_after: datetime | None,
     fresh: bool,
+    continues: bool = True,
     now: datetime | None = None,
     alive: Alive = leases.alive,
 ) -> Ticket:
-    """Find the import that serves a wish, or plan one; written down for the run in either case.
+    """Find the import that serves a wish, or plan one; written down for the run in either case, whose request it is.
 
     Imports serve a wish of the same `account` and `wish` (a hash of kind, what, namespace and library), for a count
     no larger than theirs. In this order:
 
     1. one that this very run has already, whatever its age and also with `fresh`: a step that is repeated buys once;
-    2. one that somebody alive is about to send or sends, or that was submitted, and is not finished or `complete`,
+    2. one that was submitted and is not finished, or of whose posts some are not settled, and that no living run asks
+       for: whatever its age, it is continued, but not by a schedule's run (not `continues`);
+    3. one that somebody alive is about to send or sends, or that was submitted, and is not finished or `complete`,
        the newest first; what was submitted before `reuse_after` is too old (None: everything is);
-    3. one that ended `empty`, not too old: nothing was bought yet, and posts may still come;
-    4. one in doubt (`ambiguous`), of any age and count, unless a later one was submitted: somebody has to decide
+    4. one that ended `empty`, not too old: nothing was bought yet, and posts may still come;
+    5. one in doubt (`ambiguous`), of any age and count, unless a later one was submitted: somebody has to decide
        first, or ask for `fresh`;
-    5. one that was planned and never sent, by a holder that is dead: it is taken over, with this wish's count (one
-       that is to be sent again by hand keeps its collection, and its count if that is larger);
-    6. a new one. With `fresh` 2 to 4 are left out.
+    6. one that was planned and never sent, by a holder that is dead: it is taken over, with this wish's count (one
+       that is to be sent again by hand keeps its collection, and its count if that is larger); one that a person's
+       stop holds is left alone by a schedule's run;
+    7. a new one. With `fresh` 2 to 5 are left out.
 
     `failed` and `dropped` imports serve nobody. A larger wish beside a smaller import under way is an import of its
     own, and the next wish of any count up to its own attaches to it.
@@ -99,16 +114,21 @@ def plan_import(
         "library": library,
         "requested": requested,
         "run_id": run_id,
+        "asked_by": run_id,
         "forced": fresh,
         "planned_at": at,
         "lease_owner": owner,
         "lease_until": leases.ends(at),
     }
     rows = _candidates(conn, account, wish, run_id, reuse_after, now=at, alive=alive)
+    if not continues:
+        rows = [row for row in rows if row.state != "planned" or not stops.is_stopped(conn, row.asked_by)]
     free = [row for row in rows if row.state == "planned" and _is_free(row, owner, at, alive)]
-    chosen = _choose(conn, rows, free, requested, run_id, reuse_after, fresh=fresh)
+    unfinished = _unfinished(conn, rows, now=at, alive=alive) if continues and not fresh else []
+    chosen = _choose(conn, rows, free, unfinished, requested, run_id, reuse_after, fresh=fresh)
     if chosen is not None and chosen not in free:
         how: How = "reused" if chosen.state in ("complete", "empty") else "attached"
+        stops.ask_for_import(conn, chosen.import_id, run_id)
     else:
         chosen = _take_over(conn, free, plan) if free else _insert(conn, {"account": account, "wish": wish, **plan})
         how = "submit"
@@ -124,7 +144,14 @@ def plan_import(
         )
     )
     return Ticket(
-        chosen.import_id, how, chosen.state, chosen.planned_at, chosen.since, chosen.task_id, chosen.requested
+        chosen.import_id,
+        how,
+        chosen.state,
+        chosen.planned_at,
+        chosen.since,
+        chosen.task_id,
+        chosen.requested,
+        open_only=chosen in unfinished,
     )
 
 
@@ -154,7 +181,7 @@ def _candidates(
     """Rows of the wish that may serve it, newest first; a submission whose sender died is in doubt from now on."""
     row = imports.c
     ours = exists().where(run_imports.c.import_id == row.import_id, run_imports.c.run_id == run_id)
-    wanted = [row.state.in_((*OPEN, "ambiguous")), ours]
+    wanted = [row.state.in_((*OPEN, "ambiguous")), ours, and_(row.state == "complete", with_open_posts())]
     if reuse_after is not None:
         young = func.coalesce(row.submitted_at, row.planned_at) >= reuse_after
         wanted.append(and_(row.state.in_(("complete", "empty")), young))
@@ -192,6 +219,7 @@ def _choose(
     conn: Connection,
     rows: Sequence[OpenImport],
     free: Sequence[OpenImport],
+    unfinished: Sequence[OpenImport],
     requested: int,
     run_id: str,
     reuse_after: datetime | None,
@@ -205,11 +233,22 @@ def _choose(
     young = [row for row in large if reuse_after is not None and row.since >= reuse_after]
     held = [row for row in large if row.state in ("planned", "sending") and row not in free]
     under_way = [*held, *(row for row in young if row.state in (*RUNNING, "complete"))]
-    for group in (under_way, [row for row in young if row.state == "empty"]):
+    to_continue = [row for row in unfinished if row in large]
+    for group in (to_continue, under_way, [row for row in young if row.state == "empty"]):
         if group:
             return max(group, key=lambda row: row.since)
     in_doubt = [row for row in rows if row.state == "ambiguous"]
     return in_doubt[0] if in_doubt and not _superseded(conn, in_doubt[0]) else None
+
+
+def _unfinished(conn: Connection, rows: Sequence[OpenImport], *, now: datetime, alive: Alive) -> list[OpenImport]:
+    """Those that are to be continued: not at their end, or with open posts, and asked for by a run that is over."""
+    of_wish = [row.import_id for row in rows if row.state == "complete"]
+    query = select(imports.c.import_id).where(imports.c.import_id.in_(of_wish), with_open_posts())
+    with_posts = set(conn.execute(query).scalars())
+    found = [row for row in rows if row.state in RUNNING or row.import_id in with_posts]
+    over = runs.over(conn, {row.asked_by for row in found}, now=now, alive=alive)
+    return [row for row in found if row.asked_by in over]
 
 
 def _own(conn: Connection, run_id: str, rows: Sequence[OpenImport]) -> OpenImport | None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, Select, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, or_, select, update
 
 from blocks.database.store.statements import same_post, table_of
-from blocks.database.tables import Import, ImportItem, Post, RunImport
+from blocks.database.store.work import OPEN_WORK
+from blocks.database.tables import Import, ImportItem, Post, RunImport, Work
 from blocks.memories.clocks import Clocks
 from blocks.memories.errors import NotAPostUrl, StoreError
 from blocks.memories.identity import parse_post_url
@@ -18,7 +19,7 @@ from blocks.memories.posts.record import Platform, PostRef
 from blocks.outside_words import plain
 
 imports, run_imports, items = table_of(Import), table_of(RunImport), table_of(ImportItem)
-_posts = table_of(Post)
+_posts, _work = table_of(Post), table_of(Work)
 
 RUNNING = ("submitted", "collecting")
 OPEN = ("planned", "sending", *RUNNING)
@@ -64,6 +65,7 @@ class OpenImport:
     withheld: int
     cost_micros: int
     run_id: str
+    asked_by: str | None
     note: str | None
     lease_owner: str | None
     lease_until: datetime | None
@@ -165,8 +167,8 @@ def of_run(conn: Connection, run_id: str) -> list[OpenImport]:
     return _rows(conn, query)
 
 
-def found_posts(conn: Connection, import_id: str) -> list[FoundPost]:
-    """Every post that an import has listed so far, in the order of listing."""
+def found_posts(conn: Connection, import_id: str, *, open_only: bool = False) -> list[FoundPost]:
+    """Every post that an import has listed so far, in the order of listing; `open_only`: those not settled yet."""
     query = (
         select(items.c.platform, items.c.post_id, items.c.source_url, _posts.c.url, _posts.c.shortcode)
         .add_columns(imports.c.collection)
@@ -175,7 +177,15 @@ def found_posts(conn: Connection, import_id: str) -> list[FoundPost]:
         .where(items.c.import_id == import_id, items.c.post_id.is_not(None))
         .order_by(items.c.first_seen_at, items.c.item_key)
     )
+    if open_only:
+        query = query.where(exists().where(same_post(_work.c, items.c), _work.c.purpose == "enrich", OPEN_WORK))
     return [FoundPost(_ref(row), row.source_url, collection=row.collection) for row in conn.execute(query)]
+
+
+def with_open_posts() -> ColumnElement[bool]:
+    """The condition that an import listed posts that are not settled."""
+    of_import = (items.c.import_id == imports.c.import_id, same_post(_work.c, items.c))
+    return exists().where(*of_import, _work.c.purpose == "enrich", OPEN_WORK).correlate(imports)
 
 
 def _ref(row: Any) -> PostRef:

@@ -38,7 +38,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import UserDefinedType
 
 from blocks.database.store.statements import table_of
-from blocks.database.tables import Import, UtcDateTime, Work
+from blocks.database.tables import Import, Run, UtcDateTime, Work
 
 LEASE_SECONDS = 15.0
 """A lease ends so long after it was last renewed."""
@@ -53,7 +53,7 @@ meanwhile. Not for ever: a run may have ended badly in a process that goes on.
 Alive = Callable[[str], bool | None]
 """Whether a holder lives: True, False, or None where nobody here can know."""
 
-_imports, _work = table_of(Import), table_of(Work)
+_imports, _work, _runs = table_of(Import), table_of(Work), table_of(Run)
 
 _GONE, _UNKNOWN = "", "?"
 
@@ -153,7 +153,7 @@ def is_free(
 
 
 def renew_all(conn: Connection, owner: str, *, now: datetime | None = None) -> int:
-    """Renew every lease of a holder, on imports and on work; how many. A lease that somebody else took stays theirs.
+    """Renew every lease of a holder, on its run, imports and work; how many. What somebody else took stays theirs.
 
     Rows that another transaction holds at this moment are left out: they are being finished, or are renewed the
     next time, which comes early enough.
@@ -165,6 +165,8 @@ def renew_all(conn: Connection, owner: str, *, now: datetime | None = None) -> i
         .where(_imports.c.import_id.in_(mine.with_for_update(skip_locked=True)))
         .values(lease_until=ends(at))
     ).rowcount
+    ours = and_(_runs.c.lease_owner == owner, _runs.c.finished_at.is_(None))
+    renewed += conn.execute(update(_runs).where(ours).values(lease_until=ends(at))).rowcount
     claimed = _claimed_by(conn, owner)
     renewal = update(_work).values(lease_until=ends(at))
     if conn.dialect.name == "postgresql":
@@ -214,5 +216,7 @@ def release_all(conn: Connection, owner: str, *, now: datetime | None = None) ->
         .where(_imports.c.lease_owner == owner, _imports.c.state.not_in(("sending", "ambiguous")))
         .values(lease_owner=None, lease_until=None)
     )
+    ours = and_(_runs.c.lease_owner == owner, _runs.c.finished_at.is_(None))
+    conn.execute(update(_runs).where(ours).values(lease_owner=None, lease_until=None))
     free = {"state": "pending", "lease_owner": None, "lease_until": None, "updated_at": clock(conn, now)}
     conn.execute(update(_work).where(_claimed_by(conn, owner)).values(**free))

@@ -9,18 +9,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, or_, select
 
-from blocks.database.store import spend
+from blocks.database.store import runs, spend
 from blocks.database.store.statements import chunks, posts_among, same_post, table_of
-from blocks.database.tables import Import, ImportItem, Post, RawFetch, Run, RunImport, RunPost, Snapshot, Spend, Work
+from blocks.database.tables import ImportItem, Post, RawFetch, RunImport, RunPost, Snapshot, Spend, Work
 from blocks.plan import SnapshotPlan
 
 _posts, _snapshots, _work, _fetches = table_of(Post), table_of(Snapshot), table_of(Work), table_of(RawFetch)
-_runs, _run_posts, _imports, _spend = table_of(Run), table_of(RunPost), table_of(Import), table_of(Spend)
+_run_posts, _spend = table_of(RunPost), table_of(Spend)
 _items, _run_imports = table_of(ImportItem), table_of(RunImport)
-
-LONGEST_RUN = timedelta(days=1)
-"""A run that began before so long, and has no end, was killed."""
-
 
 _SILENT = timedelta(hours=1)
 """So long after its end a lease may still be taken up again; clocks of machines that differ are well within it."""
@@ -44,7 +40,7 @@ def drop_missed(conn: Connection, plan: SnapshotPlan, now: datetime) -> int:
         same_post(_fetches.c, _work.c), _fetches.c.purpose == _work.c.purpose, _fetches.c.parsed_at.is_(None)
     )
     unheld = or_(_work.c.state == "pending", and_(_work.c.state == "claimed", _work.c.lease_until < now))
-    which = (_work.c.purpose.like("refresh:%"), unheld, ~paid, ~_of_living_run(now), *(~each for each in open_))
+    which = (_work.c.purpose.like("refresh:%"), unheld, ~paid, ~_of_living_run(conn), *(~each for each in open_))
     return conn.execute(delete(_work).where(*which)).rowcount
 
 
@@ -56,7 +52,7 @@ def drop_unanswered(conn: Connection, keys: Sequence[tuple[str, str]], plan: Sna
     dropped = 0
     for checkpoint in plan.checkpoints:
         answered = exists().where(same_post(_snapshots.c, _work.c), _snapshots.c.target_age == checkpoint.age_seconds)
-        which = (_work.c.purpose == checkpoint.purpose, _work.c.state == "done", ~answered, ~_of_living_run(now))
+        which = (_work.c.purpose == checkpoint.purpose, _work.c.state == "done", ~answered, ~_of_living_run(conn))
         for part in chunks(keys):
             among = posts_among(_work.c.platform, _work.c.post_id, part)
             dropped += conn.execute(delete(_work).where(among, *which)).rowcount
@@ -70,10 +66,7 @@ def release_unsent(conn: Connection, account: str, now: datetime) -> int:
     import before or since. Money that an import was sent with may be of a submission in doubt, and stays. Taken are
     reservations of one run, collection and day at a time: totals are locked in one order by all transactions.
     """
-    over = exists().where(
-        _runs.c.run_id == _spend.c.run_id,
-        or_(_runs.c.finished_at.is_not(None), _runs.c.started_at <= now - LONGEST_RUN),
-    )
+    over = _spend.c.run_id.not_in(runs.living(conn))
     unsent = (_spend.c.kind == "import", _spend.c.settled_at.is_(None), _spend.c.sent_at.is_(None))
     query = select(_spend).where(_spend.c.account == account, *unsent, over)
     rows = conn.execute(query.order_by(_spend.c.reserved_at, _spend.c.spend_id)).all()
@@ -85,18 +78,16 @@ def _counted_under(row: Any) -> tuple[Any, ...]:
     return row.run_id, row.collection, row.day
 
 
-def _of_living_run(now: datetime) -> ColumnElement[bool]:
+def _of_living_run(conn: Connection) -> ColumnElement[bool]:
     """A run that has not ended counts the work's state among its own."""
     return exists().where(
         same_post(_run_posts.c, _work.c),
         _run_posts.c.purpose == _work.c.purpose,
-        _runs.c.run_id == _run_posts.c.run_id,
-        _runs.c.finished_at.is_(None),
-        _runs.c.started_at > now - LONGEST_RUN,
+        _run_posts.c.run_id.in_(runs.living(conn)),
     )
 
 
-def post_in_use(now: datetime) -> ColumnElement[bool]:
+def post_in_use(conn: Connection, now: datetime) -> ColumnElement[bool]:
     """The condition that a row of `posts` is of a post that a run buys, or was given, or has listed, and still counts.
 
     A holder that renews its lease lives; one that was killed keeps no post for ever.
@@ -104,12 +95,11 @@ def post_in_use(now: datetime) -> ColumnElement[bool]:
     claimed = exists().where(
         same_post(_work.c, _posts.c), _work.c.state == "claimed", _work.c.lease_until > now - _SILENT
     )
-    living = (_runs.c.finished_at.is_(None), _runs.c.started_at > now - LONGEST_RUN)
-    given = exists().where(same_post(_run_posts.c, _posts.c), _runs.c.run_id == _run_posts.c.run_id, *living)
+    living = runs.living(conn)
+    given = exists().where(same_post(_run_posts.c, _posts.c), _run_posts.c.run_id.in_(living))
     listed = exists().where(
         same_post(_items.c, _posts.c),
         _run_imports.c.import_id == _items.c.import_id,
-        _runs.c.run_id == _run_imports.c.run_id,
-        *living,
+        _run_imports.c.run_id.in_(living),
     )
     return or_(claimed, given, listed)

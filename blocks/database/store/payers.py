@@ -1,4 +1,4 @@
-"""Which collection pays for a post in a run over all collections: the one that found it first."""
+"""Which collection pays for a post where no run of a collection asked for it: the one that found it first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, Subquery, func, select, union_all
+from sqlalchemy import Connection, Select, func, select
 
 from blocks.database.store import spend
 from blocks.database.store.statements import chunks, posts_among, table_of
@@ -18,24 +18,15 @@ Key = tuple[str, str]
 
 BATCH = 1000
 
-listings: Select[Any] = select(
+_listings: Select[Any] = select(
     _items.c.platform, _items.c.post_id, _imports.c.collection, _items.c.first_seen_at.label("found_at")
 ).join(_imports, _imports.c.import_id == _items.c.import_id)
 """Each post of each import: its key, the import's collection, and when it was listed."""
 
-givings: Select[Any] = select(
+_givings: Select[Any] = select(
     _run_posts.c.platform, _run_posts.c.post_id, _runs.c.collection, _runs.c.started_at.label("found_at")
 ).join(_runs, _runs.c.run_id == _run_posts.c.run_id)
 """Each post of each run that was given it: its key, the run's collection (of a run over all: null), and its start."""
-
-
-def first_found(*which: Select[Any]) -> Subquery:
-    """(platform, post_id, collection) of each post among listings and givings: who found it first, then by name."""
-    found = union_all(*which).subquery()
-    order = (found.c.collection.is_(None), found.c.found_at, found.c.collection)
-    place = func.row_number().over(partition_by=(found.c.platform, found.c.post_id), order_by=order).label("place")
-    placed = select(found.c.platform, found.c.post_id, found.c.collection, place).subquery()
-    return select(placed.c.platform, placed.c.post_id, placed.c.collection).where(placed.c.place == 1).subquery()
 
 
 def payers(conn: Connection, keys: Sequence[Key]) -> dict[Key, str]:
@@ -43,9 +34,9 @@ def payers(conn: Connection, keys: Sequence[Key]) -> dict[Key, str]:
     found: dict[Key, tuple[datetime, str]] = {}
     for part in chunks(keys):
         among = posts_among(_items.c.platform, _items.c.post_id, part)
-        _keep_first(found, conn.execute(_first_by_collection(listings.where(among))))
+        _keep_first(found, conn.execute(_first_by_collection(_listings.where(among))))
     # No index leads from a post to the runs that were given it: one pass, instead of one a part.
-    by_url = givings.where(_runs.c.collection.is_not(None), _run_posts.c.purpose == "enrich")
+    by_url = _givings.where(_runs.c.collection.is_not(None), _run_posts.c.purpose == "enrich")
     wanted = set(keys)
     given = conn.execute(_first_by_collection(by_url).execution_options(yield_per=BATCH))
     _keep_first(found, (row for row in given if (row.platform, row.post_id) in wanted))

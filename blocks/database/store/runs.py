@@ -9,8 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Subquery, and_, case, func, literal, select, union, update
 
+from blocks.database.store import leases, work
 from blocks.database.store import posts as posts_store
 from blocks.database.store.failures import POST_STAGES
+from blocks.database.store.leases import Alive
 from blocks.database.store.statements import chunks, insert_into, same_post, table_of, write_rows
 from blocks.database.tables import Collection, Failure, Import, ImportItem, Post, Run, RunImport, RunPost, Work
 from blocks.memories.posts.record import PostRef
@@ -53,24 +55,61 @@ def start_run(
     account: str | None = None,
     collection: str | None = None,
     parameters: dict[str, Any] | None = None,
+    cap_micros: int | None = None,
+    sweeps: bool = False,
+    owner: str | None = None,
     now: datetime,
 ) -> None:
-    """Write a run down, and its collection if that is new; a run that is retried keeps its first start."""
+    """Write a run down, and its collection if that is new; a run that is retried keeps its first start.
+
+    `cap_micros` is what may be spent on what it asks for, by whomever (millionths of a US dollar; None: no cap).
+    `owner` holds its lease. Whoever retries a run that was stopped ends that stop.
+    """
     if collection is not None:
         named = insert_into(conn.dialect.name, _collections).values(name=collection, created_at=now)
         conn.execute(named.on_conflict_do_nothing())
     started = insert_into(conn.dialect.name, _runs).values(
-        run_id=run_id, flow=flow, account=account, collection=collection, parameters=parameters, started_at=now
-    )
-    again = {"finished_at": None, "outcome": None, "message": None, "summary": None}
+        run_id=run_id, flow=flow, account=account, collection=collection, parameters=parameters, started_at=now,
+        cap_micros=cap_micros, sweeps=sweeps, **_lease(conn, owner),
+    )  # fmt: skip
+    ended = dict.fromkeys(("finished_at", "outcome", "message", "summary", "stopped_at", "stopped_by", "stopped_why"))
+    again = {**ended, "cap_micros": cap_micros, **_lease(conn, owner)}
     conn.execute(started.on_conflict_do_update(index_elements=["run_id"], set_=again))
+
+
+def _lease(conn: Connection, owner: str | None) -> dict[str, Any]:
+    return {"lease_owner": owner, "lease_until": None if owner is None else leases.ends(leases.clock(conn))}
+
+
+def living(conn: Connection, *, now: datetime | None = None, alive: Alive = leases.alive) -> set[str]:
+    """The runs that are under way: without an end, and with a holder that lives."""
+    at = leases.clock(conn, now)
+    query = select(_runs.c.run_id, _runs.c.lease_owner, _runs.c.lease_until).where(
+        _runs.c.finished_at.is_(None), _runs.c.lease_until.is_not(None)
+    )
+    return {
+        row.run_id
+        for row in conn.execute(query)
+        if not leases.is_free(row.lease_owner, row.lease_until, now=at, alive=alive)
+    }
+
+
+def over(
+    conn: Connection, run_ids: Iterable[str | None], *, now: datetime | None = None, alive: Alive = leases.alive
+) -> set[str | None]:
+    """Those of the runs that are known, and are not under way any more."""
+    wanted = sorted(run_id for run_id in run_ids if run_id is not None)
+    if not wanted:
+        return set()
+    known = conn.execute(select(_runs.c.run_id).where(_runs.c.run_id.in_(wanted))).scalars().all()
+    return set(known) - living(conn, now=now, alive=alive)
 
 
 def finish_run(
     conn: Connection, run_id: str, *, outcome: str, message: str, summary: dict[str, Any] | None, now: datetime
 ) -> None:
-    """Write a run's end: `outcome` is done, attention, failed or halted, `message` one sentence."""
-    ended = {"outcome": outcome, "message": message, "summary": summary, "finished_at": now}
+    """Write a run's end: `outcome` is done, attention, failed, halted or cancelled, `message` one sentence."""
+    ended = {"outcome": outcome, "message": message, "summary": summary, "finished_at": now, **_lease(conn, None)}
     conn.execute(update(_runs).where(_runs.c.run_id == run_id).values(ended))
 
 
@@ -98,11 +137,13 @@ def take_posts(
     *,
     now: datetime,
     purpose: str = "enrich",
+    asks: bool = True,
 ) -> set[str]:
     """Write down posts that a run was given by URL (each with the URL as typed), with work on them.
 
     Returns the item keys of those that the database did not know. Work that has an outcome keeps it: claiming
-    decides whether it is done anew.
+    decides whether it is done anew. What is open is the run's request from now on, unless it only takes up what others
+    asked for (not `asks`).
     """
     given = list(posts)
     new = posts_store.ensure_posts(conn, given, now, run_id)
@@ -114,11 +155,9 @@ def take_posts(
         insert_into(dialect, _run_posts).on_conflict_do_nothing(),
         [row | {"run_id": run_id} for row in rows],
     )
-    write_rows(
-        conn,
-        insert_into(dialect, _work).on_conflict_do_nothing(),
-        [row | {"state": "pending", "attempts": 0, "updated_at": now} for row in rows],
-    )
+    work.enqueue(conn, [ref for ref, _ in given], purpose, asked_by=run_id if asks else None, now=now)
+    if asks:
+        work.ask(conn, keys, purpose, run_id)
     return new
 
 

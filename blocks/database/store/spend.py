@@ -1,8 +1,8 @@
 """Money: reserved in the database before a call, settled after it, and never beyond a cap.
 
-A reservation is one row of `spend` plus the running totals of its run, UTC day and collection in `budgets`. All
-amounts are whole millionths of a US dollar. What was reserved and never settled, because the run was killed,
-counts as spent: the calls may have been made.
+A reservation is one row of `spend` plus the running totals of its run, UTC day and collection in `budgets`. What a run
+buys for another one's request counts under both runs. All amounts are whole millionths of a US dollar. What was
+reserved and never settled, because the run was killed, counts as spent: the calls may have been made.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from sqlalchemy import BigInteger, Connection, Table, bindparam, case, func, ins
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
-from blocks.database.tables import Budget, Spend
-from blocks.memories.errors import SpendCapReached
+from blocks.database.store.statements import table_of
+from blocks.database.tables import Budget, Run, Spend
+from blocks.memories.errors import Held, SpendCapReached
 
 MICROS_PER_USD = 1_000_000
 
@@ -26,6 +27,7 @@ Kind = Literal["import", "metadata"]
 
 _spend: Table = SQLModel.metadata.tables[str(Spend.__tablename__)]
 _budgets: Table = SQLModel.metadata.tables[str(Budget.__tablename__)]
+_runs = table_of(Run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Caps:
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What money is spent on, and by whom."""
+    """What money is spent on, and by whom; `asked_by` is the run whose request it is, None: the buyer's own."""
 
     account: str
     run_id: str
@@ -51,6 +53,7 @@ class Purpose:
     platform: str | None = None
     channel: str | None = None
     import_id: str | None = None
+    asked_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +109,13 @@ def day_of(now: datetime) -> str:
     return now.astimezone(UTC).date().isoformat()
 
 
-def _scopes(account: str, day: str, run_id: str, collection: str | None) -> list[tuple[str, str]]:
+def _scopes(
+    account: str, day: str, run_id: str, collection: str | None, asked_by: str | None = None
+) -> list[tuple[str, str]]:
     # Always in this order, so that two transactions cannot wait for each other; what most share is locked last.
     scopes = [("run", f"run:{run_id}")]
+    if asked_by not in (None, run_id):
+        scopes = sorted([*scopes, ("request", f"run:{asked_by}")], key=lambda each: each[1])
     if collection is not None:
         scopes.append(("collection", f"collection:{collection}"))
     return [*scopes, ("day", f"day:{account}:{day}")]
@@ -173,14 +180,19 @@ def reserve(
 ) -> str:
     """Reserve money for calls that are about to be made; the reservation's id.
 
+    `caps` are the buyer's; for another run's request that run's own cap holds besides.
+
     Raises:
+        Held: what it is bought for was stopped, or nobody asks for it.
         SpendCapReached: it does not fit under a cap; nothing is changed, also for a caller who goes on with the
             same transaction.
     """
     day = day_of(now)
     most = {"run": caps.run_micros, "day": caps.day_micros, "collection": caps.collection_micros}
+    if purpose.asked_by not in (None, purpose.run_id):
+        most["request"] = _cap_of_request(conn, str(purpose.asked_by))
     taken: list[str] = []
-    for kind, scope in _scopes(purpose.account, day, purpose.run_id, purpose.collection):
+    for kind, scope in _scopes(purpose.account, day, purpose.run_id, purpose.collection, purpose.asked_by):
         cap = most[kind]
         # The first reservation of a scope has no row whose total the statement could compare.
         fits = cap is None or micros <= cap
@@ -196,6 +208,16 @@ def reserve(
     who = {name: getattr(purpose, name) for name in Purpose.__slots__}
     conn.execute(insert(_spend), {**who, **row})
     return spend_id
+
+
+def _cap_of_request(conn: Connection, run_id: str) -> int | None:
+    """What may be spent on a run's request; the run cannot be stopped before this transaction has ended."""
+    query = select(_runs.c.cap_micros, _runs.c.stopped_at).where(_runs.c.run_id == run_id)
+    row = conn.execute(query.with_for_update(read=True)).one_or_none()
+    if row is None or row.stopped_at is not None:
+        raise Held("the run that asked for it was stopped; nothing was bought")
+    cap: int | None = row.cap_micros
+    return cap
 
 
 def reserve_calls(
@@ -215,6 +237,7 @@ def reserve_calls(
 
     Raises:
         SpendCapReached: not even `at_least` calls fit; nothing is changed.
+        Held: as `reserve`.
     """
     wanted = calls
     while True:
@@ -318,11 +341,11 @@ def shrink(conn: Connection, spend_id: str, *, micros: int) -> bool:
     return True
 
 
-_counted_under = (_spend.c.account, _spend.c.day, _spend.c.run_id, _spend.c.collection)
+_counted_under = (_spend.c.account, _spend.c.day, _spend.c.run_id, _spend.c.collection, _spend.c.asked_by)
 
 
 def _count(conn: Connection, row: Any, more: int) -> None:
-    for _, scope in _scopes(row.account, row.day, row.run_id, row.collection) if more else ():
+    for _, scope in _scopes(row.account, row.day, row.run_id, row.collection, row.asked_by) if more else ():
         conn.execute(_add, {"which": scope, "more": more})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -10,14 +10,16 @@ from sqlalchemy import Connection, and_, func, select
 
 from blocks.database.store import imports as ledger
 from blocks.database.store import inbox, leases, leftovers, payers, runs
-from blocks.database.store.import_rows import OpenImport, items, read, run_imports
+from blocks.database.store.import_rows import OpenImport, read, run_imports
 from blocks.database.store.import_rows import imports as imports_table
 from blocks.database.store.imports import FoundPost, Ticket
+from blocks.database.store.requests import has_room
 from blocks.database.store.statements import insert_into, same_post, table_of, write_rows
-from blocks.database.tables import Post, Run, RunPost, Work
+from blocks.database.store.work import OPEN_WORK
+from blocks.database.tables import Post, Run, Work
 from blocks.memories.posts.record import PostRef
 
-_posts, _work, _runs, _run_posts = table_of(Post), table_of(Work), table_of(Run), table_of(RunPost)
+_posts, _work, _runs = table_of(Post), table_of(Work), table_of(Run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +35,28 @@ class LeftOver:
 
 
 def take_up(
-    conn: Connection, *, run_id: str, account: str, now: datetime, owner: str | None = None, most_posts: int = 5000
+    conn: Connection,
+    *,
+    run_id: str,
+    account: str,
+    now: datetime,
+    cheapest_micros: Mapping[str, int],
+    owner: str | None = None,
+    leave: Collection[str] = (),
+    most_posts: int = 5000,
 ) -> LeftOver:
     """Write down for a run every import of the account that is under way, and every pending post of its runs.
 
     Under way are submitted and collecting imports, `empty` ones that are due to be looked at again, and ended ones
-    about which a callback brought news since. Those that another run than `owner`'s seems to follow are left out,
-    with their posts. What was being sent by a holder that is dead becomes `ambiguous` by this, and is left alone. So
-    are planned imports: a sweep submits nothing, and whoever planned them (a cap halted that run, or its user gave it
-    up) takes them up by the same command. Posts are those that imports listed and those that runs were given to
-    enrich, each for the collection that found it first; `most_posts` 0 asks for none. Where there are more, each
-    collection has its share: one whose cap is reached keeps no other's posts waiting. What runs that are over had
-    reserved for imports that they never sent is given back.
+    about which a callback brought news since; polling is free, so that it does not matter whose they are. Those that
+    another run than `owner`'s seems to follow are left out. What was being sent by a holder that is dead becomes
+    `ambiguous` by this, and is left alone. So are planned imports: a sweep submits nothing, and whoever planned them
+    (a cap halted that run, or its user gave it up) takes them up by the same command.
+
+    Posts are those that a run asked for which a person did not stop, which does not live, and whose cap leaves room
+    for one more call (`cheapest_micros`, by platform); requests of the runs in `leave` are left alone. `most_posts` 0
+    asks for none. Where there are more, each request has its share. What runs that are over had reserved for imports
+    that they never sent is given back.
     """
     ledger.recover_sending(conn, account=account)
     called_back = _called_back(conn, account)
@@ -55,8 +67,9 @@ def take_up(
         insert_into(conn.dialect.name, run_imports).on_conflict_do_nothing(),
         [{"run_id": run_id, "import_id": row.import_id, "how": "attached"} for row in rows],
     )
-    posts = _pending_posts(conn, account, held, most_posts) if most_posts else []
-    runs.take_posts(conn, run_id, [(post.ref, post.source_url) for post in posts], now=now)
+    others = runs.living(conn) | set(leave)
+    posts = _pending_posts(conn, account, others, cheapest_micros, most_posts) if most_posts else []
+    runs.take_posts(conn, run_id, [(post.ref, post.source_url) for post in posts], now=now, asks=False)
     # Last of all: the day's total, which it locks, is shared by all.
     leftovers.release_unsent(conn, account, now)
     tickets = [
@@ -98,23 +111,29 @@ def _called_back(conn: Connection, account: str) -> list[OpenImport]:
     return [ledger.get(conn, row.import_id) for row in news]
 
 
-def _pending_posts(conn: Connection, account: str, held: Iterable[str], most_posts: int) -> list[FoundPost]:
-    unbought = and_(_work.c.purpose == "enrich", _work.c.state.in_(("pending", "claimed")))
-    listed = payers.listings.join(_work, same_post(items.c, _work.c)).where(
-        unbought, imports_table.c.account == account, imports_table.c.import_id.not_in(list(held))
-    )
-    of_run = and_(same_post(_run_posts.c, _work.c), _run_posts.c.purpose == _work.c.purpose)
-    given = payers.givings.join(_work, of_run).where(unbought, _runs.c.account == account)
-    payer = payers.first_found(listed, given)
-    turn = func.row_number().over(partition_by=payer.c.collection, order_by=(payer.c.platform, payer.c.post_id))
+def _pending_posts(
+    conn: Connection, account: str, others: Collection[str], cheapest_micros: Mapping[str, int], most_posts: int
+) -> list[FoundPost]:
+    unbought = and_(_work.c.purpose == "enrich", OPEN_WORK)
+    goes_on = and_(_runs.c.account == account, _runs.c.stopped_at.is_(None), _runs.c.run_id.not_in(others))
+    turn = func.row_number().over(partition_by=_runs.c.run_id, order_by=(_work.c.platform, _work.c.post_id))
     pending = (
         select(_posts.c.platform, _posts.c.post_id, _posts.c.url, _posts.c.shortcode, _posts.c.source_url)
-        .add_columns(payer.c.collection)
-        .join(payer, same_post(payer.c, _posts.c))
-        .order_by(turn, payer.c.platform, payer.c.post_id)
+        .add_columns(_runs.c.collection)
+        .join(_work, same_post(_work.c, _posts.c))
+        .join(_runs, _runs.c.run_id == _work.c.asked_by)
+        .where(unbought, goes_on, has_room(_work.c.platform, cheapest_micros))
+        .order_by(turn, _work.c.platform, _work.c.post_id)
         .limit(most_posts)
     )
+    rows = sorted(conn.execute(pending), key=lambda row: (row.platform, row.post_id))
+    # A run over all collections has none: then whoever found the post first pays.
+    payer = payers.payers(conn, [(row.platform, row.post_id) for row in rows if row.collection is None])
     return [
-        FoundPost(PostRef(row.platform, row.post_id, row.url, row.shortcode), row.source_url, collection=row.collection)
-        for row in sorted(conn.execute(pending), key=lambda row: (row.platform, row.post_id))
+        FoundPost(
+            PostRef(row.platform, row.post_id, row.url, row.shortcode),
+            row.source_url,
+            collection=row.collection or payer.get((row.platform, row.post_id)),
+        )
+        for row in rows
     ]

@@ -7,6 +7,9 @@
 A post has a row of work for each purpose, and one measurement serves them all: while a living holder buys it for one
 purpose, nobody else claims it for another.
 
+`asked_by` is the run that asked for it last: it is bought under that run's cap, by whomever, and while that run is
+stopped by a person it is held.
+
 `now` is by itself the time by the database's clock (see `leases.clock`); tests give their own.
 """
 
@@ -18,7 +21,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, cast
 
-from sqlalchemy import Connection, and_, func, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, func, select, true, update
 
 from blocks.database.store import leases
 from blocks.database.store.leases import Alive
@@ -32,12 +35,15 @@ from blocks.database.store.statements import (
     table_of,
     write_rows,
 )
-from blocks.database.tables import Post, RawFetch, Work
+from blocks.database.tables import Post, RawFetch, Run, Work
 from blocks.memories.posts.record import Channel, PostRef
 
-_work, _posts, _fetches = table_of(Work), table_of(Post), table_of(RawFetch)
+_work, _posts, _fetches, _runs = table_of(Work), table_of(Post), table_of(RawFetch), table_of(Run)
 
 SETTLED = ("done", "failed", "gone")
+
+OPEN_WORK: ColumnElement[bool] = _work.c.state.in_(("pending", "claimed"))
+"""The condition that a row of work is not settled."""
 
 Key = tuple[str, str]
 
@@ -53,6 +59,7 @@ class WorkItem:
     `source_url` is the URL in the form in which it first came; `attempts` counts the calls that were made for it
     since it was last asked for anew, `tries` those that failed, by kind; `unparsed` is an answer that is paid for,
     stored and not parsed, of an age that still counts (its hash, channel and time): parse it instead of buying another.
+    `asked_by` is the run under whose cap it is bought, `collection` that run's, if it has one.
     """
 
     ref: PostRef
@@ -61,19 +68,23 @@ class WorkItem:
     never_enriched: bool
     tries: dict[str, int] = field(default_factory=dict)
     unparsed: tuple[str, Channel, datetime] | None = None
+    asked_by: str | None = None
+    collection: str | None = None
 
 
 @dataclass(slots=True)
 class Claimed:
     """What came of a claim; every post that was asked for is in exactly one list.
 
-    `claimed`: the caller's, until released or settled. `fresh`: measured lately, nothing to do. `held`: another
+    `claimed`: the caller's, until released or settled. `fresh`: measured lately, nothing to do. `busy`: another
     living holder has it, for this purpose or another; asked for again later it is fresh, or free. `ended`: failed or
-    gone lately, with that state; not asked for again yet.
+    gone lately, with that state; not asked for again yet. `held`: a person stopped the run that asked for it, or no run
+    asks for it (of a sweep's claim only).
     """
 
     claimed: list[WorkItem] = field(default_factory=list)
     fresh: list[PostRef] = field(default_factory=list)
+    busy: list[PostRef] = field(default_factory=list)
     held: list[PostRef] = field(default_factory=list)
     ended: list[tuple[PostRef, str]] = field(default_factory=list)
 
@@ -92,14 +103,34 @@ def _insert_missing(dialect: str) -> Any:
     return insert_into(dialect, _work).on_conflict_do_nothing()
 
 
-def enqueue(conn: Connection, refs: Iterable[PostRef], purpose: str, *, now: datetime | None = None) -> None:
+def enqueue(
+    conn: Connection,
+    refs: Iterable[PostRef],
+    purpose: str,
+    *,
+    asked_by: str | None = None,
+    now: datetime | None = None,
+) -> None:
     """Note that something is to be bought for posts; what is noted, under way or settled already stays as it is."""
     at = leases.clock(conn, now)
-    rows = [
-        {"platform": platform, "post_id": post_id, "purpose": purpose, "state": "pending", "updated_at": at}
-        for platform, post_id in _by_key(refs)
-    ]
+    new = {"purpose": purpose, "state": "pending", "asked_by": asked_by, "updated_at": at}
+    rows = [{"platform": platform, "post_id": post_id, **new} for platform, post_id in _by_key(refs)]
     write_rows(conn, _insert_missing(conn.dialect.name), rows)
+
+
+def ask(conn: Connection, keys: Iterable[Key], purpose: str, run_id: str, *, only_of: Any = None) -> None:
+    """Make open work on posts the request of a run, which ends a hold; what is settled stays whosever it was.
+
+    `only_of`: a condition on the work that is to be taken over from the run that asked for it before.
+    """
+    for part in chunks(sorted(set(keys))):
+        open_ = and_(posts_among(_work.c.platform, _work.c.post_id, part), _work.c.purpose == purpose, OPEN_WORK)
+        theirs = open_ if only_of is None else and_(open_, only_of)
+        if conn.dialect.name == "postgresql":
+            # All transactions lock rows in one order.
+            order = _work.c.platform, _work.c.post_id
+            conn.execute(select(_work.c.post_id).where(theirs).order_by(*order).with_for_update())
+        conn.execute(update(_work).where(theirs).values(asked_by=run_id))
 
 
 def claim(
@@ -110,10 +141,15 @@ def claim(
     *,
     fresh_after: datetime | None,
     measured_after: datetime | None = None,
+    asker: str | None = None,
+    sweeps: bool = False,
     now: datetime | None = None,
     alive: Alive = leases.alive,
 ) -> Claimed:
     """Take what is to be bought for posts, all of them in one step; work that was not noted yet is noted by this.
+
+    What is claimed is the request of the run `asker` from now on. A sweep asks for nothing: it takes what others asked
+    for, but for what is held.
 
     What was settled at or after `fresh_after` stays as it is: a post that was measured since then is `fresh`, one
     that failed or was gone since then has `ended`. What was settled before is asked for anew, whatever came of it.
@@ -131,12 +167,13 @@ def claim(
 
     for part in chunks(list(_by_key(refs).items())):
         wanted = dict(part)
-        elsewhere = _held_elsewhere(conn, owner, list(wanted), purpose, now=at, alive=alive_once)
+        elsewhere = _busy_elsewhere(conn, owner, list(wanted), purpose, now=at, alive=alive_once)
         rows = _locked(conn, wanted, purpose)
         missing = [ref for key, ref in wanted.items() if key not in rows]
         if missing and (unknown := _unknown(conn, missing, purpose)):
             enqueue(conn, unknown, purpose, now=at)
             rows |= _locked(conn, [_key(ref) for ref in unknown], purpose)
+        askers = _askers(conn, {row.asked_by for row in rows.values()}) if sweeps else {}
         anew: list[Key] = []
         again: list[Key] = []
         surely_done: list[Key] = []
@@ -147,7 +184,7 @@ def claim(
                 and not leases.is_free(row.lease_owner, row.lease_until, now=at, me=owner, alive=alive_once)
             ):
                 # A row that is locked by another transaction is being claimed or settled at this moment.
-                found.held.append(ref)
+                found.busy.append(ref)
             elif row.state in ("failed", "gone") and (fresh_after is None or row.updated_at >= fresh_after):
                 found.ended.append((ref, row.state))
             elif _is_fresh(row, fresh_after, measured_after):
@@ -155,10 +192,14 @@ def claim(
                 if row.state in ("pending", "claimed"):
                     surely_done.append(key)
             elif key in elsewhere:
+                found.busy.append(ref)
+            elif sweeps and (row.asked_by not in askers or askers[row.asked_by].stopped_at is not None):
                 found.held.append(ref)
             else:
                 (anew if row.state in SETTLED else again).append(key)
         lease = {"state": "claimed", "lease_owner": owner, "lease_until": leases.ends(at), "updated_at": at}
+        if asker is not None:
+            lease["asked_by"] = asker
         _update(conn, [rows[key] for key in again], lease)
         _update(conn, [rows[key] for key in anew], lease | {"attempts": 0, "tries": None})
         done = {"state": "done", "lease_owner": None, "lease_until": None, "updated_at": at}
@@ -178,10 +219,19 @@ def claim(
                 rows[key].enriched_at is None,
                 {} if key in zero else rows[key].tries or {},
                 stored.get(key),
+                rows[key].asked_by if asker is None else asker,
+                askers[rows[key].asked_by].collection if sweeps else None,
             )
             for key in sorted(taken)
         ]
     return found
+
+
+def _askers(conn: Connection, run_ids: Iterable[str | None]) -> dict[str, Any]:
+    """The runs that asked for something, by their ids: their collections, and when they were stopped."""
+    known = sorted(run_id for run_id in run_ids if run_id is not None)
+    query = select(_runs.c.run_id, _runs.c.collection, _runs.c.stopped_at).where(_runs.c.run_id.in_(known))
+    return {row.run_id: row for row in conn.execute(query)}
 
 
 def spared(conn: Connection, refs: Iterable[PostRef], purpose: str, *, fresh_after: datetime) -> set[Key]:
@@ -220,23 +270,23 @@ def _locked(conn: Connection, keys: Iterable[Key], purpose: str, *, skip: bool =
     return {(row.platform, row.post_id): row for row in conn.execute(query)}
 
 
-def _held_elsewhere(
+def _busy_elsewhere(
     conn: Connection, owner: str, keys: Sequence[Key], purpose: str, *, now: datetime, alive: Alive
 ) -> set[Key]:
     """Posts that a living holder other than `owner` is buying for another purpose, or that is being claimed just now.
 
     Two claims of one post for two purposes lock no common row: so every claim first takes the post's guard, and only
-    then looks at what is claimed. It waits for nobody: a post whose guard another transaction has counts as held.
+    then looks at what is claimed. It waits for nobody: a post whose guard another transaction has counts as busy.
     """
     guarded = _guard(conn, keys)
-    held = set() if guarded is None else set(keys) - guarded
+    busy = set() if guarded is None else set(keys) - guarded
     query = select(_work.c.platform, _work.c.post_id, _work.c.lease_owner, _work.c.lease_until).where(
         _work.c.state == "claimed", _work.c.purpose != purpose, _work.c.lease_owner != owner
     )
     for row in conn.execute(of_posts(conn, query, _work.c, keys)):
         if not leases.is_free(row.lease_owner, row.lease_until, now=now, me=owner, alive=alive):
-            held.add((row.platform, row.post_id))
-    return held
+            busy.add((row.platform, row.post_id))
+    return busy
 
 
 def _guard(conn: Connection, keys: Sequence[Key]) -> set[Key] | None:

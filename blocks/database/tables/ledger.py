@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Text, text
 from sqlmodel import Field, SQLModel
 
-from blocks.database.tables.columns import json_column, text_column, time_column
+from blocks.database.tables.columns import count_column, json_column, text_column, time_column
 
 
 class Meta(SQLModel, table=True):
@@ -37,9 +37,17 @@ class Hashtag(SQLModel, table=True):
 
 
 class Run(SQLModel, table=True):
-    """One run of a flow: what it was asked, what came of it."""
+    """One run of a flow: what it was asked, what it may spend, whether a person stopped it, what came of it."""
 
     __tablename__ = "runs"
+    __table_args__ = (
+        Index(
+            "ix_runs_without_end",
+            "run_id",
+            sqlite_where=text("finished_at IS NULL"),
+            postgresql_where=text("finished_at IS NULL"),
+        ),
+    )
     run_id: str = Field(sa_column=Column(String(64), primary_key=True))
     flow: str = Field(sa_column=Column(String(64), nullable=False))
     account: str | None = Field(default=None, sa_column=Column(String(32)))
@@ -48,9 +56,20 @@ class Run(SQLModel, table=True):
     started_at: datetime = time_column(nullable=False, index=True)
     finished_at: datetime | None = time_column()
     outcome: str | None = Field(default=None, sa_column=Column(String(20)))
-    """done | attention | failed | halted; None while it runs or where it was killed."""
+    """done | attention | failed | halted | cancelled; None while it runs or where it was killed."""
     message: str | None = Field(default=None, sa_column=Column(Text))
     summary: dict[str, Any] | None = json_column()
+    cap_micros: int | None = count_column()
+    """What may be spent on what this run asks for, whoever buys it, in millionths of a US dollar; None: no cap."""
+    sweeps: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=text("false")))
+    """A sweep: it buys what others asked for, and asks for nothing itself."""
+    stopped_at: datetime | None = time_column()
+    """When a person stopped it: from then on what it asked for is held."""
+    stopped_by: str | None = Field(default=None, sa_column=Column(Text))
+    stopped_why: str | None = Field(default=None, sa_column=Column(Text))
+    lease_owner: str | None = Field(default=None, sa_column=Column(Text))
+    lease_until: datetime | None = time_column()
+    """Renewed while it runs: a run lives while it has no end and this lease is not over."""
 
 
 class RunImport(SQLModel, table=True):
@@ -134,6 +153,9 @@ class Import(SQLModel, table=True):
     """Listed (and billed) posts that are not kept, because they were erased on request."""
     cost_micros: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
     run_id: str = Field(sa_column=Column(String(64), nullable=False))
+    """The run that planned it."""
+    asked_by: str | None = Field(default=None, sa_column=Column(String(64)))
+    """The run that asked for it last (see `Work.asked_by`); its posts are asked for by the same run."""
     note: str | None = Field(default=None, sa_column=Column(Text))
     lease_owner: str | None = Field(default=None, sa_column=Column(Text))
     lease_until: datetime | None = time_column()

@@ -26,6 +26,8 @@ class Work(SQLModel, table=True):
     """Metadata calls made since it was last pending from new."""
     tries: dict[str, int] | None = json_column()
     """Calls since then that failed without an answer of use, by kind, over all runs and channels: {"lost": 2}."""
+    asked_by: str | None = Field(default=None, sa_column=Column(String(64)))
+    """The run that asked for it last, under whose cap it is bought; while that run is stopped it is held."""
     lease_owner: str | None = Field(default=None, sa_column=Column(Text))
     lease_until: datetime | None = time_column()
     updated_at: datetime = time_column(nullable=False)
@@ -83,6 +85,9 @@ class Spend(SQLModel, table=True):
     day: str = Field(sa_column=Column(String(10), nullable=False))
     """UTC date of the reservation, YYYY-MM-DD."""
     run_id: str = Field(sa_column=Column(String(64), nullable=False))
+    """The run that buys."""
+    asked_by: str | None = Field(default=None, sa_column=Column(String(64)))
+    """The run for whose request it buys, under whose cap it counts as well; None: for its own."""
     collection: str | None = Field(default=None, sa_column=Column(Text))
     kind: str = Field(sa_column=Column(String(16), nullable=False))
     """import | metadata"""

@@ -29,9 +29,9 @@ def test_the_second_sees_the_first_though_neither_is_committed(store: Store, sec
     with store.begin() as first, store.begin() as other:
         assert [item.ref for item in claim_on(first, "me", REFS[:1], HOUR_OLD).claimed] == REFS[:1]
         found = claim_on(other, "you", REFS[:2], second)
-    assert (found.held, [item.ref for item in found.claimed]) == (REFS[:1], REFS[1:2])
+    assert (found.busy, [item.ref for item in found.claimed]) == (REFS[:1], REFS[1:2])
     with store.begin() as conn:
-        assert claim_on(conn, "you", REFS[:1], second).held == REFS[:1]
+        assert claim_on(conn, "you", REFS[:1], second).busy == REFS[:1]
         assert [item.ref for item in claim_on(conn, "me", REFS[:1], second).claimed] == REFS[:1], "its own way is free"
 
 
@@ -41,7 +41,7 @@ def test_the_second_sees_the_first_also_where_enrich_work_is_noted_in_between(st
         with store.begin() as conn:
             work.enqueue(conn, REFS[:1], "enrich", now=T0)
         with store.begin() as conn:
-            assert claim_on(conn, "you", REFS[:1], "enrich").held == REFS[:1]
+            assert claim_on(conn, "you", REFS[:1], "enrich").busy == REFS[:1]
 
 
 async def test_of_refreshes_that_race_each_post_goes_to_one(store: Store, database_url: str) -> None:

@@ -109,7 +109,7 @@ def test_a_holder_that_lives_here_and_was_silent_keeps_what_it_has_for_a_while(s
     with store.begin() as conn:
         work.claim(conn, sleeper, [POST], "enrich", fresh_after=None, now=T0)
         ledger.mark_sending(conn, sending, owner=sleeper, now=T0)
-        assert work.claim(conn, other, [POST], "enrich", fresh_after=None, now=seconds(134)).held == [POST]
+        assert work.claim(conn, other, [POST], "enrich", fresh_after=None, now=seconds(134)).busy == [POST]
         assert ledger.recover_sending(conn, now=seconds(134)) == []
         assert len(work.claim(conn, other, [POST], "enrich", fresh_after=None, now=seconds(135)).claimed) == 1
         assert ledger.recover_sending(conn, now=seconds(135)) == [sending]

@@ -47,12 +47,12 @@ def claimed(conn: Any) -> None:
 
 
 def given(conn: Any) -> None:
-    runs.start_run(conn, run_id="now", flow="enrich-posts", now=NOW)
+    runs.start_run(conn, run_id="now", flow="enrich-posts", owner="o", now=NOW)
     runs.take_posts(conn, "now", [(POST, None)], now=NOW)
 
 
 def listed(conn: Any) -> None:
-    runs.start_run(conn, run_id="now", flow="track-hashtags", now=NOW)
+    runs.start_run(conn, run_id="now", flow="track-hashtags", owner="o", now=NOW)
     import_id = imports.plan_import(
         conn, account="acc", kind="hashtag", hashtag="a", wanted={"hashtag": "a"}, wish="w", collection="c",
         namespace="c", library="private", requested=9, run_id="now", owner="o", reuse_after=None, fresh=False,
@@ -82,11 +82,11 @@ async def test_a_post_that_a_run_has_in_hand_stays(filled: Store, in_hand: Calla
 @pytest.mark.parametrize("in_hand", [claimed, given, listed])
 @pytest.mark.parametrize("ended", [True, False])
 async def test_what_is_over_keeps_no_post(filled: Store, in_hand: Callable[[Any], None], ended: bool) -> None:
-    """Ended, or killed long ago."""
+    """Ended, or killed: its lease is over."""
     with filled.begin() as conn:
         in_hand(conn)
         conn.execute(sa.update(table_of(Work)).values(lease_until=NOW - DAY))
-        over: dict[str, Any] = {"finished_at": NOW} if ended else {"started_at": NOW - 2 * DAY}
+        over: dict[str, Any] = {"finished_at": NOW} if ended else {"lease_until": NOW - DAY}
         conn.execute(sa.update(table_of(Run)).where(table_of(Run).c.run_id == "now").values(**over))
     await purge(filled, CUTOFF)
     assert left(filled) == []

@@ -7,11 +7,13 @@ from typing import Any
 from sqlalchemy import select
 
 from blocks.database.store import imports as ledger
-from blocks.database.store import runs, spend, sweeping, work
+from blocks.database.store import leases, runs, spend, sweeping, work
 from blocks.database.store.posts import EnrichedPost, save_posts
 from blocks.database.store.statements import table_of
 from blocks.database.tables import RunImport
 from blocks.memories.posts.record import PostRecord, PostRef
+
+from .conftest import item
 
 
 def ref(number: int) -> PostRef:
@@ -27,9 +29,18 @@ def give(book: Any, run: str, account: str, *numbers: int, purpose: str = "enric
         )
 
 
+PRICES = {"instagram": 10, "tiktok": 10}
+
+
 def sweep(book: Any, run: str = "sweep", **more: Any) -> sweeping.LeftOver:
     with book.store.begin() as conn:
-        return sweeping.take_up(conn, run_id=run, account="acc", now=book.now, **more)
+        return sweeping.take_up(conn, run_id=run, account="acc", now=book.now, cheapest_micros=PRICES, **more)
+
+
+def started(book: Any, run: str, **more: Any) -> None:
+    """A run is written down; it lives where it has an `owner`."""
+    with book.store.begin() as conn:
+        runs.start_run(conn, run_id=run, flow="track-hashtags", account="acc", now=book.now, **more)
 
 
 def keys(left: sweeping.LeftOver) -> list[str]:
@@ -37,6 +48,7 @@ def keys(left: sweeping.LeftOver) -> list[str]:
 
 
 def test_imports_under_way_are_followed_and_planned_ones_left(book: Any) -> None:
+    started(book, "r1")
     submitted, collecting = book.submit("r1", wish="a"), book.submit("r1", wish="b")
     book.poll(collecting, 1)
     planned = book.plan("r1", wish="c").import_id
@@ -60,6 +72,7 @@ def test_imports_under_way_are_followed_and_planned_ones_left(book: Any) -> None
 
 
 def test_posts_that_were_listed_or_given_and_never_bought(book: Any) -> None:
+    started(book, "r1")
     listing = book.submit("r1")
     book.poll(listing, 1, 2)
     with book.store.begin() as conn:
@@ -88,8 +101,10 @@ def test_nothing_is_left(book: Any) -> None:
     assert sweep(book) == sweeping.LeftOver([], [])
 
 
-def test_each_post_is_taken_up_for_the_collection_that_found_it_first(book: Any) -> None:
-    later, first = book.submit("r1", wish="a", collection="spring"), book.submit("r1", wish="b", collection="autumn")
+def test_each_post_is_paid_by_the_collection_that_asked_for_it_last(book: Any) -> None:
+    for name in ("spring", "autumn"):
+        started(book, name, collection=name)
+    later, first = book.submit("spring", wish="a"), book.submit("autumn", wish="b")
     book.poll(first, 1)
     book.wait(60)
     book.poll(later, 1, 2)
@@ -99,22 +114,31 @@ def test_each_post_is_taken_up_for_the_collection_that_found_it_first(book: Any)
     found = {key.partition(":")[2]: post.collection for key, post in zip(*_found(book), strict=True)}
     assert found == {
         "5": "winter",
-        "7000000000000000001": "autumn",
+        "7000000000000000001": "spring",
         "7000000000000000002": "spring",
     }
-    # Again, by a run over all that wrote them down itself: that is no collection.
+    # Again, by a run over all that wrote them down itself: it asks for nothing.
     assert _found(book, "another")[1] == _found(book, "third")[1]
-    assert {post.collection for post in _found(book, "fourth")[1]} == {"winter", "autumn", "spring"}
+    assert {post.collection for post in _found(book, "fourth")[1]} == {"winter", "spring"}
+
+
+def test_where_the_run_that_asked_has_no_collection_the_one_that_found_a_post_first_pays(book: Any) -> None:
+    started(book, "autumn", collection="autumn")
+    book.poll(book.submit("autumn", collection="autumn"), 1)
+    with book.store.begin() as conn:
+        runs.start_run(conn, run_id="held", flow="collect-imports", account="acc", now=book.now)
+        runs.take_posts(conn, "held", [(item(1).ref, None)], now=book.now)
+    assert [post.collection for post in sweep(book).posts] == ["autumn"]
 
 
 def _found(book: Any, run: str = "sweep") -> tuple[list[str], list[Any]]:
     with book.store.begin() as conn:
-        runs.start_run(conn, run_id=run, flow="collect-imports", account="acc", now=book.now)
+        runs.start_run(conn, run_id=run, flow="collect-imports", account="acc", sweeps=True, now=book.now)
     left = sweep(book, run)
     return keys(left), left.posts
 
 
-def test_no_collection_takes_the_place_of_the_others(book: Any) -> None:
+def test_no_request_takes_the_place_of_the_others(book: Any) -> None:
     for name, numbers in (("autumn", range(1, 31)), ("spring", (98, 99))):
         with book.store.begin() as conn:
             runs.start_run(conn, run_id=name, flow="enrich-posts", account="acc", collection=name, now=book.now)
@@ -137,7 +161,8 @@ def test_money_for_an_import_that_an_ended_run_never_sent_is_given_back(book: An
 
     with book.store.begin() as conn:
         for run in ("killed", "ended", "living"):
-            runs.start_run(conn, run_id=run, flow="track-hashtags", account="acc", now=book.now)
+            owner = None if run == "ended" else run
+            runs.start_run(conn, run_id=run, flow="track-hashtags", account="acc", owner=owner, now=book.now)
         runs.finish_run(conn, "ended", outcome="failed", message="cancelled", summary=None, now=book.now)
     unsent, doubtful, sent = (book.plan("ended", wish=wish).import_id for wish in "abc")
     paid = {import_id: reserve("ended", import_id) for import_id in (unsent, doubtful, sent)}
@@ -152,11 +177,10 @@ def test_money_for_an_import_that_an_ended_run_never_sent_is_given_back(book: An
 
     assert left() == {"ended": 30, "killed": 10, "living": 10}
     assert left() == left() == {"ended": 20, "killed": 10, "living": 10}
-    book.wait(86_400)
     with book.store.begin() as conn:
-        runs.start_run(conn, run_id="another", flow="track-hashtags", account="acc", now=book.now)
+        leases.release_all(conn, "killed")
     left()
-    assert left() == {"ended": 20, "killed": 0, "living": 0}
+    assert left() == {"ended": 20, "killed": 0, "living": 10}
 
 
 def test_money_of_a_run_killed_before_it_sent_an_import_again_is_given_back(book: Any) -> None:
@@ -182,7 +206,6 @@ def test_money_of_a_run_killed_before_it_sent_an_import_again_is_given_back(book
     book.wait(1)
     reserve("too late", import_id)
     assert used() == {"doubt": 10, "killed": 10, "sent": 10, "too late": 10}
-    book.wait(86_400)
     for _ in range(4):
         sweep(book)
     assert used() == {"doubt": 10, "killed": 0, "sent": 10, "too late": 0}, "what was sent stays, also the doubtful"

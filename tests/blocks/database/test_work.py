@@ -90,7 +90,7 @@ def test_what_is_new_is_the_caller_s(store: Store) -> None:
         ref(2).post_id: None,
     }
     assert all(item.attempts == 0 and item.never_enriched and item.unparsed is None for item in found.claimed)
-    assert (found.fresh, found.held, found.ended) == ([], [], [])
+    assert (found.fresh, found.busy, found.ended) == ([], [], [])
 
 
 def test_noting_twice_changes_nothing(store: Store) -> None:
@@ -103,8 +103,8 @@ def test_noting_twice_changes_nothing(store: Store) -> None:
 def test_another_s_claim_holds_until_it_ends_or_its_holder_dies(store: Store) -> None:
     assert len(claim(store, "me", [ref(1), ref(2)]).claimed) == 2
     found = claim(store, "you", [ref(1), ref(3)])
-    assert (refs_of(found), found.held) == ([ref(3)], [ref(1)])
-    assert claim(store, "you", [ref(1)], now=after(14.9)).held == [ref(1)]
+    assert (refs_of(found), found.busy) == ([ref(3)], [ref(1)])
+    assert claim(store, "you", [ref(1)], now=after(14.9)).busy == [ref(1)]
     assert refs_of(claim(store, "you", [ref(1)], now=after(15))) == [ref(1)]
     assert refs_of(claim(store, "you", [ref(2)], dead="me")) == [ref(2)]
 
@@ -115,7 +115,7 @@ def test_claiming_one_s_own_again_renews_it_and_keeps_its_attempts(store: Store)
         conn.execute(sa.update(table_of(Work)).values(attempts=3))
     found = claim(store, "me", [ref(1)], now=after(10))
     assert [item.attempts for item in found.claimed] == [3]
-    assert claim(store, "you", [ref(1)], now=after(20)).held == [ref(1)]
+    assert claim(store, "you", [ref(1)], now=after(20)).busy == [ref(1)]
 
 
 def test_attempts_outlive_their_holder(store: Store) -> None:
@@ -164,7 +164,7 @@ def test_failures_are_taken_up_sooner_when_asked_for(store: Store) -> None:
     with store.begin() as conn:
         assert work.requeue(conn, [ref(1), ref(2), ref(3)], "enrich", now=after(60)) == 1
     found = claim(store, "you", [ref(1), ref(2), ref(3)], now=after(10))
-    assert (refs_of(found), found.fresh, found.held) == ([ref(1)], [ref(2)], [ref(3)])
+    assert (refs_of(found), found.fresh, found.busy) == ([ref(1)], [ref(2)], [ref(3)])
     assert found.claimed[0].attempts == 0
 
 
@@ -230,7 +230,7 @@ def test_an_answer_of_a_killed_run_serves_the_next_however_young_it_wants_it(sto
 def test_more_posts_than_one_statement_takes(store: Store) -> None:
     refs = [ref(number) for number in range(1201)]
     assert len(claim(store, "me", refs).claimed) == 1201
-    assert len(claim(store, "you", refs).held) == 1201
+    assert len(claim(store, "you", refs).busy) == 1201
     assert claim(store, "you", []) == Claimed()
 
 
@@ -249,7 +249,7 @@ async def test_of_workers_that_race_each_post_goes_to_one(store: Store, database
         for start in range(0, 200, 40 + number):
             batch = order[start : start + 40 + number]
             found = await stores[number].run(work.claim, f"w{number}", batch, "enrich", fresh_after=None, now=T0)
-            assert len(found.claimed) + len(found.held) == len(batch)
+            assert len(found.claimed) + len(found.busy) == len(batch)
             mine += refs_of(found)
         return mine
 
@@ -269,4 +269,4 @@ def test_a_claim_does_not_wait_for_posts_that_are_being_stored(store: Store) -> 
     with store.begin() as storing:
         storing.execute(sa.update(table_of(Work)).where(table_of(Work).c.post_id == ref(1).post_id).values(attempts=1))
         found = claim(store, "you", [ref(1), ref(2)], now=after(60))  # would wait 30 s, and fail
-    assert (found.held, refs_of(found)) == ([ref(1)], [ref(2)])
+    assert (found.busy, refs_of(found)) == ([ref(1)], [ref(2)])

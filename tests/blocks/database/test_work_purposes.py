@@ -69,7 +69,7 @@ def enrich(store: Store, one: PostRef, purpose: str, at: datetime) -> None:
 def test_a_post_that_is_bought_for_one_purpose_is_held_for_every_other(store: Store, first: str, second: str) -> None:
     assert refs_of(claim(store, "me", [ref(1)], first)) == [ref(1)]
     found = claim(store, "you", [ref(1), ref(2)], second, now=after(5))
-    assert (found.held, refs_of(found)) == ([ref(1)], [ref(2)])
+    assert (found.busy, refs_of(found)) == ([ref(1)], [ref(2)])
     enrich(store, ref(1), first, after(6))
     assert claim(store, "you", [ref(1)], second, now=after(7)).fresh == [ref(1)]
 
@@ -84,7 +84,7 @@ def test_a_holder_does_not_stand_in_its_own_way(store: Store) -> None:
     claim(store, "me", [ref(1)], "enrich")
     assert refs_of(claim(store, "me", [ref(1)], DAY_OLD, now=after(1))) == [ref(1)]
     assert refs_of(claim(store, "me", [ref(1)], "enrich", now=after(2))) == [ref(1)]
-    assert claim(store, "you", [ref(1)], "refresh:3600", now=after(3)).held == [ref(1)]
+    assert claim(store, "you", [ref(1)], "refresh:3600", now=after(3)).busy == [ref(1)]
 
 
 def test_what_failed_or_is_fresh_says_so_whoever_has_it(store: Store) -> None:
@@ -103,7 +103,7 @@ def test_a_claim_that_is_not_committed_yet_counts_too(store: Store, first: str, 
     with store.begin() as other:
         assert refs_of(claim_on(other, "me", [ref(1)], first)) == [ref(1)]
         found = claim(store, "you", [ref(1), ref(2)], second)
-    assert (found.held, refs_of(found)) == ([ref(1)], [ref(2)])
+    assert (found.busy, refs_of(found)) == ([ref(1)], [ref(2)])
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
@@ -126,7 +126,7 @@ def test_a_claim_that_is_committed_in_the_middle_of_another_counts_too(
 
         monkeypatch.setattr(work, "_locked", committed_before)
         found = claim(store, "you", [ref(1)], second)
-    assert (found.held, refs_of(found)) == ([ref(1)], [])
+    assert (found.busy, refs_of(found)) == ([ref(1)], [])
 
 
 async def test_of_runs_that_race_for_several_purposes_each_post_goes_to_one(store: Store, database_url: str) -> None:
@@ -142,7 +142,7 @@ async def test_of_runs_that_race_for_several_purposes_each_post_goes_to_one(stor
         for start in range(0, 200, 40 + number):
             batch = order[start : start + 40 + number]
             found = await stores[number].run(claim_on, f"w{number}", batch, purposes[number])
-            assert len(found.claimed) + len(found.held) == len(batch)
+            assert len(found.claimed) + len(found.busy) == len(batch)
             mine += refs_of(found)
         return mine
 
@@ -170,7 +170,7 @@ def test_a_holder_that_slept_learns_what_it_still_has_and_keeps_it(store: Store)
     assert still_mine(store, "you", refs, "enrich", 30) == {ref(2)}
     assert still_mine(store, "me", refs, DAY_OLD, 30) == set()
     assert still_mine(store, "me", [], "enrich", 30) == set()
-    assert claim(store, "third", [ref(1), ref(2)], "enrich", now=after(44)).held == [ref(1), ref(2)]
+    assert claim(store, "third", [ref(1), ref(2)], "enrich", now=after(44)).busy == [ref(1), ref(2)]
     assert len(claim(store, "third", [ref(1), ref(2)], "enrich", now=after(45)).claimed) == 2
 
 
