@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -72,6 +73,10 @@ class Prices(BaseModel, extra="forbid"):
             if cell in self.metadata:
                 return round(self.metadata[cell] * 1_000_000)
         return round(self.metadata_default * 1_000_000)
+
+    def cheapest_micros(self, channels: Sequence[Channel]) -> dict[str, int]:
+        """The price of the cheapest metadata call through one of the channels, by platform."""
+        return {one: min(self.metadata_micros(one, channel) for channel in channels) for one in PLATFORMS}
 
 
 def _channels(value: Any) -> Any:

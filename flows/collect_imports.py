@@ -13,7 +13,7 @@ from flows.steps.enrich import Enrichment
 from flows.steps.looking import look_once_more
 from flows.steps.run import Run
 from flows.steps.run_names import run_name
-from flows.steps.sweep import take_up_what_is_open
+from flows.steps.sweep import take_up_what_is_held, take_up_what_is_open
 from flows.steps.wish import ChannelChoice, wish_for_sweep
 
 
@@ -24,11 +24,14 @@ async def collect_imports(
     max_age_hours: Annotated[float, Field(ge=0)] = 12,
     credentials: str = "default",
     look_again_at: list[str] | None = None,
+    held: bool = False,
+    collection: str = "",
 ) -> State[Any]:
     """Follow all open imports to their end and enrich what they list; look again at those that ended empty or short.
 
     A callback is why it runs, never what it goes by: every import that is due is read again from the API. Nothing is
-    submitted; imports in doubt, or planned and never sent, are left alone.
+    submitted; imports in doubt, or planned and never sent, are left alone. What is bought counts under the cap of the
+    run that asked for it as well; what a person stopped is left alone.
 
     Args:
         channel: Where metadata comes from; auto tries apify, rapid and memories.ai in the settings' order.
@@ -37,13 +40,25 @@ async def collect_imports(
         credentials: Name of the memories-credentials block; without such a block the settings are used.
         look_again_at: Finished imports to be polled once more, and nothing else: an item that was listed without a
             URL may have one now. By itself all that is open is taken up.
+        held: Go on with what a person's stop holds, and with nothing else; imports that were never sent are sent. It
+            counts under this run's cap.
+        collection: With held, only what this collection pays for; empty means all of it.
     """
     async with Run("collect-imports", credentials=credentials) as run:
         await run.accept(
-            lambda: wish_for_sweep(channel=channel, max_spend_usd=max_spend_usd, max_age_hours=max_age_hours)
+            lambda: wish_for_sweep(
+                channel=channel,
+                max_spend_usd=max_spend_usd,
+                max_age_hours=max_age_hours,
+                held=held,
+                collection=collection,
+                asks=look_again_at is not None,
+            )
         )
         async with Enrichment(run) as enrichment:
-            if look_again_at is None:
+            if held:
+                await take_up_what_is_held(run)
+            elif look_again_at is None:
                 await take_up_what_is_open(run, enrichment)
             else:
                 await look_once_more(run, look_again_at)

@@ -221,7 +221,8 @@ class Budget:
     async def take_import(self, import_id: str, posts: int, *, collection: str | None = None) -> Voucher:
         """Money for an import of `posts` posts; settle it with the number of posts that it listed.
 
-        `collection` pays where the run has none. It outlives this budget: an import that a later run finishes is settled by `spend.settle_import`.
+        `collection` pays where the run has none. It outlives this budget: an import that a later run finishes is
+        settled by `spend.settle_import`.
 
         Raises:
             SpendCapReached: a cap leaves no room for it; nothing was taken.
@@ -255,9 +256,7 @@ class Budget:
     def _cell(self, collection: str | None, platform: Platform, channel: Channel, asked_by: str | None) -> _Cell:
         key = (collection, platform, channel, asked_by)
         if key not in self._cells:
-            purpose = Purpose(
-                self._account, self._run_id, collection, "metadata", platform, channel, asked_by=asked_by
-            )
+            purpose = Purpose(self._account, self._run_id, collection, "metadata", platform, channel, asked_by=asked_by)
             self._cells[key] = _Cell(purpose, self._prices.metadata_micros(platform, channel))
         return self._cells[key]
 

@@ -6,12 +6,13 @@ import asyncio
 import importlib
 import logging
 import os
+import signal
 import sys
 import threading
 import warnings
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from blocks.full_disk import NO_ROOM, is_full
 from blocks.memories.errors import TagtrailError, UsageError
@@ -159,6 +160,10 @@ def run_flow(
                 outcome = _run(flow, parameters)
         except TagtrailError as error:
             fault = error
+    if progress.ended_by == signal.SIGINT:
+        raise KeyboardInterrupt
+    if progress.ended_by is not None:
+        _tell_ended()
     if fault is not None:
         return _sums_despite(fault, progress)
     if isinstance(outcome, BaseException):
@@ -194,8 +199,8 @@ def _run(flow: Callable[..., Awaitable[State[Any]]], parameters: dict[str, Any])
 
     try:
         return asyncio.run(_outcome(flow, parameters))
-    except TerminationSignal as ended:
-        # Raised wherever the main thread was, also between two steps of the flow.
+    except (TerminationSignal, asyncio.CancelledError) as ended:
+        # By a signal: before the run heard of it, or heard by the run.
         return ended
 
 
@@ -210,14 +215,22 @@ def _tell_fault(fault: BaseException, *, verbose: bool) -> None:
     from prefect.exceptions import TerminationSignal
 
     if isinstance(fault, TerminationSignal):
-        tell("tagtrail: ended from outside; what was bought so far is stored, and the same command continues")
-        raise SystemExit(TERMINATED)
+        _tell_ended()
     if verbose:
         tell_trace(fault)
     elif isinstance(fault, OSError) and is_full(fault):
         tell(f"tagtrail: {fault.filename or 'a file'} cannot be written: {NO_ROOM}")
     else:
         tell(f"tagtrail: this should not have happened: {type(fault).__name__}: {fault}; --verbose shows where")
+
+
+def _tell_ended() -> NoReturn:
+    """A signal ended the command, which is no fault."""
+    tell(
+        "tagtrail: ended from outside; what was bought so far is stored, what is left is held, and the same command "
+        "continues"
+    )
+    raise SystemExit(TERMINATED)
 
 
 @contextmanager

@@ -29,6 +29,7 @@ async def ask(run: Run, row: OpenImport) -> list[ItemSeen] | None:
         run.poll_errors[error.error_class] += 1
         return None
     run.limiter.succeeded("status")
+    run.on_trial = False
     return [_seen(item) for item in items]
 
 

@@ -21,6 +21,7 @@ from blocks.memories import wire
 from blocks.memories.budget import Voucher
 from blocks.memories.client import MetadataAnswer
 from blocks.memories.errors import (
+    Held,
     MemoriesError,
     NoAnswer,
     PayloadError,
@@ -35,7 +36,7 @@ from blocks.memories.limiter import limits_for
 from blocks.memories.posts.mapping import map_post
 from blocks.memories.posts.record import Channel
 from blocks.memories.posts.scrub import scrub_comments
-from flows.steps.channels import ChannelRests
+from flows.steps.channels import ChannelRests, StillRefused
 from flows.steps.finishing import finished
 from flows.steps.holding import Lost, must_hold
 from flows.steps.policy import (
@@ -91,7 +92,7 @@ async def enrich_one(run: Run, post: PostTask) -> bool:
         lost = NoAnswer("its calls of earlier runs were lost, or answered with what nobody can read")
         await _give_up(run, post, lost, stage="metadata", channel=run.channels.order[0], raw_sha256=None)
         return False
-    while run.halted is None and post.collection not in run.full:
+    while run.halted is None and post.collection not in run.full and post.asked_by not in run.full_requests:
         if not run.channels.left(post.refused_by):
             raise AssertionError("a post without a channel left was not given up")
         channel = run.channels.pick(post.refused_by, post.key)
@@ -109,9 +110,9 @@ async def enrich_one(run: Run, post: PostTask) -> bool:
             continue
         except TagtrailError as error:
             if error.halts:
-                run.stop_buying(error, post.collection)
+                run.stop_buying(error, post.collection, post.asked_by)
                 break
-            if isinstance(error, TooLate) or error is run.halted:
+            if isinstance(error, TooLate | Held) or error in (run.halted, run.stops.cut_off):
                 break
             if isinstance(error, Lost):
                 post.lost = True
@@ -141,6 +142,7 @@ async def buy_metadata(run: Run, post: PostTask, channel: Channel) -> Bought:
 
     Raises:
         SpendCapReached: the next call would overstep a cap.
+        Held: a person stopped the run that asked for it.
         ChannelRests: the channel was sent to rest while the call waited for its turn.
         TooLate: what it is bought for is over.
         Lost: another run took the post over.
@@ -173,7 +175,11 @@ async def buy_metadata(run: Run, post: PostTask, channel: Channel) -> Bought:
                 must_be_worth_it()
                 await must_hold(run, post)
                 if voucher is None:
-                    voucher = await run.budget.take(post.ref.platform, channel, collection=post.collection)
+                    voucher = await run.budget.take(
+                        post.ref.platform, channel, collection=post.collection, asked_by=post.asked_by
+                    )
+            if run.stops.cut_off is not None:
+                raise run.stops.cut_off
         except BaseException:
             if voucher is not None:
                 with suppress(StoreError):
@@ -187,7 +193,7 @@ async def buy_metadata(run: Run, post: PostTask, channel: Channel) -> Bought:
                 post.ref, channel, source_url=post.source_url, before_second_call=may_call
             )
         except MemoriesError as error:
-            if error is not run.halted:
+            if error not in (run.halted, run.stops.cut_off):
                 await vouchers[-1].settle(0 if surely_unbilled(error) else 1)
                 await _count_failed_call(run, post, channel, error)
                 if post.claimed_at is not None and counts_over_runs(error):
@@ -195,6 +201,7 @@ async def buy_metadata(run: Run, post: PostTask, channel: Channel) -> Bought:
                     await run.store.run_grouped(note_tries, [tried], owner=run.owner)
             raise
         run.channels.answered(channel)
+        run.served, run.on_trial = True, False
         # Before another call takes its place: so what a kill loses, or a stuck disk keeps waiting, is never more
         # than the calls in flight.
         kept = await _keep(run, post, answer)
@@ -227,6 +234,8 @@ async def _count_failed_call(run: Run, post: PostTask, channel: Channel, error: 
         post.tries[counted_as(error)] += 1
     if counts_over_runs(error):
         post.ever[counted_as(error)] += 1
+    if run.on_trial and (bars_everybody(error) or patience_with(error).blames_channel):
+        run.halt(StillRefused(f"the service still does not serve this account: {error}"))
     if bars_everybody(error):
         if run.channels.barred(post.key, error):
             run.halt(run.channels.silent or error)

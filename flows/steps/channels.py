@@ -6,7 +6,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
-from blocks.memories.errors import TagtrailError
+from blocks.memories.errors import AccountDisabled, BadKey, NoCredits, TagtrailError
 from blocks.memories.posts.record import Channel
 from flows.steps.policy import MOST_OF_ITS_OWN, REST_AFTER_FAULTS, REST_SECONDS, RESTS_IN_VAIN
 
@@ -33,6 +33,16 @@ class Barred(TagtrailError):
     def __init__(self, posts: int, said: str) -> None:
         self.posts, self.said = posts, said
         super().__init__(f"calls for {posts} posts in a row were forbidden, and no other was answered: {said}")
+
+
+class StillRefused(TagtrailError):
+    """The service refused lately, and nothing says that it does not any more."""
+
+    halts = True
+
+
+REFUSALS = (BadKey, NoCredits, AccountDisabled, Barred, ServiceSilent)
+"""Halts by the service, which are nobody's decision: a sweep goes on by itself once it serves again."""
 
 
 class ChannelsSilent(TagtrailError):

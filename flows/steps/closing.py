@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
+import shlex
 from collections import Counter
 from collections.abc import Awaitable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from blocks.database.store import erased, gaps, runs, sample, spend, written
+from blocks.database.store import erased, gaps, requests, runs, sample, spend, written
 from blocks.database.store import imports as ledger
 from blocks.database.store.gaps import Overlap
 from blocks.database.store.imports import OpenImport
@@ -16,6 +16,7 @@ from blocks.database.store.spend import RunSpend
 from blocks.memories.errors import StoreError, TagtrailError, UsageError
 from blocks.outside_words import for_log
 from flows.steps import announcing, showing
+from flows.steps.stops import Stopped
 from flows.steps.summary import CREATORS, UNFINISHED, ImportSummary, LeadingPost, Outcome, RunSummary, plural
 from flows.steps.trending import announce_trending, link
 from flows.steps.wish import NO_CAP_USD, Wish
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 MOST_LEADING = 5
 """So many leading posts stand in a run's summary."""
+
+UNSETTLED = (None, "pending")
+"""Outcomes of a run's posts that are none yet."""
 
 NEEDS_A_LOOK = ("empty", "ambiguous")
 """Ledger states in which an import needs somebody (exit status 3)."""
@@ -90,6 +94,8 @@ async def _settled(run: Run, *, broken: BaseException | None) -> RunSummary:
         overlaps = await run.store.read(gaps.overlaps, [row.import_id for row in rows])
         leading = await run.store.read(sample.leading, [_key_of(key) for key in run.posts], MOST_LEADING)
         out = await run.store.read(erased.posts_among, [post.ref for post in run.posts.values()])
+        open_ = [(post.ref.platform, post.ref.post_id) for post in run.posts.values() if post.outcome in UNSETTLED]
+        why = await run.store.read(requests.reasons, open_, run.cheapest_micros(), ending=run.run_id)
     except StoreError as error:
         run.error = run.error or error
         return _remembered(run, now)
@@ -99,6 +105,8 @@ async def _settled(run: Run, *, broken: BaseException | None) -> RunSummary:
     imports = [_import_summary(row, overlaps.get(row.import_id), since=started_at) for row in rows]
     measured = Counter(key.partition(":")[0] for key in run.posts)
     cost_usd = money.counted_micros / 1_000_000
+    held, out_of_room = min(why["held"], sums.pending), min(why["out_of_room"], sums.pending)
+    unsent = [] if run.stops.stop is None else [one for one in imports if one.state == "planned"]
     summary = RunSummary(
         run_id=run.run_id,
         flow=run.flow,
@@ -110,6 +118,10 @@ async def _settled(run: Run, *, broken: BaseException | None) -> RunSummary:
         failed=sums.failed,
         gone=sums.gone,
         pending=sums.pending,
+        held=held,
+        out_of_room=out_of_room,
+        waiting=max(0, sums.pending - held - out_of_room),
+        held_imports=len(unsent),
         fresh=len(run.fresh),
         new_enriched=wrote.first_measured,
         imports=imports,
@@ -130,8 +142,13 @@ async def _settled(run: Run, *, broken: BaseException | None) -> RunSummary:
         started_at=started_at,
         finished_at=now,
     )
+    summary.notes += going_on(summary)
     summary.outcome = _outcome(run, summary, broken=broken)
     summary.message = _message(run, summary, broken=broken)
+    if run.stops.undecided:
+        # Whether a person cancelled it is asked by the next sweep, as of a run that was killed.
+        await showing.show(summary)
+        return summary
     ending = run.store.run(
         runs.finish_run,
         run.run_id,
@@ -220,6 +237,8 @@ def _sums_differ(run: Run, summary: RunSummary) -> str | None:
 
 
 def _outcome(run: Run, summary: RunSummary, *, broken: BaseException | None) -> Outcome:
+    if run.stops.stop is not None or isinstance(run.halted, Stopped):
+        return "cancelled"
     if run.halted is not None and run.halted.halts:
         return "halted"
     if broken is not None or _fault(run) is not None or _sums_differ(run, summary):
@@ -242,7 +261,12 @@ def _unfinished(summary: RunSummary) -> int:
 
 def _message(run: Run, summary: RunSummary, *, broken: BaseException | None) -> str:
     not_accepted = [one for one in summary.imports if one.state == "failed"]
-    if run.halted is not None and run.halted.halts:
+    if summary.outcome == "cancelled":
+        why = run.stops.stop.why if run.stops.stop is not None else str(run.halted)
+        same = "the same command without --fresh" if run.wish.fresh else "the same command"
+        left = f"what it left is held; {same} continues" if run.wish.collection is not None else "what it left is held"
+        reason = f"cancelled ({why}): {left}. "
+    elif run.halted is not None and run.halted.halts:
         # Asked for with `fresh`, the imports would be bought anew.
         same = "The same command without --fresh continues" if run.wish.fresh else "The same command continues"
         reason = f"halted: {run.halted}. {same}. "
@@ -250,9 +274,6 @@ def _message(run: Run, summary: RunSummary, *, broken: BaseException | None) -> 
             reason += f"The sums do not agree either ({difference}); nothing was lost, please report this. "
     elif (fault := _fault(run)) is not None:
         reason = f"failed: {fault}. "
-    elif isinstance(broken, asyncio.CancelledError | KeyboardInterrupt):
-        same = "the same command without --fresh" if run.wish.fresh else "the same command"
-        reason = f"cancelled; {same} goes on where it stopped. "
     elif broken is not None:
         reason = "failed: a fault of Tagtrail's own; see the log. "
     elif difference := _sums_differ(run, summary):
@@ -264,7 +285,9 @@ def _message(run: Run, summary: RunSummary, *, broken: BaseException | None) -> 
     parts = [f"{summary.enriched} enriched"]
     if summary.fresh:
         parts[0] += f" ({summary.fresh} of them fresh already)"
-    parts += [f"{count} {name}" for name in ("failed", "gone", "pending") if (count := getattr(summary, name))]
+    parts += [f"{count} {name}" for name in ("failed", "gone") if (count := getattr(summary, name))]
+    if summary.pending:
+        parts.append(f"{summary.pending} pending ({', '.join(kinds_of_pending(summary))})")
     empty = sum(one.state in NEEDS_A_LOOK for one in summary.imports)
     if empty:
         parts.append(f"{plural(empty, 'import')} empty or ambiguous")
@@ -273,6 +296,36 @@ def _message(run: Run, summary: RunSummary, *, broken: BaseException | None) -> 
     if unfinished := _unfinished(summary):
         parts.append(f"{plural(unfinished, 'import')} {'not finished' if run.wish.wait else _left_to(run)}")
     return for_log(f"{reason}{plural(summary.requested, 'post')}: {', '.join(parts)}; about {summary.cost_usd:.2f} USD")
+
+
+def kinds_of_pending(summary: RunSummary) -> list[str]:
+    """Why posts are pending, each kind with its count."""
+    counts = {"held": summary.held, "out of room": summary.out_of_room, "waiting": summary.waiting}
+    return [f"{count} {kind}" for kind, count in counts.items() if count]
+
+
+def going_on(summary: RunSummary) -> list[str]:
+    """For each kind of pending posts a sentence with the one command that goes on."""
+    told = []
+    if summary.held or summary.held_imports:
+        what = [plural(summary.held, "post")] if summary.held else []
+        what += [f"{plural(summary.held_imports, 'import')} not sent"] if summary.held_imports else []
+        of = "" if summary.collection is None else f" --collection {shlex.quote(summary.collection)}"
+        told.append(
+            f"held by a person's stop: {' and '.join(what)}; `tagtrail retry --held{of}` goes on, "
+            f"`tagtrail retry --held{of} --close` gives up"
+        )
+    if summary.out_of_room:
+        told.append(
+            f"out of room: {plural(summary.out_of_room, 'post')}, for which the run's cap has no money left; the same "
+            "command goes on, under a cap of its own"
+        )
+    if summary.waiting:
+        told.append(
+            f"waiting: {plural(summary.waiting, 'post')}; the sweep (`collect-imports/sweep`) goes on by itself, or "
+            "the same command"
+        )
+    return told
 
 
 def _reasons(not_accepted: Sequence[ImportSummary]) -> str:

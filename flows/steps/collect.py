@@ -23,6 +23,7 @@ from blocks.memories.errors import (
     Duplicate,
     MemoriesError,
     NotSent,
+    SpendCapReached,
     StoreError,
     TagtrailError,
     TooManyRequests,
@@ -37,6 +38,7 @@ from flows.steps.finishing import finished
 from flows.steps.hearing import Hearing
 from flows.steps.policy import surely_not_begun
 from flows.steps.run import Run, current_run
+from flows.steps.schedule import is_scheduled
 from flows.steps.summary import named
 
 SUBMIT_TRIES = 8
@@ -73,11 +75,13 @@ async def plan_imports(run: Run) -> list[Ticket]:
             owner=run.owner,
             reuse_after=run.clock() - timedelta(hours=run.wish.reuse_hours),
             fresh=run.wish.fresh,
+            continues=not is_scheduled(),
             durable=True,
         )
         if ticket.how != "submit":
             at = ticket.since.strftime("%H:%M")
             done = "re-used" if ticket.how == "reused" else "joined"
+            done = "continued" if ticket.open_only else done
             what = named(wish.kind, wish.wanted.get("hashtag"), ticket.import_id, wish.requested)
             run.note(f"{done} the import of {at} UTC for {what}")
             run.log.of_import("%s: import of %s UTC %s; nothing is submitted", what, at, done)
@@ -115,12 +119,13 @@ async def _submit_and_poll(run: Run, ticket: Ticket) -> None:
         run.log.of_import("%s: import %s (asked for %s posts)", name, state, row.requested)
         if state == "dropped" and (twin := await run.store.read(repeated.running_twin, ticket.import_id)):
             ticket, state = replace(ticket, import_id=twin.import_id, how="attached"), twin.state
+    listed = {"open_only": ticket.open_only}
     if state in ("submitted", "collecting", "empty", "sending"):
-        run.found(await run.store.read(ledger.found_posts, ticket.import_id))
+        run.found(await run.store.read(ledger.found_posts, ticket.import_id, **listed))
         if run.wish.wait:
             await poll_import(ticket.import_id, name)
     elif state == "complete":
-        run.found(await run.store.read(ledger.found_posts, ticket.import_id))
+        run.found(await run.store.read(ledger.found_posts, ticket.import_id, **listed))
         if ticket.how == "reused" and run.wish.wait and await _lists_more(run, ticket.import_id):
             await poll_import(ticket.import_id, name)
 
@@ -142,8 +147,10 @@ async def _lists_more(run: Run, import_id: str) -> bool:
 async def submit_import(import_id: str, name: str) -> str:
     """Send one planned import, once; gives the ledger's state afterwards. `name` is what Prefect shows (`#lvmh`).
 
+    A cap that is reached halts the run, and the import stays planned.
+
     Raises:
-        TagtrailError: one that halts the run (key, credits, account, spend cap); the import stays planned.
+        TagtrailError: one that halts the run (key, credits, account); the import stays planned.
     """
     run = current_run()
     for attempt in range(1, SUBMIT_TRIES + 1):
@@ -162,7 +169,11 @@ async def submit_import(import_id: str, name: str) -> str:
                 if not opened or (late and (turn := await _turn_by_rate(run)) is None):
                     break
                 sending = submit_once(run, import_id, attempt=attempt, turn=turn)
-                state = await finished(sending, cancelled=run.say_it_ends)
+                try:
+                    state = await finished(sending, cancelled=run.say_it_ends)
+                except SpendCapReached as reached:
+                    run.halt(reached)
+                    break
             run.doubts.ended(state)
         if state is not None:
             return state
@@ -183,7 +194,7 @@ async def submit_once(run: Run, import_id: str, *, attempt: int = SUBMIT_TRIES, 
     `attempt` counts from 1; after the last one the import is given up. `turn` is the slot by which it is sent.
     """
     row = await run.store.read(ledger.get, import_id)
-    voucher = await run.budget.take_import(import_id, row.requested)
+    voucher = await run.budget.take_import(import_id, row.requested, collection=row.collection)
     may_have_left = False
     try:
         paid_by = {"owner": run.owner, "spend_id": voucher.spend_id}
@@ -191,6 +202,9 @@ async def submit_once(run: Run, import_id: str, *, attempt: int = SUBMIT_TRIES, 
             # Somebody else sends it at this moment.
             await voucher.release()
             return (await run.store.read(ledger.get, import_id)).state
+        if run.stops.cut_off is not None:
+            await _not_sent(run, import_id, voucher, "the run was stopped before it was sent")
+            return None
         if turn is not None and not turn.use(TURN_SECONDS):
             # The database took so long that others may have had their turn since: this one waits for another.
             await _not_sent(run, import_id, voucher, "its turn had passed before it was sent")
@@ -221,6 +235,7 @@ async def submit_once(run: Run, import_id: str, *, attempt: int = SUBMIT_TRIES, 
         await asyncio.shield(_cancelled_while_sending(run, import_id, voucher, may_have_left=may_have_left))
         raise
     run.limiter.succeeded("imports")
+    run.served = True
     try:
         await run.store.run(ledger.mark_submitted, import_id, task_id, owner=run.owner, durable=True)
     except StoreError:

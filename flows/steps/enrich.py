@@ -122,7 +122,7 @@ class Enrichment:
         self._shares: dict[str, _Share] = {}
         """By platform; platforms under the same limits have one together."""
         self._new_shares: asyncio.Queue[_Share | None] = asyncio.Queue()
-        self._held: list[str] = []
+        self._elsewhere: list[str] = []
         self._body: asyncio.Task[None] | None = None
         self._stopped_body = False
         # Twice what can be in flight, so that the next tasks are ready when a call ends; what has passed the valve is
@@ -163,15 +163,15 @@ class Enrichment:
         return any(post.outcome is None for post in self.run.posts.values())
 
     @property
-    def held(self) -> bool:
+    def elsewhere(self) -> bool:
         """Whether another live run was buying a post of this one when it was last looked at."""
-        return bool(self._held)
+        return bool(self._elsewhere)
 
-    async def try_held(self) -> None:
+    async def try_elsewhere(self) -> None:
         """Take over what others were buying: its result, or the post itself where they died."""
-        held, self._held = self._held, []
+        elsewhere, self._elsewhere = self._elsewhere, []
         of_share: dict[_Share, list[str]] = {}
-        for key in held:
+        for key in elsewhere:
             of_share.setdefault(self._share_of(self.run.posts[key].ref.platform), []).append(key)
         async with asyncio.TaskGroup() as groups:
             for share, keys in of_share.items():
@@ -276,6 +276,8 @@ class Enrichment:
             # A checkpoint is answered once; whoever measured the post since the plan was read may have answered it.
             fresh_after=None if of_plan else run.fresh_after,
             measured_after=run.fresh_after if of_plan else None,
+            asker=run.asker,
+            sweeps=run.wish.sweeps,
         )
         for item in claim.claimed:
             post = run.posts[item_key(item.ref)]
@@ -283,6 +285,10 @@ class Enrichment:
             post.source_url = item.source_url if item.source_url is not None else post.source_url
             post.unparsed = item.unparsed
             post.ever = Counter(item.tries)
+            if run.wish.sweeps:
+                post.asked_by, post.collection = item.asked_by, item.collection or post.collection
+        for ref in claim.held:
+            run.posts[item_key(ref)].outcome = "pending"
         for ref in claim.fresh:
             run.posts[item_key(ref)].outcome = "enriched"
             run.fresh.add(item_key(ref))
@@ -292,7 +298,7 @@ class Enrichment:
             setattr(run.progress, status, getattr(run.progress, status) + 1)
             if status == "failed" and not of_plan:
                 run.failed_before.add(item_key(ref))
-        self._held += [item_key(ref) for ref in claim.held]
+        self._elsewhere += [item_key(ref) for ref in claim.busy]
         return [item_key(item.ref) for item in claim.claimed]
 
     async def _run_task(self, keys: list[str]) -> None:
@@ -305,7 +311,7 @@ class Enrichment:
             lost = [key for key in keys if self.run.posts[key].lost]
             for key in lost:
                 self.run.posts[key].lost = False
-            self._held += lost
+            self._elsewhere += lost
             left = [key for key in keys if self.run.posts[key].outcome in (None, "pending")]
             for purpose, of_purpose in self._by_purpose(left).items():
                 refs = [self.run.posts[key].ref for key in of_purpose]
@@ -317,6 +323,6 @@ class Enrichment:
         """Posts that another live run buys at this moment: wait for its result, or take over if it dies."""
         run = self.run
         until = run.clock().timestamp() + run.settings.tagtrail_import_deadline_seconds
-        while self._held and run.halted is None and run.clock().timestamp() < until:
+        while self._elsewhere and run.halted is None and run.clock().timestamp() < until:
             await run.pause(1.0)
-            await self.try_held()
+            await self.try_elsewhere()

@@ -63,6 +63,6 @@ async def _look_at(run: Run, row: OpenImport) -> int:
     )
     if result.new_posts:
         posts = [(post.ref, post.source_url) for post in result.new_posts]
-        await run.store.run(runs.take_posts, run.run_id, posts, now=now)
+        await run.store.run(runs.take_posts, run.run_id, posts, now=now, asks=run.asker is not None)
         run.found(result.new_posts)
     return len(result.new_posts)

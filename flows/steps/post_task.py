@@ -21,6 +21,8 @@ class PostTask:
     """The collection that pays for it; None: the run's."""
     ends_at: datetime | None = None
     """From then on it is not bought any more: the window of its checkpoint is over."""
+    asked_by: str | None = None
+    """The run under whose cap it is bought as well; None: this one's."""
     tries: Counter[str] = field(default_factory=Counter)
     """Failed calls by kind (see `policy.counted_as`), on the channel that is being tried."""
     attempts: int = 0

@@ -51,6 +51,8 @@ class Progress:
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=100))
     summary: RunSummary | None = None
     """The run's result, once there is one."""
+    ended_by: int | None = None
+    """The signal by which a person stopped the run."""
 
     @property
     def imports(self) -> int:

@@ -16,10 +16,11 @@ from uuid import UUID, uuid4
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from blocks.database.engine import Store, open_store
-from blocks.database.store import accounts, known, leases, meta, runs
+from blocks.database.store import accounts, known, leases, meta, refused, runs
+from blocks.database.store import stops as stops_store
 from blocks.database.store.imports import FoundPost
 from blocks.database.store.spend import Caps
 from blocks.memories.budget import Budget, micros_of
@@ -31,7 +32,7 @@ from blocks.outside_words import for_log
 from blocks.settings import Settings, get_settings
 from flows.steps import closing, finishing, invented, showing
 from flows.steps.accounts import callback_of, open_client, saved_database_url
-from flows.steps.channels import Channels
+from flows.steps.channels import REFUSALS, Channels
 from flows.steps.defaults import by_settings
 from flows.steps.doubts import Doubts
 from flows.steps.garbage import fewer_collections
@@ -42,6 +43,7 @@ from flows.steps.run_log import RunLog
 from flows.steps.run_names import name_of_run, tags_of_run
 from flows.steps.schedule import reuse_hours_for_this_run
 from flows.steps.showing import ProgressBar
+from flows.steps.stops import Stop, StopListener
 from flows.steps.summary import RunFailed, RunHalted, RunSummary
 from flows.steps.valve import Valve
 from flows.steps.wish import NO_CAP_USD, Wish
@@ -49,6 +51,9 @@ from flows.steps.withheld import without_erased
 
 HEARTBEAT_SECONDS = 5.0
 """How often a run renews its leases; they end 15 s after the last renewal."""
+
+
+OUT_OF_ROOM = "a run's cap is used up: what it asked for and is not bought yet stays pending, out of room"
 
 
 def utc_now() -> datetime:
@@ -85,6 +90,12 @@ class Run:
         """Posts that were given up lately, and are not asked for again in this run."""
         self.full: set[str] = set()
         """Collections for which nothing more is bought in a run over all of them: their own cap is reached."""
+        self.full_requests: set[str] = set()
+        """Runs for whose requests this sweep buys nothing more: their caps are used up, or they were stopped."""
+        self.served = False
+        """Whether a paid call was answered: the service does not refuse this account (any more)."""
+        self.on_trial = False
+        """A sweep where the service refused lately: one call, and the others only once that is answered."""
         self.poll_errors: Counter[str] = Counter()
         self.callback_url: str | None = None
         """Where the service may report an import's end, with the secret as its last part; None if not set up."""
@@ -94,6 +105,7 @@ class Run:
         self.log = RunLog()
         self.opened = False
         self.holding = Holding()
+        self.stops = StopListener(self.run_id, halt=self.halt, write=self._write_stop)
         self.summary: RunSummary | None = None
         self._stack = AsyncExitStack()
         self._token: Token[Run | None] | None = None
@@ -187,6 +199,9 @@ class Run:
             account=self.client.account,
             collection=self.wish.collection,
             parameters=closing.parameters_of(self.wish) | {known.SERVICE: " and ".join(self.client.hosts)},
+            cap_micros=self.caps().run_micros,
+            sweeps=self.wish.sweeps,
+            owner=self.owner,
             now=self.clock(),
         )
         self.comment_key = bytes.fromhex(await self.store.run(meta.comment_key))
@@ -200,6 +215,31 @@ class Run:
             self.client.account = await self.store.run(accounts.account_of, mine, self.credentials)
             if self.client.account != mine:
                 self.note(f"the key is another one of account {self.client.account}; TAGTRAIL_ACCOUNT names accounts")
+
+    @property
+    def asker(self) -> str | None:
+        """The run that asks for what this one buys: itself, or, of a sweep, whoever asked for it."""
+        return None if self.wish.sweeps else self.run_id
+
+    def cheapest_micros(self) -> dict[str, int]:
+        """What the cheapest metadata call of this run costs, by platform."""
+        channels = self.wish.channels(self.settings.tagtrail_channel_order)
+        return self.settings.tagtrail_prices.cheapest_micros(channels)
+
+    async def _write_stop(self, stop: Stop) -> bool:
+        store: Store | None = getattr(self, "store", None)  # Stopped before it was opened: nothing was asked for.
+        if store is None:
+            return False
+        facts = {"by": stop.by, "why": stop.why, "at": self.clock()}
+        return await store.run(stops_store.stop, self.run_id, **facts, durable=True)
+
+    async def _note_refusal(self) -> None:
+        """Whether the service refused the account, for the sweeps: they try again once an hour."""
+        if isinstance(self.halted, REFUSALS):
+            why, by_sweep = str(self.halted), self.wish.sweeps
+            await self.store.run(refused.note, self.client.account, why=why, now=self.clock(), by_sweep=by_sweep)
+        elif self.served:
+            await self.store.run(refused.forget, self.client.account)
 
     async def _note_key(self) -> None:
         """Whether the service refused the key, for whoever comes with another one."""
@@ -229,8 +269,12 @@ class Run:
             for acquiring in list(self._acquiring):
                 acquiring.cancel()
 
-    def stop_buying(self, error: TagtrailError, collection: str | None) -> None:
-        """Halt, or, in a run over all collections, leave out the one whose own cap is reached; the others go on."""
+    def stop_buying(self, error: TagtrailError, collection: str | None, asked_by: str | None = None) -> None:
+        """Halt, or leave out the one request, or the one collection of a run over all, whose own cap is reached."""
+        if isinstance(error, SpendCapReached) and error.scope == "request" and asked_by is not None:
+            self.full_requests.add(asked_by)
+            self.note(OUT_OF_ROOM)
+            return
         only_one = isinstance(error, SpendCapReached) and error.scope == "collection"
         if not only_one or self.wish.collection is not None or collection is None:
             self.halt(error)
@@ -291,6 +335,7 @@ class Run:
 
     def say_it_ends(self) -> None:
         """The run was cancelled while answers are under way, which are paid for."""
+        self.stops.interrupted()
         self.note(f"cancelled: answers under way are taken in, for up to {finishing.ANSWER_SECONDS:.0f} s")
 
     async def pause(self, seconds: float) -> None:
@@ -321,6 +366,8 @@ class Run:
     async def __aenter__(self) -> Run:
         self._token = _current.set(self)
         self._stack.enter_context(fewer_collections())
+        self.stops.begin()
+        self._stack.push_async_callback(self.stops.end)
         return self
 
     async def __aexit__(
@@ -334,11 +381,15 @@ class Run:
                 self.error = ours
         try:
             broken = None if error is None or ours is not None else error
+            # Before the run's end is written: what a person stopped is held.
+            await self.stops.settle(broken)
+            self.progress.ended_by = self.stops.signal
             self.summary = await closing.close(self, broken=broken)
             self.progress.summary = self.summary
             self.log.ended(self.summary.message, needs_you=self.summary.outcome != "done")
             if self.opened:
                 await _as_far_as_it_goes(self._note_key)
+                await _as_far_as_it_goes(self._note_refusal)
         finally:
             await self._stack.aclose()
             if self._token is not None:
@@ -347,13 +398,16 @@ class Run:
 
     @property
     def state(self) -> State[Any]:
-        """The run's end as Prefect takes it: Completed with the typed summary, or Failed with an error that holds it.
+        """The run's end as Prefect takes it: Completed with the typed summary, Failed with an error that holds it, or
+        Cancelled.
 
         So a flow that calls this one gets a `RunSummary`, or `RunHalted` or `RunFailed` is raised in it.
         """
         assert self.summary is not None, "a run has a state once it is closed"
         if self.summary.outcome in ("done", "attention"):
             return Completed(message=self.summary.message, data=self.summary)
+        if self.summary.outcome == "cancelled":
+            return Cancelled(message=self.summary.message)
         error = RunHalted if self.summary.outcome == "halted" else RunFailed
         return Failed(message=self.summary.message, data=error(self.summary))
 

@@ -25,6 +25,12 @@ def capped_reuse_hours(reuse_hours: float, this: datetime | None, following: dat
     return min(reuse_hours, (following - this).total_seconds() / 3600 / 2)
 
 
+def is_scheduled() -> bool:
+    """Whether this very flow run was started by its deployment's schedule: then it goes on with no other run's."""
+    context = FlowRunContext.get()
+    return context is not None and context.flow_run is not None and bool(context.flow_run.auto_scheduled)
+
+
 async def reuse_hours_for_this_run(reuse_hours: float) -> float:
     """`reuse_hours`, capped if this very flow run was started by its deployment's schedule.
 

@@ -10,12 +10,12 @@ from pydantic import BaseModel, Field
 from blocks.memories.errors import TagtrailError
 from blocks.wishes import urls_shown
 
-Outcome = Literal["done", "attention", "failed", "halted"]
+Outcome = Literal["done", "attention", "failed", "halted", "cancelled"]
 
 UNFINISHED = ("planned", "sending", "submitted", "collecting")
 """Ledger states in which a run that waited for its imports was to find none at its end."""
 
-EXIT_STATUS: dict[str, int] = {"done": 0, "failed": 1, "attention": 3, "halted": 4}
+EXIT_STATUS: dict[str, int] = {"done": 0, "failed": 1, "attention": 3, "halted": 4, "cancelled": 130}
 
 
 SAMPLE = "A hashtag import is a sample, not a census: the newest posts that the service sees, never all of them."
@@ -75,6 +75,9 @@ class RunSummary(BaseModel):
     `requested` = `enriched` + `failed` + `gone` + `pending` (distinct posts; `fresh` are those of the
     enriched whose metadata was young enough not to be bought again). Costs are US dollars, estimates by
     the price table; `usd_per_1000_new` is None where no new post was enriched.
+
+    `pending` = `held` (a person stopped what asked for them) + `out_of_room` (the cap of the run that asked for them
+    is used up) + `waiting` (a sweep goes on with them). `held_imports` were never sent.
     """
 
     run_id: str
@@ -87,6 +90,10 @@ class RunSummary(BaseModel):
     failed: int = 0
     gone: int = 0
     pending: int = 0
+    held: int = 0
+    out_of_room: int = 0
+    waiting: int = 0
+    held_imports: int = 0
     fresh: int = 0
     new_enriched: int = 0
     imports: list[ImportSummary] = Field(default_factory=list)

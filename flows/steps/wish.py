@@ -66,6 +66,8 @@ class Wish:
     posts_per_task: int = 0
     hashtag: str | None = None
     """A refresh: only posts that an import of this hashtag (NFC, lower case) found."""
+    sweeps: bool = False
+    """A sweep: it buys what others asked for, within what they may still spend, and asks for nothing itself."""
 
     @property
     def expected_posts(self) -> int:
@@ -219,14 +221,28 @@ def _by_age(ref: PostRef) -> tuple[int, str]:
     return len(ref.post_id), ref.post_id
 
 
-def wish_for_sweep(*, channel: str, max_spend_usd: float, max_age_hours: float) -> Wish:
+def wish_for_sweep(
+    *, channel: str, max_spend_usd: float, max_age_hours: float, held: bool = False, collection: str = "", asks: bool
+) -> Wish:
     """Check a sweep's parameters; what it takes up is in the ledger, whatever collection it belongs to.
+
+    With `held` it is a person's request for what a stop holds, of one collection or of all; `asks` says that it is one
+    for what the person named.
 
     Raises:
         UsageError: a parameter cannot be used.
     """
-    shared = _common(channel=channel, max_spend_usd=max_spend_usd, max_age_hours=max_age_hours)
-    return Wish(**{**shared, "collection": None, "posts_per_task": BATCH_POSTS})
+    every = not collection.strip()
+    if not every and not held:
+        raise UsageError("a collection goes with held=true; a sweep takes up what is open in all of them")
+    shared = _common(
+        channel=channel,
+        collection="default" if every else collection,
+        max_spend_usd=max_spend_usd,
+        max_age_hours=max_age_hours,
+        posts_per_task=BATCH_POSTS,
+    )
+    return Wish(**{**shared, "collection": None if every else shared["collection"], "sweeps": not (held or asks)})
 
 
 def wish_for_refresh(

@@ -82,10 +82,12 @@ def pending(conn: Connection, cheapest_micros: Mapping[str, int]) -> list[Pendin
     return sorted(found, key=lambda one: (one.started_at is not None, one.started_at), reverse=True)
 
 
-def reasons(conn: Connection, keys: Iterable[Key], cheapest_micros: Mapping[str, int]) -> Counter[Reason]:
-    """Why these posts are pending, counted; those that are settled are left out."""
+def reasons(
+    conn: Connection, keys: Iterable[Key], cheapest_micros: Mapping[str, int], *, ending: str | None = None
+) -> Counter[Reason]:
+    """Why these posts are pending, counted; those that are settled are left out. The run `ending` lives no longer."""
     counted: Counter[Reason] = Counter()
-    living = runs.living(conn)
+    living = runs.living(conn) - {ending}
     for part in chunks(sorted(set(keys))):
         of_part = posts_among(_work.c.platform, _work.c.post_id, part)
         posts = _open_work(conn, cheapest_micros, of_part)
