@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.text import Text
 
 from blocks.outside_words import plain
+from deployments.cli.pending import retry_held
 from deployments.cli.posts_table import posts_table
 from deployments.cli.terminal import counted, flush, results, unbroken, write_json
 from flows.steps.summary import SAMPLE, TODAY, UNFINISHED, ImportSummary, RunSummary
@@ -54,8 +55,8 @@ def tell_result(
 
 def outcome_line(summary: RunSummary) -> Text:
     """The run's message, coloured by how it ended."""
-    style = {"done": "bold green", "attention": "bold yellow", "halted": "bold red", "failed": "bold red"}
-    return Text(plain(summary.message), style=style[summary.outcome])
+    style = {"done": "bold green", "attention": "bold yellow"}
+    return Text(plain(summary.message), style=style.get(summary.outcome, "bold red"))
 
 
 def result_lines(summary: RunSummary, names: Mapping[str, str] = MappingProxyType({})) -> list[str]:
@@ -85,7 +86,9 @@ def result_lines(summary: RunSummary, names: Mapping[str, str] = MappingProxyTyp
 def next_steps(summary: RunSummary) -> str:
     """What there is to do after a run: what needs somebody first, then what can be done with the posts."""
     steps = []
-    if summary.halted_because is not None or summary.outcome == "failed":
+    if summary.held or summary.held_imports:
+        steps.append(retry_held(summary.collection))
+    elif summary.halted_because is not None or summary.outcome == "failed":
         steps.append("the same command, once what ended it is mended")
     elif summary.pending or any(one.state in UNFINISHED for one in summary.imports):
         steps.append("the same command, which continues")

@@ -43,9 +43,16 @@ def find(conn: Connection, *, account: str | None = None, collection: str | None
     return Held(found, [row.import_id for row in rows])
 
 
+def unsent(conn: Connection, found: Held) -> int:
+    """How many of the held imports were never sent."""
+    return len(read(conn, imports.c.import_id.in_(found.imports), imports.c.state == "planned"))
+
+
 def _stopped(account: str | None) -> Any:
+    """Runs whose requests are held, and those that took up held ones before and left some: the same command goes on."""
+    left = and_(_runs.c.flow == "collect-imports", ~_runs.c.sweeps, _runs.c.finished_at.is_not(None))
     of_account = [] if account is None else [_runs.c.account == account]
-    return select(_runs.c.run_id).where(_runs.c.stopped_at.is_not(None), *of_account)
+    return select(_runs.c.run_id).where(or_(_runs.c.stopped_at.is_not(None), left), *of_account)
 
 
 def _posts_held(conn: Connection, stopped: Any) -> list[FoundPost]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select
 
 from blocks.database.store import filters as conditions
-from blocks.database.store import tallies
+from blocks.database.store import requests, tallies
 from blocks.database.store.filters import Filters
+from blocks.database.store.requests import Pending
 from blocks.database.store.runs import CLOSED_IMPORTS
 from blocks.database.store.statements import table_of
 from blocks.database.store.tallies import Tally
@@ -56,6 +57,9 @@ class LastRun:
     outcome: str | None
     message: str | None
     spent_micros: int
+    stopped_at: datetime | None = None
+    stopped_by: str | None = None
+    stopped_why: str | None = None
     tally: Tally = field(default_factory=Tally)
 
 
@@ -77,10 +81,15 @@ class Overview:
     reserved_micros: int
     last_run: LastRun | None
     today: Tally = field(default_factory=Tally)
+    requests: list[Pending] = field(default_factory=list)
+    """What runs asked for and is not settled, and why."""
 
 
-def overview(conn: Connection, now: datetime) -> Overview:
-    """All figures that `tagtrail status` shows; `ambiguous` imports are apart from the open ones."""
+def overview(conn: Connection, now: datetime, cheapest_micros: Mapping[str, int] | None = None) -> Overview:
+    """All figures that `tagtrail status` shows; `ambiguous` imports are apart from the open ones.
+
+    `cheapest_micros`: what the cheapest metadata call costs, by platform.
+    """
     open_imports = _open_imports(conn, now)
     spent, reserved = _spent(conn, _spend.c.day == now.astimezone(UTC).date().isoformat())
     return Overview(
@@ -107,6 +116,7 @@ def overview(conn: Connection, now: datetime) -> Overview:
         reserved_micros=reserved,
         last_run=_last_run(conn),
         today=tallies.of_day(conn, now),
+        requests=requests.pending(conn, cheapest_micros or {}),
     )
 
 
@@ -195,8 +205,12 @@ def _last_run(conn: Connection) -> LastRun | None:
         collection=row.collection,
         started_at=row.started_at,
         finished_at=row.finished_at,
-        outcome=row.outcome,
+        # A stop is written before the run's end, which may never come.
+        outcome=row.outcome if row.stopped_at is None else "cancelled",
         message=row.message,
         spent_micros=tally.spent_micros,
+        stopped_at=row.stopped_at,
+        stopped_by=row.stopped_by,
+        stopped_why=row.stopped_why,
         tally=tally,
     )

@@ -11,8 +11,10 @@ from cyclopts import Parameter
 
 from blocks.database.store import Connection, failures, payers, runs, work
 from blocks.database.store.failures import POST_STAGES
+from blocks.memories.errors import UsageError
 from blocks.memories.identity import parse_post_url
 from blocks.settings import Settings, get_settings
+from deployments.cli import held as what_is_held
 from deployments.cli import stores
 from deployments.cli.estimates import tell_cost, tell_estimate
 from deployments.cli.options import ChannelChoice, Flag, Output, PlatformName, Spend, moment, spend_cap
@@ -39,6 +41,8 @@ def retry(
     before: Annotated[str | None, Parameter(show_default=False)] = None,
     channel: ChannelChoice = "auto",
     max_spend: Spend = None,
+    held: Annotated[bool, Flag] = False,
+    collection: Annotated[str | None, Parameter(show_default=False)] = None,
     close: Annotated[bool, Flag] = False,
     dry_run: Annotated[bool, Flag] = False,
     output: Output = Output(),  # noqa: B008 - frozen
@@ -47,6 +51,8 @@ def retry(
 
     Imports that listed items without a URL are polled once more, which costs nothing: where the URL has come, the post
     is enriched and the failure closed.
+
+    With --held: go on with what a person's stop (Ctrl-C, a cancelled run) holds, under this command's cap.
 
     Exit status: 0 done or nothing to do, 1 failed, 3 some failed again, 4 halted (credits, key, cap).
 
@@ -62,13 +68,28 @@ def retry(
         Where metadata is bought; `auto` tries the settings' order, apify first.
     max_spend
         Cap on this run's spending in US dollars, or `none`; TAGTRAIL_MAX_SPEND_USD_PER_RUN by itself.
+    held
+        Take up what is held instead of failures: imports that were not sent, and posts that were not bought.
+    collection
+        With --held, only what this collection pays for.
     close
-        Take nothing up: close the failures of listed items that name no post, as seen and given up.
+        Take nothing up: close the failures of listed items that name no post, as seen and given up. With --held: give
+        up what is held.
     dry_run
         Print what would be taken up and what it may cost, and call and change nothing.
     """
     settings = get_settings()
+    terms: dict[str, Any]
     cap = spend_cap(max_spend, settings.tagtrail_max_spend_usd_per_run)
+    if held and (error, platform, before) != (None, None, None):
+        raise UsageError("--error, --platform and --before choose failures; --held takes --collection")
+    if collection is not None and not held:
+        raise UsageError("--collection goes with --held")
+    if held and close:
+        return what_is_held.close(collection, settings, output, dry_run=dry_run)
+    if held:
+        terms = {"channel": channel, "max_spend_usd": cap, "max_age_hours": settings.tagtrail_max_age_hours}
+        return what_is_held.go_on(collection, terms, settings, output, dry_run=dry_run)
     older_than = None if before is None else moment("--before", before, datetime.now(UTC))
     found = Found()
     with stores.opened(settings, quiet=True) as store:
@@ -77,7 +98,7 @@ def retry(
                 found = _failed(conn, error=error, platform=platform, older_than=older_than)
     if close:
         return _close(found, settings, output, dry_run=dry_run)
-    terms: dict[str, Any] = {"channel": channel, "max_spend_usd": cap}
+    terms = {"channel": channel, "max_spend_usd": cap}
     if dry_run:
         return _tell_dry(found, terms, settings, output)
     for sentence in _of_nameless(found):

@@ -13,7 +13,7 @@ from blocks.outside_words import plain
 from blocks.settings import Settings, get_settings
 from blocks.wishes import wish_shown
 from deployments import local_server
-from deployments.cli import forecasts, servers, stores
+from deployments.cli import forecasts, pending, servers, stores
 from deployments.cli.invented import INVENTED, holds_invented
 from deployments.cli.options import Output
 from deployments.cli.results import EMPTY
@@ -53,7 +53,8 @@ def status(*, output: Output = Output()) -> int:  # noqa: B008 - frozen
             from blocks.database.store import gaps, history, imports, overview
 
             with store.connect() as conn:
-                seen = overview.overview(conn, now)
+                cheapest = settings.tagtrail_prices.cheapest_micros(settings.tagtrail_channel_order)
+                seen = overview.overview(conn, now, cheapest)
                 empty = ended_empty(imports.find_imports(conn, "", limit=LATEST), now)
                 missed = gaps.find(conn, since=now - GAPS_SHOWN)
                 coming = history.next_snapshots(conn, settings.snapshot_plan, now)
@@ -84,10 +85,15 @@ def as_json(
     seen: Overview | None, *, server: str | None, database: str, missed: Sequence[GapRow] = ()
 ) -> dict[str, Any]:
     """The figures for `--json`; `overview` is null where there is no database yet."""
+    told = None if seen is None else _plain(dataclasses.asdict(seen))
+    if seen is not None and told is not None:
+        for one, request in zip(seen.requests, told["requests"], strict=True):
+            request["go_on"] = pending.command(one)
+            del request["parameters"]
     return {
         "prefect_server": server,
         "database": database,
-        "overview": None if seen is None else _plain(dataclasses.asdict(seen)),
+        "overview": told,
         "gaps": [_plain(dataclasses.asdict(gap)) for gap in missed],
         "note": SAMPLE,
     }
@@ -150,6 +156,7 @@ def lines(
         )
     if seen.pending_work:
         told.append("Pending: " + ", ".join(f"{count:,} {purpose}" for purpose, count in seen.pending_work.items()))
+    told += pending.lines(seen.requests)
     if seen.failures:
         told.append("Failures: " + ", ".join(f"{count:,} {name}" for name, count in seen.failures.items()))
     cap = settings.tagtrail_max_spend_usd_per_day
@@ -186,6 +193,8 @@ def _import(each: OpenImport) -> str:
 
 def _run(run: LastRun) -> str:
     ended = run.outcome or "not ended: it goes on, or was killed"
+    if run.stopped_at is not None:
+        ended = f"cancelled by {run.stopped_by} ({run.stopped_why})"
     message = f": {plain(run.message)}" if run.message else ""
     return f"{run.flow} of {run.started_at:%Y-%m-%d %H:%M} UTC, {ended}{message}"
 
