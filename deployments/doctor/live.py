@@ -26,9 +26,9 @@ from deployments.doctor.account import Account
 from deployments.doctor.evidence import Evidence, Metered, Verdict
 from deployments.doctor.points import Finding, judge, shape_point
 from deployments.doctor.service import NOT_THERE
-from flows.steps.buying import Bought, buy_metadata
+from flows.steps.buying import buy_metadata
 from flows.steps.collect import SUBMIT_TRIES, plan_imports, poll_import, submit_once, turn_to_send
-from flows.steps.post_task import PostTask
+from flows.steps.post_task import Bought, PostTask
 from flows.steps.run import Run
 from flows.steps.summary import RunSummary
 from flows.steps.wish import Wish, wish_for_hashtags

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 import orjson
 
@@ -37,7 +34,7 @@ from blocks.memories.posts.mapping import map_post
 from blocks.memories.posts.record import Channel
 from blocks.memories.posts.scrub import scrub_comments
 from flows.steps.channels import ChannelRests, StillRefused
-from flows.steps.finishing import finished
+from flows.steps.finishing import ANSWER_SECONDS, ended, finished, protected
 from flows.steps.holding import Lost, must_hold
 from flows.steps.policy import (
     MOST_UNSEEN,
@@ -49,7 +46,7 @@ from flows.steps.policy import (
     surely_unbilled,
     used_up,
 )
-from flows.steps.post_task import PostTask
+from flows.steps.post_task import Bought, PostTask
 from flows.steps.run import Run
 from flows.steps.run_log import reason_of
 
@@ -72,15 +69,6 @@ class StillPending(TagtrailError):
 
 class TooLate(TagtrailError):
     """The window of the post's checkpoint closed while it waited; nothing was bought."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bought:
-    """An answer that is stored: its envelope's data, the hash of what was stored, and when it came."""
-
-    data: Any
-    sha256: str
-    observed_at: datetime
 
 
 async def enrich_one(run: Run, post: PostTask) -> bool:
@@ -108,6 +96,11 @@ async def enrich_one(run: Run, post: PostTask) -> bool:
             bought = await buy_metadata(run, post, channel)
         except ChannelRests:
             continue
+        except asyncio.CancelledError:
+            if post.answer is not None:
+                # Cut off while it waited for an answer that has come: what is paid for is taken in, to its end.
+                await ended(protected(_parse_and_store(run, post, channel, post.answer)), ANSWER_SECONDS)
+            raise
         except TagtrailError as error:
             if error.halts:
                 run.stop_buying(error, post.collection, post.asked_by)
@@ -131,7 +124,7 @@ async def enrich_one(run: Run, post: PostTask) -> bool:
             continue
         finally:
             run.channels.put_back(channel, post.key)
-        await _parse_and_store(run, post, bought.data, bought.sha256, channel, bought.observed_at)
+        await _parse_and_store(run, post, channel, bought)
         return False
     post.outcome = "pending"
     return False
@@ -204,7 +197,7 @@ async def buy_metadata(run: Run, post: PostTask, channel: Channel) -> Bought:
         run.served, run.on_trial = True, False
         # Before another call takes its place: so what a kill loses, or a stuck disk keeps waiting, is never more
         # than the calls in flight.
-        kept = await _keep(run, post, answer)
+        post.answer = kept = await _keep(run, post, answer)
         # An answer that came is worth more than its entry in the books, which the run's end makes up for.
         with suppress(StoreError):
             await vouchers[-1].settle(1)
@@ -294,15 +287,14 @@ async def _parse_stored(run: Run, post: PostTask) -> bool:
         data = wire.open_envelope(body, http_status=200, endpoint="raw payload")
     except MemoriesError:
         return False
-    await _parse_and_store(run, post, data, sha256, channel, fetched_at)
+    await _parse_and_store(run, post, channel, Bought(data, sha256, fetched_at))
     return True
 
 
-async def _parse_and_store(
-    run: Run, post: PostTask, data: Any, sha256: str, channel: Channel, observed_at: datetime
-) -> None:
+async def _parse_and_store(run: Run, post: PostTask, channel: Channel, bought: Bought) -> None:
+    sha256, observed_at = bought.sha256, bought.observed_at
     try:
-        record = map_post(data, post.ref, observed_at=observed_at)
+        record = map_post(bought.data, post.ref, observed_at=observed_at)
     except PostGone:
         await run.store.run_grouped(
             posts_store.mark_gone,

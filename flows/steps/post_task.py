@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from blocks.memories.identity import item_key
 from blocks.memories.posts.record import Channel, PostRef
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """An answer that is stored: its envelope's data, the hash of what was stored, and when it came."""
+
+    data: Any
+    sha256: str
+    observed_at: datetime
 
 
 @dataclass(slots=True)
@@ -39,6 +49,8 @@ class PostTask:
     """Why its last call failed, in words that may stand in Prefect: `HTTP 502 from apify`."""
     outcome: str | None = None
     """enriched | failed | gone once it is settled, pending where the run halted first, or may not buy it."""
+    answer: Bought | None = None
+    """The last answer that came for it."""
     unparsed: tuple[str, Channel, datetime] | None = None
     """A payload that a killed run stored and did not parse: its hash, channel and time."""
 

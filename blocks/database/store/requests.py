@@ -51,7 +51,7 @@ def used_by_request() -> Any:
 
 def has_room(platform: Any, cheapest_micros: Mapping[str, int]) -> ColumnElement[bool]:
     """The condition that the cap of a row of `runs` pays the cheapest call for a post of this platform."""
-    price = case(dict(cheapest_micros), value=platform, else_=0)
+    price = case(dict(cheapest_micros), value=platform, else_=0) if cheapest_micros else 0
     return or_(_runs.c.cap_micros.is_(None), _runs.c.cap_micros - used_by_request() >= price)
 
 

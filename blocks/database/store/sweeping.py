@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, exists, func, or_, select
 
 from blocks.database.store import imports as ledger
 from blocks.database.store import inbox, leases, leftovers, payers, runs
@@ -16,10 +16,10 @@ from blocks.database.store.imports import FoundPost, Ticket
 from blocks.database.store.requests import has_room
 from blocks.database.store.statements import insert_into, same_post, table_of, write_rows
 from blocks.database.store.work import OPEN_WORK
-from blocks.database.tables import Post, Run, Work
+from blocks.database.tables import Post, RawFetch, Run, Work
 from blocks.memories.posts.record import PostRef
 
-_posts, _work, _runs = table_of(Post), table_of(Work), table_of(Run)
+_posts, _work, _runs, _fetches = table_of(Post), table_of(Work), table_of(Run), table_of(RawFetch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def take_up(
     run_id: str,
     account: str,
     now: datetime,
-    cheapest_micros: Mapping[str, int],
+    cheapest_micros: Mapping[str, int] | None = None,
     owner: str | None = None,
     leave: Collection[str] = (),
     most_posts: int = 5000,
@@ -54,9 +54,9 @@ def take_up(
     (a cap halted that run, or its user gave it up) takes them up by the same command.
 
     Posts are those that a run asked for which a person did not stop, which does not live, and whose cap leaves room
-    for one more call (`cheapest_micros`, by platform); requests of the runs in `leave` are left alone. `most_posts` 0
-    asks for none. Where there are more, each request has its share. What runs that are over had reserved for imports
-    that they never sent is given back.
+    for one more call (`cheapest_micros`, by platform), and those whose answer is stored and not parsed; requests of
+    the runs in `leave` are left alone. `most_posts` 0 asks for none. Where there are more, each request has its share.
+    What runs that are over had reserved for imports that they never sent is given back.
     """
     ledger.recover_sending(conn, account=account)
     called_back = _called_back(conn, account)
@@ -68,7 +68,7 @@ def take_up(
         [{"run_id": run_id, "import_id": row.import_id, "how": "attached"} for row in rows],
     )
     others = runs.living(conn) | set(leave)
-    posts = _pending_posts(conn, account, others, cheapest_micros, most_posts) if most_posts else []
+    posts = _pending_posts(conn, account, others, cheapest_micros or {}, most_posts) if most_posts else []
     runs.take_posts(conn, run_id, [(post.ref, post.source_url) for post in posts], now=now, asks=False)
     # Last of all: the day's total, which it locks, is shared by all.
     leftovers.release_unsent(conn, account, now)
@@ -115,14 +115,19 @@ def _pending_posts(
     conn: Connection, account: str, others: Collection[str], cheapest_micros: Mapping[str, int], most_posts: int
 ) -> list[FoundPost]:
     unbought = and_(_work.c.purpose == "enrich", OPEN_WORK)
-    goes_on = and_(_runs.c.account == account, _runs.c.stopped_at.is_(None), _runs.c.run_id.not_in(others))
+    of_account = and_(_runs.c.account == account, _runs.c.run_id.not_in(others))
+    to_buy = and_(_runs.c.stopped_at.is_(None), has_room(_work.c.platform, cheapest_micros))
+    # An answer that is paid for is parsed also where nothing more is to be bought.
+    to_parse = exists().where(
+        same_post(_fetches.c, _work.c), _fetches.c.purpose == _work.c.purpose, _fetches.c.parsed_at.is_(None)
+    )
     turn = func.row_number().over(partition_by=_runs.c.run_id, order_by=(_work.c.platform, _work.c.post_id))
     pending = (
         select(_posts.c.platform, _posts.c.post_id, _posts.c.url, _posts.c.shortcode, _posts.c.source_url)
         .add_columns(_runs.c.collection)
         .join(_work, same_post(_work.c, _posts.c))
         .join(_runs, _runs.c.run_id == _work.c.asked_by)
-        .where(unbought, goes_on, has_room(_work.c.platform, cheapest_micros))
+        .where(unbought, of_account, or_(to_buy, to_parse))
         .order_by(turn, _work.c.platform, _work.c.post_id)
         .limit(most_posts)
     )

@@ -15,7 +15,7 @@ stopped by a person it is held.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -174,6 +174,9 @@ def claim(
             enqueue(conn, unknown, purpose, now=at)
             rows |= _locked(conn, [_key(ref) for ref in unknown], purpose)
         askers = _askers(conn, {row.asked_by for row in rows.values()}) if sweeps else {}
+        stopped = [key for key, row in rows.items() if sweeps and _is_held(row.asked_by, askers)]
+        # An answer that is paid for is parsed also where nothing more is to be bought.
+        stored = _unparsed(conn, stopped, purpose, None)
         anew: list[Key] = []
         again: list[Key] = []
         surely_done: list[Key] = []
@@ -193,7 +196,7 @@ def claim(
                     surely_done.append(key)
             elif key in elsewhere:
                 found.busy.append(ref)
-            elif sweeps and (row.asked_by not in askers or askers[row.asked_by].stopped_at is not None):
+            elif sweeps and _is_held(row.asked_by, askers) and (key not in stored or row.asked_by not in askers):
                 found.held.append(ref)
             else:
                 (anew if row.state in SETTLED else again).append(key)
@@ -205,7 +208,7 @@ def claim(
         done = {"state": "done", "lease_owner": None, "lease_until": None, "updated_at": at}
         _update(conn, [rows[key] for key in surely_done], done)
         taken = [*again, *anew]
-        stored = _unparsed(conn, taken, purpose, fresh_after)
+        stored |= _unparsed(conn, taken, purpose, fresh_after)
         if fresh_after is not None:
             # The answer of a holder that died is the answer to what was asked then, and is asked again now.
             left = [key for key in again if rows[key].state == "claimed" and key not in stored]
@@ -232,6 +235,11 @@ def _askers(conn: Connection, run_ids: Iterable[str | None]) -> dict[str, Any]:
     known = sorted(run_id for run_id in run_ids if run_id is not None)
     query = select(_runs.c.run_id, _runs.c.collection, _runs.c.stopped_at).where(_runs.c.run_id.in_(known))
     return {row.run_id: row for row in conn.execute(query)}
+
+
+def _is_held(run_id: str | None, askers: Mapping[str, Any]) -> bool:
+    """Whether a person stopped the run that asked for it, or no run asks for it."""
+    return run_id is None or run_id not in askers or askers[run_id].stopped_at is not None
 
 
 def spared(conn: Connection, refs: Iterable[PostRef], purpose: str, *, fresh_after: datetime) -> set[Key]:

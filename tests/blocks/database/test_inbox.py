@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import select
 
 from blocks.database.store import imports as ledger
-from blocks.database.store import inbox, spend, sweeping
+from blocks.database.store import inbox, runs, spend, sweeping
 from blocks.database.store.ending import SAID_FAILED, end_import
 from blocks.database.store.spend import Caps, Purpose
 from blocks.memories.callbacks import Callback, read_callback
@@ -172,6 +172,8 @@ def test_items_speak_against_failure(book: Any) -> None:
 
 def test_what_another_run_follows_is_left_to_it(sqlite_book: Any) -> None:
     book = sqlite_book
+    with book.store.begin() as conn:
+        runs.start_run(conn, run_id="somebody", flow="track-hashtags", account="acc", now=book.now)
     mine = book.submit("somebody")
     book.poll(mine, 1)
     left = look(book, owner="me")
