@@ -162,8 +162,10 @@ async def buy_metadata(run: Run, post: PostTask, channel: Channel) -> Bought:
         try:
             # Again where the database took so long that the slot has passed: late calls would leave all at once.
             while voucher is None or turn is None or not turn.use():
-                turn = await run.slot(*names, missed=turn)
-                if (turn is None or not await run.may_still_buy()) and run.halted is not None:
+                paid = voucher is not None
+                turn = await run.slot(*names, missed=turn, paid=paid)
+                if (turn is None or not await run.may_still_buy(paid=paid)) and run.ends(paid=paid):
+                    assert run.halted is not None
                     raise run.halted
                 must_be_worth_it()
                 await must_hold(run, post)

@@ -282,14 +282,21 @@ class Run:
             self.full.add(collection)
             self.note(f"collection {collection}: {error}; its posts stay pending, those of the others are bought")
 
-    async def slot(self, *names: str, missed: Turn | None = None) -> Turn | None:
+    def ends(self, *, paid: bool) -> bool:
+        """Whether a call is not to be made any more; one that is paid for is made also where a cap was reached."""
+        return self.halted is not None and not (paid and isinstance(self.halted, SpendCapReached))
+
+    async def slot(self, *names: str, missed: Turn | None = None, paid: bool = False) -> Turn | None:
         """Wait for a slot of these limits; None, and no slot used, where the run is halted first.
 
-        What is to come before the call has its place before this, or is followed by `Turn.use`; `missed` is a turn
-        for which that came too late.
+        A call that is `paid`, which has its money already, is made also where a cap was reached since. What is to come
+        before the call has its place before this, or is followed by `Turn.use`; `missed` is a turn for which that came
+        too late.
         """
-        if self.halted is not None:
+        if self.ends(paid=paid):
             return None
+        if self.halted is not None:
+            return await self.limiter.acquire(*names, missed=missed)
         acquiring = asyncio.ensure_future(self.limiter.acquire(*names, missed=missed))
         self._acquiring.add(acquiring)
         turn: Turn | None = None
@@ -308,12 +315,12 @@ class Run:
         if await self.limiter.heed(name, error):
             self.progress.paused_until = self.limiter.paused_until(name)
 
-    async def may_still_buy(self) -> bool:
-        """Whether a call that has its slot may be made: the wait for it may have been long."""
+    async def may_still_buy(self, *, paid: bool = False) -> bool:
+        """Whether a call that has its slot may be made: the wait for it may have been long. `paid` as in `slot`."""
         valve: Valve | None = getattr(self, "valve", None)  # The doctor's run passes none.
         if self.halted is None and valve is not None:
             await valve.still_open()
-        return self.halted is None
+        return not self.ends(paid=paid)
 
     def calls_of(self, name: str) -> asyncio.Semaphore:
         """The places for calls under way of one limit; a slow or paused one holds up no other's."""

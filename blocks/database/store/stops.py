@@ -41,7 +41,11 @@ def stop(conn: Connection, run_id: str, *, by: str, why: str, at: datetime, aliv
     if row.sweeps:
         _hold_what_was_taken_up(conn, run_id, living)
         return True
-    askers = select(_runs.c.run_id).where(_runs.c.run_id.in_(living), ~_runs.c.sweeps).order_by(_runs.c.started_at)
+    askers = (
+        select(_runs.c.run_id)
+        .where(_runs.c.run_id.in_(living), ~_runs.c.sweeps)
+        .order_by(_runs.c.started_at, _runs.c.run_id)
+    )
     for other in conn.execute(askers).scalars().all():
         _leave_to(conn, run_id, other)
     return True

@@ -99,8 +99,10 @@ def _fill_askers(conn: sa.Connection) -> None:
             last[key] = row.run_id
     askers = [{"of_platform": key[0], "of_post": key[1], "asked_by": run_id} for key, run_id in last.items()]
     if askers:
-        this = (_work.c.platform == sa.bindparam("of_platform"), _work.c.post_id == sa.bindparam("of_post"), open_)
-        conn.execute(sa.update(_work).where(*this), askers)
+        # Without `IN`, which cannot be executed for many rows at once.
+        of_post = (_work.c.platform == sa.bindparam("of_platform"), _work.c.post_id == sa.bindparam("of_post"))
+        unsettled = sa.or_(_work.c.state == "pending", _work.c.state == "claimed")
+        conn.execute(sa.update(_work).where(*of_post, _work.c.purpose == "enrich", unsettled), askers)
 
 
 def downgrade() -> None:
