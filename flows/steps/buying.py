@@ -110,6 +110,9 @@ async def enrich_one(run: Run, post: PostTask) -> bool:
             if isinstance(error, Lost):
                 post.lost = True
                 return False
+            if run.on_trial and (bars_everybody(error) or patience_with(error).blames_channel):
+                run.halt(StillRefused(f"the service still does not serve this account: {error}"))
+                break
             if not isinstance(error, MemoriesError):
                 raise  # The database cannot be used: another try would only buy what cannot be stored.
             spent = used_up(error, post.ever, len(run.channels.order))
@@ -229,8 +232,6 @@ async def _count_failed_call(run: Run, post: PostTask, channel: Channel, error: 
         post.tries[counted_as(error)] += 1
     if counts_over_runs(error):
         post.ever[counted_as(error)] += 1
-    if run.on_trial and (bars_everybody(error) or patience_with(error).blames_channel):
-        run.halt(StillRefused(f"the service still does not serve this account: {error}"))
     if bars_everybody(error):
         if run.channels.barred(post.key, error):
             run.halt(run.channels.silent or error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from collections import Counter
 from collections.abc import Awaitable, Iterable, Sequence
@@ -237,7 +238,7 @@ def _sums_differ(run: Run, summary: RunSummary) -> str | None:
 
 
 def _outcome(run: Run, summary: RunSummary, *, broken: BaseException | None) -> Outcome:
-    if run.stops.stop is not None or isinstance(run.halted, Stopped):
+    if isinstance(run.halted, Stopped):
         return "cancelled"
     if run.halted is not None and run.halted.halts:
         return "halted"
@@ -261,11 +262,10 @@ def _unfinished(summary: RunSummary) -> int:
 
 def _message(run: Run, summary: RunSummary, *, broken: BaseException | None) -> str:
     not_accepted = [one for one in summary.imports if one.state == "failed"]
-    if summary.outcome == "cancelled":
-        why = run.stops.stop.why if run.stops.stop is not None else str(run.halted)
+    if isinstance(run.halted, Stopped):
         same = "the same command without --fresh" if run.wish.fresh else "the same command"
         left = f"what it left is held; {same} continues" if run.wish.collection is not None else "what it left is held"
-        reason = f"cancelled ({why}): {left}. "
+        reason = f"cancelled ({run.halted}): {left}. "
     elif run.halted is not None and run.halted.halts:
         # Asked for with `fresh`, the imports would be bought anew.
         same = "The same command without --fresh continues" if run.wish.fresh else "The same command continues"
@@ -274,6 +274,9 @@ def _message(run: Run, summary: RunSummary, *, broken: BaseException | None) -> 
             reason += f"The sums do not agree either ({difference}); nothing was lost, please report this. "
     elif (fault := _fault(run)) is not None:
         reason = f"failed: {fault}. "
+    elif isinstance(broken, asyncio.CancelledError | KeyboardInterrupt):
+        same = "the same command without --fresh" if run.wish.fresh else "the same command"
+        reason = f"cancelled; {same} goes on where it stopped. "
     elif broken is not None:
         reason = "failed: a fault of Tagtrail's own; see the log. "
     elif difference := _sums_differ(run, summary):
@@ -287,7 +290,8 @@ def _message(run: Run, summary: RunSummary, *, broken: BaseException | None) -> 
         parts[0] += f" ({summary.fresh} of them fresh already)"
     parts += [f"{count} {name}" for name in ("failed", "gone") if (count := getattr(summary, name))]
     if summary.pending:
-        parts.append(f"{summary.pending} pending ({', '.join(kinds_of_pending(summary))})")
+        kinds = ", ".join(kinds_of_pending(summary))
+        parts.append(f"{summary.pending} pending" + (f" ({kinds})" if kinds else ""))
     empty = sum(one.state in NEEDS_A_LOOK for one in summary.imports)
     if empty:
         parts.append(f"{plural(empty, 'import')} empty or ambiguous")

@@ -43,7 +43,7 @@ from flows.steps.run_log import RunLog
 from flows.steps.run_names import name_of_run, tags_of_run
 from flows.steps.schedule import reuse_hours_for_this_run
 from flows.steps.showing import ProgressBar
-from flows.steps.stops import Stop, StopListener
+from flows.steps.stops import Stop, StopListener, Stopped
 from flows.steps.summary import RunFailed, RunHalted, RunSummary
 from flows.steps.valve import Valve
 from flows.steps.wish import NO_CAP_USD, Wish
@@ -261,9 +261,10 @@ class Run:
     def halt(self, error: TagtrailError) -> None:
         """Buy nothing more in this run; what is in flight is awaited and stored.
 
-        `error` is one that halts, or says that the database cannot be used: then the run ends failed.
+        A person's stop comes before whatever halted it. `error` is one that halts, or says that the database cannot be
+        used: then the run ends failed.
         """
-        if self.halted is None:
+        if self.halted is None or isinstance(error, Stopped):
             self.halted = error
             self.halting.set()
             for acquiring in list(self._acquiring):

@@ -124,7 +124,7 @@ class StopListener:
             return
         self.signal = number
         why = SIGNALS[signal.Signals(number)]
-        self._end_buying(Stopped(f"stopped by {why}"))
+        self._end_buying(Stopped(why))
         self._under_way = protected(self._stop_and_cancel(why))
 
     def interrupted(self) -> None:
@@ -183,6 +183,7 @@ class StopListener:
             async with asyncio.timeout(ANSWER_SECONDS):
                 if await self._write_down(stop):
                     self.stop = stop
+                    self._halt(Stopped(stop.why))
 
 
 CUT_OFF = "cut off from outside; the sweep (collect-imports/sweep) takes up what is left"

@@ -15,7 +15,10 @@ Outcome = Literal["done", "attention", "failed", "halted", "cancelled"]
 UNFINISHED = ("planned", "sending", "submitted", "collecting")
 """Ledger states in which a run that waited for its imports was to find none at its end."""
 
-EXIT_STATUS: dict[str, int] = {"done": 0, "failed": 1, "attention": 3, "halted": 4, "cancelled": 130}
+EXIT_STATUS: dict[str, int] = {"done": 0, "failed": 1, "attention": 3, "halted": 4}
+
+INTERRUPTED = 130
+"""The exit status of a run that a person stopped, as after Ctrl-C."""
 
 
 SAMPLE = "A hashtag import is a sample, not a census: the newest posts that the service sees, never all of them."
@@ -114,7 +117,7 @@ class RunSummary(BaseModel):
     @property
     def exit_status(self) -> int:
         """The command line's exit status for this outcome."""
-        return 2 if self.wrong_usage else EXIT_STATUS[self.outcome]
+        return 2 if self.wrong_usage else EXIT_STATUS.get(self.outcome, INTERRUPTED)
 
     @property
     def seconds(self) -> float:

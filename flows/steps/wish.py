@@ -222,7 +222,13 @@ def _by_age(ref: PostRef) -> tuple[int, str]:
 
 
 def wish_for_sweep(
-    *, channel: str, max_spend_usd: float, max_age_hours: float, held: bool = False, collection: str = "", asks: bool
+    *,
+    channel: str,
+    max_spend_usd: float,
+    max_age_hours: float,
+    held: bool = False,
+    collection: str = "",
+    asks: bool = False,
 ) -> Wish:
     """Check a sweep's parameters; what it takes up is in the ledger, whatever collection it belongs to.
 
