@@ -42,6 +42,8 @@ class _Known:
     reused: dict[str, OpenImport] = field(default_factory=dict)
     listed: dict[str, list[FoundPost]] = field(default_factory=dict)
     spared: set[work.Key] = field(default_factory=set)
+    continued: set[str] = field(default_factory=set)
+    """Keys of wishes whose imports are continued: of them `listed` has only what is open."""
 
 
 def tell_estimate(
@@ -121,7 +123,8 @@ def _cost(wish: Wish, settings: Settings, known: _Known, channel: Channel) -> Es
         platforms = HASHTAG_PLATFORMS if one.kind == "hashtag" else [parse_creator_url(one.wanted["creator"])[0]]
         listed = [post.ref for post in known.listed.get(one.key, ())]
         # Also a finished import that listed fewer than were asked for may list more by now.
-        to_come = max(0, (serving or one).requested - len(listed))
+        known_posts = serving.seen if serving is not None and one.key in known.continued else len(listed)
+        to_come = max(0, (serving or one).requested - known_posts)
         metadata_micros += price(listed)
         metadata_micros += estimate(1, to_come, prices, [channel], platforms=platforms).metadata_micros
     return Estimate(import_micros, metadata_micros)
@@ -155,16 +158,20 @@ def _known(wish: Wish, settings: Settings) -> _Known:
 
 def _read(conn: Connection, wish: Wish, account: str | None, now: datetime) -> _Known:
     serving: dict[str, OpenImport] = {}
+    open_only: set[str] = set()
     if account is not None and wish.imports and not wish.fresh:
         since = now - timedelta(hours=wish.reuse_hours)
-        latest = imports.find_imports(conn, "", limit=LATEST)
-        young = [one for one in latest if one.account == account and one.state in SERVES and one.since >= since]
-        serving = {wanted.key: one for wanted in wish.imports for one in young if _serves(one, wanted)}
-    listed = {key: imports.found_posts(conn, one.import_id) for key, one in serving.items()}
+        latest = [one for one in imports.find_imports(conn, "", limit=LATEST) if one.account == account]
+        continued = imports.unfinished(conn, account)
+        young = [one for one in latest if one.state in SERVES and one.since >= since]
+        old = [one for one in latest if one.since < since and one.import_id in continued]
+        serving = {wanted.key: one for wanted in wish.imports for one in (*old, *young) if _serves(one, wanted)}
+        open_only = {key for key, one in serving.items() if one in old}
+    listed = {key: imports.found_posts(conn, one.import_id, open_only=key in open_only) for key, one in serving.items()}
     refs = [ref for ref, _ in wish.posts] + [post.ref for found in listed.values() for post in found]
     spared = work.spared(conn, refs, "enrich", fresh_after=now - timedelta(hours=wish.max_age_hours))
     spent = None if account is None else spend.day_total(conn, account, spend.day_of(now))
-    return _Known(spent, serving, listed, spared)
+    return _Known(spent, serving, listed, spared, open_only)
 
 
 def _serves(one: OpenImport, wanted: ImportWish) -> bool:

@@ -182,6 +182,12 @@ def found_posts(conn: Connection, import_id: str, *, open_only: bool = False) ->
     return [FoundPost(_ref(row), row.source_url, collection=row.collection) for row in conn.execute(query)]
 
 
+def unfinished(conn: Connection, account: str) -> set[str]:
+    """Imports of an account that the same wish continues, whatever their age: under way, or with open posts."""
+    continued = or_(imports.c.state.in_(RUNNING), and_(imports.c.state == "complete", with_open_posts()))
+    return set(conn.execute(select(imports.c.import_id).where(imports.c.account == account, continued)).scalars())
+
+
 def with_open_posts() -> ColumnElement[bool]:
     """The condition that an import listed posts that are not settled."""
     of_import = (items.c.import_id == imports.c.import_id, same_post(_work.c, items.c))

@@ -35,6 +35,7 @@ from blocks.database.store.import_rows import (
     of_run,
     open_imports,
     read,
+    unfinished,
     with_note,
     without_post,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "resolve",
     "start_following",
     "take_late_looks",
+    "unfinished",
     "without_post",
 ]
 

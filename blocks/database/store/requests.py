@@ -66,7 +66,7 @@ def pending(conn: Connection, cheapest_micros: Mapping[str, int]) -> list[Pendin
         .where(imports.c.state == "planned")
         .group_by(imports.c.asked_by)
     )
-    planned: dict[str | None, int] = dict(conn.execute(unsent).tuples().all())
+    planned: dict[str | None, int] = dict(conn.execute(unsent).all())
     known = _known(conn, {run_id for run_id, _ in posts} | planned.keys())
     living = runs.living(conn)
     counted: Counter[tuple[str | None, Reason]] = Counter()
@@ -109,7 +109,7 @@ def _open_work(
         .subquery()
     )
     query = select(each.c.asked_by, each.c.room, func.count()).group_by(each.c.asked_by, each.c.room)
-    return {(run_id, bool(with_room)): count for run_id, with_room, count in conn.execute(query).tuples()}
+    return {(run_id, bool(with_room)): count for run_id, with_room, count in conn.execute(query)}
 
 
 def _known(conn: Connection, run_ids: Iterable[str | None]) -> dict[str | None, Any]:

@@ -170,7 +170,7 @@ def test_a_stop_leaves_to_living_runs_what_they_ask_for_too(store: Store) -> Non
         assert askers(conn) == {
             1: "follows", 2: "follows", 3: "follows", 4: "follows", 5: "follows", 6: "stopped", 9: "dead",
         }  # fmt: skip
-        asked = dict(conn.execute(sa.select(imports_of.c.import_id, imports_of.c.asked_by)).tuples().all())
+        asked = dict(conn.execute(sa.select(imports_of.c.import_id, imports_of.c.asked_by)).all())
         assert (asked[shared], asked[alone]) == ("follows", "stopped")
         assert taken(conn) == [9]
 
@@ -253,9 +253,9 @@ def test_what_is_held_is_taken_up_or_given_up(store: Store) -> None:
         assert held.give_up(conn, collection=None, now=NOW) == (0, 0)
         assert imports.get(conn, planned).state == "dropped"
         posts_of, work_of = table_of(Post), table_of(Work)
-        status = dict(conn.execute(sa.select(posts_of.c.post_id, posts_of.c.status)).tuples().all())
+        status = dict(conn.execute(sa.select(posts_of.c.post_id, posts_of.c.status)).all())
         assert (status[ref(3).post_id], status[ref(4).post_id]) == ("failed", "enriched")
-        states = dict(conn.execute(sa.select(work_of.c.post_id, work_of.c.state)).tuples().all())
+        states = dict(conn.execute(sa.select(work_of.c.post_id, work_of.c.state)).all())
         assert (states.get(ref(3).post_id), states[ref(4).post_id]) == (None, "done")
         # Who names it again has it, however soon.
         claim = work.claim(conn, "me", [ref(3)], "enrich", fresh_after=NOW - timedelta(hours=12), asker="x", now=NOW)
@@ -274,7 +274,7 @@ def test_runs_without_an_end_are_asked_about_once_they_are_dead(store: Store) ->
         stops.crashed(conn, "ended", now=NOW)
         assert stops.without_end(conn, "acc") == []
         table = table_of(Run)
-        outcomes = dict(conn.execute(sa.select(table.c.run_id, table.c.outcome)).tuples().all())
+        outcomes = dict(conn.execute(sa.select(table.c.run_id, table.c.outcome)).all())
         assert outcomes == {"living": None, "dead": "failed", "stopped": None, "ended": "done"}
         # Its own run, started again, ends its stop.
         start(conn, "stopped")
@@ -345,6 +345,6 @@ def test_old_databases_know_who_asked_and_who_was_stopped(store: Store) -> None:
         assert [run for run, row in known.items() if row.sweeps] == ["sweep"]
         stopped = {run: (row.outcome, row.stopped_at) for run, row in known.items() if row.stopped_at is not None}
         assert stopped == {"gone": ("cancelled", NOW + timedelta(hours=1))}
-        asked = dict(conn.execute(sa.select(works.c.post_id, works.c.asked_by)).tuples().all())
+        asked = dict(conn.execute(sa.select(works.c.post_id, works.c.asked_by)).all())
         assert asked == {"1": "halted", "2": "gone", "3": "gone", "4": None}
         assert conn.execute(sa.select(ledger.c.asked_by)).scalars().all() == ["halted"]

@@ -91,7 +91,7 @@ def _fill_askers(conn: sa.Connection) -> None:
     given = asked(_run_posts, _run_posts.c.run_id == _runs.c.run_id, _run_posts.c.purpose == "enrich")
     of_run = (_items.c.import_id == _run_imports.c.import_id, _run_imports.c.run_id == _runs.c.run_id)
     listed = asked(_items, *of_run)
-    started = dict(conn.execute(sa.select(_runs.c.run_id, _runs.c.started_at)).tuples().all())
+    started = dict(conn.execute(sa.select(_runs.c.run_id, _runs.c.started_at)).all())
     last: dict[tuple[str, str], str] = {}
     for row in (*conn.execute(given), *conn.execute(listed)):
         key = row.platform, row.post_id
