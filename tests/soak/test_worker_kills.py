@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 import time
@@ -14,13 +15,17 @@ from uuid import UUID
 
 import psutil
 import pytest
+import sqlalchemy as sa
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_HOME, temporary_settings
-from prefect.states import Scheduled
+from prefect.states import Cancelling, Scheduled
 
+from blocks.database.engine import open_store
 from deployments import local_server
+
+pytestmark = pytest.mark.soak
 
 POOL = "killed-processes"
 ENTRYPOINT = "flows.track_hashtags.track_hashtags"
@@ -155,3 +160,61 @@ async def test_a_worker_s_run_is_finished_by_another(
             break
     assert (ended.state_name, "22 posts: 22 enriched" in str(ended.state)) == ("Completed", True), ended.state
     judge(f"worker: {moment}{' (same run)' if same_run else ''}", None)
+
+
+def served(scene: Any) -> int:
+    return sum(scene.sandbox.books()["metadata_served"].values())
+
+
+async def sweep_twice(deployment: Deployment) -> None:
+    client = deployment.client
+    flow_id = await client.create_flow_from_name("collect-imports")
+    names = ("MEMORIES_", "TAGTRAIL_")
+    env = {name: value for name, value in deployment.scene.env.items() if name.startswith(names)}
+    made = await client.create_deployment(
+        flow_id, "swept", entrypoint="flows.collect_imports.collect_imports", work_pool_name=POOL, pull_steps=[]
+    )
+    for _ in range(2):
+        run = await client.create_flow_run_from_deployment(made, job_variables={"env": env})
+        assert (await deployment.ended(run.id)).state_name == "Completed"
+
+
+async def bought(deployment: Deployment, run_id: UUID, posts: int) -> None:
+    deadline = time.monotonic() + RUN_SECONDS
+    while served(deployment.scene) < posts:
+        assert time.monotonic() < deadline, (await deployment.client.read_flow_run(run_id)).state
+        await asyncio.sleep(0.02)
+
+
+def stopped(scene: Any, run_id: UUID) -> Any:
+    query = sa.text("SELECT outcome, stopped_by, stopped_why FROM runs WHERE run_id = :run")
+    with contextlib.closing(open_store(scene.database.url)) as store, store.connect() as conn:
+        return tuple(conn.execute(query, {"run": str(run_id)}).one())
+
+
+async def test_what_is_cancelled_in_the_ui_is_held(deployment: Deployment, kills: Any) -> None:
+    """As the UI's button does it: the run's state becomes Cancelling, and the worker ends its process."""
+    run = await deployment.start(kills.HASHTAGS, kills.POSTS)
+    await bought(deployment, run.id, 4)
+    await deployment.client.set_flow_run_state(run.id, Cancelling())
+    assert (await deployment.ended(run.id)).state_name == "Cancelled"
+    assert stopped(deployment.scene, run.id) == ("cancelled", "somebody in Prefect", "cancelled in Prefect")
+    calls = served(deployment.scene)
+    assert calls < 22
+    await sweep_twice(deployment)
+    assert served(deployment.scene) == calls
+    done = await deployment.start(kills.HASHTAGS, kills.POSTS)
+    ended = await deployment.ended(done.id)
+    assert (ended.state_name, "22 posts: 22 enriched" in str(ended.state)) == ("Completed", True), ended.state
+    assert served(deployment.scene) == 22
+
+
+async def test_a_worker_that_ends_a_run_is_nobody_s_stop(deployment: Deployment, kills: Any) -> None:
+    run = await deployment.start(kills.HASHTAGS, kills.POSTS)
+    await bought(deployment, run.id, 4)
+    for process in deployment.worker.children(recursive=True):
+        process.terminate()
+    assert (await deployment.ended(run.id)).state_name in ("Crashed", "Failed")
+    assert stopped(deployment.scene, run.id)[1] is None
+    await sweep_twice(deployment)
+    assert served(deployment.scene) == 22
