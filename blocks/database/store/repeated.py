@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, and_
 
-from blocks.database.store import leases
+from blocks.database.store import leases, stops
 from blocks.database.store.import_rows import RUNNING, OpenImport, get, imports, move, read, run_imports
 from blocks.database.store.statements import insert_into
 
@@ -31,4 +31,5 @@ def give_way(conn: Connection, import_id: str, *, run_id: str, owner: str, why: 
         return None
     link = insert_into(conn.dialect.name, run_imports)
     conn.execute(link.values(run_id=run_id, import_id=twin.import_id, how="attached").on_conflict_do_nothing())
+    stops.ask_for_import(conn, twin.import_id, run_id)
     return twin.import_id
