@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, exists, func, or_, select
 
 from blocks.database.store import imports as ledger
 from blocks.database.store import inbox, leases, leftovers, payers, runs
-from blocks.database.store.import_rows import OpenImport, read, run_imports
+from blocks.database.store.import_rows import OpenImport, items, read, run_imports
 from blocks.database.store.import_rows import imports as imports_table
 from blocks.database.store.imports import FoundPost, Ticket
 from blocks.database.store.requests import has_room
@@ -49,9 +49,9 @@ def take_up(
 
     Under way are submitted and collecting imports, `empty` ones that are due to be looked at again, and ended ones
     about which a callback brought news since; polling is free, so that it does not matter whose they are. Those that
-    another run than `owner`'s seems to follow are left out. What was being sent by a holder that is dead becomes
-    `ambiguous` by this, and is left alone. So are planned imports: a sweep submits nothing, and whoever planned them
-    (a cap halted that run, or its user gave it up) takes them up by the same command.
+    another run than `owner`'s seems to follow are left out, with their posts. What was being sent by a holder that is
+    dead becomes `ambiguous` by this, and is left alone. So are planned imports: a sweep submits nothing, and whoever
+    planned them (a cap halted that run, or its user gave it up) takes them up by the same command.
 
     Posts are those that a run asked for which a person did not stop, which does not live, and whose cap leaves room
     for one more call (`cheapest_micros`, by platform), and those whose answer is stored and not parsed; requests of
@@ -68,7 +68,7 @@ def take_up(
         [{"run_id": run_id, "import_id": row.import_id, "how": "attached"} for row in rows],
     )
     others = runs.living(conn) | set(leave)
-    posts = _pending_posts(conn, account, others, cheapest_micros or {}, most_posts) if most_posts else []
+    posts = _pending_posts(conn, account, others, held, cheapest_micros or {}, most_posts) if most_posts else []
     runs.take_posts(conn, run_id, [(post.ref, post.source_url) for post in posts], now=now, asks=False)
     # Last of all: the day's total, which it locks, is shared by all.
     leftovers.release_unsent(conn, account, now)
@@ -112,9 +112,15 @@ def _called_back(conn: Connection, account: str) -> list[OpenImport]:
 
 
 def _pending_posts(
-    conn: Connection, account: str, others: Collection[str], cheapest_micros: Mapping[str, int], most_posts: int
+    conn: Connection,
+    account: str,
+    others: Collection[str],
+    followed: Collection[str],
+    cheapest_micros: Mapping[str, int],
+    most_posts: int,
 ) -> list[FoundPost]:
-    unbought = and_(_work.c.purpose == "enrich", OPEN_WORK)
+    of_followed = exists().where(same_post(items.c, _work.c), items.c.import_id.in_(followed))
+    unbought = and_(_work.c.purpose == "enrich", OPEN_WORK, ~of_followed)
     of_account = and_(_runs.c.account == account, _runs.c.run_id.not_in(others))
     to_buy = and_(_runs.c.stopped_at.is_(None), has_room(_work.c.platform, cheapest_micros))
     # An answer that is paid for is parsed also where nothing more is to be bought.

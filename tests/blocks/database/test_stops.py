@@ -51,6 +51,7 @@ def listing(conn: Any, run: str, *numbers: int, **more: Any) -> str:
     )  # fmt: skip
     imports.mark_sending(conn, ticket.import_id, owner=run, now=NOW)
     imports.mark_submitted(conn, ticket.import_id, f"task of {run}", owner=run, now=NOW)
+    imports.release_import(conn, ticket.import_id, owner=run)
     seen(conn, ticket.import_id, *numbers)
     return ticket.import_id
 

@@ -125,6 +125,7 @@ def test_each_post_is_paid_by_the_collection_that_asked_for_it_last(book: Any) -
 def test_where_the_run_that_asked_has_no_collection_the_one_that_found_a_post_first_pays(book: Any) -> None:
     started(book, "autumn", collection="autumn")
     book.poll(book.submit("autumn", collection="autumn"), 1)
+    book.wait(60)
     with book.store.begin() as conn:
         runs.start_run(conn, run_id="held", flow="collect-imports", account="acc", now=book.now)
         runs.take_posts(conn, "held", [(item(1).ref, None)], now=book.now)
