@@ -94,7 +94,8 @@ async def test_a_valve_closed_in_the_middle_lets_end_only_what_has_passed_it(
     turn, turns, closed = Run.slot, itertools.count(1), asyncio.Event()
 
     async def three_before_it_is_closed(self: Run, *names: str, **missed: Any) -> Any:
-        if next(turns) > 3:
+        # Whoever missed a turn on a busy machine takes another one, and is the same call.
+        if missed.get("missed") is None and next(turns) > 3:
             await closed.wait()
         return await turn(self, *names, **missed)
 
