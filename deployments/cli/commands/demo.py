@@ -23,7 +23,6 @@ from deployments.cli.options import Flag, Loud
 from deployments.cli.terminal import tell
 from deployments.sandbox.server import SandboxServer
 
-QUERY: Final = "select platform, author_username, plays, likes from posts order by plays desc limit 5"
 TIME_SCALE: Final = 30.0
 """The sandbox's time, and with it every limit and clock of the run, is so much faster than the real service's."""
 
@@ -97,13 +96,10 @@ def _farewell(home: Path) -> list[str]:
         "The sandbox finds TikTok and Instagram posts for a hashtag; the real service's",
         "hashtag import finds TikTok posts only today.",
         "",
-        f"The database: {home / 'tagtrail.db'}",
-        "Look into it:",
+        "Next steps:",
         f"  {tagtrail} top slowfashion --by likes",
-        f"  {tagtrail} export posts | head -3",
-        f"  sqlite3 {shlex.quote(str(home / 'tagtrail.db'))} \\",
-        f"    {QUERY!r}",
-        "The same with a key:",
+        f"  {tagtrail} export posts --output posts.csv",
+        f"  {_program()} up --sandbox     # Prefect's UI and run form, without an account",
         f"  MEMORIES_API_KEY=… {_program()} run LVMH dior --posts 25",
         "",
         "The report, one file for any browser, with a simulated month (all of it invented):",
