@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, Table, and_, exists, func, or_, select, tuple_
 
 from blocks.database.store.statements import same_post, table_of
 from blocks.database.tables import Creator, Failure, Import, ImportItem, Post, Run, RunImport, RunPost
@@ -65,10 +65,15 @@ def of_posts(filters: Filters, table: Table) -> list[ColumnElement[bool]]:
             conditions.append(exists().where(same_post(_posts.c, table.c), _posts.c.status == filters.status))
     if filters.hashtag is not None:
         # With a collection too, one import is of both: what another's import of the hashtag found is not its own.
-        found = _item_of(table).where(_imports.c.hashtag == filters.hashtag)
+        found = (
+            select(_items.c.platform, _items.c.post_id)
+            .join(_imports, _imports.c.import_id == _items.c.import_id)
+            .where(_imports.c.hashtag == filters.hashtag)
+        )
         if filters.collection is not None:
             found = found.where(_of_collection(filters.collection))
-        conditions.append(found.exists())
+        # From the hashtag to its posts: it found a few of all that are known.
+        conditions.append(tuple_(table.c.platform, table.c.post_id).in_(found))
     elif filters.collection is not None:
         conditions.append(_in_collection(filters.collection, table))
     return conditions

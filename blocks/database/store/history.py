@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Text, and_, exists, func, literal, select, union_all
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    case,
+    exists,
+    extract,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+)
 from sqlalchemy import cast as as_type
 
 from blocks.database.store import filters as conditions
@@ -18,7 +32,7 @@ from blocks.database.store.statements import chunks, same_post, table_of
 from blocks.database.store.work import SETTLED
 from blocks.database.tables import Post, RawFetch, Snapshot, Work
 from blocks.memories.posts.record import Platform, PostRef
-from blocks.plan import DAY, Checkpoint, CheckpointState, PlannedPost, SnapshotPlan, growth_per_day
+from blocks.plan import DAY, Checkpoint, CheckpointState, SnapshotPlan, growth_per_day
 
 _posts, _snapshots, _work, _fetches = table_of(Post), table_of(Snapshot), table_of(Work), table_of(RawFetch)
 
@@ -30,8 +44,6 @@ RATE_DAYS = 7
 
 LEAST_RATE_DAYS = 2
 """A home that is younger says nothing of it: its first import would count as one of many."""
-
-BATCH = 1000
 
 _is_resting = and_(_posts.c.resting_since.is_not(None), _posts.c.rested_until.is_(None))
 
@@ -195,95 +207,117 @@ class Outlook:
 
 
 def outlook(conn: Connection, plan: SnapshotPlan, now: datetime, filters: Filters | None = None) -> Outlook:
-    """Look through all posts whose plan may touch the last or the next 30 days; one pass, in batches."""
-    filters = filters or Filters()
+    """Look through all posts whose plan may touch the last or the next 30 days; the database counts them."""
     told = Outlook()
-    which = conditions.of_posts(filters, _posts)
+    which = conditions.of_posts(filters or Filters(), _posts)
     told.unknown_age = _count(conn, _posts.c.status == "enriched", _posts.c.posted_at.is_(None), *which)
+    told.resting_posts = _count(
+        conn, _posts.c.status == "enriched", _is_resting, _posts.c.posted_at > now - plan.longest, *which
+    )
+    for checkpoint in plan.checkpoints:
+        for platform, state, day, count in conn.execute(_states(checkpoint, now, which)):
+            _add(told, state, platform, day, count)
     first = conn.execute(select(func.min(_posts.c.first_seen_at)).where(*which)).scalar_one()
-    rate_days = told.rate_days = 0.0 if first is None else min(float(RATE_DAYS), (now - first) / DAY)
-    for row, post in _planned(conn, plan, now, filters):
-        if post.resting_since is not None and post.rested_until is None and now < post.posted_at + plan.longest:
-            told.resting_posts += 1
-        age_seconds = (now - post.posted_at).total_seconds()
-        for checkpoint, state in zip(plan.checkpoints, plan.states(post, now), strict=True):
-            _add(told, state, checkpoint, row.platform, age_seconds)
-        if rate_days >= LEAST_RATE_DAYS and post.first_seen_at > now - timedelta(days=rate_days):
-            calls = told.expected_new.get(row.platform, 0.0) + _calls_to_come(plan, post) / rate_days
-            told.expected_new[row.platform] = calls
-    settled = _settled_unanswered(conn, plan, now, which)
-    told.failed = sum(settled.values())
-    told.due -= settled
+    told.rate_days = 0.0 if first is None else min(float(RATE_DAYS), (now - first) / DAY)
+    if told.rate_days >= LEAST_RATE_DAYS:
+        told.expected_new = _expected_new(conn, plan, now, told.rate_days, which)
     return told
 
 
-def _add(told: Outlook, state: CheckpointState, checkpoint: Checkpoint, platform: str, age_seconds: float) -> None:
-    day = int((checkpoint.age_seconds - age_seconds) / 86_400)
+def _states(checkpoint: Checkpoint, now: datetime, which: list[ColumnElement[bool]]) -> Select[Any]:
+    """How the checkpoint stands for the posts that it touches in the last or next 30 days, as `SnapshotPlan.states`
+    says it, counted by platform, state and the day on which its age comes (0: the next 24 h; less: it has come).
+
+    `failed` is due, but tried and given up; `spared` at rest while it could be answered; `resting` at rest until then.
+    """
+    span = timedelta(days=OUTLOOK_DAYS)
+    comes_after = now - timedelta(seconds=checkpoint.age_seconds)
+    ended_before = now - timedelta(seconds=checkpoint.ends_seconds)
+    answer = and_(same_post(_snapshots.c, _posts.c), _snapshots.c.target_age == checkpoint.age_seconds)
+    tried = exists().where(
+        same_post(_work.c, _posts.c), _work.c.purpose == checkpoint.purpose, _work.c.state.in_(SETTLED)
+    )
+    posted = _epoch(_posts.c.posted_at)
+    is_unseen = _epoch(_posts.c.first_seen_at) - posted >= checkpoint.ends_seconds
+    rested_at_end = and_(
+        _epoch(_posts.c.resting_since) - posted <= checkpoint.ends_seconds,
+        or_(_posts.c.rested_until.is_(None), _epoch(_posts.c.rested_until) - posted >= checkpoint.ends_seconds),
+    )
+    is_open = _posts.c.posted_at > ended_before
+    state = case(
+        (_snapshots.c.target_age.is_not(None), "taken"),
+        (is_unseen, "unseen"),
+        (and_(is_open, _rests_at(now)), "spared"),
+        (_posts.c.posted_at > comes_after, "upcoming"),
+        (and_(is_open, tried), "failed"),
+        (is_open, "due"),
+        (rested_at_end, "resting"),
+        else_="missed",
+    ).label("state")
+    to_come = literal(int(checkpoint.age_seconds - now.timestamp())) + as_type(posted, BigInteger)
+    day = case((_posts.c.posted_at > comes_after, to_come // 86_400), else_=-1).label("day")
+    each = (
+        select(_posts.c.platform, state, day)
+        .select_from(_posts.outerjoin(_snapshots, answer))
+        .where(
+            _posts.c.status == "enriched",
+            _posts.c.posted_at > ended_before - span,
+            _posts.c.posted_at < comes_after + span,
+            *which,
+        )
+        .subquery()
+        .c
+    )
+    by = (each.platform, each.state, each.day)
+    return select(*by, func.count()).group_by(*by)
+
+
+def _epoch(moment: ColumnElement[datetime]) -> ColumnElement[Any]:
+    """Seconds since 1970; SQLite gives whole ones."""
+    return extract("epoch", moment)
+
+
+def _rests_at(now: datetime) -> ColumnElement[bool]:
+    return and_(_posts.c.resting_since <= now, or_(_posts.c.rested_until.is_(None), _posts.c.rested_until >= now))
+
+
+def _add(told: Outlook, state: str, platform: str, day: int, count: int) -> None:
     if state == "due":
-        told.due[platform] += 1
+        told.due[platform] += count
+    elif state == "failed":
+        told.failed += count
+    elif state == "spared":
+        told.spared += count
     elif state == "upcoming":
-        if day < OUTLOOK_DAYS:
-            told.upcoming.setdefault(platform, [0] * OUTLOOK_DAYS)[day] += 1
-    elif state == "resting" and age_seconds < checkpoint.ends_seconds:
-        told.spared += day < OUTLOOK_DAYS
-    elif age_seconds - checkpoint.ends_seconds < OUTLOOK_DAYS * 86_400:
-        told.past[state] += 1
+        told.upcoming.setdefault(platform, [0] * OUTLOOK_DAYS)[day] += count
+    else:
+        told.past[cast(CheckpointState, state)] += count
 
 
-def _calls_to_come(plan: SnapshotPlan, post: PlannedPost) -> float:
-    """Checkpoints that a refresh answers within 30 days, of posts that come one a day, found as old as this one."""
-    age = post.first_seen_at - post.posted_at
-    waits = (timedelta(seconds=checkpoint.age_seconds) - age for checkpoint in plan.checkpoints)
-    # A checkpoint that is open when the post is found is answered by its first measurement.
-    return sum(max(0.0, OUTLOOK_DAYS - wait / DAY) for wait in waits if wait > timedelta(0))
+def _expected_new(
+    conn: Connection, plan: SnapshotPlan, now: datetime, rate_days: float, which: list[ColumnElement[bool]]
+) -> dict[str, float]:
+    """Checkpoints that refreshes answer within 30 days of posts that come as often, found as old, as lately.
 
-
-def _planned(
-    conn: Connection, plan: SnapshotPlan, now: datetime, filters: Filters
-) -> Iterator[tuple[Row[Any], PlannedPost]]:
-    answered = (
-        select(func.aggregate_strings(as_type(_snapshots.c.target_age, Text), ","))
-        .where(same_post(_snapshots.c, _posts.c), _snapshots.c.target_age.is_not(None))
-        .correlate(_posts)
-        .scalar_subquery()
-    )
-    query: Select[Any] = select(
-        _posts.c.platform,
-        _posts.c.posted_at,
-        _posts.c.first_seen_at,
-        _posts.c.resting_since,
-        _posts.c.rested_until,
-        answered.label("answered"),
-    ).where(
-        _posts.c.status == "enriched",
-        _posts.c.posted_at > now - plan.longest - timedelta(days=OUTLOOK_DAYS),
-        *conditions.of_posts(filters, _posts),
-    )
-    for row in conn.execute(query.execution_options(yield_per=BATCH)):
-        taken = frozenset(int(age) for age in row.answered.split(",")) if row.answered else frozenset()
-        yield row, PlannedPost(row.posted_at, row.first_seen_at, taken, row.resting_since, row.rested_until)
-
-
-def _settled_unanswered(
-    conn: Connection, plan: SnapshotPlan, now: datetime, which: list[ColumnElement[bool]]
-) -> Counter[str]:
-    """Checkpoints with an open window whose work ended without a snapshot that answers them, by platform."""
-    found: Counter[str] = Counter()
+    A checkpoint that is open when a post is found is answered by its first measurement; the others wait until the
+    post has their age, so that only those found so long before the end of the 30 days count.
+    """
+    expected: dict[str, float] = {}
     for checkpoint in plan.checkpoints:
-        answered = exists().where(same_post(_snapshots.c, _posts.c), _snapshots.c.target_age == checkpoint.age_seconds)
+        wait = checkpoint.age_seconds - _epoch(_posts.c.first_seen_at) + _epoch(_posts.c.posted_at)
+        days_left = OUTLOOK_DAYS - wait / 86_400.0
         query = (
-            select(_posts.c.platform, func.count())
-            .join(_work, same_post(_work.c, _posts.c))
+            select(_posts.c.platform, func.sum(days_left))
             .where(
-                _work.c.purpose == checkpoint.purpose,
-                _work.c.state.in_(SETTLED),
                 _posts.c.status == "enriched",
-                ~_is_resting,
-                _open_at(checkpoint, now),
-                ~answered,
+                _posts.c.posted_at > now - plan.longest - timedelta(days=OUTLOOK_DAYS),
+                _posts.c.first_seen_at > now - timedelta(days=rate_days),
+                wait > 0,
+                days_left > 0,
                 *which,
             )
             .group_by(_posts.c.platform)
         )
-        found.update(dict(conn.execute(query).all()))
-    return found
+        for platform, days in conn.execute(query):
+            expected[platform] = expected.get(platform, 0.0) + float(days) / rate_days
+    return expected

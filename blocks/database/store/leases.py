@@ -176,16 +176,19 @@ def renew_all(conn: Connection, owner: str, *, now: datetime | None = None) -> i
 
 
 def _claimed_by(conn: Connection, owner: str) -> ColumnElement[bool]:
-    """Work that a holder has claimed, in a form that the index on (purpose, state) serves.
+    """Work that a holder has claimed, in a form that the index on (purpose, state) serves."""
+    return and_(_work.c.purpose.in_(purposes(conn)), _work.c.state == "claimed", _work.c.lease_owner == owner)
 
-    There are a handful of purposes, found one after the other at the index's steps, and millions of rows that are
-    done: without a purpose both engines would read them all, every five seconds.
+
+def purposes(conn: Connection) -> list[str]:
+    """The purposes that there is work for: a handful, found one after the other at the steps of an index.
+
+    A question about the state of work that names none would have both engines read millions of rows that are done.
     """
-    purposes = select(func.min(_work.c.purpose).label("purpose")).cte("purposes", recursive=True)
-    following = select(func.min(_work.c.purpose)).where(_work.c.purpose > purposes.c.purpose).scalar_subquery()
-    purposes = purposes.union_all(select(following).where(purposes.c.purpose.is_not(None)))
-    known = [purpose for purpose in conn.execute(select(purposes.c.purpose)).scalars() if purpose is not None]
-    return and_(_work.c.purpose.in_(known), _work.c.state == "claimed", _work.c.lease_owner == owner)
+    steps = select(func.min(_work.c.purpose).label("purpose")).cte("purposes", recursive=True)
+    following = select(func.min(_work.c.purpose)).where(_work.c.purpose > steps.c.purpose).scalar_subquery()
+    steps = steps.union_all(select(following).where(steps.c.purpose.is_not(None)))
+    return [purpose for purpose in conn.execute(select(steps.c.purpose)).scalars() if purpose is not None]
 
 
 class _Tid(UserDefinedType[str]):

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, or_, select
 
-from blocks.database.store import runs, spend
+from blocks.database.store import leases, runs, spend
 from blocks.database.store.statements import chunks, posts_among, same_post, table_of
 from blocks.database.tables import ImportItem, Post, RawFetch, RunImport, RunPost, Snapshot, Spend, Work
 from blocks.plan import SnapshotPlan
@@ -39,8 +39,10 @@ def drop_missed(conn: Connection, plan: SnapshotPlan, now: datetime) -> int:
     paid = exists().where(
         same_post(_fetches.c, _work.c), _fetches.c.purpose == _work.c.purpose, _fetches.c.parsed_at.is_(None)
     )
-    unheld = or_(_work.c.state == "pending", and_(_work.c.state == "claimed", _work.c.lease_until < now))
-    which = (_work.c.purpose.like("refresh:%"), unheld, ~paid, ~_of_living_run(conn), *(~each for each in open_))
+    of_plan = [purpose for purpose in leases.purposes(conn) if purpose.startswith("refresh:")]
+    unsettled = and_(_work.c.purpose.in_(of_plan), _work.c.state.in_(("pending", "claimed")))
+    unheld = or_(_work.c.state == "pending", _work.c.lease_until < now)
+    which = (unsettled, unheld, ~paid, ~_of_living_run(conn), *(~each for each in open_))
     return conn.execute(delete(_work).where(*which)).rowcount
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Row, Select, func, select
 
 from blocks.database.store import filters as conditions
 from blocks.database.store import requests, tallies
 from blocks.database.store.filters import Filters
 from blocks.database.store.requests import Pending
 from blocks.database.store.runs import CLOSED_IMPORTS
-from blocks.database.store.statements import table_of
+from blocks.database.store.statements import chunks, posts_among, table_of
 from blocks.database.store.tallies import Tally
 from blocks.database.tables import Failure, Import, Post, Run, Snapshot, Spend, Work
 from blocks.memories.errors import UsageError
@@ -101,7 +101,7 @@ def overview(conn: Connection, now: datetime, cheapest_micros: Mapping[str, int]
             conn,
             select(_work.c.purpose, func.count())
             # A checkpoint of the snapshot plan is no debt: it is due, or missed (see `store.history`).
-            .where(_work.c.state.in_(("pending", "claimed")), _work.c.purpose.not_like("refresh:%"))
+            .where(_work.c.state.in_(("pending", "claimed")), _work.c.purpose == "enrich")
             .group_by(_work.c.purpose)
             .order_by(_work.c.purpose),
         ),
@@ -141,13 +141,19 @@ def top(
     if limit < 1:
         raise UsageError("ask for at least one post")
     number = _posts.c[metric]
-    query = (
-        select(_posts)
+    order = (number.desc(), _posts.c.platform, _posts.c.post_id)
+    # Their keys first, from an index that holds all numbers: the rows are wide, and all but a few are not wanted.
+    leaders = (
+        select(_posts.c.platform, _posts.c.post_id)
         .where(number.is_not(None), *conditions.of_posts(Filters(collection, hashtag, platform), _posts))
-        .order_by(number.desc(), _posts.c.platform, _posts.c.post_id)
+        .order_by(*order)
         .limit(limit)
     )
-    return [Post(**row._mapping) for row in conn.execute(query)]
+    found: list[Row[Any]] = []
+    for part in chunks(conn.execute(leaders).tuples().all()):
+        among = posts_among(_posts.c.platform, _posts.c.post_id, part)
+        found += conn.execute(select(_posts).where(among).order_by(*order))
+    return [Post(**row._mapping) for row in found]
 
 
 def _open_imports(conn: Connection, now: datetime) -> Sequence[OpenImport]:

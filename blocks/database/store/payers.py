@@ -16,8 +16,6 @@ _imports, _items, _runs, _run_posts = table_of(Import), table_of(ImportItem), ta
 
 Key = tuple[str, str]
 
-BATCH = 1000
-
 _listings: Select[Any] = select(
     _items.c.platform, _items.c.post_id, _imports.c.collection, _items.c.first_seen_at.label("found_at")
 ).join(_imports, _imports.c.import_id == _items.c.import_id)
@@ -35,11 +33,9 @@ def payers(conn: Connection, keys: Sequence[Key]) -> dict[Key, str]:
     for part in chunks(keys):
         among = posts_among(_items.c.platform, _items.c.post_id, part)
         _keep_first(found, conn.execute(_first_by_collection(_listings.where(among))))
-    # No index leads from a post to the runs that were given it: one pass, instead of one a part.
-    by_url = _givings.where(_runs.c.collection.is_not(None), _run_posts.c.purpose == "enrich")
-    wanted = set(keys)
-    given = conn.execute(_first_by_collection(by_url).execution_options(yield_per=BATCH))
-    _keep_first(found, (row for row in given if (row.platform, row.post_id) in wanted))
+        among = posts_among(_run_posts.c.platform, _run_posts.c.post_id, part)
+        by_url = _givings.where(among, _runs.c.collection.is_not(None), _run_posts.c.purpose == "enrich")
+        _keep_first(found, conn.execute(_first_by_collection(by_url)))
     return {key: collection for key, (_, collection) in found.items()}
 
 

@@ -85,6 +85,7 @@ class RunPost(SQLModel, table=True):
     """Which posts a run was given by URL, or measures again; those of its imports stand in `import_items`."""
 
     __tablename__ = "run_posts"
+    __table_args__ = (Index("ix_run_posts_post", "platform", "post_id"),)
     run_id: str = Field(sa_column=Column(String(64), primary_key=True))
     platform: str = Field(sa_column=Column(String(16), primary_key=True))
     post_id: str = Field(sa_column=Column(String(64), primary_key=True))
@@ -111,6 +112,7 @@ class Import(SQLModel, table=True):
         ),
         Index("ix_imports_state", "state"),
         Index("ix_imports_task", "task_id"),
+        Index("ix_imports_hashtag", "hashtag"),
         Index("ix_imports_wish", "account", "wish", "planned_at"),
     )
     import_id: str = Field(sa_column=Column(String(36), primary_key=True))
