@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 import os
 import re
@@ -12,10 +11,12 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
+
+import orjson
 
 from blocks.full_disk import unwritable
 from blocks.memories.errors import UsageError
@@ -32,6 +33,7 @@ Maker = Callable[[BinaryIO], int]
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 """A text cell that starts so would be run as a formula by a spreadsheet (OWASP, CSV injection), or, with quotes before
 it, would look as if one had been put there against that."""
+_MAY_BE_FORMULA: Final = frozenset("'=+-@\t\r\n＝＋－＠")
 _ID: Final = re.compile(r"[A-Za-z0-9_-]+\Z")
 _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d+)?\Z", re.ASCII)
 
@@ -76,18 +78,17 @@ def text_maker(
 
         too_long = 0
 
-        def guarded(value: Any, column: str) -> str:
+        def guarded(value: Any, is_id: bool) -> str:
             nonlocal too_long
-            text = cell(value, is_id=column in IDS, excel=excel)
+            text = cell(value, is_id=is_id, excel=excel)
             too_long += excel and is_too_long(text)
             return text
 
+        if shape == "jsonl":
+            return _write_json_lines(rows, columns, file)
         if excel:
             file.write(BOM)
-        lines = _csv_lines(rows, columns, guarded) if shape == "csv" else _json_lines(rows, columns)
-        count = -1
-        for count, line in enumerate(lines):  # noqa: B007 - counted on purpose
-            file.write(line.encode("utf-8", errors="replace"))
+        count = _write_csv(rows, {name: name in IDS for name in columns}, guarded if excel else cell, file)
         if too_long:
             say(_TOO_LONG.format(cells=counted(too_long, "cell")))
         return count
@@ -163,7 +164,7 @@ def check_output(output: Path, *, overwrite: bool = True) -> None:
         raise UsageError(f"--output: {str(output)[:100]} cannot be written ({reason}); name another file") from None
 
 
-def cell(value: Any, *, is_id: bool = False, excel: bool = False) -> str:
+def cell(value: Any, is_id: bool = False, *, excel: bool = False) -> str:
     """A value as CSV text: unknown is empty, lists and mappings are JSON, text never starts a formula.
 
     A text that would has one more quote before it, and so has one that begins with quotes and then such a character:
@@ -176,7 +177,10 @@ def cell(value: Any, *, is_id: bool = False, excel: bool = False) -> str:
     if excel and isinstance(value, str | int) and not isinstance(value, bool):
         return f"'{value}" if _excel_would_change(value) else str(value)
     if isinstance(value, str):
-        if not _FORMULA.match(value) or _NUMBER.match(value) or (is_id and _ID.match(value)):
+        # Most texts begin with something else, and there are dozens in a row.
+        if value[:1] not in _MAY_BE_FORMULA or not _FORMULA.match(value):
+            return value
+        if _NUMBER.match(value) or (is_id and _ID.match(value)):
             return value
         return f"'{value}"
     if isinstance(value, bool):
@@ -218,28 +222,46 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no place in an export")
 
 
-def _csv_lines(
-    rows: Iterable[Mapping[str, Any]], columns: Sequence[str], guarded: Callable[[Any, str], str]
-) -> Iterator[str]:
-    buffer = io.StringIO()
+class _Lines:
+    """Where the csv module writes its lines, each of which gets the line end of this project."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, line: str) -> None:
+        self._file.write((line[:-2] + "\n").encode("utf-8", errors="replace"))
+
+
+def _write_csv(
+    rows: Iterable[Mapping[str, Any]], columns: Mapping[str, bool], to_text: Callable[[Any, bool], str], file: BinaryIO
+) -> int:
+    """Write the heading and all rows; `columns` says of each whether it is an id."""
     # The csv module puts a text with a lone carriage return in quotes only if its own line ends have one.
-    writer = csv.writer(buffer, lineterminator="\r\n")
-
-    def line(cells: Sequence[str]) -> str:
-        buffer.seek(0)
-        buffer.truncate()
-        writer.writerow(cells)
-        return buffer.getvalue()[:-2] + "\n"
-
-    yield line(columns)
+    writer = csv.writer(_Lines(file), lineterminator="\r\n")
+    writer.writerow(columns)
+    wanted = tuple(columns.items())
+    count = 0
     for row in rows:
-        yield line([guarded(row[column], column) for column in columns])
+        writer.writerow([to_text(row[name], is_id) for name, is_id in wanted])
+        count += 1
+    return count
 
 
-def _json_lines(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:
-    yield ""
+def _write_json_lines(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], file: BinaryIO) -> int:
+    count = 0
     for row in rows:
-        yield json_text({column: row[column] for column in columns}) + "\n"
+        shown = {name: row[name] for name in columns}
+        try:
+            line = orjson.dumps(shown, default=_plain, option=_JSON_LINE)
+        except orjson.JSONEncodeError:
+            # Numbers beyond 64 bits, and halves of surrogate pairs, which become question marks.
+            line = (json_text(shown) + "\n").encode("utf-8", errors="replace")
+        file.write(line)
+        count += 1
+    return count
+
+
+_JSON_LINE: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_APPEND_NEWLINE
 
 
 def _through_a_file(make: Maker, sink: BinaryIO) -> int:

@@ -45,8 +45,10 @@ def _statements(posts: int, now: int, *, lite: bool) -> list[tuple[str, str]]:
         return text if lite else f"to_timestamp({seconds})"
 
     def padded(number: str, digits: int) -> str:
-        return f"substr('{'0' * digits}' || CAST({number} AS text), -{digits})" if lite else (
-            f"lpad(CAST({number} AS text), {digits}, '0')"
+        return (
+            f"substr('{'0' * digits}' || CAST({number} AS text), -{digits})"
+            if lite
+            else (f"lpad(CAST({number} AS text), {digits}, '0')")
         )
 
     def numbers(count: int) -> str:
@@ -148,7 +150,7 @@ def _statements(posts: int, now: int, *, lite: bool) -> list[tuple[str, str]]:
               'https://www.tiktok.com/@maker/video/' || {post_id}, 'enrich', {padded("n % 1825 * 2", 36)},
               {moment(f"{seen} + 30")}, '1'
             FROM {numbers(posts)} s"""),
-        ("creators", f"""INSERT INTO creators (platform, author_id, author_username, author_name, followers, observed_at,
+        ("creators", """INSERT INTO creators (platform, author_id, author_username, author_name, followers, observed_at,
               first_seen_at)
             SELECT platform, author_id, max(author_username), max(author_name), max(author_followers), max(observed_at),
               min(first_seen_at) FROM posts GROUP BY platform, author_id"""),

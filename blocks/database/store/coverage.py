@@ -44,9 +44,12 @@ class Coverage:
     def count(self, row: Mapping[str, Any]) -> None:
         """Count one row."""
         self.rows += 1
-        for name in self.columns:
-            if row[name] is None:
-                self._empty[name][_reason(row, name)] += 1
+        empty = [name for name in self.columns if row[name] is None]
+        if empty:
+            reasons = row.get("null_reasons") or {}
+            otherwise = _BY_STATUS.get(str(row.get("status")), UNSTATED)
+            for name in empty:
+                self._empty[name][str(reasons.get(name, otherwise))] += 1
 
     def by_column(self) -> list[ColumnCoverage]:
         """What was counted so far, in the order of the columns; reasons with the most frequent first."""
@@ -55,10 +58,3 @@ class Coverage:
             ordered = dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
             found.append(ColumnCoverage(name, self.rows - sum(reasons.values()), self.rows, ordered))
         return found
-
-
-def _reason(row: Mapping[str, Any], name: str) -> str:
-    reasons = row.get("null_reasons")
-    if reasons and name in reasons:
-        return str(reasons[name])
-    return _BY_STATUS.get(str(row.get("status")), UNSTATED)

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, DateTime, Dialect, Select, Table, Text, TypeDecorator, select, type_coerce
+from sqlalchemy.types import TypeEngine
 
 from blocks.database.engine import Store
 from blocks.database.store import filters as conditions
@@ -15,7 +16,7 @@ from blocks.database.store.filters import Filters
 from blocks.database.store.provenance import posts_by_creator, provenance
 from blocks.database.store.rates import engagement_rates
 from blocks.database.store.statements import table_of
-from blocks.database.tables import Comment, Creator, Failure, Import, Post, Snapshot
+from blocks.database.tables import Comment, Creator, Failure, Import, Post, Snapshot, UtcDateTime
 from blocks.database.what import What
 
 
@@ -81,22 +82,45 @@ _Complete = Callable[[Connection, list[dict[str, Any]]], None]
 def _stream(
     store: Store, query: Select[Any], columns: Sequence[str], complete: _Complete, moments: bool
 ) -> Iterator[dict[str, Any]]:
+    query = query if moments else _with_times_as_text(query)
     query = query.execution_options(stream_results=True, yield_per=BATCH)
     with store.connect() as conn, conn.execute(query) as result:
-        for partition in result.partitions(BATCH):
-            batch = [dict(row._mapping) if moments else _plain(row) for row in partition]
+        is_whole = tuple(result.keys()) == tuple(columns)
+        for partition in result.mappings().partitions(BATCH):
+            batch = [dict(row) for row in partition]
             complete(conn, batch)
-            for row in batch:
-                yield {name: row[name] for name in columns}
+            yield from batch if is_whole else ({name: row[name] for name in columns} for row in batch)
 
 
-def _plain(row: Row[Any]) -> dict[str, Any]:
-    return {name: iso(value) if isinstance(value, datetime) else value for name, value in row._mapping.items()}
+def _with_times_as_text(query: Select[Any]) -> Select[Any]:
+    columns = query.selected_columns
+    texts = [type_coerce(one, IsoTime).label(one.key) if isinstance(one.type, UtcDateTime) else one for one in columns]
+    return query.with_only_columns(*texts)
+
+
+def _select(table: Table, what: What, *further: str) -> Select[Any]:
+    """The table's public columns, in their order, and what those that are worked out need."""
+    return select(*(table.c[name] for name in (*COLUMNS[what], *further) if name in table.c))
 
 
 def iso(moment: datetime) -> str:
     """ISO 8601 in UTC with `Z`; a fraction only where there is one."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+class IsoTime(TypeDecorator[str]):
+    """A time column read as its ISO 8601 text; SQLite keeps nearly that, so that no datetime is made of it."""
+
+    impl = UtcDateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else DateTime(timezone=True))
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
+        if not isinstance(value, str):
+            return None if value is None else iso(value)
+        return f"{value[:10]}T{value[11:19] if value.endswith('.000000') else value[11:]}Z"
 
 
 def _as_they_are(conn: Connection, batch: list[dict[str, Any]]) -> None:
@@ -105,7 +129,7 @@ def _as_they_are(conn: Connection, batch: list[dict[str, Any]]) -> None:
 
 def _query_posts(filters: Filters) -> tuple[Select[Any], _Complete]:
     conditions.check_status(filters.status, conditions.POST_STATUSES)
-    query = select(_posts).where(*conditions.of_posts(filters, _posts))
+    query = _select(_posts, "posts", "resting_since", "rested_until").where(*conditions.of_posts(filters, _posts))
     if filters.since is not None:
         query = query.where(conditions.measured_since(filters.since))
     complete = partial(_complete_posts, collection=filters.collection)
@@ -131,7 +155,7 @@ def _complete_posts(conn: Connection, batch: list[dict[str, Any]], *, collection
 
 def _query_snapshots(filters: Filters) -> tuple[Select[Any], _Complete]:
     conditions.check_status(filters.status, conditions.POST_STATUSES)
-    query = select(_snapshots).where(*conditions.of_posts(filters, _snapshots))
+    query = _select(_snapshots, "snapshots").where(*conditions.of_posts(filters, _snapshots))
     if filters.since is not None:
         query = query.where(_snapshots.c.observed_at >= filters.since)
     return query.order_by(_snapshots.c.platform, _snapshots.c.post_id, _snapshots.c.observed_at), _complete_snapshots
@@ -144,7 +168,7 @@ def _complete_snapshots(conn: Connection, batch: list[dict[str, Any]]) -> None:
 
 def _query_creators(filters: Filters) -> tuple[Select[Any], _Complete]:
     conditions.check_status(filters.status, conditions.POST_STATUSES)
-    query = select(_creators).where(*conditions.of_creators(filters))
+    query = _select(_creators, "creators").where(*conditions.of_creators(filters))
     return query.order_by(_creators.c.platform, _creators.c.author_id), _complete_creators
 
 
@@ -156,7 +180,7 @@ def _complete_creators(conn: Connection, batch: list[dict[str, Any]]) -> None:
 
 def _query_comments(filters: Filters) -> tuple[Select[Any], _Complete]:
     conditions.check_status(filters.status, conditions.POST_STATUSES)
-    query = select(_comments).where(*conditions.of_posts(filters, _comments))
+    query = _select(_comments, "comments").where(*conditions.of_posts(filters, _comments))
     if filters.since is not None:
         query = query.where(_comments.c.observed_at >= filters.since)
     return query.order_by(_comments.c.platform, _comments.c.post_id, _comments.c.comment_id), _as_they_are
@@ -164,7 +188,7 @@ def _query_comments(filters: Filters) -> tuple[Select[Any], _Complete]:
 
 def _query_imports(filters: Filters) -> tuple[Select[Any], _Complete]:
     conditions.check_status(filters.status, conditions.IMPORT_STATES)
-    query = select(_imports).where(*conditions.of_imports(filters))
+    query = _select(_imports, "imports", "cost_micros").where(*conditions.of_imports(filters))
     return query.order_by(_imports.c.planned_at, _imports.c.import_id), _complete_imports
 
 
@@ -175,7 +199,7 @@ def _complete_imports(conn: Connection, batch: list[dict[str, Any]]) -> None:
 
 def _query_failures(filters: Filters) -> tuple[Select[Any], _Complete]:
     conditions.check_status(filters.status, conditions.FAILURE_STATUSES)
-    query = select(_failures).where(*conditions.of_failures(filters))
+    query = _select(_failures, "failures").where(*conditions.of_failures(filters))
     return query.order_by(_failures.c.first_at, _failures.c.failure_id), _as_they_are
 
 

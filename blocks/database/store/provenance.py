@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from sqlalchemy import Connection, and_, func, or_, select
 
@@ -57,10 +58,12 @@ def provenance(
         )
         for platform, post_id, name, run_id in conn.execute(given):
             given_by[platform, post_id].add((run_id, name))
-    used_by = _runs_of_imports(conn, {import_id for found in listings.values() for import_id, _, _ in found})
+    listed_by = {listing for found in listings.values() for listing in found}
+    used_by = _runs_of_imports(conn, {import_id for import_id, _, _ in listed_by})
+    imports = {listing[0]: _of_import(listing, used_by.get(listing[0], set()), collection) for listing in listed_by}
     return {
-        (platform, post_id): _of_one(listings[platform, post_id], given_by[platform, post_id], used_by, collection)
-        for platform, post_id in posts
+        key: _of_one([imports[import_id] for import_id, _, _ in listings[key]], given_by[key], collection)
+        for key in posts
     }
 
 
@@ -68,28 +71,37 @@ _Use = tuple[str, str | None]
 """A run, and its collection."""
 
 
-def _of_one(
-    listings: Sequence[tuple[str, str | None, str]],
-    given_by: Iterable[_Use],
-    used_by: Mapping[str, set[_Use]],
-    collection: str | None,
-) -> Provenance:
-    def wanted(name: str | None) -> bool:
-        return collection is None or name == collection
+@dataclass(frozen=True, slots=True)
+class _Import:
+    """What an import says of each post that it lists; without `collections` it is another's."""
 
-    collections = {name for _, name in given_by if name is not None and wanted(name)}
-    runs = {run_id for run_id, name in given_by if wanted(name)}
-    import_ids, found_by = [], set()
-    for import_id, hashtag, owner in listings:
-        uses = used_by.get(import_id, set())
-        theirs = {name for name in {owner, *(used for _, used in uses)} if name is not None and wanted(name)}
-        if theirs:
-            import_ids.append(import_id)
-            collections |= theirs
-            runs |= {run_id for run_id, name in uses if wanted(name)}
-            found_by |= {(name, hashtag) for name in theirs if hashtag is not None}
+    import_id: str
+    collections: frozenset[str]
+    run_ids: frozenset[str]
+    found_by: frozenset[tuple[str, str]]
+
+
+def _of_import(listing: tuple[str, str | None, str], uses: set[_Use], collection: str | None) -> _Import:
+    import_id, hashtag, owner = listing
+    names = frozenset(name for name in (owner, *(used for _, used in uses)) if _is_wanted(name, collection))
+    runs = frozenset(run_id for run_id, name in uses if collection is None or name == collection)
+    return _Import(import_id, names, runs, frozenset((name, hashtag) for name in names if hashtag is not None))
+
+
+def _is_wanted(name: str | None, collection: str | None) -> TypeGuard[str]:
+    return name is not None and (collection is None or name == collection)
+
+
+def _of_one(imports: Sequence[_Import], given_by: Iterable[_Use], collection: str | None) -> Provenance:
+    theirs = [one for one in imports if one.collections]
+    given = [(run_id, name) for run_id, name in given_by if _is_wanted(name, collection)]
+    found_by = {each for one in theirs for each in one.found_by}
     return Provenance(
-        sorted({hashtag for _, hashtag in found_by}), sorted(collections), import_ids, sorted(found_by), sorted(runs)
+        hashtags=sorted({hashtag for _, hashtag in found_by}),
+        collections=sorted({name for one in theirs for name in one.collections} | {name for _, name in given}),
+        import_ids=[one.import_id for one in theirs],
+        found_by=sorted(found_by),
+        run_ids=sorted({run_id for one in theirs for run_id in one.run_ids} | {run_id for run_id, _ in given}),
     )
 
 
