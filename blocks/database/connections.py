@@ -111,6 +111,8 @@ def make_engine(url: URL, *, lock_seconds: float, frozen: bool = False) -> Engin
     def opened(connection: Any, entry: ConnectionPoolEntry) -> None:
         with connection.cursor() as cursor:
             cursor.execute(f"SET lock_timeout = {int(lock_seconds * 1000)}")
+            # Our queries look up rows along indexes; compiling them takes longer than carrying them out.
+            cursor.execute("SET jit = off")
         connection.commit()
 
     def taken(connection: Any, *_: Any) -> None:

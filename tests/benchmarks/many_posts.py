@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
-import sqlalchemy as sa
-
-from blocks.database.engine import open_store, upgrade
+from blocks.database.engine import Store, open_store, upgrade
 from blocks.plan import SnapshotPlan
 
 POSTS_PER_IMPORT = 14
@@ -23,20 +22,16 @@ COLLECTIONS = 5
 YEAR_SECONDS = 365 * 86_400
 
 
-def fill(url: str, posts: int, now: datetime) -> None:
-    """Make the database at `url` and fill it, as if `now` were the end of the year."""
-    upgrade(url)
-    store = open_store(url)
-    lite = store.is_sqlite
-    with store.begin() as conn:
-        for name, statement in _statements(posts, int(now.timestamp()), lite=lite):
-            began = time.monotonic()
-            conn.exec_driver_sql(statement if lite else statement.replace("%", "%%"))
-            print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
-    if not lite:
+def fill(store: Store, posts: int, now: datetime) -> Iterator[tuple[str, float]]:
+    """Fill an empty database as if `now` were the end of the year; what was written, and its seconds, one by one."""
+    for name, statement in _statements(posts, int(now.timestamp()), lite=store.is_sqlite):
+        began = time.monotonic()
+        with store.begin() as conn:
+            conn.exec_driver_sql(statement if store.is_sqlite else statement.replace("%", "%%"))
+        yield name, time.monotonic() - began
+    if not store.is_sqlite:
         with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
             conn.exec_driver_sql("VACUUM ANALYZE")
-    store.close()
 
 
 def _statements(posts: int, now: int, *, lite: bool) -> list[tuple[str, str]]:
@@ -53,7 +48,8 @@ def _statements(posts: int, now: int, *, lite: bool) -> list[tuple[str, str]]:
 
     def numbers(count: int) -> str:
         if lite:
-            return f"(WITH RECURSIVE s(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM s WHERE n < {count - 1}) SELECT n FROM s)"
+            steps = f"SELECT 0 UNION ALL SELECT n + 1 FROM s WHERE n < {count - 1}"
+            return f"(WITH RECURSIVE s(n) AS ({steps}) SELECT n FROM s)"
         return f"(SELECT CAST(n AS bigint) AS n FROM generate_series(0, {count - 1}) AS n)"
 
     imports = -(-posts // POSTS_PER_IMPORT)
@@ -88,11 +84,12 @@ def _statements(posts: int, now: int, *, lite: bool) -> list[tuple[str, str]]:
               {moment(planned)}, {moment(planned)}, {moment(f"{planned} + 300")}, 28, 14, 14,
               {padded(f"n % {COLLECTIONS} * 2", 36)}
             FROM {numbers(imports)} s"""),
-        ("run_imports", "INSERT INTO run_imports (run_id, import_id, how) SELECT run_id, import_id, 'submitted' FROM imports"),
-        ("posts", f"""INSERT INTO posts (platform, post_id, status, shortcode, url, source_url, author_id, author_username,
-              author_name, author_verified, caption, hashtags, mentions, posted_at, media_type, duration_seconds, width,
-              height, audio_id, audio_title, {counts}, null_reasons, extra, channel, first_seen_at, last_seen_at,
-              enriched_at, observed_at, resting_since, run_id, parser_version, raw_sha256)
+        ("run_imports", """INSERT INTO run_imports (run_id, import_id, how)
+            SELECT run_id, import_id, 'submitted' FROM imports"""),
+        ("posts", f"""INSERT INTO posts (platform, post_id, status, shortcode, url, source_url, author_id,
+              author_username, author_name, author_verified, caption, hashtags, mentions, posted_at, media_type,
+              duration_seconds, width, height, audio_id, audio_title, {counts}, null_reasons, extra, channel,
+              first_seen_at, last_seen_at, enriched_at, observed_at, resting_since, run_id, parser_version, raw_sha256)
             SELECT {platform}, {post_id}, CASE WHEN n % 50 = 0 THEN 'gone' ELSE 'enriched' END, {padded("n", 11)},
               'https://www.tiktok.com/@maker' || CAST(n % 50000 AS text) || '/video/' || {post_id},
               'https://www.tiktok.com/@maker' || CAST(n % 50000 AS text) || '/video/' || {post_id},
@@ -107,20 +104,20 @@ def _statements(posts: int, now: int, *, lite: bool) -> list[tuple[str, str]]:
               CASE WHEN n % 8 = 3 AND {posted} < {now - 8 * 86_400} THEN {moment(f"{posted} + 605000")} END,
               {padded("n % 1825 * 2", 36)}, '1', {sha}
             FROM {numbers(posts)} s"""),
-        ("snapshots", f"""INSERT INTO snapshots (platform, post_id, observed_at, age_seconds, target_age, lateness_seconds,
-              {counts}, null_reasons, channel, run_id, parser_version, raw_sha256)
+        ("snapshots", f"""INSERT INTO snapshots (platform, post_id, observed_at, age_seconds, target_age,
+              lateness_seconds, {counts}, null_reasons, channel, run_id, parser_version, raw_sha256)
             SELECT {platform}, {post_id}, {moment("at")}, age + 60 + n % 300, age, 60 + n % 300,
               n * 7919 % 1000003 * (11 + step), n * 7919 % 1000003, n % 977, n % 613, n % 409, n % 50000 * 11,
               {reasons}, 'apify', {padded("n % 1825 * 2 + 1", 36)}, '1', {sha}
             FROM {measured} m WHERE at < {now}"""),
-        ("first snapshots", f"""INSERT INTO snapshots (platform, post_id, observed_at, age_seconds, {counts}, null_reasons,
-              channel, run_id, parser_version, raw_sha256)
+        ("first snapshots", f"""INSERT INTO snapshots (platform, post_id, observed_at, age_seconds, {counts},
+              null_reasons, channel, run_id, parser_version, raw_sha256)
             SELECT {platform}, {post_id}, {moment(f"{seen} + 30")}, 630 + n % 1200,
               n * 7919 % 1000003 * 9, n * 7919 % 1000003, n % 977, n % 613, n % 409, n % 50000 * 11,
               {reasons}, 'apify', {padded("n % 1825 * 2", 36)}, '1', {sha}
             FROM {numbers(posts)} s WHERE {seen} + 30 < {now} AND n % 3 = 0"""),
-        ("import_items", f"""INSERT INTO import_items (import_id, item_key, source_url, item_status, platform, post_id, was_new,
-              first_seen_at, last_seen_at)
+        ("import_items", f"""INSERT INTO import_items (import_id, item_key, source_url, item_status, platform,
+              post_id, was_new, first_seen_at, last_seen_at)
             SELECT {padded(f"n / {POSTS_PER_IMPORT} + again", 36)}, {platform} || ':' || {post_id},
               'https://www.tiktok.com/@maker' || CAST(n % 50000 AS text) || '/video/' || {post_id}, 'PARSE',
               {platform}, {post_id}, CASE WHEN again = 0 THEN {yes} ELSE {no} END,
@@ -144,8 +141,8 @@ def _statements(posts: int, now: int, *, lite: bool) -> list[tuple[str, str]]:
               'c' || CAST(n % {COLLECTIONS} AS text), 'metadata', {platform}, 'apify', 1, 10000, 10000,
               {moment(seen)}, {moment(f"{seen} + 30")}
             FROM {numbers(posts)} s"""),
-        ("raw_fetches", f"""INSERT INTO raw_fetches (platform, post_id, fetched_at, raw_sha256, channel, url, purpose, run_id,
-              parsed_at, parser_version)
+        ("raw_fetches", f"""INSERT INTO raw_fetches (platform, post_id, fetched_at, raw_sha256, channel, url, purpose,
+              run_id, parsed_at, parser_version)
             SELECT {platform}, {post_id}, {moment(f"{seen} + 30")}, {sha}, 'apify',
               'https://www.tiktok.com/@maker/video/' || {post_id}, 'enrich', {padded("n % 1825 * 2", 36)},
               {moment(f"{seen} + 30")}, '1'
@@ -162,8 +159,11 @@ def main() -> None:
     parser.add_argument("--url", required=True)
     parser.add_argument("--posts", type=int, default=1_000_000)
     asked = parser.parse_args()
-    url = sa.make_url(asked.url).render_as_string(hide_password=False)
-    fill(url, asked.posts, datetime.now(UTC))
+    upgrade(asked.url)
+    store = open_store(asked.url)
+    for name, seconds in fill(store, asked.posts, datetime.now(UTC)):
+        print(f"{name}: {seconds:.0f} s", flush=True)
+    store.close()
 
 
 if __name__ == "__main__":

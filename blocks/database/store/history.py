@@ -15,7 +15,6 @@ from sqlalchemy import (
     Select,
     and_,
     case,
-    exists,
     extract,
     func,
     literal,
@@ -28,7 +27,7 @@ from sqlalchemy import cast as as_type
 from blocks.database.store import filters as conditions
 from blocks.database.store import payers, resting
 from blocks.database.store.filters import Filters
-from blocks.database.store.statements import chunks, same_post, table_of
+from blocks.database.store.statements import chunks, found_one_by_one, same_post, table_of
 from blocks.database.store.work import SETTLED
 from blocks.database.tables import Post, RawFetch, Snapshot, Work
 from blocks.memories.posts.record import Platform, PostRef
@@ -109,11 +108,21 @@ def _open_at(checkpoint: Checkpoint, now: datetime) -> ColumnElement[bool]:
 
 def _unanswered(checkpoint: Checkpoint) -> list[ColumnElement[bool]]:
     """Posts on the plan, and awake, of which no snapshot answers the checkpoint, and no work on it has ended."""
-    answered = exists().where(same_post(_snapshots.c, _posts.c), _snapshots.c.target_age == checkpoint.age_seconds)
-    tried = exists().where(
-        same_post(_work.c, _posts.c), _work.c.purpose == checkpoint.purpose, _work.c.state.in_(SETTLED)
+    return [_posts.c.status == "enriched", ~_is_resting, ~_answered(checkpoint), ~_tried(checkpoint)]
+
+
+def _answered(checkpoint: Checkpoint) -> ColumnElement[bool]:
+    snapshot = select(_snapshots.c.post_id).where(
+        same_post(_snapshots.c, _posts.c), _snapshots.c.target_age == checkpoint.age_seconds
     )
-    return [_posts.c.status == "enriched", ~_is_resting, ~answered, ~tried]
+    return found_one_by_one(snapshot.correlate(_posts))
+
+
+def _tried(checkpoint: Checkpoint) -> ColumnElement[bool]:
+    # The purpose is no reason to look into the index on it, which lists a million such: a post has a handful of rows.
+    is_of_checkpoint = func.coalesce(_work.c.purpose, "") == checkpoint.purpose
+    settled = select(_work.c.post_id).where(same_post(_work.c, _posts.c), is_of_checkpoint, _work.c.state.in_(SETTLED))
+    return found_one_by_one(settled.correlate(_posts))
 
 
 def _due_query(plan: SnapshotPlan, now: datetime, filters: Filters) -> Any:
@@ -233,10 +242,6 @@ def _states(checkpoint: Checkpoint, now: datetime, which: list[ColumnElement[boo
     span = timedelta(days=OUTLOOK_DAYS)
     comes_after = now - timedelta(seconds=checkpoint.age_seconds)
     ended_before = now - timedelta(seconds=checkpoint.ends_seconds)
-    answer = and_(same_post(_snapshots.c, _posts.c), _snapshots.c.target_age == checkpoint.age_seconds)
-    tried = exists().where(
-        same_post(_work.c, _posts.c), _work.c.purpose == checkpoint.purpose, _work.c.state.in_(SETTLED)
-    )
     posted = _epoch(_posts.c.posted_at)
     is_unseen = _epoch(_posts.c.first_seen_at) - posted >= checkpoint.ends_seconds
     rested_at_end = and_(
@@ -245,11 +250,12 @@ def _states(checkpoint: Checkpoint, now: datetime, which: list[ColumnElement[boo
     )
     is_open = _posts.c.posted_at > ended_before
     state = case(
-        (_snapshots.c.target_age.is_not(None), "taken"),
+        # Nothing answers a checkpoint that is to come.
+        (and_(_posts.c.posted_at <= comes_after, _answered(checkpoint)), "taken"),
         (is_unseen, "unseen"),
         (and_(is_open, _rests_at(now)), "spared"),
         (_posts.c.posted_at > comes_after, "upcoming"),
-        (and_(is_open, tried), "failed"),
+        (and_(is_open, _tried(checkpoint)), "failed"),
         (is_open, "due"),
         (rested_at_end, "resting"),
         else_="missed",
@@ -258,7 +264,6 @@ def _states(checkpoint: Checkpoint, now: datetime, which: list[ColumnElement[boo
     day = case((_posts.c.posted_at > comes_after, to_come // 86_400), else_=-1).label("day")
     each = (
         select(_posts.c.platform, state, day)
-        .select_from(_posts.outerjoin(_snapshots, answer))
         .where(
             _posts.c.status == "enriched",
             _posts.c.posted_at > ended_before - span,

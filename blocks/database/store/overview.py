@@ -157,7 +157,8 @@ def top(
 
 
 def _open_imports(conn: Connection, now: datetime) -> Sequence[OpenImport]:
-    query = select(_imports).where(_imports.c.state.not_in(CLOSED_IMPORTS)).order_by(_imports.c.planned_at)
+    open_states = [state for state in conditions.IMPORT_STATES if state not in CLOSED_IMPORTS]
+    query = select(_imports).where(_imports.c.state.in_(open_states)).order_by(_imports.c.planned_at)
     return [
         OpenImport(
             import_id=row.import_id,

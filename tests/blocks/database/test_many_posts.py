@@ -1,0 +1,107 @@
+"""What stays quick with a million posts: every question leads along an index, on both kinds of database."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event
+
+from blocks.database.engine import Store
+from blocks.database.store import history, leftovers, overview, payers
+from blocks.database.store.provenance import provenance
+from blocks.plan import SnapshotPlan
+from tests.benchmarks.many_posts import fill
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+PLAN = SnapshotPlan()
+LARGE = ("posts", "snapshots", "work", "import_items", "run_posts", "imports")
+KEYS = [("tiktok", f"75{number:017d}") for number in range(40, 45)]
+
+QUESTIONS: dict[str, tuple[Callable[[Connection], Any], set[str]]] = {
+    "what is due": (
+        lambda conn: history.due(conn, PLAN, NOW),
+        {"ix_posts_status", "ix_snapshots_target", "pk work", "ix_run_posts_post", "ix_import_items_post"},
+    ),
+    "the outlook": (
+        lambda conn: history.outlook(conn, PLAN, NOW),
+        {"ix_posts_status", "ix_snapshots_target", "pk work"},
+    ),
+    "the plan in `status`": (
+        lambda conn: history.next_snapshots(conn, PLAN, NOW),
+        {"ix_posts_status", "ix_snapshots_target", "pk work"},
+    ),
+    "open work in `status`": (lambda conn: overview.overview(conn, NOW), {"ix_work_state", "ix_posts_status"}),
+    "the leaders": (lambda conn: overview.top(conn), {"ix_posts_counts", "pk posts"}),
+    "the leaders in likes": (lambda conn: overview.top(conn, metric="likes"), {"ix_posts_counts", "pk posts"}),
+    "the leaders of a hashtag": (
+        lambda conn: overview.top(conn, hashtag="tag7"),
+        {"ix_imports_hashtag", "pk import_items", "pk posts"},
+    ),
+    "who pays": (lambda conn: payers.payers(conn, KEYS), {"ix_import_items_post", "ix_run_posts_post"}),
+    "where posts come from": (lambda conn: provenance(conn, KEYS), {"ix_import_items_post", "ix_run_posts_post"}),
+    "work that came to nothing": (lambda conn: leftovers.drop_missed(conn, PLAN, NOW), {"ix_work_state"}),
+}
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    """2,000 posts of a year."""
+    assert dict(fill(store, 2000, NOW))["snapshots"] >= 0
+    return store
+
+
+def test_every_question_about_many_posts_leads_along_an_index(filled: Store) -> None:
+    for name, (ask, wanted) in QUESTIONS.items():
+        plan = plans(filled, ask)
+        read_whole = [line for line in plan if _reads_a_table(line)]
+        assert read_whole == [], name
+        assert wanted <= {index for line in plan for index in _indexes(line)}, (name, plan)
+
+
+def test_postgres_looks_for_answers_post_by_post(filled: Store) -> None:
+    """A join would read the answers of all posts that are known, to find those of the few in a window."""
+    if filled.is_sqlite:
+        pytest.skip("SQLite has no other way to join")
+    for ask in (lambda conn: history.due(conn, PLAN, NOW), lambda conn: history.outlook(conn, PLAN, NOW)):
+        plan = plans(filled, ask)
+        assert any("SubPlan" in line for line in plan)
+        assert not [line for line in plan if "Anti Join" in line or "hashed SubPlan" in line]
+
+
+def plans(store: Store, ask: Callable[[Connection], Any]) -> list[str]:
+    """The lines of the query plans of all statements that answer a question."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(store.engine, "before_cursor_execute", note)
+    with store.begin() as conn:
+        if not store.is_sqlite:
+            # 2,000 posts are read from end to end as quickly.
+            conn.exec_driver_sql("SET LOCAL enable_seqscan = off")
+            asked.clear()
+        ask(conn)
+        statements, explain = list(asked), "EXPLAIN QUERY PLAN " if store.is_sqlite else "EXPLAIN "
+        lines = [
+            str(row[3] if store.is_sqlite else row[0])
+            for statement, parameters in statements
+            for row in conn.exec_driver_sql(explain + statement, parameters)
+        ]
+    event.remove(store.engine, "before_cursor_execute", note)
+    assert lines
+    return lines
+
+
+def _reads_a_table(line: str) -> bool:
+    found = re.match(r"SCAN (\w+)(.*)", line) or re.search(r"Seq Scan on (\w+)(.*)", line)
+    return found is not None and found[1] in LARGE and "USING COVERING INDEX" not in found[2]
+
+
+def _indexes(line: str) -> set[str]:
+    primary = re.search(r"SEARCH (\w+).* sqlite_autoindex_\1_1 |(?:using|on) (\w+)_pkey\b", line)
+    return set(re.findall(r"\bix_\w+", line)) | ({f"pk {primary[1] or primary[2]}"} if primary else set())
