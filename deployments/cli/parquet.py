@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 BATCH_ROWS: Final = 1000
 GROUP_ROWS: Final = 100_000
-GROUP_BYTES: Final = 32_000_000
+GROUP_BYTES: Final = 8_000_000
 """A row group is written when it holds so many rows, or so many bytes."""
 
 

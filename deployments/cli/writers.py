@@ -88,7 +88,7 @@ def text_maker(
             return _write_json_lines(rows, columns, file)
         if excel:
             file.write(BOM)
-        count = _write_csv(rows, {name: name in IDS for name in columns}, guarded if excel else cell, file)
+        count = _write_csv(rows, {name: name in IDS for name in columns}, guarded if excel else cell, file, excel=excel)
         if too_long:
             say(_TOO_LONG.format(cells=counted(too_long, "cell")))
         return count
@@ -205,7 +205,24 @@ def iso(value: datetime) -> str:
 
 def json_text(value: Any) -> str:
     """A list or mapping as JSON."""
-    return json.dumps(value, ensure_ascii=False, default=_plain)
+    return _JSON.encode(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return iso(value)
+    raise TypeError(f"{type(value).__name__} has no place in an export")
+
+
+_JSON: Final = json.JSONEncoder(ensure_ascii=False, default=_plain)
+
+
+def _json_line(row: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(row, default=_plain, option=orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:
+        # Numbers beyond 64 bits, and halves of surrogate pairs, which become question marks.
+        return (json_text(row) + "\n").encode("utf-8", errors="replace")
 
 
 def is_device(path: Path) -> bool:
@@ -214,12 +231,6 @@ def is_device(path: Path) -> bool:
         return not stat.S_ISREG(path.stat().st_mode) and not path.is_dir()
     except FileNotFoundError:
         return False
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return iso(value)
-    raise TypeError(f"{type(value).__name__} has no place in an export")
 
 
 class _Lines:
@@ -233,16 +244,28 @@ class _Lines:
 
 
 def _write_csv(
-    rows: Iterable[Mapping[str, Any]], columns: Mapping[str, bool], to_text: Callable[[Any, bool], str], file: BinaryIO
+    rows: Iterable[Mapping[str, Any]],
+    columns: Mapping[str, bool],
+    to_text: Callable[[Any, bool], str],
+    file: BinaryIO,
+    *,
+    excel: bool,
 ) -> int:
     """Write the heading and all rows; `columns` says of each whether it is an id."""
+    as_they_are = () if excel else (int, float)
     # The csv module puts a text with a lone carriage return in quotes only if its own line ends have one.
     writer = csv.writer(_Lines(file), lineterminator="\r\n")
     writer.writerow(columns)
     wanted = tuple(columns.items())
     count = 0
     for row in rows:
-        writer.writerow([to_text(row[name], is_id) for name, is_id in wanted])
+        writer.writerow(
+            [
+                # Most cells need no look: a call for each would take longer than all the rest.
+                value if (value := row[name]) is None or type(value) in as_they_are else to_text(value, is_id)
+                for name, is_id in wanted
+            ]
+        )
         count += 1
     return count
 
@@ -250,18 +273,9 @@ def _write_csv(
 def _write_json_lines(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], file: BinaryIO) -> int:
     count = 0
     for row in rows:
-        shown = {name: row[name] for name in columns}
-        try:
-            line = orjson.dumps(shown, default=_plain, option=_JSON_LINE)
-        except orjson.JSONEncodeError:
-            # Numbers beyond 64 bits, and halves of surrogate pairs, which become question marks.
-            line = (json_text(shown) + "\n").encode("utf-8", errors="replace")
-        file.write(line)
+        file.write(_json_line({name: row[name] for name in columns}))
         count += 1
     return count
-
-
-_JSON_LINE: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_APPEND_NEWLINE
 
 
 def _through_a_file(make: Maker, sink: BinaryIO) -> int:

@@ -42,9 +42,9 @@ class Coverage:
             yield row
 
     def count(self, row: Mapping[str, Any]) -> None:
-        """Count one row."""
+        """Count one row, which has these columns and no other."""
         self.rows += 1
-        empty = [name for name in self.columns if row[name] is None]
+        empty = [name for name, value in row.items() if value is None]
         if empty:
             reasons = row.get("null_reasons") or {}
             otherwise = _BY_STATUS.get(str(row.get("status")), UNSTATED)

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, DateTime, Dialect, Select, Table, Text, TypeDecorator, select, type_coerce
+from sqlalchemy import (
+    Connection,
+    DateTime,
+    Dialect,
+    Select,
+    Table,
+    Text,
+    TypeDecorator,
+    func,
+    null,
+    select,
+    type_coerce,
+)
 from sqlalchemy.types import TypeEngine
 
 from blocks.database.engine import Store
@@ -73,23 +85,28 @@ def rows(
     """
     filters = filters or Filters()
     query, complete = _QUERIES[what](filters)
-    return _stream(store, query, COLUMNS[what], complete, moments)
+    return _stream(store, query, complete, moments)
+
+
+def count(store: Store, what: What, filters: Filters | None = None) -> int:
+    """How many rows `rows` gives."""
+    query, _ = _QUERIES[what](filters or Filters())
+    with store.connect() as conn:
+        return conn.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar_one()
 
 
 _Complete = Callable[[Connection, list[dict[str, Any]]], None]
 
 
-def _stream(
-    store: Store, query: Select[Any], columns: Sequence[str], complete: _Complete, moments: bool
-) -> Iterator[dict[str, Any]]:
+def _stream(store: Store, query: Select[Any], complete: _Complete, moments: bool) -> Iterator[dict[str, Any]]:
     query = query if moments else _with_times_as_text(query)
     query = query.execution_options(stream_results=True, yield_per=BATCH)
     with store.connect() as conn, conn.execute(query) as result:
-        is_whole = tuple(result.keys()) == tuple(columns)
-        for partition in result.mappings().partitions(BATCH):
-            batch = [dict(row) for row in partition]
+        names = tuple(result.keys())
+        for partition in result.partitions(BATCH):
+            batch = [dict(zip(names, row, strict=True)) for row in partition]
             complete(conn, batch)
-            yield from batch if is_whole else ({name: row[name] for name in columns} for row in batch)
+            yield from batch
 
 
 def _with_times_as_text(query: Select[Any]) -> Select[Any]:
@@ -99,8 +116,9 @@ def _with_times_as_text(query: Select[Any]) -> Select[Any]:
 
 
 def _select(table: Table, what: What, *further: str) -> Select[Any]:
-    """The table's public columns, in their order, and what those that are worked out need."""
-    return select(*(table.c[name] for name in (*COLUMNS[what], *further) if name in table.c))
+    """The public columns in their order, null where a value is worked out later, and `further` ones for that."""
+    public = (table.c[name] if name in table.c else null().label(name) for name in COLUMNS[what])
+    return select(*public, *(table.c[name] for name in further))
 
 
 def iso(moment: datetime) -> str:
@@ -144,8 +162,8 @@ def _complete_posts(conn: Connection, batch: list[dict[str, Any]], *, collection
         row["collections"] = of_post.collections
         row["import_ids"] = of_post.import_ids
         row["extra"] = row["extra"] or {}
-        if row["resting_since"] is not None and row["rested_until"] is None:
-            since = row["resting_since"]
+        since, until = row.pop("resting_since"), row.pop("rested_until")
+        if since is not None and until is None:
             # Inside JSON it is text, also where the columns are moments.
             row["extra"]["resting_since"] = since if isinstance(since, str) else iso(since)
         rates, reasons = engagement_rates(row)
@@ -194,7 +212,7 @@ def _query_imports(filters: Filters) -> tuple[Select[Any], _Complete]:
 
 def _complete_imports(conn: Connection, batch: list[dict[str, Any]]) -> None:
     for row in batch:
-        row["cost_usd"] = row["cost_micros"] / 1_000_000
+        row["cost_usd"] = row.pop("cost_micros") / 1_000_000
 
 
 def _query_failures(filters: Filters) -> tuple[Select[Any], _Complete]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from sqlalchemy import Connection, and_, func, or_, select
 
@@ -61,10 +61,15 @@ def provenance(
     listed_by = {listing for found in listings.values() for listing in found}
     used_by = _runs_of_imports(conn, {import_id for import_id, _, _ in listed_by})
     imports = {listing[0]: _of_import(listing, used_by.get(listing[0], set()), collection) for listing in listed_by}
-    return {
-        key: _of_one([imports[import_id] for import_id, _, _ in listings[key]], given_by[key], collection)
-        for key in posts
-    }
+    found: dict[tuple[str, str], Provenance] = {}
+    alike: dict[Any, Provenance] = {}
+    for key in posts:
+        # Posts that the same imports list are many, and say the same.
+        of_post = tuple(import_id for import_id, _, _ in listings[key]), frozenset(given_by[key])
+        if of_post not in alike:
+            alike[of_post] = _of_one([imports[import_id] for import_id in of_post[0]], of_post[1], collection)
+        found[key] = alike[of_post]
+    return found
 
 
 _Use = tuple[str, str | None]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -87,9 +89,10 @@ def export(
             return 0
         # A home without a database is looked at without loading it.
         from blocks.database.store.coverage import Coverage
-        from blocks.database.store.export import COLUMNS, rows
+        from blocks.database.store.export import COLUMNS, count, rows
         from blocks.database.store.filters import Filters
         from deployments.cli import dictionaries
+        from deployments.cli.export_progress import watched
 
         filters = Filters(collection=collection, hashtag=tag, platform=platform, since=begin, status=status)
         source: Iterable[Mapping[str, Any]] = []
@@ -97,6 +100,8 @@ def export(
             stores.require_collection(store, filters.collection)
             stores.tell_unknown(store, hashtag=filters.hashtag)
             source = rows(store, what, filters, moments=shape in ("parquet", "xlsx"))
+            if output is not None or not sys.stdout.isatty():
+                source = watched(source, what, partial(count, store, what, filters))
         coverage = Coverage(COLUMNS[what])
         invented = store is not None and holds_invented(store, filters.collection)
 
