@@ -150,7 +150,7 @@ def top(
         .limit(limit)
     )
     found: list[Row[Any]] = []
-    for part in chunks(conn.execute(leaders).tuples().all()):
+    for part in chunks(conn.execute(leaders).all()):
         among = posts_among(_posts.c.platform, _posts.c.post_id, part)
         found += conn.execute(select(_posts).where(among).order_by(*order))
     return [Post(**row._mapping) for row in found]
