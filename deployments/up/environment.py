@@ -51,8 +51,8 @@ def _text(value: Any) -> str | None:
     if isinstance(value, BaseModel):
         return value.model_dump_json()
     if isinstance(value, tuple):
-        # Channels, or ages in seconds; of none at all the plan alone can be made.
-        return ",".join(age_text(one) if isinstance(one, int) else one for one in value) or "none"
+        # Channels, ages in whole seconds, or times as numbers with a fraction.
+        return ",".join(age_text(one) if isinstance(one, int) else str(one) for one in value) or "none"
     # Of the settings that may be None, only the caps are ever set to it.
     return "none" if value is None else str(value)
 

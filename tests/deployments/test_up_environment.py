@@ -15,6 +15,7 @@ CHOSEN = {
     "TAGTRAIL_MAX_SPEND_USD_PER_COLLECTION": "none", "TAGTRAIL_RETENTION_DAYS": "90",
     "TAGTRAIL_PRICES": '{"metadata": {"youtube/rapid": 0.02}}', "TAGTRAIL_CALLBACK_URL": "https://h.example/t",
     "TAGTRAIL_CALLBACK_SECRET": "not-to-be-guessed-by-anybody", "TAGTRAIL_ACCOUNT": "fibres",
+    "TAGTRAIL_REPORTS_URL": "https://reports.example/", "TAGTRAIL_TRENDING_TIMES": "20,200",
 }  # fmt: skip
 
 

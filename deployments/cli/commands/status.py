@@ -103,7 +103,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         # Money is US dollars on the outside.
         return {
-            name.replace("_micros", "_usd"): each / 1e6 if name.endswith("_micros") else _plain(each)
+            name.replace("_micros", "_usd"): each / 1e6
+            if name.endswith("_micros") and each is not None
+            else _plain(each)
             for name, each in value.items()
         }
     if isinstance(value, list):
