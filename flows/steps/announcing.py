@@ -16,6 +16,7 @@ from flows.steps.events import (
     POSTS_FAILED,
     RUN_COMPLETED,
     RUN_HALTED,
+    RUN_HELD,
     announce,
     event_id,
     related_to,
@@ -61,7 +62,7 @@ def _import_ended(row: OpenImport, *, run_id: str) -> None:
 
 
 def run_ended(run: Run, summary: RunSummary) -> None:
-    """Announce how a run ended; a halt, each class of failures and each gap have an event of their own beside it.
+    """Announce how a run ended; a halt, a hold, each class of failures and each gap have an event of their own beside it.
 
     A run that is taken up again under its own id is announced anew only where it ended in another way.
     """
@@ -80,6 +81,8 @@ def run_ended(run: Run, summary: RunSummary) -> None:
         tell(POSTS_FAILED, {"error_class": error_class, "count": count}, error_class)
     if summary.outcome == "halted" and run.halted is not None:
         tell(RUN_HALTED, {"error_class": run.halted.error_class, "reason": summary.halted_because})
+    if summary.outcome == "cancelled" and (summary.held or summary.held_imports):
+        tell(RUN_HELD, {"posts": summary.held, "imports": summary.held_imports})
     for one in summary.imports:
         if one.overlap == 0:
             tell(GAP_FOUND, {"import_id": one.import_id, "hashtag": one.hashtag, "seen": one.seen}, one.import_id)

@@ -18,6 +18,7 @@ RUN_COMPLETED = "tagtrail.run.completed"
 RUN_HALTED = "tagtrail.run.halted"
 POSTS_FAILED = "tagtrail.posts.failed"
 GAP_FOUND = "tagtrail.import.gap"
+RUN_HELD = "tagtrail.run.held"
 POST_TRENDING = "tagtrail.post.trending"
 
 MOST_HASHTAGS = 50

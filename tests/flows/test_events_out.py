@@ -175,7 +175,7 @@ def test_a_server_that_is_away_or_missing_is_no_reason_to_fail(monkeypatch: pyte
         events.announce("tagtrail.test", resource_id="tagtrail.test", payload={})
 
 
-def test_an_import_that_shares_nothing_with_the_one_before_is_told_as_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gaps_and_holds_are_told_as_events(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[str, dict[str, Any]]] = []
     monkeypatch.setattr(announcing, "announce", lambda event, *, payload, **_: told.append((event, payload)))
     at = datetime(2026, 3, 1, tzinfo=UTC)
@@ -186,8 +186,12 @@ def test_an_import_that_shares_nothing_with_the_one_before_is_told_as_a_gap(monk
         run_id="r", flow="track-hashtags", outcome="done", message="", imports=imports, started_at=at, finished_at=at
     )
     announcing.run_ended(RUN_WITHOUT_HALT, summary)
+    assert "tagtrail.run.held" not in dict(told)
     [gap] = [payload for event, payload in told if event == "tagtrail.import.gap"]
     assert (gap["import_id"], gap["hashtag"], gap["run_id"]) == ("0", "moss", "r")
+    announcing.run_ended(RUN_WITHOUT_HALT, summary.model_copy(update={"outcome": "cancelled", "held": 3}))
+    held = dict(told)["tagtrail.run.held"]
+    assert (held["posts"], held["imports"], held["run_id"]) == (3, 0, "r")
 
 
 def test_an_asset_is_named_by_its_database_never_by_a_path() -> None:
