@@ -62,7 +62,7 @@ def _import_ended(row: OpenImport, *, run_id: str) -> None:
 
 
 def run_ended(run: Run, summary: RunSummary) -> None:
-    """Announce how a run ended; a halt, a hold, each class of failures and each gap have an event of their own beside it.
+    """Announce how a run ended; a halt, a hold, each class of failures and each gap have events of their own.
 
     A run that is taken up again under its own id is announced anew only where it ended in another way.
     """
