@@ -13,6 +13,9 @@ _SOUNDS = ("musicInfo", "music_info", "clips_music_attribution_info", "audio")
 _CHILDREN = ("childPosts", "child_posts", "children", "carousel_media", "carouselMedia", "sidecar")
 _PEOPLE = ("username", "user.username", "node.user.username", "user_name", "userName", "")
 
+_MEDIA_NAMES = (("album", "carousel"), ("carousel", "carousel"), ("reel", "video"), ("igtv", "video"))
+_CONTENT_TYPES = (("Carousel", "carousel"), ("Reel", "video"), ("Video", "video"), ("Image", "image"))
+
 _MEDIA = (
     case("type", "Sidecar", "carousel"),
     case("type", "Video", "video"),
@@ -40,6 +43,8 @@ _MEDIA = (
     case("media_format", "video", "video"),
     case("media_format", "image", "image"),
     case("media_format", "photo", "image"),
+    *(case("media_name", said, told) for said, told in _MEDIA_NAMES),
+    *(case("content_type", said, told) for said, told in _CONTENT_TYPES),
     *(filled(path, "carousel") for path in _CHILDREN),
     case("is_video", True, "video"),
     case("isVideo", True, "video"),
@@ -149,22 +154,13 @@ FLAT = Shape(
             "followers",
         ),
         "posted_at": (
-            "timestamp",
-            "taken_at",
-            "takenAt",
-            "taken_at_timestamp",
-            "takenAtTimestamp",
-            "created_at",
-            "createdAt",
-            "taken_at_date",
-            "taken_at_ts",
-            "date_posted",
-            "post_date",
-            "date",
-            *("publishedAt", "published_at", "postedAt", "posted_at"),
+            *("taken_at", "takenAt", "taken_at_timestamp", "takenAtTimestamp", "taken_at_date", "taken_at_ts"),
+            *("date_posted", "post_date", "postedAt", "posted_at", "publishedAt", "published_at"),
+            # Where the names above stand beside these, these may tell when the service looked.
+            *("timestamp", "created_at", "createdAt", "date"),
         ),
         "product_type": ("productType", "product_type"),
-        "duration_seconds": ("videoDuration", "video_duration", "duration"),
+        "duration_seconds": ("videoDuration", "video_duration", "duration", "length"),
         "width": ("dimensionsWidth", "dimensions.width", "original_width", "originalWidth", "width"),
         "height": ("dimensionsHeight", "dimensions.height", "original_height", "originalHeight", "height"),
         "audio_id": tuple(f"{sound}.{key}" for sound in _SOUNDS for key in ("audio_id", "audioId", "id")),

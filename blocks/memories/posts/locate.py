@@ -11,13 +11,13 @@ from typing import Any
 
 from blocks.memories.errors import PostGone, UnknownShape, WrongPost
 from blocks.memories.posts.comments import CONTAINERS, REPLIES
-from blocks.memories.posts.node_identity import addressed_to_another, mentions, named_by
+from blocks.memories.posts.node_identity import addressed_to_another, mentions, named_by, tells_of_another
 from blocks.memories.posts.reading import MISSING, dig, storable
 from blocks.memories.posts.record import Platform, PostRef
 from blocks.memories.posts.shape import Shape
 from blocks.memories.posts.synonyms import COUNTS
 from blocks.memories.posts.tables import SHAPES
-from blocks.memories.posts.unavailability import MEDIA_KEYS, mark_of
+from blocks.memories.posts.unavailability import MEDIA_KEYS, mark_of, words_of
 
 _LEAST_MARKS = 2
 MAX_PLACES = 30_000
@@ -37,6 +37,7 @@ _WRAPPERS = (
 _NOT_LOOKED_INTO = frozenset((*CONTAINERS, *REPLIES))
 _NO_POSTS_KEYS = frozenset(
     {"cid", "comment_id", "commentId", "comment_pk", "comment_like_count", "parent_comment_id", "reply_comment_total"}
+    | {"topLevelComment", "textDisplay", "authorDisplayName", "totalReplyCount", "voteCount"}
     | {"commentUrl", "comment_url", "replyToCid", "parentCommentId", "comment_text", "commentText"}
 )
 """Keys of a comment: it may name the post that it stands under, and its likes are not the post's."""
@@ -247,6 +248,8 @@ def _judge(place: _Place, asked: PostRef, search: _Search, is_post: bool) -> Non
     if (mark is not None or place.depth <= _NEAR_THE_TOP) and addressed_to_another(node, asked):
         search.holds_more = True
         mark = "trouble" if mark == "gone" else mark
+    elif mark == "gone" and tells_of_another(node, words_of(node), asked):
+        mark = "trouble"
     search.gone = search.gone or mark == "gone"
     search.trouble = search.trouble or mark == "trouble"
 

@@ -125,7 +125,7 @@ def _read(node: Any, column: str, paths: tuple[str, ...], shape: Shape) -> Any:
     for path in paths:
         read = reading.milliseconds if path in shape.milliseconds else reading.seconds
         value = read(dig(node, path))
-        if value is not None:
+        if value is not None and value <= shape.longest_seconds:
             return value
     return None
 

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from blocks.memories.errors import NotAPostUrl
 from blocks.memories.identity import parse_post_url
 from blocks.memories.posts.addresses import shortcode_to_id
 from blocks.memories.posts.reading import MISSING, dig, ident, text
 from blocks.memories.posts.record import PostRef
-from blocks.memories.posts.shape import ADDRESSES, ECHOES, POST_ADDRESSES, Paths, Shape
+from blocks.memories.posts.shape import ADDRESSES, ECHOES, OWN_IDS, POST_ADDRESSES, REFERENCES, Paths, Shape
 
 _NUMBER = re.compile(r"[0-9]{1,20}\Z")
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{11}\Z")
 _ID_AS_TEXT = re.compile(r"[0-9]+(?:_[0-9]*)?\Z")
 _ADDRESS_KEYS = frozenset(path.partition(".")[0] for path in (*ADDRESSES, *POST_ADDRESSES, *ECHOES))
+_OWN_ID = re.compile(r"(?:[0-9]{15,20}(?:_[0-9]*)?|Ug[A-Za-z0-9_.-]{10,80})\Z")
+"""An id of a platform's, not a number of a service's rows: of a post or a comment."""
 _MOCK = re.compile(r"(?:mock|placeholder|dummy|no_?results?)(?:[_-].*)?\Z", re.I)
 """What some services write in an id or a type when they found nothing and send something all the same."""
+_ID_KEYS: Final = frozenset(
+    {*OWN_IDS, *REFERENCES, "shortCode", "shortcode", "short_code", "resource_id", "value"} - {"statistics.aweme_id"}
+)
+_LONG_NUMBER = re.compile(r"[0-9]{15,20}(?:_[0-9]*)?\Z")
+_SHORTCODE = re.compile(r"(?=[A-Za-z0-9_-]*[A-Z0-9_])[A-Za-z0-9_-]{10,11}\Z")
+_NUMBER_IN_WORDS = re.compile(r"(?<![0-9A-Za-z])[0-9]{15,20}(?![0-9A-Za-z])")
+_VIDEO_ID_IN_WORDS = re.compile(r"(?<![A-Za-z0-9_-])(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{11}(?![A-Za-z0-9_-])")
 _LONGEST_MENTION = 500
 _EXACT_UP_TO = 2**53
 """A larger number may have lost its last digits on its way through JavaScript."""
@@ -57,11 +66,25 @@ def named_by(node: dict[str, Any], shape: Shape, asked: PostRef) -> Named:
         told += of_post
     if asked.platform == "instagram" and asked.post_id in told:
         ids = []
+    elif (part := _id_of_a_part(node, shape, asked)) is not None:
+        return Named(other=part)
     if asked.post_id not in ids:
         others = [*ids, *others]
     if others:
         return Named(other=others[0])
     return Named(asked=asked.post_id in ids or asked.post_id in told)
+
+
+def _id_of_a_part(node: dict[str, Any], shape: Shape, asked: PostRef) -> str | None:
+    """The own id of what only refers to the asked post, as a comment does: its likes are not the post's."""
+    named = [path for path in shape.ids if ident(dig(node, path)) == asked.post_id]
+    if not named or not set(named) <= set(REFERENCES):
+        return None
+    for key in OWN_IDS:
+        written = ident(node.get(key))
+        if written is not None and _OWN_ID.match(written) and not _has_lost_digits(node[key], asked):
+            return written
+    return None
 
 
 def mentions(node: dict[str, Any], asked: PostRef) -> bool:
@@ -80,6 +103,27 @@ def addressed_to_another(node: dict[str, Any], asked: PostRef) -> bool:
         return False
     told = [one for paths in (ADDRESSES, POST_ADDRESSES, ECHOES) for one in _addressed(node, paths, asked)]
     return bool(told) and asked.post_id not in told
+
+
+def tells_of_another(node: dict[str, Any], words: list[str], asked: PostRef) -> bool:
+    """Whether an object that says that a post is gone names another one, by an id of its own or in its words."""
+    told = {written for key in _ID_KEYS if (written := _name_in_a_mark(node.get(key), asked)) is not None}
+    if asked.platform == "youtube":
+        told |= {one for word in words for one in _VIDEO_ID_IN_WORDS.findall(word)}
+    else:
+        told |= {one for word in words for one in _NUMBER_IN_WORDS.findall(word)}
+    return bool(told) and told.isdisjoint({asked.post_id, asked.shortcode})
+
+
+def _name_in_a_mark(value: Any, asked: PostRef) -> str | None:
+    written = ident(value)
+    if written is None:
+        return None
+    if asked.platform == "youtube":
+        return written if _VIDEO_ID.match(written) else None
+    if _LONG_NUMBER.match(written):
+        return written.partition("_")[0]
+    return written if asked.platform == "instagram" and _SHORTCODE.match(written) else None
 
 
 def _ids(node: dict[str, Any], shape: Shape, asked: PostRef) -> tuple[list[str], str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
@@ -110,6 +111,16 @@ ECHOES: Final = (
 """Keys under which a service repeats the question: they can tell that the item answers another one, never more."""
 
 
+REFERENCES: Final = (
+    *("media_id", "mediaId", "video_id", "videoId", "post_id", "postId", "tweet_id", "tweetId", "tweetID", "item_id"),
+    *("aweme_id", "statistics.aweme_id", "id.videoId"),
+)
+"""Keys under which a comment, too, names the post that it stands under."""
+
+OWN_IDS: Final = ("id", "pk", "id_str", "rest_id")
+"""Keys of a thing's own id, whatever it is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Shape:
     """One form of payload, all of it: where things stand, what tells whose they are, units, and what means nothing.
@@ -138,6 +149,8 @@ class Shape:
     columns: Mapping[str, Paths]
     milliseconds: frozenset[str] = frozenset()
     """Paths at which a duration is in milliseconds; at all others it is in seconds."""
+    longest_seconds: float = math.inf
+    """No post of the platform lasts longer: what says so is in another unit."""
     caption: tuple[Paths, ...]
     lists: Mapping[str, ListTable] = field(default_factory=dict)
     media: tuple[Case, ...]

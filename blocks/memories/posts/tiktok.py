@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from blocks.memories.posts.shape import ListTable, Shape, case, filled
 
+LONGEST_SECONDS = 3_660
+"""TikTok takes videos of an hour at most."""
+
 ITEM = Shape(
     name="tiktok_item",
     platform="tiktok",
@@ -53,6 +56,7 @@ ITEM = Shape(
         "shares": ("shareCount",),
         "saves": ("collectCount",),
     },
+    longest_seconds=LONGEST_SECONDS,
     caption=(("text",),),
     lists={
         "coauthors": ListTable(
@@ -138,6 +142,7 @@ ITEM_STRUCT = Shape(
         "shares": ("statsV2.shareCount", "stats.shareCount"),
         "saves": ("statsV2.collectCount", "stats.collectCount"),
     },
+    longest_seconds=LONGEST_SECONDS,
     caption=(("desc",),),
     lists={"coauthors": ListTable(("collaborators", "coAuthors"), ("uniqueId", "unique_id", "user.uniqueId", ""))},
     media=(

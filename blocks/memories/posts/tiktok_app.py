@@ -8,6 +8,7 @@ plays and views never stand in for each other.
 from __future__ import annotations
 
 from blocks.memories.posts.shape import ListTable, Shape, case, counts, filled
+from blocks.memories.posts.tiktok import LONGEST_SECONDS
 
 _COAUTHORS = ListTable(
     ("collabInfo.collaborators", "collab_info.collaborators", "collaborators", "coauthors", "coAuthors", "collabInfo"),
@@ -57,6 +58,7 @@ AWEME = Shape(
         "saves": ("statistics.collect_count",),
     },
     milliseconds=frozenset({"video.duration", "duration"}),
+    longest_seconds=LONGEST_SECONDS,
     caption=(("desc",),),
     lists={"coauthors": _COAUTHORS},
     media=(
@@ -138,6 +140,7 @@ TIKWM = Shape(
         "shares": ("share_count",),
         "saves": ("collect_count",),
     },
+    longest_seconds=LONGEST_SECONDS,
     caption=(("title",),),
     media=(filled("images", "carousel"), filled("play", "video"), filled("hdplay", "video")),
     children=("images",),
@@ -178,9 +181,16 @@ FLAT = Shape(
     columns={
         "author_id": ("channel.id", "author.id", "user.id", "profile_id", "author_id", "authorId", "user_id"),
         "author_username": (
-            *("channel.username", "author.username", "author.uniqueId", "author.unique_id", "user.username"),
+            *(
+                "channel.username",
+                "account_id",
+                "author.username",
+                "author.uniqueId",
+                "author.unique_id",
+                "user.username",
+            ),
             *("user.uniqueId", "user.unique_id", "username", "profile_username", "author_username", "unique_id"),
-            *("uniqueId", "authorUsername", "account_id"),
+            *("uniqueId", "authorUsername"),
         ),
         "author_name": (
             *("channel.name", "author.nickname", "author.name", "user.nickname", "user.name", "author_name"),
@@ -196,7 +206,7 @@ FLAT = Shape(
         ),
         "posted_at": (
             *("uploadedAt", "uploadedAtFormatted", "create_time", "createTime", "createTimeISO", "created_at"),
-            *("createdAt", "publishedAt", "published_at", "timestamp", "uploaded_at", "date_posted"),
+            *("createdAt", "publishedAt", "published_at", "uploaded_at", "date_posted", "timestamp"),
         ),
         "duration_seconds": ("video.duration", "duration", "video_duration", "videoDuration", "duration_seconds"),
         "width": ("video.width", "width"),
@@ -216,6 +226,7 @@ FLAT = Shape(
             *("saveCount", "favorites_count", "saves_count"),
         ),
     },
+    longest_seconds=LONGEST_SECONDS,
     caption=(("title", "video_description", "description", "caption", "text"),),
     lists={"coauthors": _COAUTHORS},
     media=(

@@ -83,6 +83,11 @@ def mark_of(node: dict[str, Any], *, near_the_top: bool, an_error: bool = False)
     return "gone" if any(key in node and node[key] is None for key in (*MEDIA_KEYS, _ITEMS_KEY)) else None
 
 
+def words_of(node: dict[str, Any]) -> list[str]:
+    """All that an object says in errors and remarks."""
+    return _words(node, (*_ERRORS, *_REMARKS))
+
+
 def _platform_mark(node: dict[str, Any]) -> Mark | None:
     """What the platforms themselves say, each in its own way."""
     if whole(node.get("statusCode")) in _TIKTOK_GONE:

@@ -181,11 +181,14 @@ FLAT = Shape(
             *("followers_count", "author_followers"),
         ),
         "posted_at": (
-            *("created_at", "createdAt", "creation_date", "created_timestamp", "timestamp", "date_posted", "date"),
-            *("created", "time"),
+            *("created_at", "createdAt", "creation_date", "created_timestamp", "date_posted", "date", "created"),
+            # Beside the others these may tell when the service looked.
+            *("timestamp", "time"),
         ),
         **media_columns(("media", "media_extended", "extended_entities.media")),
-        "views": counts("views", "view_count", "viewCount", "views_count", "impressions", "impression_count"),
+        "views": counts(
+            "views", "view_count", "viewCount", "views_count", "impressions", "impression_count", "impressionCount"
+        ),
         "likes": counts(
             *("likes", "favorites", "like_count", "likeCount", "favorite_count", "favoriteCount", "favourites"),
             *("likes_count", "favourites_count"),

@@ -14,7 +14,8 @@ DATA_API = Shape(
         *("snippet", "snippet.channelId", "snippet.publishedAt", "snippet.channelTitle"),
         *("contentDetails", "contentDetails.duration", "statistics", "statistics.viewCount", "status.privacyStatus"),
     ),
-    ids=("id", "id.videoId", "snippet.resourceId.videoId", "contentDetails.videoId"),
+    # A playlist's item names its video elsewhere: its time and its channel are those of the playlist.
+    ids=("id", "id.videoId"),
     columns={
         "author_id": ("snippet.channelId",),
         "author_username": ("snippet.customUrl", "snippet.channelHandle"),

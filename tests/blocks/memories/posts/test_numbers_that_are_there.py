@@ -172,7 +172,7 @@ def test_what_two_tables_have_in_different_units_is_no_number_for_a_third() -> N
     [
         (CLIP, {"aweme_id": CLIP.post_id, "desc": "x", "statistics": {"digg_count": 1}, "duration": 13_651}, 13.651),
         (CLIP, {"aweme_id": CLIP.post_id, "desc": "", "statistics": {"digg_count": 1}, "video": {"duration": 9}}, 9e-3),
-        (CLIP, {"id": CLIP.post_id, "desc": "x", "stats": {"diggCount": 1}, "video": {"duration": 13_651}}, 13_651),
+        (CLIP, {"id": CLIP.post_id, "desc": "x", "stats": {"diggCount": 1}, "video": {"duration": 1_365}}, 1_365),
         (CLIP, {"id": CLIP.post_id, "play": "u", "digg_count": 1, "music_info": {}, "duration": 14}, 14),
         (CLIP, {"id": CLIP.post_id, "channel": {"username": "u"}, "likes": 1, "video": {"duration": 9.5}}, 9.5),
         (VIDEO, {"id": VIDEO.post_id, "snippet": {"title": "t"}, "contentDetails": {"duration": "P1DT2H3M4S"}}, 93_784),
