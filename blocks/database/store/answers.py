@@ -16,7 +16,7 @@ from blocks.database.store.filters import Filters
 from blocks.database.store.statements import chunks, posts_among, table_of
 from blocks.database.tables import RawFetch, RawPayload
 from blocks.memories import wire
-from blocks.memories.errors import MemoriesError, PayloadError, PostGone
+from blocks.memories.errors import MemoriesError, PayloadError, PostGone, WrongPost
 from blocks.memories.posts.mapping import map_post
 from blocks.memories.posts.record import Platform, PostRecord, PostRef
 from blocks.memories.posts.scrub import scrub_comments
@@ -40,12 +40,16 @@ class Policy:
 
 @dataclass(slots=True)
 class Reading:
-    """One stored answer and what the mappers make of it now; neither record nor gone: nothing."""
+    """One stored answer and what the mappers make of it now; neither record nor gone: nothing.
+
+    `wrong_post` says what it is about where that is another post than the asked one.
+    """
 
     row: Row[Any]
     ref: PostRef
     record: PostRecord | None = None
     gone: bool = False
+    wrong_post: WrongPost | None = None
 
     @property
     def key(self) -> Key:
@@ -98,7 +102,9 @@ def _read(row: Row[Any], ref: PostRef, body: bytes, policy: Policy) -> Reading:
         reading.record = map_post(scrubbed, ref, observed_at=row.fetched_at)
     except PostGone:
         reading.gone = True
+    except WrongPost as error:
+        reading.wrong_post = error
     except (PayloadError, MemoriesError):
-        # Still of unknown shape, about another post, or no answer at all: kept as it is.
+        # Still of unknown shape, or no answer at all: kept as it is.
         return reading
     return reading

@@ -43,6 +43,7 @@ class Difference:
 
     `answers` were parsed; `missing` have no body or no post. `restamped` posts differ in nothing but the mapper's
     version. `no_longer_understood` posts have an answer that was understood once; their rows stay as they are.
+    `taken_back` answers turned out to be about another post than the one whose rows they filled.
     """
 
     answers: int = 0
@@ -58,6 +59,7 @@ class Difference:
     gone: int = 0
     not_understood: int = 0
     no_longer_understood: int = 0
+    taken_back: int = 0
     restamped: int = 0
 
     def compare(self, table: str, key: Key, old: Row[Any], new: Mapping[str, Any], columns: Sequence[str]) -> bool:
@@ -77,7 +79,7 @@ class Difference:
         """Whether nothing differs but, at most, the mapper's version."""
         return not (
             self.columns or +self.added or +self.removed or self.recovered_posts or self.recovered_snapshots
-        ) and not (self.resolved_failures or self.gone)
+        ) and not (self.resolved_failures or self.gone or self.taken_back)
 
     def as_dict(self) -> dict[str, Any]:
         """All counts as plain values."""
@@ -104,7 +106,7 @@ class Difference:
 
 _SUMS = (
     "answers", "missing", "touched", "added", "removed", "recovered_posts", "recovered_snapshots",
-    "resolved_failures", "gone", "not_understood", "no_longer_understood", "restamped",
+    "resolved_failures", "gone", "not_understood", "no_longer_understood", "taken_back", "restamped",
 )  # fmt: skip
 
 

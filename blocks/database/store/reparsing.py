@@ -6,13 +6,13 @@ post, are what a mapper read in the answer: they are read anew, and `parser_vers
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import Connection, Row, and_, bindparam, delete, select, update
 
-from blocks.database.store import erased, erasing, failures, leftovers, post_rows, posts, raw
+from blocks.database.store import erased, erasing, failures, foreign_rows, leftovers, post_rows, posts, raw
 from blocks.database.store.answers import Policy, Reading, next_posts, readings
 from blocks.database.store.difference import Difference, Key
 from blocks.database.store.post_rows import FACTS, METRICS, EnrichedPost
@@ -40,25 +40,35 @@ def reparse_posts(
     """Parse all stored answers of these posts (since a time) anew, and write what is other than before.
 
     Nothing that was measured is taken away: an answer that the mappers understood once and do not any more keeps its
-    rows, and is counted. `dry_run`: only tell the difference.
+    rows, and is counted. What an answer about another post filled was never measured: it is taken back, and the post
+    has what an older answer tells, or nothing; its failure says why. `dry_run`: only tell the difference.
     """
     diff = Difference()
     among = posts_among(_posts.c.platform, _posts.c.post_id, keys)
     stored = {(row.platform, row.post_id): row for row in conn.execute(select(_posts).where(among))}
     read = list(readings(conn, keys, stored, policy, since=since, diff=diff))
+    if since is not None and (wrong := {one.key for one in read if one.wrong_post is not None}):
+        # Older answers tell what is left of these posts.
+        older = readings(conn, sorted(wrong), stored, policy, since=None, diff=Difference())
+        read = [*older, *(one for one in read if one.key not in wrong)]
     read = _without_erased(conn, read, now, dry_run=dry_run)
+    foreign = [one for one in read if one.wrong_post is not None]
+    of_rows = foreign_rows.take_back(conn, foreign, stored, diff, dry_run=dry_run)
     understood = [one for one in read if one.record is not None]
     version = mapping.PARSER_VERSION
     saved = [_enriched(one, version, policy.plan) for one in understood]
     rows = [post_rows.post_row(one, now) for one in saved]
     pairs = list(zip(saved, rows, strict=True))
-    lost = [one for one in read if one.record is None]
+    lost = [one for one in read if one.record is None and one.wrong_post is None]
+    diff.not_understood += len(foreign)
     of_another_age = _snapshots_anew(conn, pairs, keys, diff, lost, plan=policy.plan, dry_run=dry_run)
     _comments_anew(conn, pairs, diff, dry_run=dry_run)
-    touched = _posts_anew(conn, pairs, stored, diff, dry_run=dry_run)
-    _creators_anew(conn, touched, stored, diff, dry_run=dry_run)
+    taken_back = {one.key for one in of_rows}
+    touched = _posts_anew(conn, pairs, stored, taken_back, diff, dry_run=dry_run)
+    _creators_anew(conn, touched, taken_back, stored, diff, dry_run=dry_run)
     _settle(conn, read, diff, now=now, dry_run=dry_run)
     if not dry_run:
+        foreign_rows.give_up(conn, of_rows, stored, now)
         if policy.plan is not None:
             leftovers.drop_unanswered(conn, of_another_age, policy.plan, now)
         parsed = [(*one.key, one.row.raw_sha256) for one in understood if one.row.parser_version != version]
@@ -141,7 +151,13 @@ _mend_snapshot = (
 
 
 def _posts_anew(
-    conn: Connection, pairs: _Pairs, stored: Mapping[Key, Row[Any]], diff: Difference, *, dry_run: bool
+    conn: Connection,
+    pairs: _Pairs,
+    stored: Mapping[Key, Row[Any]],
+    taken_back: Collection[Key],
+    diff: Difference,
+    *,
+    dry_run: bool,
 ) -> list[dict[str, Any]]:
     """A post's row is that of its newest answer that is understood; the rows that differ."""
     newest = {one.key: (one, post) for one, post in pairs}
@@ -149,7 +165,7 @@ def _posts_anew(
     stamped: list[dict[str, Any]] = []
     for key, (one, new) in newest.items():
         old = stored[key]
-        if old.observed_at is not None and old.observed_at > one.observed_at:
+        if old.observed_at is not None and old.observed_at > one.observed_at and key not in taken_back:
             continue
         new["shortcode"] = new["shortcode"] if new["shortcode"] is not None else old.shortcode
         if old.observed_at is None:
@@ -168,6 +184,7 @@ def _posts_anew(
 def _creators_anew(
     conn: Connection,
     touched: Sequence[dict[str, Any]],
+    taken_back: Collection[Key],
     stored: Mapping[Key, Row[Any]],
     diff: Difference,
     *,
@@ -188,8 +205,9 @@ def _creators_anew(
             diff.compare("creators", key, there[key], row, CREATOR_COLUMNS)
     if not dry_run:
         write_rows(conn, post_rows.upsert_creators(conn.dialect.name), [rows[key] for key in sorted(rows)])
-    before = {(row["platform"], stored[row["platform"], row["post_id"]].author_id) for row in touched}
-    ours = posts_among(_posts.c.platform, _posts.c.post_id, [(row["platform"], row["post_id"]) for row in touched])
+    these = {(row["platform"], row["post_id"]) for row in touched} | set(taken_back)
+    before = {(key[0], stored[key].author_id) for key in these}
+    ours = posts_among(_posts.c.platform, _posts.c.post_id, these)
     for platform, author_id in sorted((name, one) for name, one in before - rows.keys() if one is not None):
         theirs = select(_posts.c.post_id).where(_posts.c.platform == platform, _posts.c.author_id == author_id, ~ours)
         left = and_(_creators.c.platform == platform, _creators.c.author_id == author_id, ~theirs.exists())

@@ -111,6 +111,10 @@ def lines(difference: Difference, *, dry_run: bool) -> list[str]:
         (difference.resolved_failures, "failures are closed"),
         (difference.not_understood, "payloads are understood by no mapper"),
         (difference.no_longer_understood, "posts have a payload that was understood once; their rows stay as they are"),
+        (
+            difference.taken_back,
+            "payloads are about another post: the numbers that came from them are taken back, the payloads are kept",
+        ),
         (difference.restamped, "posts differ in nothing but the version"),
         (difference.missing, "payloads have no post, or nothing is left of them"),
     ):

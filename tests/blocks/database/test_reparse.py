@@ -26,6 +26,7 @@ from blocks.memories.identity import parse_post_url
 from blocks.memories.posts import locate, mapping
 from blocks.memories.posts.instagram import GRAPHQL
 from blocks.memories.posts.mapping import map_post
+from blocks.memories.posts.node_identity import Named
 from blocks.memories.posts.record import PostRef
 from blocks.memories.posts.scrub import scrub_comments
 from blocks.plan import SnapshotPlan
@@ -188,6 +189,87 @@ async def test_a_broken_mapper_takes_nothing_away(store: Store, monkeypatch: pyt
     done = await again(store)
     assert (done.no_longer_understood, done.is_empty) == (1, True)
     assert everything(store) == before
+
+
+def about_another(code: str, other: str) -> dict[str, Any]:
+    """An answer to the question for one post that is about another one, whose author nobody else names."""
+    return {"data": media(other, likes=900, owner={"id": "88", "username": "moth"}, asked_for=code)}
+
+
+@pytest.fixture
+def careless(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """The mappers of old took whatever came; called, those of today are back."""
+    found = locate.named_by
+    monkeypatch.setattr(locate, "named_by", lambda *_: Named(asked=True))
+    return lambda: monkeypatch.setattr(locate, "named_by", found)
+
+
+async def test_numbers_of_another_post_are_taken_back(store: Store, careless: Callable[[], None]) -> None:
+    buy(store, CODES[0], about_another(CODES[0], CODES[2]))
+    buy(store, CODES[1], media(CODES[1]))
+    answers = rows(store, RawFetch)
+    [wrong, right] = sorted(rows(store, Post), key=lambda row: row.author_id, reverse=True)
+    assert (wrong.status, wrong.likes) == ("enriched", 900)
+    careless()
+    dry = await again(store, dry_run=True)
+    assert rows(store, Post) == sorted([wrong, right], key=lambda row: row.post_id)
+    done = await again(store)
+    assert done == dry, "a dry run tells the same difference"
+    assert (done.taken_back, done.removed["snapshots"], done.removed["comments"], done.removed["creators"]) == (1,) * 4
+    now = {row.post_id: row for row in rows(store, Post)}
+    assert now[right.post_id] == right
+    taken = now[wrong.post_id]
+    assert (taken.status, taken.likes, taken.author_id, taken.observed_at, taken.extra) == (
+        "failed",
+        None,
+        None,
+        None,
+        {},
+    )
+    assert set(taken.null_reasons.values()) == {"unknown_shape"}
+    assert [row.post_id for row in rows(store, Snapshot)] == [right.post_id]
+    assert [row.author_id for row in rows(store, Creator)] == ["77"]
+    [failure] = rows(store, Failure)
+    assert (failure.error_class, failure.stage, failure.raw_sha256) == ("WrongPost", "parse", wrong.raw_sha256)
+    assert {row.post_id: row.state for row in rows(store, Work)} == {wrong.post_id: "failed", right.post_id: "done"}
+    assert [row.raw_sha256 for row in rows(store, RawFetch)] == [row.raw_sha256 for row in answers]
+    assert (await again(store)).is_empty
+
+
+async def test_a_gone_post_stays_gone_without_the_numbers_of_another(
+    store: Store, careless: Callable[[], None]
+) -> None:
+    buy(store, CODES[0], about_another(CODES[0], CODES[2]))
+    with store.begin() as conn:
+        posts.mark_gone(conn, [ref(CODES[0])], "r2", T0 + HOUR)
+    careless()
+    assert (await again(store)).taken_back == 1
+    [row] = rows(store, Post)
+    assert (row.status, row.likes, row.null_reasons["likes"]) == ("gone", None, "post_gone")
+    assert rows(store, Failure) == []
+
+
+@pytest.mark.parametrize("since", [None, T0 + HOUR])
+async def test_an_older_answer_of_the_post_itself_comes_back(
+    store: Store, careless: Callable[[], None], since: datetime | None
+) -> None:
+    buy(store, CODES[0], media(CODES[0]))
+    buy(store, CODES[0], about_another(CODES[0], CODES[2]), T0 + HOUR)
+    buy(store, CODES[1], media(CODES[1]))
+    buy(store, CODES[1], about_another(CODES[1], CODES[2]), T0 - HOUR)
+    assert {row.likes for row in rows(store, Post)} == {900, 5}
+    careless()
+    done = await again(store, filters=Filters(since=since))
+    assert done.taken_back == (2 if since is None else 1)
+    assert [(row.status, row.likes, row.author_id, row.observed_at) for row in rows(store, Post)] == [
+        ("enriched", 5, "77", T0)
+    ] * 2
+    await again(store)
+    assert [(row.likes, row.observed_at) for row in rows(store, Snapshot)] == [(5, T0)] * 2
+    assert [row.author_id for row in rows(store, Creator)] == ["77"]
+    [failure] = rows(store, Failure)
+    assert (failure.post_id, failure.error_class) == (ref(CODES[0]).post_id, "WrongPost")
+    assert (await again(store)).is_empty
 
 
 async def test_comments_and_creators_follow_their_payload(store: Store, mended: Callable[..., None]) -> None:
