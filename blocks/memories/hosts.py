@@ -29,7 +29,10 @@ OTHER_HOSTS: dict[str, Platform] = {
     **dict.fromkeys(_with_www("tiktokv.com", "tiktokv.us", "vxtiktok.com", "tnktok.com", "tfxktok.com"), "tiktok"),
     **dict.fromkeys(("m.tiktokv.com", "t.tiktok.com", "lite.tiktok.com", "d.tnktok.com", "a.tnktok.com"), "tiktok"),
     **dict.fromkeys(
-        _with_www("youtubekids.com", "y2u.be", "youtube.googleapis.com", "yewtu.be", "piped.video"), "youtube"
+        _with_www(
+            "youtubekids.com", "youtubeeducation.com", "y2u.be", "youtube.googleapis.com", "yewtu.be", "piped.video"
+        ),
+        "youtube",
     ),
     **dict.fromkeys(("gaming.youtube.com", "studio.youtube.com"), "youtube"),
     **dict.fromkeys((f"{land}.youtube.com" for land in ("de", "es", "fr", "it", "jp", "nl", "pl", "uk")), "youtube"),
@@ -37,7 +40,9 @@ OTHER_HOSTS: dict[str, Platform] = {
     **dict.fromkeys(("d.fxtwitter.com", "d.vxtwitter.com", "d.fixupx.com", "d.fixvx.com", "c.vxtwitter.com"), "x"),
     **dict.fromkeys(("api.fxtwitter.com", "api.vxtwitter.com", "g.fxtwitter.com", "g.fixupx.com"), "x"),
     **dict.fromkeys(("nitter.net", "nitter.poast.org", "nitter.tiekoetter.com", "nitter.space", "xcancel.com"), "x"),
-    **dict.fromkeys(("pro.x.com", "pro.twitter.com", "platform.x.com", "platform.twitter.com"), "x"),
+    **dict.fromkeys(
+        ("pro.x.com", "pro.twitter.com", "platform.x.com", "platform.twitter.com", "cdn.syndication.twimg.com"), "x"
+    ),
     **dict.fromkeys((*_with_www(_ONION), f"mobile.{_ONION}"), "x"),
 }
 """Old hosts, those of apps, embeds and exports, and sites that show a platform's posts under the platform's paths."""

@@ -85,6 +85,7 @@ _REELS_PAGES = frozenset(
 )
 _YOUTUBE_KINDS = ("shorts", "embed", "live", "v", "vi", "e")
 _YOUTUBE_WATCH = ("watch", "watch.php", "watch_popup", "movie", "ytscreeningroom")
+_MEDIA_ENDING = re.compile(r"\.(?:mp4|jpe?g|png|webp|gif|txt)\Z")
 _X_KINDS = ("status", "statuses")
 _X_USER = re.compile(r"[A-Za-z0-9_]{1,20}\Z")
 _CHANNEL_ID = re.compile(r"UC[A-Za-z0-9_-]{22}\Z")
@@ -294,8 +295,11 @@ def _x(address: Address) -> PostRef | None:
         number = parts[4]
     elif parts[:1] == ["intent"] and parts[1:] in (["like"], ["favorite"], ["retweet"]):
         number = _only(_values(address.query, "tweet_id"))
-    elif address.host.startswith("platform.") and parts == ["embed", "Tweet.html"]:
+    elif address.host.startswith(("platform.", "cdn.")) and parts in (["embed", "Tweet.html"], ["tweet-result"]):
         number = _only(_values(address.query, "id"))
+    if address.host in OTHER_HOSTS:
+        # Sites that show a post's picture or video by itself.
+        number = _MEDIA_ENDING.sub("", number)
     return PostRef("x", number, x_url(number)) if _NUMBER.match(number) else None
 
 
