@@ -75,8 +75,9 @@ def retry_after_seconds(value: str | None, now: datetime) -> float | None:
     if value is None:
         return None
     value = value.strip()
-    if re.fullmatch(r"[+-]?\d+(\.\d*)?", value, re.ASCII):
-        seconds = float(value)
+    if re.fullmatch(r"[+-]?\d+(\.\d*)?(\s*,\s*\d+(\.\d*)?)*", value, re.ASCII):
+        # Several headers, a gateway's and the service's, come as one.
+        seconds = max(float(number) for number in value.split(","))
     else:
         try:
             then = parsedate_to_datetime(value)

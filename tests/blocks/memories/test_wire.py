@@ -267,6 +267,9 @@ def test_half_a_surrogate_pair_costs_one_letter_and_not_the_payload() -> None:
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
+        ("12, 900", 900),
+        ("900,0.5", 900),
+        ("12, soon", None),
         (None, None),
         ("", None),
         ("soon", None),
