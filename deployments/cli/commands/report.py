@@ -16,6 +16,7 @@ from blocks.settings import Settings, get_settings
 from deployments.cli import stores
 from deployments.cli.options import Flag, Loud, Whole, moment
 from deployments.cli.terminal import counted, tell
+from deployments.cli.writers import check_output
 
 if TYPE_CHECKING:
     from flows.reporting.period import Period
@@ -68,6 +69,8 @@ def report(
         raise UsageError(f"--check is 1 or more, not {check}")
     if output == Path("-") and (check or open):
         raise UsageError("--check and --open need a file; leave out --output -, or name one")
+    if output is not None and output != Path("-"):
+        check_output(output)
     from flows.reporting.making import period_of
 
     moments = {name: moment(f"--{name.replace('_', '-')}", typed, now) if typed is not None else None

@@ -49,8 +49,15 @@ def test_a_report_goes_where_it_is_told_to(tagtrail: Callable[..., Any], tmp_pat
     piped = tagtrail("report", "--output", "-")
     assert piped.out.startswith("<!DOCTYPE html>")
     assert piped.out.endswith("</html>")
-    refused = tagtrail("report", "--output", str(tmp_path / "none" / "page.html"))
-    assert (refused.status, "cannot be written" in refused.err) == (2, True)
+    for where, why in (
+        (tmp_path / "none" / "page.html", "is not there; name a file in a folder that is"),
+        (target / "page.html", "is no folder; name a file in a folder that is"),
+        (tmp_path / ("r" * 300), "File name too long"),
+        (tmp_path, "is a folder; name a file"),
+    ):
+        refused = tagtrail("report", "--output", str(where))
+        assert refused.status == 2
+        assert why in refused.err
 
 
 @pytest.mark.usefixtures("filled")
