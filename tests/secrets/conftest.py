@@ -284,6 +284,7 @@ async def read_all(client: PrefectClient, page: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def alone(
+    clean_environment: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -302,7 +303,7 @@ def alone(
     monkeypatch.setitem(sandbox_weather.KINDS, "not_json", page_with_secrets)
     with SandboxServer(time_scale=100, limits=False, payloads=tmp_path / "payloads") as sandbox:
         sandbox.play("default", tiktok_listed_as="handle")
-        made = World(sandbox, tmp_path / "home", capfd, caplog)
+        made = World(sandbox, clean_environment, capfd, caplog)
         for half in (v1, v2):
             monkeypatch.setattr(half, "befall", made.befall)
         own = {

@@ -69,7 +69,7 @@ def test_a_folder_may_be_called_anything(name: str, tmp_path: Path) -> None:
     with closing(open_store(url, create=True)) as store, store.begin() as conn:
         conn.execute(insert(table_of(Meta)).values(key="a", value="b"))
         assert {item.name for item in file.parent.iterdir()} == {"tagtrail.db", "tagtrail.db-wal", "tagtrail.db-shm"}
-    assert {item.name for item in tmp_path.iterdir()} == {name, "work"}
+    assert {item.name for item in tmp_path.iterdir()} == {name}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 

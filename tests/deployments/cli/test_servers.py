@@ -59,9 +59,9 @@ def test_profiles_are_where_prefect_looks_for_them(tmp_path: Path, monkeypatch: 
 
 def test_the_environment_comes_before_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "user/.prefect/profiles.toml", PROFILES)
-    write(tmp_path / "work/prefect.toml", '[api]\nurl = "http://toml.example/api"\n')
+    write(Path("prefect.toml"), '[api]\nurl = "http://toml.example/api"\n')
     assert servers.configured() == ("http://toml.example/api", "prefect.toml")
-    write(tmp_path / "work/.env", "PREFECT_API_URL=http://dotenv.example/api\n")
+    write(Path(".env"), "PREFECT_API_URL=http://dotenv.example/api\n")
     assert servers.configured() == ("http://dotenv.example/api", "PREFECT_API_URL")
     monkeypatch.setenv("PREFECT_API_URL", "http://env.example/api")
     assert servers.configured() == ("http://env.example/api", "PREFECT_API_URL")
