@@ -233,13 +233,13 @@ def test_sources_are_the_mappers_own_tables() -> None:
 
 
 def test_coverage_counts_values_and_reasons() -> None:
-    coverage = Coverage(("plays", "shares"))
+    coverage = Coverage(("plays", "shares", "null_reasons", "status"))
     given = [
         {"plays": 0, "shares": None, "null_reasons": {"shares": "not_in_payload"}, "status": "enriched"},
         {"plays": None, "shares": None, "null_reasons": {}, "status": "pending"},
         {"plays": None, "shares": 3, "null_reasons": None, "status": "enriched"},
     ]
     assert list(coverage.of(given)) == given
-    plays, shares = coverage.by_column()
+    plays, shares, *_ = coverage.by_column()
     assert (plays.filled, plays.share, plays.reasons) == (1, 1 / 3, {"not_measured_yet": 1, "unstated": 1})
     assert (shares.filled, shares.reasons) == (1, {"not_in_payload": 1, "not_measured_yet": 1})
