@@ -166,7 +166,7 @@ def run_flow(
         _tell_ended()
     if fault is not None:
         return _sums_despite(fault, progress)
-    if isinstance(outcome, BaseException):
+    if isinstance(outcome, BaseException) and not _told_by_its_summary(outcome):
         _tell_fault(outcome, verbose=output.verbose)
     if progress.summary is None:
         raise TagtrailError(f"the run ended without a result; the Prefect server {server.shown} holds its log")
@@ -208,6 +208,13 @@ async def _outcome(flow: Callable[..., Awaitable[State[Any]]], parameters: dict[
     """What the flow returned, or the exception that broke it."""
     state = await flow(**parameters, return_state=True)
     return await state.aresult(raise_on_failure=False)
+
+
+def _told_by_its_summary(outcome: BaseException) -> bool:
+    """Whether the run ended in order, halted or failed: its summary says why, as the command's result."""
+    from flows.steps.summary import RunEnded
+
+    return isinstance(outcome, RunEnded)
 
 
 def _tell_fault(fault: BaseException, *, verbose: bool) -> None:

@@ -127,7 +127,8 @@ def test_what_needs_somebody_is_3_and_what_halts_is_4(shell: Shell) -> None:
     shell.run("resolve", doubtful["import_id"][:8], "--drop")
 
     shell.sandbox.play("no-credits")
-    out, _ = shell.run("enrich", "https://www.instagram.com/p/DTagtrail01/", "--json", status=4)
+    out, err = shell.run("enrich", "https://www.instagram.com/p/DTagtrail01/", "--json", status=4)
+    assert "RunHalted" not in err
     halted = json.loads(out)
     assert (halted["outcome"], halted["pending"], halted["exit_status"]) == ("halted", 1, 4)
 

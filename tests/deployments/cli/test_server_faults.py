@@ -21,7 +21,7 @@ from deployments.cli.options import Output
 from deployments.cli.servers import PrefectServer
 from deployments.local_server import ServerInfo
 from flows.steps.progress import current_progress
-from flows.steps.summary import RunSummary
+from flows.steps.summary import RunEnded, RunFailed, RunHalted, RunSummary
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 DONE = RunSummary(
@@ -91,6 +91,21 @@ def test_what_was_counted_is_told_where_there_is_no_result_yet(
     with pytest.raises(TagtrailError) as caught:
         run(own, monkeypatch, lambda: None)
     assert "Until then" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [RunHalted, RunFailed])
+def test_a_run_that_ended_in_order_is_told_by_its_result_alone(
+    own: PrefectServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: type[RunEnded]
+) -> None:
+    refused = DONE.model_copy(update={"outcome": "halted", "message": "halted: the API key is not accepted"})
+
+    def ended(*_: Any) -> object:
+        current_progress().summary = refused
+        return error(refused)
+
+    monkeypatch.setattr(running, "_run", ended)
+    assert running.run_flow("module:flow", {}, server=own, expected=3, output=Output(json=True)) == refused
+    assert capsys.readouterr().err == ""
 
 
 def test_a_limit_that_is_not_seen_from_here_is_found_in_the_log(
