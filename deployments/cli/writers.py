@@ -147,7 +147,7 @@ def check_output(output: Path, *, overwrite: bool = True) -> None:
     """
     try:
         folder = output.resolve().parent
-        if not folder.is_dir():
+        if not _is_folder(folder):
             what = "is no folder" if folder.exists() else "is not there"
             raise UsageError(f"--output: {folder} {what}; name a file in a folder that is")
         if output.is_dir():
@@ -163,6 +163,14 @@ def check_output(output: Path, *, overwrite: bool = True) -> None:
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "its links lead nowhere"
         raise UsageError(f"--output: {str(output)[:100]} cannot be written ({reason}); name another file") from None
+
+
+def _is_folder(path: Path) -> bool:
+    """As `Path.is_dir`, but a path that cannot be looked at raises PermissionError; Python 3.14 says False of it."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def cell(value: Any, is_id: bool = False, *, excel: bool = False) -> str:

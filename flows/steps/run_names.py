@@ -1,5 +1,6 @@
 """What runs and tasks are called in Prefect: by what they do, and never by a person's name."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -28,7 +29,13 @@ def name_of_run(flow: str, parameters: Mapping[str, Any]) -> str:
     The parameters are not checked yet: whatever they are, this gives a name and raises nothing.
     """
     name = _NAMES[flow](parameters) if flow in _NAMES else flow
-    return " ".join("".join(letter for letter in name if letter.isprintable()).split())[:MAX_NAME_CHARACTERS]
+    plain = " ".join("".join(letter for letter in name if letter.isprintable()).split())[:MAX_NAME_CHARACTERS]
+    return " ".join(_in_its_place(word) for word in plain.split())
+
+
+def _in_its_place(word: str) -> str:
+    """An Arabic or Hebrew hashtag with a left-to-right mark after it: else what follows is shown to the left of it."""
+    return f"{word}\u200e" if any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in word) else word
 
 
 def tags_of_run(collection: str | None, hashtags: Iterable[str]) -> list[str]:

@@ -43,6 +43,12 @@ def test_a_run_is_named_by_what_it_does(name: str, parameters: dict[str, Any], s
     assert name_of_run(name, parameters) == shown
 
 
+def test_an_arabic_hashtag_stays_in_its_place_in_a_name() -> None:
+    """Without the left-to-right mark the UI shows `#25 · شتاء posts`."""
+    name = name_of_run("track-hashtags", {"hashtags": ["שלום", "雲", "شتاء"], "posts_per_hashtag": 25})
+    assert name == "default: #שלום\u200e #雲 #شتاء\u200e · 25 posts"
+
+
 def test_a_run_has_at_most_twenty_hashtags_as_tags() -> None:
     tags = tags_of_run("fashion", [str(number) for number in range(120)])
     assert tags[:3] == ["tagtrail", "fashion", "#0"]

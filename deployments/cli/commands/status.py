@@ -197,7 +197,8 @@ def _run(run: LastRun) -> str:
     ended = run.outcome or "not ended: it goes on, or was killed"
     if run.stopped_at is not None:
         ended = f"cancelled by {run.stopped_by} ({run.stopped_why})"
-    message = f": {plain(run.message)}" if run.message else ""
+    # What halted or failed says so itself.
+    message = f": {plain(run.message).removeprefix(f'{ended}: ')}" if run.message else ""
     return f"{run.flow} of {run.started_at:%Y-%m-%d %H:%M} UTC, {ended}{message}"
 
 
