@@ -38,7 +38,8 @@ def up(
     Parameters
     ----------
     sandbox
-        Start the sandbox API too, and work with it: no account, no network, invented posts, a home of its own.
+        Start the sandbox API too, and work with it: no account, no network. Its posts are invented: use a home without
+        real ones.
     scenario
         How the sandbox behaves; `tagtrail sandbox --scenarios` lists all.
     time_scale
