@@ -61,7 +61,6 @@ _COLUMNS: Final = (
         longest=20,
     ),
     _Column("posted", lambda post: Text(post.posted_at.date().isoformat() if post.posted_at else UNKNOWN)),
-    _Column("caption", lambda post: Text(plain(post.caption or UNKNOWN)), shortest=16, longest=26),
     _count("plays"),
     _count("views"),
     _count("likes"),
@@ -69,6 +68,8 @@ _COLUMNS: Final = (
     _count("shares"),
     _count("saves"),
     _count("author_followers"),
+    # Last: terminals disagree about the width of Devanagari and emoji, and numbers after those would not be straight.
+    _Column("caption", lambda post: Text(plain(post.caption or UNKNOWN)), shortest=16, longest=26),
 )
 
 _ONLY_WHERE_IT_RANKS: Final = ("saves", "author_followers")

@@ -73,8 +73,8 @@ def test_the_result_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: 
     (row,) = [line for line in out.splitlines() if "@loom.studio" in line]
     # A real 0 is a 0, an unknown number a dash, hidden likes are called so; markup of others stays text.
     assert row.split() == [
-        "instagram", "DNb_x1", "@loom.studio", "2026-11-19", "Linen", "and", "[b]light[/b]",
-        "3,001,157,112", "0", "hidden", "487", "–",
+        "instagram", "DNb_x1", "@loom.studio", "2026-11-19", "3,001,157,112", "0", "hidden", "487", "–",
+        "Linen", "and", "[b]light[/b]",
     ]  # fmt: skip
     assert "25 posts: 22 enriched, 1 failed, 2 gone; about 0.45 USD" in out
     assert "Posts: 25 = 22 enriched + 1 failed + 2 gone + 0 pending" in out
