@@ -123,7 +123,8 @@ async def _settled(run: Run, *, broken: BaseException | None) -> RunSummary:
         out_of_room=out_of_room,
         waiting=max(0, sums.pending - held - out_of_room),
         held_imports=len(unsent),
-        fresh=len(run.fresh),
+        # What an earlier run measured of an import that this one continues was not bought again either.
+        fresh=max(len(run.fresh), sums.enriched - run.progress.enriched) if run.continues else len(run.fresh),
         new_enriched=wrote.first_measured,
         imports=imports,
         platforms=dict(sorted(measured.items())),

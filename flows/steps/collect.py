@@ -81,7 +81,8 @@ async def plan_imports(run: Run) -> list[Ticket]:
         if ticket.how != "submit":
             at = ticket.since.strftime("%H:%M")
             done = "re-used" if ticket.how == "reused" else "joined"
-            done = "continued" if ticket.open_only else done
+            if ticket.open_only:
+                done, run.continues = "continued", True
             what = named(wish.kind, wish.wanted.get("hashtag"), ticket.import_id, wish.requested)
             run.note(f"{done} the import of {at} UTC for {what}")
             run.log.of_import("%s: import of %s UTC %s; nothing is submitted", what, at, done)

@@ -86,6 +86,8 @@ class Run:
         self.halting = asyncio.Event()
         self.notes: list[str] = []
         self.fresh: set[str] = set()
+        self.continues = False
+        """It goes on with an import whose other posts an earlier run measured."""
         self.failed_before: set[str] = set()
         """Posts that were given up lately, and are not asked for again in this run."""
         self.full: set[str] = set()

