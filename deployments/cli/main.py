@@ -96,7 +96,7 @@ def call(arguments: Sequence[str]) -> int:
         _flush()
     except UnusedCliTokensError as error:
         words = " ".join(error.unused_tokens or ())
-        return _say(f"{words!r} is more than the command takes; --help shows what it does", WRONG_USAGE)
+        return _say(f"unexpected argument: {words}; --help shows what the command takes", WRONG_USAGE)
     except CycloptsError as error:
         error.verbose = False
         return _say(" ".join(str(error).split()), WRONG_USAGE)
@@ -206,7 +206,7 @@ def _have_a_home() -> None:
 
 
 def _tell_a_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    _say(f"this should not have happened: {kind.__name__}: {error}; --verbose shows where", FAILED)
+    _say(f"internal error (please report it): {kind.__name__}: {error}; --verbose shows where", FAILED)
 
 
 def _reader_is_gone() -> bool:

@@ -228,7 +228,7 @@ def _tell_fault(fault: BaseException, *, verbose: bool) -> None:
     elif isinstance(fault, OSError) and is_full(fault):
         tell(f"tagtrail: {fault.filename or 'a file'} cannot be written: {NO_ROOM}")
     else:
-        tell(f"tagtrail: this should not have happened: {type(fault).__name__}: {fault}; --verbose shows where")
+        tell(f"tagtrail: internal error (please report it): {type(fault).__name__}: {fault}; --verbose shows where")
 
 
 def _tell_ended() -> NoReturn:

@@ -49,7 +49,7 @@ from deployments.cli.commands import down
         (["run", "linen", "--max-age", "-1"], "--max-age is a number of 0 or more, such as 12 or 0.5; not -1"),
         (["run", "linen", "--unknown"], "Unknown option: --unknown."),
         (["run", "linen"], "MEMORIES_API_KEY is not set; put your key there or in .env, or try `tagtrail demo`"),
-        (["demo", "linen"], "'linen' is more than the command takes"),
+        (["demo", "linen"], "unexpected argument: linen"),
         (["top", "--limit", "0"], "--limit is 1 or more, not 0"),
         (["setup", "--work-pool", " "], "--work-pool is the name of a work pool"),
         (["up", "--receiver-port", "-1"], "--receiver-port is 1 to 65535, not -1"),
@@ -159,7 +159,7 @@ def test_a_fault_of_ours_is_a_sentence_too(tmp_path: Path) -> None:
     plain = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert plain.returncode == 1
     assert plain.stderr == (
-        "tagtrail: this should not have happened: ZeroDivisionError: division by zero; --verbose shows where\n"
+        "tagtrail: internal error (please report it): ZeroDivisionError: division by zero; --verbose shows where\n"
     )
     loud = subprocess.run([sys.executable, "-c", script, "--verbose"], capture_output=True, text=True)
     assert loud.returncode == 1
