@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import logging
 import os
 import signal
 import socket
@@ -39,6 +40,8 @@ ANSWER_SECONDS = 10.0
 """So long the Prefect server and the database may take; the run ends all the same."""
 
 CANCELLED = (StateType.CANCELLING, StateType.CANCELLED)
+
+_TASK_LOG = logging.getLogger("prefect.task_runs")
 
 WORKERS_RUN = "PREFECT__FLOW_RUN_ID"
 """Set where a worker started the process; its SIGTERM is Prefect's, whose cancellation needs a handler of its own."""
@@ -100,6 +103,7 @@ class StopListener:
         self._under_way: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._workers_run = os.environ.get(WORKERS_RUN)
+        self._task_log_level = _TASK_LOG.level
 
     def begin(self) -> None:
         """Listen from now on, in the task that runs the flow."""
@@ -112,6 +116,7 @@ class StopListener:
     async def end(self) -> None:
         """Listen no longer."""
         _hear_no_more(self)
+        _TASK_LOG.setLevel(self._task_log_level)
         if self._looking is not None:
             self._looking.cancel()
             with suppress(asyncio.CancelledError):
@@ -142,6 +147,8 @@ class StopListener:
 
     def _end_buying(self, error: TagtrailError) -> None:
         self.cut_off = self.cut_off or error
+        # Each task in flight would log two red lines of its own; the run's end says it once.
+        _TASK_LOG.setLevel(logging.CRITICAL)
         self._halt(error)
 
     def _cancel(self) -> None:
