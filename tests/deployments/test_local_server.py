@@ -25,10 +25,9 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "home"
-    yield path
-    local_server.stop(path)
+def home(clean_environment: Path) -> Iterator[Path]:
+    yield clean_environment
+    local_server.stop(clean_environment)
 
 
 @pytest.fixture

@@ -80,9 +80,10 @@ def wrap_store(killer: Killer) -> None:
 
 
 def wrap_client(killer: Killer) -> None:
-    from blocks.memories import client, outgoing, posts
+    from blocks.memories import client, outgoing
+    from blocks.memories.posts import mapping
 
-    call, whole_body, map_post = client.MemoriesClient._call, client._whole_body, posts.map_post
+    call, whole_body, map_post = client.MemoriesClient._call, client._whole_body, mapping.map_post
 
     def kind_of(path: str) -> str:
         if path.endswith("/video/metadata"):
@@ -99,13 +100,13 @@ def wrap_client(killer: Killer) -> None:
         killer.passed(kind_of(response.request.url.path), "head")
         return await whole_body(response)
 
-    def watched_map(*args: Any) -> Any:
+    def watched_map(*args: Any, **more: Any) -> Any:
         killer.passed("map_post", "before")
-        return map_post(*args)
+        return map_post(*args, **more)
 
     wrapped: Any = client
     wrapped.MemoriesClient._call, wrapped._whole_body = watched_call, watched_body
-    mappers: Any = posts
+    mappers: Any = mapping
     mappers.map_post = watched_map
 
 
