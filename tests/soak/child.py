@@ -90,15 +90,15 @@ def wrap_client(killer: Killer) -> None:
             return "metadata"
         return "status" if path.endswith(outgoing.STATUS_PATH) else "submit"
 
-    async def watched_call(self: Any, method: str, url: Any, *rest: Any) -> Any:
+    async def watched_call(self: Any, method: str, url: Any, *rest: Any, **more: Any) -> Any:
         killer.passed(kind_of(url.path), "before")
-        answer = await call(self, method, url, *rest)
+        answer = await call(self, method, url, *rest, **more)
         killer.passed(kind_of(url.path), "answered")
         return answer
 
-    async def watched_body(response: Any) -> bytes:
+    async def watched_body(response: Any, *rest: Any, **more: Any) -> bytes:
         killer.passed(kind_of(response.request.url.path), "head")
-        return await whole_body(response)
+        return await whole_body(response, *rest, **more)
 
     def watched_map(*args: Any, **more: Any) -> Any:
         killer.passed("map_post", "before")
