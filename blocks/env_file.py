@@ -12,7 +12,7 @@ from typing import Final
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 from blocks.network import SET_ASIDE
 
 ENV_FILE: Final = Path(".env")

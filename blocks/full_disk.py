@@ -6,7 +6,7 @@ import errno
 from pathlib import Path
 from typing import Final
 
-from blocks.memories.errors import TagtrailError, UsageError
+from blocks.errors import TagtrailError, UsageError
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 

@@ -18,7 +18,7 @@ from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 
 SET_ASIDE: Final = "TAGTRAIL_SET_ASIDE"
 """Holds, as JSON, the variables that were set aside."""

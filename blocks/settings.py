@@ -11,9 +11,9 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from blocks.env_file import ENV_FILE, names_in_file
-from blocks.memories.errors import UsageError
-from blocks.memories.posts.record import CHANNELS, PLATFORMS, Channel
-from blocks.plan import SnapshotPlan, parse_ages
+from blocks.errors import UsageError
+from blocks.posts.record import CHANNELS, PLATFORMS, Channel
+from blocks.posts.snapshot_plan import SnapshotPlan, parse_ages
 
 V1_BASE_URL = "https://api.memories.ai/serve/api/v1"
 V2_BASE_URL = "https://mavi-backend.memories.ai/serve/api/v2"

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from blocks import network
+from blocks.errors import TagtrailError, UsageError
 from blocks.full_disk import NO_ROOM
-from blocks.memories.errors import TagtrailError, UsageError
 from deployments import ports
 from deployments.ports import HOST
 from deployments.processes import began, remember

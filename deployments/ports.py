@@ -7,7 +7,7 @@ import socket
 import time
 from typing import Final
 
-from blocks.memories.errors import TagtrailError, UsageError
+from blocks.errors import TagtrailError, UsageError
 
 HOST: Final = "127.0.0.1"
 

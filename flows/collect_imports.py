@@ -9,12 +9,12 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from pydantic import Field
 
-from flows.steps.enrich import Enrichment
-from flows.steps.looking import look_once_more
-from flows.steps.run import Run
-from flows.steps.run_names import run_name
-from flows.steps.sweep import take_up_what_is_held, take_up_what_is_open
-from flows.steps.wish import ChannelChoice, wish_for_sweep
+from flows.steps.enrichment.dispatcher import Enrichment
+from flows.steps.imports.recheck import look_once_more
+from flows.steps.imports.sweep import take_up_what_is_held, take_up_what_is_open
+from flows.steps.prefect_side.run_names import run_name
+from flows.steps.run.lifecycle import Run
+from flows.steps.run.request import ChannelChoice, wish_for_sweep
 
 
 @flow(name="collect-imports", flow_run_name=run_name, persist_result=False, validate_parameters=True)

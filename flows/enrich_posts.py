@@ -9,11 +9,11 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from pydantic import Field
 
-from flows.steps.enrich import Enrichment
-from flows.steps.given import take_given_posts
-from flows.steps.run import Run
-from flows.steps.run_names import run_name
-from flows.steps.wish import ChannelChoice, wish_for_urls
+from flows.steps.enrichment.dispatcher import Enrichment
+from flows.steps.imports.given_posts import take_given_posts
+from flows.steps.prefect_side.run_names import run_name
+from flows.steps.run.lifecycle import Run
+from flows.steps.run.request import ChannelChoice, wish_for_urls
 
 
 @flow(name="enrich-posts", flow_run_name=run_name, persist_result=False, validate_parameters=True)

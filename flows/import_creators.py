@@ -9,11 +9,11 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from pydantic import Field
 
-from flows.steps.collect import collect_posts, plan_imports
-from flows.steps.enrich import Enrichment
-from flows.steps.run import Run
-from flows.steps.run_names import run_name
-from flows.steps.wish import ChannelChoice, Library, wish_for_creators
+from flows.steps.enrichment.dispatcher import Enrichment
+from flows.steps.imports.collect import collect_posts, plan_imports
+from flows.steps.prefect_side.run_names import run_name
+from flows.steps.run.lifecycle import Run
+from flows.steps.run.request import ChannelChoice, Library, wish_for_creators
 
 
 @flow(name="import-creators", flow_run_name=run_name, persist_result=False, validate_parameters=True)

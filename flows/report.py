@@ -9,8 +9,8 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from pydantic import Field
 
-from flows.steps.reporting import write_reports
-from flows.steps.run_names import run_name
+from flows.steps.prefect_side.run_names import run_name
+from flows.steps.upkeep.reports import write_reports
 
 
 @flow(name="report", flow_run_name=run_name, persist_result=False, validate_parameters=True)

@@ -5,10 +5,10 @@ from uuid import UUID
 
 from blocks.database.engine import open_store
 from blocks.database.store import runs
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 from blocks.settings import get_settings
-from flows.steps.accounts import saved_database_url
-from flows.steps.summary import ImportSummary, RunEnded, RunFailed, RunHalted, RunSummary
+from flows.steps.run.accounts import saved_database_url
+from flows.steps.run.summary import ImportSummary, RunEnded, RunFailed, RunHalted, RunSummary
 
 __all__ = ["ImportSummary", "RunEnded", "RunFailed", "RunHalted", "RunSummary", "read_summary"]
 

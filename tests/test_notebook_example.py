@@ -17,8 +17,8 @@ from blocks.database.engine import open_store
 from blocks.database.store import imports, posts, runs
 from blocks.database.store.imports import ItemSeen
 from blocks.database.store.post_rows import EnrichedPost
-from blocks.memories.identity import parse_post_url
-from blocks.memories.posts.record import PostRecord
+from blocks.posts.identity import parse_post_url
+from blocks.posts.record import PostRecord
 from deployments.cli import main as command_line
 
 pytestmark = pytest.mark.stack

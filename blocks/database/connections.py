@@ -15,7 +15,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 
 KINDS = "sqlite:////path/to/tagtrail.db or postgresql+psycopg://user@host/database"
 

@@ -9,7 +9,7 @@ from enum import Enum
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from blocks.memories.errors import StoreError
+from blocks.errors import StoreError
 
 
 class Fault(Enum):

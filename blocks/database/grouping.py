@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from blocks.memories.errors import StoreError
+from blocks.errors import StoreError
 
 F = TypeVar("F", bound=Callable[..., Any])
 

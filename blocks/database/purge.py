@@ -15,7 +15,7 @@ from blocks.database.store import Connection, erased, erasing, meta, purging
 from blocks.database.store.erasing import Key
 from blocks.database.store.naming import Names, Naming
 from blocks.database.store.purging import Person
-from blocks.memories.posts.record import PostRef
+from blocks.posts.record import PostRef
 
 BATCH_POSTS = 200
 BATCH_ROWS = 5000

@@ -10,7 +10,7 @@ from blocks.database.store import meta
 from blocks.database.store.difference import Difference
 from blocks.database.store.filters import Filters
 from blocks.database.store.reparsing import Policy, next_posts, reparse_posts
-from blocks.plan import SnapshotPlan
+from blocks.posts.snapshot_plan import SnapshotPlan
 from blocks.settings import CommentPolicy
 
 BATCH_POSTS = 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 
 
 def account_name(key: str, named: str = "") -> str:

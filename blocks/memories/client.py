@@ -13,14 +13,14 @@ import orjson
 from pydantic import SecretStr
 
 from blocks import network
-from blocks.memories import outgoing, wire
+from blocks.errors import BadParameters, MemoriesError, NoAnswer, NotFound, NotSent, Unreadable, UsageError
+from blocks.memories import requests, responses
 from blocks.memories.accounts import account_name
 from blocks.memories.decoding import BadCoding, decoded
-from blocks.memories.errors import BadParameters, MemoriesError, NoAnswer, NotFound, NotSent, Unreadable, UsageError
-from blocks.memories.hiding import Scrubber
-from blocks.memories.outgoing import Where
-from blocks.memories.posts.record import Channel, PostRef
-from blocks.memories.wire import ImportItemSeen, MetadataAnswer
+from blocks.memories.redaction import Scrubber
+from blocks.memories.requests import Where
+from blocks.memories.responses import ImportItemSeen, MetadataAnswer
+from blocks.posts.record import Channel, PostRef
 
 __all__ = ["ImportItemSeen", "MemoriesClient", "MetadataAnswer", "Where"]
 
@@ -82,22 +82,22 @@ class MemoriesClient:
         account: str = "",
         allow_http: bool = False,
     ) -> None:
-        key = outgoing.checked_key(api_key.get_secret_value())
-        self._v1 = outgoing.checked_base_url("MEMORIES_V1_BASE_URL", v1_base_url, allow_http=allow_http)
-        v2 = outgoing.checked_base_url("MEMORIES_V2_BASE_URL", v2_base_url, allow_http=allow_http)
-        self.hosts = outgoing.hosts_of(self._v1, v2)
+        key = requests.checked_key(api_key.get_secret_value())
+        self._v1 = requests.checked_base_url("MEMORIES_V1_BASE_URL", v1_base_url, allow_http=allow_http)
+        v2 = requests.checked_base_url("MEMORIES_V2_BASE_URL", v2_base_url, allow_http=allow_http)
+        self.hosts = requests.hosts_of(self._v1, v2)
         self.account = account_name(key, account)
         """Names the account in the database; see `accounts`."""
         self.account_was_given = bool(account.strip())
         self._v2_shown = v2
-        self._metadata_urls = {platform: httpx.URL(v2 + path) for platform, path in outgoing.METADATA_PATHS.items()}
+        self._metadata_urls = {platform: httpx.URL(v2 + path) for platform, path in requests.METADATA_PATHS.items()}
         # httpx shows `Authorization` as [secure]; prepared once, for a request copies them at little cost.
         self._headers = httpx.Headers(
             {"Authorization": key, "Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
         )
         self._json_headers = httpx.Headers({**self._headers, "Content-Type": "application/json"})
         self._scrub = Scrubber(key, callback_url)
-        self._timeout_seconds = outgoing.checked_timeout(timeout_seconds)
+        self._timeout_seconds = requests.checked_timeout(timeout_seconds)
         # Read and write have no limit of their own: the one over the whole call holds for them too.
         connect_seconds = min(CONNECT_SECONDS, timeout_seconds / 3)
         self._extensions = {
@@ -109,7 +109,7 @@ class MemoriesClient:
         self._witness = witness
         self._http: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._forms = outgoing.FormsTaken()
+        self._forms = requests.FormsTaken()
 
     def __repr__(self) -> str:
         return f"MemoriesClient(account={self.account!r}, v1_base_url={self._v1!r}, v2_base_url={self._v2_shown!r})"
@@ -140,15 +140,15 @@ class MemoriesClient:
             NotSent, Refused: nothing was started, unless it is Transient.
             Transient, NoAnswer, ServerFault, Unreadable: it may run, or not.
         """
-        return await self._submit(*outgoing.hashtag_import(hashtag, count, where))
+        return await self._submit(*requests.hashtag_import(hashtag, count, where))
 
     async def import_urls(self, urls: Sequence[str], **where: Unpack[Where]) -> str:
         """Start the import of 1 to 50 posts of one platform by their URLs; returns the task id; errors as above."""
-        return await self._submit(*outgoing.url_import(urls, where))
+        return await self._submit(*requests.url_import(urls, where))
 
     async def import_creator(self, profile_url: str, count: int, **where: Unpack[Where]) -> str:
         """Start the import of a creator's `count` newest posts; returns the task id; errors as above."""
-        return await self._submit(*outgoing.creator_import(profile_url, count, where))
+        return await self._submit(*requests.creator_import(profile_url, count, where))
 
     async def import_status(
         self, task_id: str, *, namespace: str | None = "default", folder_id: int | None = None
@@ -161,14 +161,14 @@ class MemoriesClient:
         Raises:
             MemoriesError: any but "no videos found", which is an empty list.
         """
-        url = httpx.URL(self._v1 + outgoing.status_path(task_id, namespace, folder_id))
+        url = httpx.URL(self._v1 + requests.status_path(task_id, namespace, folder_id))
         try:
-            body, data = await self._call("GET", url, outgoing.STATUS_PATH)
+            body, data = await self._call("GET", url, requests.STATUS_PATH)
         except MemoriesError as error:
-            if wire.means_no_videos(error):
+            if responses.means_no_videos(error):
                 return []
             raise
-        return wire.import_items(data, endpoint=outgoing.STATUS_PATH, body=body)
+        return responses.import_items(data, endpoint=requests.STATUS_PATH, body=body)
 
     async def metadata(
         self,
@@ -180,7 +180,7 @@ class MemoriesClient:
     ) -> MetadataAnswer:
         """The platform's metadata of one post, whatever a success envelope holds (null among it).
 
-        Where the first form of the URL (`outgoing.url_forms`) is refused as a bad parameter or not found, the next one
+        Where the first form of the URL (`requests.url_forms`) is refused as a bad parameter or not found, the next one
         is tried; not so once the channel has served a post under that form. What helped comes first from then on.
 
         Args:
@@ -191,8 +191,8 @@ class MemoriesClient:
             UsageError: unknown channel.
             MemoriesError: the last call's error; its `calls` counts all.
         """
-        outgoing.checked_channel(channel)
-        endpoint = outgoing.METADATA_PATHS[ref.platform]
+        requests.checked_channel(channel)
+        endpoint = requests.METADATA_PATHS[ref.platform]
         forms = self._forms.in_order(ref, channel, source_url)
         for calls, asked in enumerate(forms, start=1):
             content = orjson.dumps({"video_url": asked, "channel": channel})
@@ -214,7 +214,7 @@ class MemoriesClient:
 
     async def _submit(self, path: str, fields: dict[str, Any]) -> str:
         body, data = await self._call("POST", httpx.URL(self._v1 + path), path, orjson.dumps(fields))
-        return wire.task_id_of(data, endpoint=path, body=body)
+        return responses.task_id_of(data, endpoint=path, body=body)
 
     def _open(self) -> httpx.AsyncClient:
         loop = asyncio.get_running_loop()
@@ -258,7 +258,7 @@ class MemoriesClient:
                 self._witness(endpoint, response.status_code, body)
             if len(body) > MAX_BODY_BYTES:
                 raise Unreadable("larger than any answer", endpoint=endpoint, body=body[:MAX_BODY_BYTES])
-            return body, wire.open_envelope(
+            return body, responses.open_envelope(
                 body,
                 http_status=response.status_code,
                 endpoint=endpoint,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from blocks import network
-from blocks.memories import outgoing
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
+from blocks.memories import requests
 from blocks.settings import V1_BASE_URL, V2_BASE_URL, Settings
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ class Service:
     @property
     def hosts(self) -> str:
         """Host and port of both, each once."""
-        return " and ".join(outgoing.hosts_of(self.v1_base_url, self.v2_base_url))
+        return " and ".join(requests.hosts_of(self.v1_base_url, self.v2_base_url))
 
     @property
     def is_real(self) -> bool:
         """Whether both are the vendor's own hosts."""
         ours, theirs = (self.v1_base_url, self.v2_base_url), (V1_BASE_URL, V2_BASE_URL)
-        return [outgoing.hosts_of(url) for url in ours] == [outgoing.hosts_of(url) for url in theirs]
+        return [requests.hosts_of(url) for url in ours] == [requests.hosts_of(url) for url in theirs]
 
     @property
     def is_here(self) -> bool:
@@ -80,4 +80,4 @@ def overruled(settings: Settings, block: MemoriesCredentials) -> str | None:
 
 def is_here(url: str) -> bool:
     """Whether a URL's host is this machine by a loopback name or address."""
-    return any(network.is_here(host) for host in outgoing.hosts_of(url))
+    return any(network.is_here(host) for host in requests.hosts_of(url))

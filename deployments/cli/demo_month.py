@@ -14,17 +14,17 @@ import orjson
 from blocks.database.engine import Store
 from blocks.database.store import history, imports, posts, raw, runs, spend, work
 from blocks.database.store.known import SERVICE
-from blocks.memories.errors import PayloadError, PostGone
-from blocks.memories.identity import parse_post_url
-from blocks.memories.posts.mapping import map_post
-from blocks.memories.posts.record import Platform, PostRef
-from blocks.plan import SnapshotPlan
+from blocks.errors import PayloadError, PostGone
+from blocks.posts.identity import parse_post_url
+from blocks.posts.payloads.mapping import map_post
+from blocks.posts.record import Platform, PostRef
+from blocks.posts.snapshot_plan import SnapshotPlan
 from deployments.sandbox import instagram, tiktok
 from deployments.sandbox.clock import VirtualClock
 from deployments.sandbox.dice import Dice, seed_of
 from deployments.sandbox.people import handle_from
 from deployments.sandbox.stock import Post, Stock
-from flows.steps.refresh import affordable
+from flows.steps.upkeep.refresh import affordable
 
 COLLECTION: Final = "simulated month"
 HASHTAG: Final = "slowfashion"

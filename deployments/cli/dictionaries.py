@@ -12,8 +12,8 @@ from blocks.database.store.column_facts import IDS, ColumnFact, column_facts
 from blocks.database.store.coverage import ColumnCoverage, Coverage
 from blocks.database.store.filters import Filters
 from blocks.database.what import What
-from blocks.memories.posts import sources
-from blocks.memories.posts.mapping import PARSER_VERSION
+from blocks.posts.payloads import sources
+from blocks.posts.payloads.mapping import PARSER_VERSION
 from deployments.cli.invented import INVENTED
 from deployments.cli.writers import Format, iso
 

@@ -10,18 +10,18 @@ from typing import Final
 
 from blocks.database.store import Connection, accounts, imports, spend, work
 from blocks.database.store.imports import FoundPost, OpenImport
+from blocks.dedup_keys import wish_shown
+from blocks.errors import StoreError, UsageError
 from blocks.memories.accounts import account_name
-from blocks.memories.budget import HASHTAG_PLATFORMS, Estimate, estimate
-from blocks.memories.errors import StoreError, UsageError
-from blocks.memories.identity import parse_creator_url
-from blocks.memories.posts.record import Channel, PostRef
+from blocks.posts.identity import parse_creator_url
+from blocks.posts.record import Channel, PostRef
+from blocks.quotas.budget import HASHTAG_PLATFORMS, Estimate, estimate
 from blocks.settings import Settings
-from blocks.wishes import wish_shown
 from deployments.cli import stores
 from deployments.cli.options import Output
 from deployments.cli.terminal import counted, say, tell, write_json
-from flows.steps.summary import CREATORS, TODAY
-from flows.steps.wish import NO_CAP_USD, ImportWish, Wish
+from flows.steps.run.request import NO_CAP_USD, ImportWish, Wish
+from flows.steps.run.summary import CREATORS, TODAY
 
 LATEST: Final = 1000
 """Imports of the ledger that are looked through for one that serves."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from blocks.memories.posts.record import Channel
-from blocks.plan import SnapshotPlan, age_text
+from blocks.posts.record import Channel
+from blocks.posts.snapshot_plan import SnapshotPlan, age_text
 from blocks.settings import Settings
 from deployments.cli.terminal import counted
 

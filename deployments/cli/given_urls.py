@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from blocks.memories.errors import NotAPostUrl, UsageError
-from blocks.memories.identity import parse_post_url
+from blocks.errors import NotAPostUrl, UsageError
+from blocks.posts.identity import parse_post_url
 
 MOST_REASONS = 50
 """So many wrong lines of a file are told with their reasons; of the others the numbers alone."""

@@ -16,11 +16,11 @@ from typing import Final
 
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
+from blocks.errors import TagtrailError, UsageError
 from blocks.full_disk import NO_ROOM, is_full
-from blocks.memories.errors import TagtrailError, UsageError
 from blocks.outside_words import for_terminal
 from deployments.cli.terminal import make_ready
-from flows.steps.garbage import quick_to_load_and_to_end
+from flows.steps.run.garbage import quick_to_load_and_to_end
 
 DONE: Final = 0
 FAILED: Final = 1

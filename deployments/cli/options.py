@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter, Token
 
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 from blocks.settings import LEAST_USD
-from flows.steps.wish import NO_CAP_USD, ChannelChoice, Library
+from flows.steps.run.request import NO_CAP_USD, ChannelChoice, Library
 
 PlatformName = Literal["instagram", "tiktok", "youtube", "x"]
 __all__ = [

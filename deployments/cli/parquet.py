@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 
 if TYPE_CHECKING:
     from blocks.database.store.column_facts import ColumnFact

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from blocks.outside_words import plain
 from deployments.cli.terminal import counted, diagnostics, tell
-from flows.steps.progress import Progress
+from flows.steps.run.progress import Progress
 
 LOOK_SECONDS: Final = 0.25
 PLAIN_SECONDS: Final = 5.0

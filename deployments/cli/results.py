@@ -12,7 +12,7 @@ from blocks.outside_words import plain
 from deployments.cli.pending import retry_held
 from deployments.cli.posts_table import posts_table
 from deployments.cli.terminal import counted, flush, results, unbroken, write_json
-from flows.steps.summary import SAMPLE, TODAY, UNFINISHED, ImportSummary, RunSummary
+from flows.steps.run.summary import SAMPLE, TODAY, UNFINISHED, ImportSummary, RunSummary
 
 if TYPE_CHECKING:
     from blocks.database.tables import Post

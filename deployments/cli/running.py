@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from blocks.errors import TagtrailError, UsageError
 from blocks.full_disk import NO_ROOM, is_full
-from blocks.memories.errors import TagtrailError, UsageError
-from blocks.memories.outgoing import checked_base_url, checked_key
+from blocks.memories.requests import checked_base_url, checked_key
 from blocks.outside_words import plain
 from blocks.settings import Settings
 from deployments import local_server
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from blocks.database.tables import Post
     from blocks.memories.credentials import MemoriesCredentials
     from deployments.local_server import ServerInfo
-    from flows.steps.progress import Progress
-    from flows.steps.summary import RunSummary
+    from flows.steps.run.progress import Progress
+    from flows.steps.run.summary import RunSummary
 
 
 LOOK_SECONDS: Final = 2.0
@@ -99,7 +99,7 @@ def _saved(server: PrefectServer) -> tuple[str | None, MemoriesCredentials | Non
     """The database's URL and the account that are saved on the server as the blocks named default."""
     from prefect.client.orchestration import get_client
 
-    from flows.steps.accounts import saved_account, saved_database_url
+    from flows.steps.run.accounts import saved_account, saved_database_url
 
     async def ask() -> tuple[str | None, MemoriesCredentials | None]:
         async with get_client() as client:
@@ -146,7 +146,7 @@ def run_flow(
         TagtrailError: the run ended before it had a result, for one because the server cannot be reached.
     """
     from deployments.cli.progress import shown
-    from flows.steps.progress import Progress, watch
+    from flows.steps.run.progress import Progress, watch
 
     module, _, name = entrypoint.partition(":")
     progress = Progress()
@@ -212,7 +212,7 @@ async def _outcome(flow: Callable[..., Awaitable[State[Any]]], parameters: dict[
 
 def _told_by_its_summary(outcome: BaseException) -> bool:
     """Whether the run ended in order, halted or failed: its summary says why, as the command's result."""
-    from flows.steps.summary import RunEnded
+    from flows.steps.run.summary import RunEnded
 
     return isinstance(outcome, RunEnded)
 
@@ -323,7 +323,7 @@ def finish(summary: RunSummary, *, server: PrefectServer, settings: Settings, ou
 def import_names(store: Store, summary: RunSummary) -> dict[str, str]:
     """What the imports of creators are called on this terminal; the summary, which Prefect keeps, names nobody."""
     from blocks.database.store import imports
-    from blocks.wishes import wish_shown
+    from blocks.dedup_keys import wish_shown
 
     ids = [one.import_id for one in summary.imports if one.kind == "creator"]
     with store.connect() as conn:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from blocks import network
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 from deployments import local_server
 from deployments.local_server import ServerInfo
 

@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from blocks.errors import UsageError
 from blocks.full_disk import is_full, unwritable
-from blocks.memories.errors import UsageError
 from blocks.settings import Settings
 from deployments.cli.terminal import tell
-from flows.steps import exported
+from flows.steps.upkeep import exported_files
 
 if TYPE_CHECKING:
     from blocks.database.engine import Store
@@ -137,7 +137,7 @@ def _tell_unless_known(what: str, wanted: str, names: Sequence[str]) -> None:
 def note_export(home: Path, file: Path, what: str, rows: int | None, now: datetime) -> None:
     """Write down where a file lies, for a purge; a home that can only be read is told, for the file is written."""
     try:
-        exported.note_export(home, file, what, rows, now)
+        exported_files.note_export(home, file, what, rows, now)
     except OSError as error:
         if is_full(error):
             raise

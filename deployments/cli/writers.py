@@ -19,8 +19,8 @@ from typing import Any, BinaryIO, Final, Literal
 
 import orjson
 
+from blocks.errors import UsageError
 from blocks.full_disk import unwritable
-from blocks.memories.errors import UsageError
 from blocks.outside_words import for_terminal
 from deployments.cli.excel import EXACT, is_too_long, would_change
 from deployments.cli.terminal import counted

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from blocks.memories.client import MemoriesClient
-from blocks.memories.outgoing import hosts_of, is_encrypted_or_here
+from blocks.memories.requests import hosts_of, is_encrypted_or_here
 from deployments.doctor.evidence import Evidence
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from blocks import network
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 
 SECONDS: Final = 10.0
 """How long an answer may take."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from blocks.memories.outgoing import METADATA_PATHS, STATUS_PATH
-from blocks.memories.wire import load_json
+from blocks.memories.requests import METADATA_PATHS, STATUS_PATH
+from blocks.memories.responses import load_json
 
 SUBMIT_PATHS = ("/scraper_tag", "/scraper_tag_public")
 

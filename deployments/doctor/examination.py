@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blocks.database.engine import Store
+from blocks.errors import UsageError
 from blocks.memories.callbacks import address
-from blocks.memories.errors import UsageError
 from blocks.settings import Settings
 from deployments import local_server
 from deployments.cli.servers import PrefectServer, configured

@@ -16,22 +16,22 @@ from blocks.database.store import Connection, contract, overview
 from blocks.database.store import posts as posts_store
 from blocks.database.store.imports import FoundPost
 from blocks.database.store.posts import EnrichedPost
-from blocks.memories.errors import BadParameters, MemoriesError, NotFound, PayloadError, SpendCapReached
-from blocks.memories.identity import parse_post_url
-from blocks.memories.outgoing import url_form, url_forms
-from blocks.memories.posts.mapping import map_post
-from blocks.memories.posts.record import CHANNELS, PLATFORMS, Channel, Platform, PostRef
+from blocks.errors import BadParameters, MemoriesError, NotFound, PayloadError, SpendCapReached
+from blocks.memories.requests import url_form, url_forms
+from blocks.posts.identity import parse_post_url
+from blocks.posts.payloads.mapping import map_post
+from blocks.posts.record import CHANNELS, PLATFORMS, Channel, Platform, PostRef
 from blocks.settings import Settings
 from deployments.doctor.account import Account
 from deployments.doctor.evidence import Evidence, Metered, Verdict
 from deployments.doctor.points import Finding, judge, shape_point
 from deployments.doctor.service import NOT_THERE
-from flows.steps.buying import buy_metadata
-from flows.steps.collect import SUBMIT_TRIES, plan_imports, poll_import, submit_once, turn_to_send
-from flows.steps.post_task import Bought, PostTask
-from flows.steps.run import Run
-from flows.steps.summary import RunSummary
-from flows.steps.wish import Wish, wish_for_hashtags
+from flows.steps.enrichment.fetch import buy_metadata
+from flows.steps.enrichment.post_state import Bought, PostTask
+from flows.steps.imports.collect import SUBMIT_TRIES, plan_imports, poll_import, submit_once, turn_to_send
+from flows.steps.run.lifecycle import Run
+from flows.steps.run.request import Wish, wish_for_hashtags
+from flows.steps.run.summary import RunSummary
 
 COLLECTION: Final = "doctor"
 FLOW: Final = "doctor"

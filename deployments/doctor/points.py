@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from blocks.memories.identity import platform_of
-from blocks.memories.outgoing import url_form
-from blocks.memories.posts.record import CHANNELS, PLATFORMS
+from blocks.memories.requests import url_form
+from blocks.posts.identity import platform_of
+from blocks.posts.record import CHANNELS, PLATFORMS
 from deployments.doctor.evidence import Answer, Evidence, Verdict
 
 Judged = tuple[Verdict, str]

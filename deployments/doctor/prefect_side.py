@@ -26,7 +26,7 @@ from deployments.doctor.verdicts import Check, failed, ok, warning
 from deployments.setup.automations import read_automations
 from deployments.setup.definitions import Definition, read_definitions
 from deployments.setup.server import default_pool
-from flows.steps.valve import VALVE
+from flows.steps.prefect_side.kill_switch import VALVE
 
 SET_UP: Final = "run `tagtrail setup`"
 NO_AUTHENTICATION: Final = (

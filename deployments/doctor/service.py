@@ -11,8 +11,7 @@ from urllib.parse import urljoin
 from blocks.database.connections import parse, shown
 from blocks.database.engine import Store, open_store
 from blocks.database.store.leases import clock
-from blocks.memories.client import MemoriesClient
-from blocks.memories.errors import (
+from blocks.errors import (
     AccountDisabled,
     BadKey,
     MemoriesError,
@@ -27,7 +26,8 @@ from blocks.memories.errors import (
     Unreadable,
     UsageError,
 )
-from blocks.memories.outgoing import checked_key
+from blocks.memories.client import MemoriesClient
+from blocks.memories.requests import checked_key
 from blocks.settings import Settings
 from deployments.cli.stores import is_there
 from deployments.doctor.account import Account

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from blocks.database.engine import Store
 from blocks.database.store import inbox
+from blocks.errors import StoreError
 from blocks.memories.callbacks import Callback
-from blocks.memories.errors import StoreError
 from deployments.receiver.refusals import Refusals
 
 T = TypeVar("T")

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from blocks.database.engine import Store
-from blocks.memories.errors import TagtrailError, UsageError
-from blocks.memories.hiding import Scrubber
+from blocks.errors import TagtrailError, UsageError
+from blocks.memories.redaction import Scrubber
 from blocks.settings import Settings
 from deployments.receiver.app import MOST_HEAD_BYTES, Receiver
 from deployments.receiver.connections import ACCEPTED_AT_ONCE, BACKLOG, Connections, Door, Protocol

@@ -12,8 +12,8 @@ from uuid import UUID, uuid5
 from blocks.database.engine import Store
 from blocks.database.store import inbox
 from blocks.database.store.inbox import Unemitted
+from blocks.errors import StoreError
 from blocks.memories.callbacks import kind_of
-from blocks.memories.errors import StoreError
 from deployments.receiver.refusals import Refusals
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Telling:
 
     def __init__(self, store: Store, refusals: Refusals, sender: Sender) -> None:
         # As above: it imports Prefect.
-        from flows.steps.events import related_to
+        from flows.steps.prefect_side.events import related_to
 
         self._related_to = related_to
         self._store, self._refusals, self._sender = store, refusals, sender

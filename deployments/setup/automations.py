@@ -13,7 +13,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 from deployments.setup.steps import Step
 
 FOLDER: Final = Path(__file__).parent.parent / "automations"

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 
 HERE = Path(__file__).parent
 DEFINITIONS_FILES = (HERE / "prefect.yaml", HERE.parent.parent / "prefect.yaml")

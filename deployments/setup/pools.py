@@ -8,7 +8,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
 from deployments.setup.steps import Step
-from flows.steps.valve import VALVE, VALVE_SLOTS, ensure_valve
+from flows.steps.prefect_side.kill_switch import VALVE, VALVE_SLOTS, ensure_valve
 
 
 async def ensure_pool(client: PrefectClient, name: str) -> Step:

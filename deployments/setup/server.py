@@ -18,7 +18,7 @@ from deployments.setup import blocks, deploying, pools
 from deployments.setup.automations import ensure_automations, notification_block
 from deployments.setup.definitions import read_definitions
 from deployments.setup.steps import Did, Step
-from flows.steps.accounts import saved_database_url
+from flows.steps.run.accounts import saved_database_url
 
 DEFAULT_POOL = "tagtrail"
 

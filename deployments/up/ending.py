@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from blocks.memories.errors import TagtrailError
+from blocks.errors import TagtrailError
 from deployments import local_server
 from deployments.up import members, state
 

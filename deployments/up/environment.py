@@ -13,7 +13,7 @@ from pydantic import BaseModel, SecretStr
 
 from blocks import network
 from blocks.database.connections import of_file
-from blocks.plan import age_text
+from blocks.posts.snapshot_plan import age_text
 from blocks.settings import Settings
 from deployments import local_server
 from deployments.local_server import ServerInfo

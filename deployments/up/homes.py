@@ -9,14 +9,14 @@ from typing import Final, Literal
 
 from blocks.database.engine import Store
 from blocks.database.store import import_rows, known, overview
+from blocks.errors import UsageError
 from blocks.memories.accounts import account_name
-from blocks.memories.errors import UsageError
 from blocks.settings import Settings
 from deployments.cli import account, stores
 from deployments.sandbox.imports import was_made_here
 from deployments.up import state
 from deployments.up.environment import SANDBOX_KEY
-from flows.steps.invented import of_this_machine
+from flows.steps.run.sandbox_guard import of_this_machine
 
 LATEST: Final = 50
 """Imports by which a database is judged."""

@@ -10,7 +10,7 @@ import time
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 
-from blocks.memories.errors import TagtrailError, UsageError
+from blocks.errors import TagtrailError, UsageError
 from blocks.outside_words import for_terminal
 from blocks.settings import Settings, get_settings
 from deployments import local_server
@@ -20,7 +20,7 @@ from deployments.setup.deploying import flow_of
 from deployments.setup.server import Choices, set_up
 from deployments.setup.steps import Step
 from deployments.up.environment import IS_SANDBOX, POOL, SANDBOX_KEY
-from flows.steps.garbage import end_without_collecting
+from flows.steps.run.garbage import end_without_collecting
 
 NOT_OURS = (
     "the block memories-credentials/default of this home holds an account of yours, which --sandbox does not touch; "

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from blocks.memories.errors import TagtrailError, UsageError
+from blocks.errors import TagtrailError, UsageError
 from blocks.settings import Settings
 from deployments import local_server, ports
 from deployments.cli import account, stores

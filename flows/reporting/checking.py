@@ -13,8 +13,8 @@ from typing import Final
 
 import numpy as np
 
+from blocks.errors import UsageError
 from blocks.full_disk import unwritable
-from blocks.memories.errors import UsageError
 from flows.reporting.figures import Figures
 
 NUMBERS: Final = ("plays", "views", "likes", "comments")

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from blocks.plan import age_text
+from blocks.posts.snapshot_plan import age_text
 from flows.reporting import statistics as rules
 from flows.reporting.sample import METRICS, STATES, Mask, Sample
 from flows.reporting.statistics import CHECKPOINT_SECONDS, Change, Growth, Middle

@@ -17,8 +17,8 @@ from blocks.database.store import gaps, report
 from blocks.database.store import sample as rows
 from blocks.database.store.known import collections
 from blocks.database.store.report import ChangedSince, ImportLines, SpendTotal
-from blocks.memories.errors import UsageError
-from blocks.plan import SnapshotPlan
+from blocks.errors import UsageError
+from blocks.posts.snapshot_plan import SnapshotPlan
 from flows.reporting import comparisons, leading, sentences
 from flows.reporting.comparisons import Curve, Hashtag
 from flows.reporting.leading import Creators, Search
@@ -26,7 +26,7 @@ from flows.reporting.period import Period
 from flows.reporting.sample import Contents, Mask, Sample, load, seconds
 from flows.reporting.sentences import Finding
 from flows.reporting.statistics import CHECKPOINT_SECONDS, Listing, Pace, pace, tells_the_world
-from flows.steps.invented import of_this_machine
+from flows.steps.run.sandbox_guard import of_this_machine
 
 MAX_RECEIPTS: Final = 10_000
 """So many posts, the newest, stand in the page with what was measured of them."""

@@ -10,14 +10,14 @@ from typing import Final
 from urllib.parse import quote
 
 from blocks.database.engine import Store
+from blocks.errors import UsageError
 from blocks.full_disk import unwritable
-from blocks.memories.errors import UsageError
-from blocks.plan import SnapshotPlan
+from blocks.posts.snapshot_plan import SnapshotPlan
 from flows.reporting import checking
 from flows.reporting.figures import Figures, gather
 from flows.reporting.page import render, write
 from flows.reporting.period import Period
-from flows.steps.naming import distinct
+from flows.steps.prefect_side.artifact_names import distinct
 
 DAYS: Final = 7
 """A report is about so many days, unless somebody asks for others."""

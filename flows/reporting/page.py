@@ -15,14 +15,14 @@ from typing import Any, Final
 import orjson
 
 from blocks.full_disk import unwritable
-from blocks.memories.posts.mapping import PARSER_VERSION
+from blocks.posts.payloads.mapping import PARSER_VERSION
 from flows.reporting import charts, figures, receipts
 from flows.reporting import statistics as rules
 from flows.reporting.checking import Agreement
 from flows.reporting.figures import Figures, Section
 from flows.reporting.points import open_points
 from flows.reporting.sentences import aged, number, times
-from flows.steps.summary import SAMPLE, TODAY
+from flows.steps.run.summary import SAMPLE, TODAY
 
 UNKNOWN: Final = "–"
 LONGEST_CAPTION: Final = 140

@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from blocks.memories.captions import hashtag_key
-from blocks.plan import SnapshotPlan
+from blocks.posts.captions import hashtag_key
+from blocks.posts.snapshot_plan import SnapshotPlan
 from flows.reporting.statistics import CHECKPOINT_SECONDS, Codes, Numbers, at_checkpoint, engagement
 
 METRICS: Final = ("plays", "views", "likes")
@@ -75,7 +75,7 @@ class Sample:
         return mask
 
     def states(self, age_seconds: int) -> Codes:
-        """How the checkpoint stands for each post, as a place in `STATES` (see `blocks.plan.SnapshotPlan.states`)."""
+        """How the checkpoint stands for each post, as a place in `STATES` (see `SnapshotPlan.states`)."""
         ends = next(one.ends_seconds for one in self.plan.checkpoints if one.age_seconds == age_seconds)
         age = self.as_of - self["posted_at"]
         seen = self["first_seen_at"] - self["posted_at"]

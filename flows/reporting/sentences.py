@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from blocks.plan import age_text
+from blocks.posts.snapshot_plan import age_text
 from flows.reporting import comparisons
 from flows.reporting.comparisons import ALL, Hashtag
 from flows.reporting.leading import Search

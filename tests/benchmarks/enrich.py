@@ -61,7 +61,7 @@ async def bare(count: int) -> float:
 async def tasks(count: int, posts_per_task: int) -> float:
     """The real flow: claimed, bought, stored raw, parsed, stored."""
     from flows.enrich_posts import enrich_posts
-    from flows.steps.progress import Progress, watch
+    from flows.steps.run.progress import Progress, watch
 
     with watch(Progress()) as progress:
         await enrich_posts(
@@ -78,14 +78,14 @@ async def mapped(count: int) -> float:
     from prefect import flow, task
     from prefect.cache_policies import NO_CACHE
 
-    from flows.steps.wish import wish_for_urls
+    from flows.steps.run.request import wish_for_urls
 
     @task(persist_result=False, cache_policy=NO_CACHE)
     async def enrich_alone(url: str) -> str:
-        from flows.steps.buying import enrich_one
-        from flows.steps.given import take_given_posts
-        from flows.steps.post_task import PostTask
-        from flows.steps.run import Run
+        from flows.steps.enrichment.fetch import enrich_one
+        from flows.steps.enrichment.post_state import PostTask
+        from flows.steps.imports.given_posts import take_given_posts
+        from flows.steps.run.lifecycle import Run
 
         async with Run("mapped") as run:
             await run.accept(lambda: wish_for_urls([url], channel="apify", max_spend_usd=1e9))

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from blocks.database.engine import Store
-from blocks.plan import SnapshotPlan
+from blocks.posts.snapshot_plan import SnapshotPlan
 from deployments.cli.demo_month import Month
 from deployments.sandbox.stock import numbers_of
 from flows.reporting import statistics as rules

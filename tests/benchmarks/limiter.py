@@ -23,7 +23,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from blocks.database.engine import open_store, upgrade
-from blocks.memories.limiter import Limiter
+from blocks.quotas.rate_limiter import Limiter
 
 WAITERS = 50
 LATE_SECONDS = 0.05

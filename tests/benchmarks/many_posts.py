@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from blocks.database.engine import Store, open_store, upgrade
-from blocks.plan import SnapshotPlan
+from blocks.posts.snapshot_plan import SnapshotPlan
 
 POSTS_PER_IMPORT = 14
 HASHTAGS = 200

@@ -21,7 +21,7 @@ from blocks.database.engine import Store, open_store, upgrade
 from blocks.database.store import runs
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import, ImportItem, Post, Snapshot
-from blocks.plan import SnapshotPlan
+from blocks.posts.snapshot_plan import SnapshotPlan
 from flows.reporting.figures import gather
 from flows.reporting.page import render
 from flows.reporting.period import Period

@@ -22,15 +22,15 @@ from blocks.database.engine import Store, open_store
 from blocks.database.store import export, history, posts, work
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Post as PostRow
-from blocks.memories.errors import PayloadError, PostGone
-from blocks.memories.identity import parse_post_url
-from blocks.memories.posts.mapping import map_post
-from blocks.memories.posts.record import PostRef
-from blocks.plan import PlannedPost, SnapshotPlan
+from blocks.errors import PayloadError, PostGone
+from blocks.posts.identity import parse_post_url
+from blocks.posts.payloads.mapping import map_post
+from blocks.posts.record import PostRef
+from blocks.posts.snapshot_plan import PlannedPost, SnapshotPlan
 from deployments.sandbox import instagram, tiktok
 from deployments.sandbox.clock import VirtualClock
 from deployments.sandbox.stock import Post, Stock
-from flows.steps.refresh import affordable
+from flows.steps.upkeep.refresh import affordable
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 PRICE_MICROS = 10_000

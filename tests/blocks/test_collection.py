@@ -55,9 +55,9 @@ async def test_register_by_module(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 def test_nobody_pays_for_prefect_or_the_database_without_need() -> None:
     code = """
 import sys
-import blocks, blocks.settings, blocks.memories.errors, blocks.memories.wire, blocks.memories.client
+import blocks, blocks.settings, blocks.errors, blocks.memories.responses, blocks.memories.client
 assert "prefect" not in sys.modules, "prefect"
-for heavy in ("blocks.memories.client", "blocks.memories.wire"):
+for heavy in ("blocks.memories.client", "blocks.memories.responses"):
     del sys.modules[heavy]
 import blocks.collection
 heavy = {"sqlmodel", "alembic", "blocks.memories.client", "blocks.database.engine"} & set(sys.modules)

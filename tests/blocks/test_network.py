@@ -9,7 +9,7 @@ import certifi
 import pytest
 
 from blocks import network
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 
 BROKEN = {
     "ALL_PROXY": "ftp://127.0.0.1:9",

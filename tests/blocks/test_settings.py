@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from blocks.env_file import misspelt, redirected
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 from blocks.settings import V1_BASE_URL, V2_BASE_URL, Settings, get_settings
 
 

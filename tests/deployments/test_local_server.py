@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from blocks.memories.errors import TagtrailError, UsageError
+from blocks.errors import TagtrailError, UsageError
 from deployments import local_server, processes
 from deployments.cli import main as command_line
 from deployments.local_server import ServerInfo

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from blocks.database.engine import open_store
 from blocks.database.store import runs
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 from blocks.settings import get_settings
 from deployments import local_server, processes
 from deployments.cli import main as command_line

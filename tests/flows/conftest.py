@@ -12,8 +12,8 @@ from blocks.database.engine import Store, open_store
 from blocks.settings import get_settings
 from deployments.sandbox.server import SandboxServer
 from flows.enrich_posts import enrich_posts
-from flows.steps.progress import Progress, watch
-from flows.steps.summary import RunSummary
+from flows.steps.run.progress import Progress, watch
+from flows.steps.run.summary import RunSummary
 from flows.track_hashtags import track_hashtags
 
 KEY = "sk-invented-for-tests"

@@ -16,11 +16,12 @@ import pytest
 
 from blocks.database.store import export, failures, imports, work
 from blocks.database.store.filters import Filters
-from blocks.memories import limiter, wire
+from blocks.memories import responses
 from blocks.memories.client import MemoriesClient
-from blocks.memories.identity import parse_post_url
-from blocks.memories.posts.record import Channel, PostRef
-from flows.steps import channels
+from blocks.posts.identity import parse_post_url
+from blocks.posts.record import Channel, PostRef
+from blocks.quotas import rate_limiter
+from flows.steps.enrichment import circuit_breaker
 
 OUTCOMES = {0: "done", 1: "failed", 3: "attention", 4: "halted"}
 PRICE = 0.01
@@ -209,9 +210,9 @@ def storm_gear(clean_environment: Path, migrated_sqlite: Path, monkeypatch: pyte
     """A database that is made already, and short waits where nothing else is said."""
     clean_environment.mkdir()
     shutil.copyfile(migrated_sqlite, clean_environment / "tagtrail.db")
-    monkeypatch.setattr(limiter, "FIRST_BACKOFF_SECONDS", 0.05)
-    monkeypatch.setattr(wire, "MAX_RETRY_AFTER_SECONDS", 1.0)
-    monkeypatch.setattr(channels, "REST_SECONDS", 0.3)
+    monkeypatch.setattr(rate_limiter, "FIRST_BACKOFF_SECONDS", 0.05)
+    monkeypatch.setattr(responses, "MAX_RETRY_AFTER_SECONDS", 1.0)
+    monkeypatch.setattr(circuit_breaker, "REST_SECONDS", 0.3)
 
 
 LIKE_ANOTHER = {
@@ -229,7 +230,7 @@ async def test_weather(name: str, storm_gear: None, weather: Any, monkeypatch: p
     if case.state in ("empty", "submitted"):
         monkeypatch.setenv("TAGTRAIL_IMPORT_DEADLINE_SECONDS", "0.4")
     if name == "retry-after-absurd":
-        monkeypatch.setattr(wire, "MAX_RETRY_AFTER_SECONDS", 0.3)
+        monkeypatch.setattr(responses, "MAX_RETRY_AFTER_SECONDS", 0.3)
     if name.startswith("slow-drip"):
         impatient_about_every_fifth(weather, monkeypatch)
     if name == "fills-late":

@@ -22,10 +22,10 @@ from blocks.database import engine
 from blocks.database.store import imports, leases
 from blocks.settings import get_settings
 from deployments.sandbox import v2
-from flows.steps import channels
-from flows.steps import run as run_step
-from flows.steps.accounts import open_client
-from flows.steps.wish import wish_for_hashtags
+from flows.steps.enrichment import circuit_breaker
+from flows.steps.run import lifecycle as run_step
+from flows.steps.run.accounts import open_client
+from flows.steps.run.request import wish_for_hashtags
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ async def test_a_refused_submission_was_never_sent(
 async def test_refused_metadata_calls_cost_nothing_and_the_same_command_goes_on(
     weather: Any, database: Path, closed_port: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channels, "REST_SECONDS", 0.2)
+    monkeypatch.setattr(circuit_breaker, "REST_SECONDS", 0.2)
     alive = get_settings().memories_v2_base_url
     monkeypatch.setenv("MEMORIES_V2_BASE_URL", f"{closed_port}/v2")
     refused = await weather.track("lvmh", posts_per_task=10)

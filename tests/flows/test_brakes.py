@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import get_client
 
-from blocks.memories import limiter
+from blocks.quotas import rate_limiter
 from deployments.sandbox.answers import HTML, Answer
 from deployments.sandbox.scenario import Fault, Scenario
 from deployments.sandbox.scenarios import SCENARIOS
 from deployments.sandbox.weather import KINDS
-from flows.steps import channels, valve
-from flows.steps.doubts import MOST_DOUBTS
-from flows.steps.policy import REST_AFTER_FAULTS, RESTS_IN_VAIN
+from flows.steps.enrichment import circuit_breaker
+from flows.steps.enrichment.verdict import REST_AFTER_FAULTS, RESTS_IN_VAIN
+from flows.steps.imports.ambiguity_limit import MOST_DOUBTS
+from flows.steps.prefect_side import kill_switch
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +29,7 @@ def migrated(clean_environment: Path, migrated_sqlite: Path, weather: Any, monke
     clean_environment.mkdir()
     shutil.copyfile(migrated_sqlite, clean_environment / "tagtrail.db")
     monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "20")
-    monkeypatch.setattr(channels, "REST_SECONDS", 0.3)
+    monkeypatch.setattr(circuit_breaker, "REST_SECONDS", 0.3)
 
 
 @pytest.fixture
@@ -89,14 +90,14 @@ async def test_posts_that_only_resting_channels_could_serve_cost_few_calls(
 
 async def set_valve(limit: int) -> None:
     async with get_client() as client:
-        await client.upsert_global_concurrency_limit_by_name(valve.VALVE, limit)
+        await client.upsert_global_concurrency_limit_by_name(kill_switch.VALVE, limit)
 
 
 async def test_a_valve_closed_while_a_group_waits_for_a_slow_limit_ends_the_buying(
     weather: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(valve, "CHECK_SECONDS", 0.2)
-    monkeypatch.setattr(limiter, "YOUTUBE_RAPID_PER_HOUR", 3600.0)  # One a second instead of one in five minutes.
+    monkeypatch.setattr(kill_switch, "CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(rate_limiter, "YOUTUBE_RAPID_PER_HOUR", 3600.0)  # One a second instead of one in five minutes.
     running = asyncio.create_task(weather.enrich(*youtube(30), channel="rapid"))
     while weather.asked() < 2:
         await asyncio.sleep(0.05)
@@ -105,9 +106,9 @@ async def test_a_valve_closed_while_a_group_waits_for_a_slow_limit_ends_the_buyi
         asked = weather.asked()
         halted = await asyncio.wait_for(running, 60)
     finally:
-        await set_valve(valve.VALVE_SLOTS)
+        await set_valve(kill_switch.VALVE_SLOTS)
     assert (halted.outcome, halted.exit_status) == ("halted", 4)
-    assert valve.VALVE in halted.message
+    assert kill_switch.VALVE in halted.message
     assert halted.enriched == weather.asked() <= asked + 2
     assert halted.enriched + halted.pending == 30
 

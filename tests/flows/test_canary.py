@@ -10,7 +10,7 @@ import pytest
 
 from deployments.sandbox.server import SandboxServer
 from flows.canary import canary
-from flows.steps.canary import SHAPES_CHANGED
+from flows.steps.upkeep.canary import SHAPES_CHANGED
 
 CODE = "DKr4Zt0sQ1x"
 URL = f"https://www.instagram.com/p/{CODE}/"
@@ -35,7 +35,7 @@ class Events(list[dict[str, Any]]):
 @pytest.fixture
 def announced(monkeypatch: pytest.MonkeyPatch) -> Events:
     events = Events()
-    monkeypatch.setattr("flows.steps.canary.announce", events)
+    monkeypatch.setattr("flows.steps.upkeep.canary.announce", events)
     return events
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from blocks.memories.errors import StoreError
-from blocks.memories.identity import parse_post_url
-from flows.steps import collect
-from flows.steps.enrich import Enrichment
+from blocks.errors import StoreError
+from blocks.posts.identity import parse_post_url
+from flows.steps.enrichment.dispatcher import Enrichment
+from flows.steps.imports import collect
 
 SLOW_MS = 500
 
@@ -121,8 +121,8 @@ async def test_a_submission_under_way_is_written_down_where_a_run_is_cancelled(w
 
 
 async def test_a_wait_at_the_valve_uses_up_the_turn_to_send(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows.steps.run import Run
-    from flows.steps.valve import Valve
+    from flows.steps.prefect_side.kill_switch import Valve
+    from flows.steps.run.lifecycle import Run
 
     monkeypatch.setattr(collect, "TURN_SECONDS", 0.05)
     opened, through, turn = asyncio.Event(), Valve.slot, Run.slot
@@ -169,8 +169,8 @@ async def test_a_run_that_slept_buys_nothing_that_another_took_over(
 ) -> None:
     """Two runs of one process, so that the lease of a holder that lives is made to end by hand."""
     from blocks.database.store import leases, work
-    from flows.steps import holding
-    from flows.steps.run import Run
+    from flows.steps.run import lease_health
+    from flows.steps.run.lifecycle import Run
 
     turn, turns, woken = Run.slot, itertools.count(1), asyncio.Event()
 
@@ -181,8 +181,8 @@ async def test_a_run_that_slept_buys_nothing_that_another_took_over(
 
     monkeypatch.setattr(Run, "slot", two_before_it_sleeps)
     slept = [0.0]
-    awake = holding.awake_seconds
-    monkeypatch.setattr(holding, "awake_seconds", lambda: awake() + slept[0])
+    awake = lease_health.awake_seconds
+    monkeypatch.setattr(lease_health, "awake_seconds", lambda: awake() + slept[0])
     sleepy = asyncio.create_task(weather.enrich(*urls(12)))
     while weather.asked() < 2 and not sleepy.done():
         await asyncio.sleep(0.01)

@@ -196,7 +196,7 @@ async def test_a_url_that_is_no_post_is_refused_before_anything_is_bought(weathe
 async def test_an_operator_who_closes_the_valve_stops_all_buying(weather: Any) -> None:
     from prefect.client.orchestration import get_client
 
-    from flows.steps.valve import VALVE, VALVE_SLOTS
+    from flows.steps.prefect_side.kill_switch import VALVE, VALVE_SLOTS
 
     url = "https://www.instagram.com/p/CxYz012abcD/"
     async with get_client() as client:

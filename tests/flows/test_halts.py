@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from flows.steps.enrich import Enrichment
-from flows.steps.progress import Progress, watch
-from flows.steps.run import Run
+from flows.steps.enrichment.dispatcher import Enrichment
+from flows.steps.run.lifecycle import Run
+from flows.steps.run.progress import Progress, watch
 from flows.track_hashtags import track_hashtags
 
 FIVE = ("one", "two", "three", "four", "five")
@@ -44,7 +44,7 @@ async def test_a_halted_run_does_not_wait_for_import_slots(weather: Any, monkeyp
 async def test_a_closed_valve_stops_imports_too(weather: Any) -> None:
     from prefect.client.orchestration import get_client
 
-    from flows.steps.valve import VALVE, VALVE_SLOTS
+    from flows.steps.prefect_side.kill_switch import VALVE, VALVE_SLOTS
 
     async with get_client() as client:
         await client.upsert_global_concurrency_limit_by_name(VALVE, 0)
@@ -87,7 +87,7 @@ async def test_a_valve_closed_in_the_middle_lets_end_only_what_has_passed_it(
 ) -> None:
     from prefect.client.orchestration import get_client
 
-    from flows.steps.valve import VALVE, VALVE_SLOTS
+    from flows.steps.prefect_side.kill_switch import VALVE, VALVE_SLOTS
 
     monkeypatch.setenv("TAGTRAIL_IN_FLIGHT", "5")
     # The operator is in time, however often the server has to be asked to lower the limit.
@@ -120,8 +120,8 @@ async def test_a_valve_closed_in_the_middle_lets_end_only_what_has_passed_it(
 
 
 async def test_a_valve_that_fails_cuts_off_no_call_under_way(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from blocks.memories.errors import TagtrailError
-    from flows.steps.valve import Valve
+    from blocks.errors import TagtrailError
+    from flows.steps.prefect_side.kill_switch import Valve
 
     through = Valve.slot
     entered: list[Valve] = []

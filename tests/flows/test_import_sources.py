@@ -11,11 +11,11 @@ from sqlmodel import SQLModel
 from blocks.database.purge import Target, purge
 from blocks.database.store import export
 from blocks.database.store.filters import Filters
-from blocks.memories.identity import parse_post_url
+from blocks.posts.identity import parse_post_url
 from flows.collect_imports import collect_imports
 from flows.import_creators import import_creators
 from flows.import_posts import import_posts
-from flows.steps.summary import CREATORS, RunSummary
+from flows.steps.run.summary import CREATORS, RunSummary
 
 TIKTOK = [f"https://www.tiktok.com/@loom.{number}/video/75000000000000000{number:02}" for number in range(1, 53)]
 INSTAGRAM = [f"https://www.instagram.com/p/DTagtrail{number:02}/" for number in range(1, 4)]

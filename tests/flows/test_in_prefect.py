@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from blocks.memories.credentials import MemoriesCredentials
 from flows.results import RunFailed, RunHalted, RunSummary, read_summary
-from flows.steps.run_names import MAX_HASHTAG_TAGS, name_of_run, posts_named, tags_of_run
+from flows.steps.prefect_side.run_names import MAX_HASHTAG_TAGS, name_of_run, posts_named, tags_of_run
 from flows.track_hashtags import track_hashtags
 
 from .conftest import KEY

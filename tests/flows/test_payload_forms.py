@@ -10,11 +10,11 @@ import pytest
 
 from blocks.database.store import export
 from blocks.database.store.filters import Filters
-from blocks.memories.identity import parse_post_url
-from blocks.memories.posts.record import PostRef
+from blocks.posts.identity import parse_post_url
+from blocks.posts.record import PostRef
 from deployments.sandbox.server import SandboxServer
 
-FIXTURES = Path(__file__).parent.parent / "blocks" / "memories" / "posts" / "payloads"
+FIXTURES = Path(__file__).parent.parent / "blocks" / "posts" / "payloads" / "invented"
 
 REEL = "https://www.instagram.com/p/DQk1lnGlaz3/"
 CAROUSEL = "https://www.instagram.com/p/DQcarous3l_/"

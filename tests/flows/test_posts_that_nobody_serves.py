@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows.steps import channels
+from flows.steps.enrichment import circuit_breaker
 
 LONE = {"channel": "apify"}
 
@@ -23,7 +23,7 @@ def migrated(clean_environment: Path, migrated_sqlite: Path, weather: Any, monke
     """A database that is made already, and short rests."""
     clean_environment.mkdir()
     shutil.copyfile(migrated_sqlite, clean_environment / "tagtrail.db")
-    monkeypatch.setattr(channels, "REST_SECONDS", 0.3)
+    monkeypatch.setattr(circuit_breaker, "REST_SECONDS", 0.3)
     monkeypatch.setenv("TAGTRAIL_RETRY_SECONDS", "0.1")
     monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "20")
 

@@ -23,10 +23,10 @@ from sqlmodel import SQLModel
 from blocks.database.purge import Target, purge
 from blocks.database.store import export
 from blocks.database.store.naming import Names
-from blocks.memories.identity import parse_post_url
+from blocks.posts.identity import parse_post_url
 from flows.purge import purge as purge_flow
-from flows.steps import erasing
-from flows.steps.erasing import erase_on_server
+from flows.steps.upkeep import erasure
+from flows.steps.upkeep.erasure import erase_on_server
 
 URL = "https://www.tiktok.com/@moss.bot/video/7300000000000000077"
 
@@ -98,7 +98,7 @@ async def test_only_our_runs_artifacts_go_and_all_deployments_are_counted(
         await acreate_markdown_artifact("about 7300000000000000088", key="enrich-posts-of-theirs")
 
     await theirs()
-    monkeypatch.setattr(erasing, "PAGE", 1)
+    monkeypatch.setattr(erasure, "PAGE", 1)
     async with get_client() as client:
         flow_id = await client.create_flow_from_name("of-another-project")
         made = [

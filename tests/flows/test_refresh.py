@@ -12,11 +12,11 @@ import pytest
 
 from blocks.database.store import export, history, known, raw, report, work
 from blocks.database.store.raw import RawAnswer
-from blocks.memories.identity import parse_post_url
-from blocks.plan import SnapshotPlan
+from blocks.posts.identity import parse_post_url
+from blocks.posts.snapshot_plan import SnapshotPlan
 from flows.refresh_metrics import refresh_metrics
-from flows.steps.run import Run, utc_now
-from flows.steps.summary import RunSummary
+from flows.steps.run.lifecycle import Run, utc_now
+from flows.steps.run.summary import RunSummary
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ async def test_what_a_killed_refresh_paid_for_is_stored_and_not_bought_again(
         raise RuntimeError("killed between the raw answer and its rows")
 
     with monkeypatch.context() as patched:
-        patched.setattr("flows.steps.buying.map_post", killed)
+        patched.setattr("flows.steps.enrichment.fetch.map_post", killed)
         await refresh_metrics(return_state=True)
     asked = weather.asked()
     assert asked > 10

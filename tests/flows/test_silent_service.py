@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from blocks.memories.errors import ValveClosed
-from flows.steps import channels
-from flows.steps.run import Run
+from blocks.errors import ValveClosed
+from flows.steps.enrichment import circuit_breaker
+from flows.steps.run.lifecycle import Run
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def migrated(clean_environment: Path, migrated_sqlite: Path, weather: Any, monke
 async def test_a_service_that_is_down_costs_few_calls_and_leaves_the_posts_pending(
     weather: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channels, "REST_SECONDS", 0.3)
+    monkeypatch.setattr(circuit_breaker, "REST_SECONDS", 0.3)
     monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "20")
     weather.play("channels-down")
     summary = await weather.track("lvmh", posts_per_hashtag=25)
@@ -44,16 +44,16 @@ async def test_a_service_that_is_down_costs_few_calls_and_leaves_the_posts_pendi
 async def test_a_service_that_comes_back_is_found_by_one_call_and_serves_all(
     weather: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed = channels.Channels.failed
+    failed = circuit_breaker.Channels.failed
 
-    def back_after_a_rest_in_vain(self: channels.Channels, *args: Any, **more: Any) -> bool:
+    def back_after_a_rest_in_vain(self: circuit_breaker.Channels, *args: Any, **more: Any) -> bool:
         rests = failed(self, *args, **more)
         if max(self.rested.values(), default=0) == 2:
             weather.play("default")
         return rests
 
-    monkeypatch.setattr(channels.Channels, "failed", back_after_a_rest_in_vain)
-    monkeypatch.setattr(channels, "REST_SECONDS", 0.6)
+    monkeypatch.setattr(circuit_breaker.Channels, "failed", back_after_a_rest_in_vain)
+    monkeypatch.setattr(circuit_breaker, "REST_SECONDS", 0.6)
     weather.play("channels-down")
     summary = await weather.track("lvmh", posts_per_task=10)
     assert (summary.outcome, summary.enriched, summary.failed) == ("done", 10, 0)
@@ -71,7 +71,7 @@ async def test_waiting_for_a_service_that_is_down_ends_at_once(weather: Any, mon
         await pause(run, seconds)
 
     monkeypatch.setattr(Run, "pause", told)
-    monkeypatch.setattr(channels, "REST_SECONDS", 3600.0)
+    monkeypatch.setattr(circuit_breaker, "REST_SECONDS", 3600.0)
     weather.play("channels-down")
     running = asyncio.create_task(weather.track("lvmh", posts_per_task=10))
     await asyncio.wait_for(waiting.wait(), 60)

@@ -10,7 +10,7 @@ import pytest
 
 from blocks.database.engine import Store
 from blocks.database.store import export
-from blocks.plan import SnapshotPlan
+from blocks.posts.snapshot_plan import SnapshotPlan
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 HOUR = 3600

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from blocks.database.store import imports as ledger
-from blocks.memories.budget import Budget
 from blocks.memories.client import MemoriesClient
+from blocks.quotas.budget import Budget
 from deployments.sandbox import v1
-from flows.steps import run as run_step
+from flows.steps.run import lifecycle as run_step
 
 POSTS = [f"https://www.tiktok.com/@someone/video/7{number:018d}" for number in range(45)]
 

@@ -22,8 +22,8 @@ from prefect.settings import PREFECT_HOME, PREFECT_LOGGING_TO_API_ENABLED, tempo
 
 from blocks.database.engine import open_store
 from blocks.database.store.raw import load_raw
-from blocks.memories import limiter
-from blocks.memories.identity import parse_post_url
+from blocks.posts.identity import parse_post_url
+from blocks.quotas import rate_limiter
 from blocks.settings import get_settings
 from deployments.cli import main as command_line
 from deployments.sandbox import people, v1, v2
@@ -291,7 +291,7 @@ def alone(
     caplog: pytest.LogCaptureFixture,
 ) -> Iterator[World]:
     """A sandbox whose posts and refusals are full of marks, and the settings to reach it, on a SQLite file."""
-    monkeypatch.setattr(limiter, "FIRST_BACKOFF_SECONDS", 0.05)
+    monkeypatch.setattr(rate_limiter, "FIRST_BACKOFF_SECONDS", 0.05)
     monkeypatch.setattr(people, "_FIRST", (PERSON.lower(),))
     monkeypatch.setattr(people, "_TALL", (PERSON,))
     monkeypatch.setattr(people, "_TEXTS", (CAPTION,))

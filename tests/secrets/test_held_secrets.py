@@ -9,11 +9,11 @@ from typing import Any, Final
 import pytest
 from pydantic import SecretStr
 
+from blocks import errors
 from blocks.database.credentials import TagtrailDatabase
-from blocks.memories import errors
 from blocks.memories.client import MemoriesClient
 from blocks.memories.credentials import MemoriesCredentials
-from blocks.memories.identity import parse_post_url
+from blocks.posts.identity import parse_post_url
 from blocks.settings import Settings
 from deployments.doctor.account import Account
 from deployments.receiver.server import Address

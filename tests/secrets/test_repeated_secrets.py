@@ -12,9 +12,9 @@ from typing import Any, Final
 import pytest
 from pydantic import SecretStr
 
-from blocks.memories import errors
+from blocks import errors
 from blocks.memories.client import MemoriesClient
-from blocks.memories.identity import parse_post_url
+from blocks.posts.identity import parse_post_url
 
 pytestmark = pytest.mark.integration
 

@@ -21,7 +21,7 @@ from flows.canary import canary
 from flows.collect_imports import collect_imports
 from flows.purge import purge
 from flows.report import report
-from flows.steps.progress import Progress, watch
+from flows.steps.run.progress import Progress, watch
 from flows.track_hashtags import track_hashtags
 
 pytestmark = pytest.mark.stack

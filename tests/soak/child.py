@@ -80,15 +80,15 @@ def wrap_store(killer: Killer) -> None:
 
 
 def wrap_client(killer: Killer) -> None:
-    from blocks.memories import client, outgoing
-    from blocks.memories.posts import mapping
+    from blocks.memories import client, requests
+    from blocks.posts.payloads import mapping
 
     call, whole_body, map_post = client.MemoriesClient._call, client._whole_body, mapping.map_post
 
     def kind_of(path: str) -> str:
         if path.endswith("/video/metadata"):
             return "metadata"
-        return "status" if path.endswith(outgoing.STATUS_PATH) else "submit"
+        return "status" if path.endswith(requests.STATUS_PATH) else "submit"
 
     async def watched_call(self: Any, method: str, url: Any, *rest: Any, **more: Any) -> Any:
         killer.passed(kind_of(url.path), "before")

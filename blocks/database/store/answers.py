@@ -15,12 +15,12 @@ from blocks.database.store.difference import Difference, Key
 from blocks.database.store.filters import Filters
 from blocks.database.store.statements import chunks, posts_among, table_of
 from blocks.database.tables import RawFetch, RawPayload
-from blocks.memories import wire
-from blocks.memories.errors import MemoriesError, PayloadError, PostGone, WrongPost
-from blocks.memories.posts.mapping import map_post
-from blocks.memories.posts.record import Platform, PostRecord, PostRef
-from blocks.memories.posts.scrub import scrub_comments
-from blocks.plan import SnapshotPlan
+from blocks.errors import MemoriesError, PayloadError, PostGone, WrongPost
+from blocks.memories import responses
+from blocks.posts.payloads.mapping import map_post
+from blocks.posts.payloads.pseudonyms import scrub_comments
+from blocks.posts.record import Platform, PostRecord, PostRef
+from blocks.posts.snapshot_plan import SnapshotPlan
 from blocks.settings import CommentPolicy
 
 _fetches, _payloads = table_of(RawFetch), table_of(RawPayload)
@@ -97,7 +97,7 @@ def readings(
 def _read(row: Row[Any], ref: PostRef, body: bytes, policy: Policy) -> Reading:
     reading = Reading(row, ref)
     try:
-        data = wire.open_envelope(zlib.decompress(body), http_status=200, endpoint="raw payload")
+        data = responses.open_envelope(zlib.decompress(body), http_status=200, endpoint="raw payload")
         scrubbed = scrub_comments(data, policy.comments, policy.comment_key)
         reading.record = map_post(scrubbed, ref, observed_at=row.fetched_at)
     except PostGone:

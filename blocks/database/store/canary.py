@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, select
 
 from blocks.database.store.statements import insert_into, posts_among, same_post, table_of
 from blocks.database.tables import CanaryShape, Post, RawFetch
-from blocks.memories.posts.record import Channel, Platform, PostRef
+from blocks.posts.record import Channel, Platform, PostRef
 
 _shapes, _fetches, _posts = table_of(CanaryShape), table_of(RawFetch), table_of(Post)
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from blocks.database.store import imports, leases, spend
 from blocks.database.store.import_rows import RUNNING
 from blocks.database.store.imports import Decision, OpenImport
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 
 FEWEST_LETTERS = 4
 """An import's id may be shortened to so many letters, if they name one only."""

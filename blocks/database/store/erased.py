@@ -17,7 +17,7 @@ from blocks.database.store import meta
 from blocks.database.store.naming import folded
 from blocks.database.store.statements import chunks, insert_into, table_of, write_rows
 from blocks.database.tables import Erased
-from blocks.memories.posts.record import PostRecord, PostRef
+from blocks.posts.record import PostRecord, PostRef
 
 Kind = Literal["post", "creator", "commenter"]
 Name = tuple[str, str]

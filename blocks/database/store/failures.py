@@ -13,9 +13,9 @@ from sqlalchemy import Connection, bindparam, select, update
 from blocks.database.store.fitting import fit, fit_text
 from blocks.database.store.statements import insert_into, one_of, table_of, write_rows
 from blocks.database.tables import Failure
-from blocks.memories.errors import MemoriesError, TagtrailError
-from blocks.memories.identity import item_key
-from blocks.memories.posts.record import Channel, PostRef
+from blocks.errors import MemoriesError, TagtrailError
+from blocks.posts.identity import item_key
+from blocks.posts.record import Channel, PostRef
 
 Stage = Literal["submit", "poll", "identify", "metadata", "parse", "store"]
 ALL_STAGES: tuple[Stage, ...] = get_args(Stage)

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, Table, and_, exists, func, or_, se
 
 from blocks.database.store.statements import same_post, table_of
 from blocks.database.tables import Creator, Failure, Import, ImportItem, Post, Run, RunImport, RunPost
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 
 _posts, _imports, _items = table_of(Post), table_of(Import), table_of(ImportItem)
 _runs, _run_imports, _run_posts = table_of(Run), table_of(RunImport), table_of(RunPost)

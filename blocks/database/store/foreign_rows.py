@@ -16,9 +16,9 @@ from blocks.database.store.failures import GivenUp
 from blocks.database.store.post_rows import FACTS
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Comment, Post, Snapshot
-from blocks.memories.errors import NotAPostUrl
-from blocks.memories.identity import parse_post_url
-from blocks.memories.posts.addresses import tiktok_url
+from blocks.errors import NotAPostUrl
+from blocks.posts.addresses import tiktok_url
+from blocks.posts.identity import parse_post_url
 
 _posts, _snapshots, _comments = table_of(Post), table_of(Snapshot), table_of(Comment)
 

@@ -16,8 +16,8 @@ from blocks.database.store.import_rows import FoundPost, imports, read, run_impo
 from blocks.database.store.statements import chunks, insert_into, posts_among, same_post, table_of, write_rows
 from blocks.database.store.work import OPEN_WORK
 from blocks.database.tables import Post, Run, Work
-from blocks.memories.identity import item_key
-from blocks.memories.posts.record import PostRef
+from blocks.posts.identity import item_key
+from blocks.posts.record import PostRef
 
 _posts, _runs, _work = table_of(Post), table_of(Run), table_of(Work)
 

@@ -30,8 +30,8 @@ from blocks.database.store.filters import Filters
 from blocks.database.store.statements import chunks, found_one_by_one, same_post, table_of
 from blocks.database.store.work import SETTLED
 from blocks.database.tables import Post, RawFetch, Snapshot, Work
-from blocks.memories.posts.record import Platform, PostRef
-from blocks.plan import DAY, Checkpoint, CheckpointState, SnapshotPlan, growth_per_day
+from blocks.posts.record import Platform, PostRef
+from blocks.posts.snapshot_plan import DAY, Checkpoint, CheckpointState, SnapshotPlan, growth_per_day
 
 _posts, _snapshots, _work, _fetches = table_of(Post), table_of(Snapshot), table_of(Work), table_of(RawFetch)
 

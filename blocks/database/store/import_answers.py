@@ -13,7 +13,7 @@ from blocks.database.store.failures import GivenUp
 from blocks.database.store.raw import save_bodies
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Failure
-from blocks.memories.errors import Unreadable
+from blocks.errors import Unreadable
 
 _failures = table_of(Failure)
 

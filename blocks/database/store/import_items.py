@@ -19,8 +19,8 @@ from blocks.database.store.posts import ensure_posts
 from blocks.database.store.statements import chunks, insert_into, posts_among, table_of, write_rows
 from blocks.database.store.work import enqueue
 from blocks.database.tables import Post, Run
-from blocks.memories.identity import item_key
-from blocks.memories.posts.record import PostRef
+from blocks.posts.identity import item_key
+from blocks.posts.record import PostRef
 
 _posts, _runs = table_of(Post), table_of(Run)
 

@@ -9,14 +9,14 @@ from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, or_, select, update
 
+from blocks.completion import Clocks
 from blocks.database.store.statements import same_post, table_of
 from blocks.database.store.work import OPEN_WORK
 from blocks.database.tables import Import, ImportItem, Post, RunImport, Work
-from blocks.memories.clocks import Clocks
-from blocks.memories.errors import NotAPostUrl, StoreError
-from blocks.memories.identity import parse_post_url
-from blocks.memories.posts.record import Platform, PostRef
+from blocks.errors import NotAPostUrl, StoreError
 from blocks.outside_words import plain
+from blocks.posts.identity import parse_post_url
+from blocks.posts.record import Platform, PostRef
 
 imports, run_imports, items = table_of(Import), table_of(RunImport), table_of(ImportItem)
 _posts, _work = table_of(Post), table_of(Work)
@@ -77,7 +77,7 @@ class OpenImport:
         return self.submitted_at or self.planned_at
 
     def clocks(self) -> Clocks:
-        """What `blocks.memories.clocks` decides by."""
+        """What `blocks.completion` decides by."""
         look = self.next_look_at if self.state in RUNNING else None
         return Clocks(
             since=look or self.since,

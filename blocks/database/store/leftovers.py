@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, exists, or_, sel
 from blocks.database.store import leases, runs, spend
 from blocks.database.store.statements import chunks, posts_among, same_post, table_of
 from blocks.database.tables import ImportItem, Post, RawFetch, RunImport, RunPost, Snapshot, Spend, Work
-from blocks.plan import SnapshotPlan
+from blocks.posts.snapshot_plan import SnapshotPlan
 
 _posts, _snapshots, _work, _fetches = table_of(Post), table_of(Snapshot), table_of(Work), table_of(RawFetch)
 _run_posts, _spend = table_of(RunPost), table_of(Spend)

@@ -146,7 +146,7 @@ def reserve_slots(
     return Slots(0, seen.next_at, seen.next_at, seen.now, _learned(seen))
 
 
-def reserve_timed(conn: Connection, clock: Callable[[], float], **asked: Any) -> tuple[Slots, float, float]:
+def reserve_timed(conn: Connection, /, clock: Callable[[], float], **asked: Any) -> tuple[Slots, float, float]:
     """`reserve_slots(conn, **asked)`, and what `clock` said just before and just after it."""
     before = clock()
     got = reserve_slots(conn, **asked)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from blocks.memories.errors import UsageError
-from blocks.memories.identity import parse_creator_url
+from blocks.errors import UsageError
+from blocks.posts.identity import parse_creator_url
 
 ERASED = "erased"
 """Stands where a text was that named somebody."""

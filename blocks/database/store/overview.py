@@ -17,8 +17,8 @@ from blocks.database.store.runs import CLOSED_IMPORTS
 from blocks.database.store.statements import chunks, posts_among, table_of
 from blocks.database.store.tallies import Tally
 from blocks.database.tables import Failure, Import, Post, Run, Snapshot, Spend, Work
-from blocks.memories.errors import UsageError
-from blocks.wishes import wish_shown
+from blocks.dedup_keys import wish_shown
+from blocks.errors import UsageError
 
 _imports, _posts, _work, _failures = table_of(Import), table_of(Post), table_of(Work), table_of(Failure)
 _spend, _runs, _snapshots = table_of(Spend), table_of(Run), table_of(Snapshot)

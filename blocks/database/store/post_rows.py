@@ -14,9 +14,9 @@ from blocks.database.store import resting
 from blocks.database.store.fitting import fit, fit_facts, fit_key
 from blocks.database.store.statements import insert_into, table_of, write_rows
 from blocks.database.tables import Comment, Creator, Post, Snapshot, Work
-from blocks.memories.posts.mapping import PARSER_VERSION
-from blocks.memories.posts.record import Channel, PostRecord
-from blocks.plan import SnapshotPlan
+from blocks.posts.payloads.mapping import PARSER_VERSION
+from blocks.posts.record import Channel, PostRecord
+from blocks.posts.snapshot_plan import SnapshotPlan
 
 _posts, _creators, _snapshots = table_of(Post), table_of(Creator), table_of(Snapshot)
 _comments, _work = table_of(Comment), table_of(Work)

@@ -14,8 +14,8 @@ from blocks.database.store.failures import GivenUp
 from blocks.database.store.post_rows import FACTS, EnrichedPost
 from blocks.database.store.statements import chunks, one_of, posts_among, same_post, table_of, write_rows
 from blocks.database.tables import Post, Work
-from blocks.memories.identity import item_key, private_instagram_url
-from blocks.memories.posts.record import NullReason, PostRef
+from blocks.posts.identity import item_key, private_instagram_url
+from blocks.posts.record import NullReason, PostRef
 
 __all__ = ["EnrichedPost", "ensure_posts", "mark_failed", "mark_gone", "save_posts"]
 

@@ -19,10 +19,10 @@ from blocks.database.store.naming import ERASED, Naming, folded
 from blocks.database.store.raw import find_raw
 from blocks.database.store.statements import chunks, posts_among, same_post, table_of
 from blocks.database.tables import Comment, Creator, Failure, Import, ImportItem, Inbox, Post, RawPayload, Run
-from blocks.memories.errors import NotAPostUrl
-from blocks.memories.identity import item_key, parse_post_url
-from blocks.memories.posts.scrub import pseudonym
-from blocks.wishes import wish_key
+from blocks.dedup_keys import wish_key
+from blocks.errors import NotAPostUrl
+from blocks.posts.identity import item_key, parse_post_url
+from blocks.posts.payloads.pseudonyms import pseudonym
 
 _runs, _imports, _items, _inbox = table_of(Run), table_of(Import), table_of(ImportItem), table_of(Inbox)
 _posts, _creators = table_of(Post), table_of(Creator)

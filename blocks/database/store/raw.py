@@ -15,8 +15,8 @@ from sqlalchemy import Connection, and_, bindparam, select, update
 from blocks.database.grouping import mergeable
 from blocks.database.store.statements import chunks, insert_into, posts_among, same_post, table_of, write_rows
 from blocks.database.tables import Post, RawFetch, RawPayload
-from blocks.memories.errors import StoreError
-from blocks.memories.posts.record import Channel, Platform, PostRef
+from blocks.errors import StoreError
+from blocks.posts.record import Channel, Platform, PostRef
 
 _payloads, _fetches, _posts = table_of(RawPayload), table_of(RawFetch), table_of(Post)
 

@@ -19,9 +19,9 @@ from blocks.database.store.post_rows import FACTS, METRICS, EnrichedPost
 from blocks.database.store.retargeting import TARGET_COLUMNS, retarget
 from blocks.database.store.statements import chunks, one_of, posts_among, same_post, table_of, write_rows
 from blocks.database.tables import Comment, Creator, Failure, Post, Snapshot, Work
-from blocks.memories.posts import mapping
-from blocks.memories.posts.record import Channel
-from blocks.plan import SnapshotPlan
+from blocks.posts.payloads import mapping
+from blocks.posts.record import Channel
+from blocks.posts.snapshot_plan import SnapshotPlan
 
 __all__ = ["Policy", "next_posts", "reparse_posts"]
 

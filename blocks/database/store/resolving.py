@@ -11,7 +11,7 @@ from blocks.database.store import leases
 from blocks.database.store.import_answers import close_unreadable
 from blocks.database.store.import_rows import RUNNING, SENT_AGAIN, by_task, get, imports, move, read, with_note
 from blocks.database.store.leases import Alive
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 
 Decision = Literal["resubmit", "attach", "drop"]
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 
 from blocks.database.store.statements import chunks, posts_among, table_of, write_rows
 from blocks.database.tables import Post, Snapshot
-from blocks.plan import COUNTS, Measured, SnapshotPlan, counts_of
+from blocks.posts.snapshot_plan import COUNTS, Measured, SnapshotPlan, counts_of
 
 _posts, _snapshots = table_of(Post), table_of(Snapshot)
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row
 from blocks.database.store import resting
 from blocks.database.store.difference import Key
 from blocks.database.store.resting import Moment
-from blocks.plan import SnapshotPlan
+from blocks.posts.snapshot_plan import SnapshotPlan
 
 TARGET_COLUMNS = ("target_age", "lateness_seconds")
 

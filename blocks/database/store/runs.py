@@ -15,7 +15,7 @@ from blocks.database.store.failures import POST_STAGES
 from blocks.database.store.leases import Alive
 from blocks.database.store.statements import chunks, insert_into, same_post, table_of, write_rows
 from blocks.database.tables import Collection, Failure, Import, ImportItem, Post, Run, RunImport, RunPost, Work
-from blocks.memories.posts.record import PostRef
+from blocks.posts.record import PostRef
 
 _runs, _collections, _work, _posts = table_of(Run), table_of(Collection), table_of(Work), table_of(Post)
 _run_posts, _run_imports = table_of(RunPost), table_of(RunImport)

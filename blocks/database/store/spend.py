@@ -19,7 +19,7 @@ from sqlmodel import SQLModel
 
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Budget, Run, Spend
-from blocks.memories.errors import Held, SpendCapReached
+from blocks.errors import Held, SpendCapReached
 
 MICROS_PER_USD = 1_000_000
 

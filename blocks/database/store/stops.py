@@ -17,7 +17,7 @@ from blocks.database.store.leases import Alive
 from blocks.database.store.statements import same_post, table_of
 from blocks.database.store.work import OPEN_WORK, Key
 from blocks.database.tables import Import, ImportItem, Run, RunImport, RunPost, Work
-from blocks.memories.posts.record import PostRef
+from blocks.posts.record import PostRef
 
 _runs, _imports, _items, _work = table_of(Run), table_of(Import), table_of(ImportItem), table_of(Work)
 _run_posts, _run_imports = table_of(RunPost), table_of(RunImport)

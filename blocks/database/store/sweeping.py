@@ -17,7 +17,7 @@ from blocks.database.store.requests import has_room
 from blocks.database.store.statements import insert_into, same_post, table_of, write_rows
 from blocks.database.store.work import OPEN_WORK
 from blocks.database.tables import Post, RawFetch, Run, Work
-from blocks.memories.posts.record import PostRef
+from blocks.posts.record import PostRef
 
 _posts, _work, _runs, _fetches = table_of(Post), table_of(Work), table_of(Run), table_of(RawFetch)
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, update
 from blocks.database.grouping import mergeable
 from blocks.database.store.statements import table_of, write_rows
 from blocks.database.tables import Work
-from blocks.memories.posts.record import PostRef
+from blocks.posts.record import PostRef
 
 _work = table_of(Work)
 

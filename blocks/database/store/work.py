@@ -36,7 +36,7 @@ from blocks.database.store.statements import (
     write_rows,
 )
 from blocks.database.tables import Post, RawFetch, Run, Work
-from blocks.memories.posts.record import Channel, PostRef
+from blocks.posts.record import Channel, PostRef
 
 _work, _posts, _fetches, _runs = table_of(Work), table_of(Post), table_of(RawFetch), table_of(Run)
 

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from blocks.database.engine import open_store
-from blocks.memories.errors import UsageError, ValveClosed
+from blocks.errors import UsageError, ValveClosed
 from blocks.settings import Settings, get_settings
 from deployments.cli.options import Flag, Output, Spend, spend_cap
 from deployments.cli.terminal import counted, results, tell, write_json
@@ -75,7 +75,7 @@ def _look(examined: Examined, settings: Settings, hashtag: str, urls: tuple[str,
         raise UsageError("MEMORIES_API_KEY is not set, and no block holds a key: there is nobody to look as")
     # Prefect is imported by this, and needs no server for it.
     from deployments.doctor.live import Wanted, look
-    from flows.steps.valve import VALVE
+    from flows.steps.prefect_side.kill_switch import VALVE
 
     if any(check.name == f"limit {VALVE}" and check.verdict == "warning" for check in examined.checks):
         raise ValveClosed(f"the Prefect limit {VALVE} is 0: an operator stopped all buying")

@@ -12,7 +12,7 @@ from deployments.cli.estimates import tell_cost, tell_estimate
 from deployments.cli.given_urls import given_urls
 from deployments.cli.options import ChannelChoice, Flag, Hours, Output, Spend, spend_cap
 from deployments.cli.running import connect, finish, require_key, run_flow
-from flows.steps.wish import wish_for_urls
+from flows.steps.run.request import wish_for_urls
 
 FLOW = "flows.enrich_posts:enrich_posts"
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, get_args
 from cyclopts import Parameter
 
 from blocks.database.what import What
-from blocks.memories.captions import hashtag_key, normalise_hashtag
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
+from blocks.posts.captions import hashtag_key, normalise_hashtag
 from blocks.settings import get_settings
 from deployments.cli import stores
 from deployments.cli.invented import holds_invented

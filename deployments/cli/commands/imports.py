@@ -8,13 +8,13 @@ from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 from blocks.settings import Settings, get_settings
 from deployments.cli.estimates import tell_cost, tell_estimate
 from deployments.cli.given_urls import given_urls
 from deployments.cli.options import ChannelChoice, Flag, Hours, Library, Output, Spend, Whole, spend_cap
 from deployments.cli.running import connect, finish, require_key, run_flow
-from flows.steps.wish import Wish, wish_for_creators, wish_for_post_imports
+from flows.steps.run.request import Wish, wish_for_creators, wish_for_post_imports
 
 POSTS_FLOW: Final = "flows.import_posts:import_posts"
 CREATORS_FLOW: Final = "flows.import_creators:import_creators"

@@ -14,15 +14,15 @@ from cyclopts import Parameter
 from blocks.database.engine import Store
 from blocks.database.purge import Purged, Target, names_of
 from blocks.database.purge import purge as erase
-from blocks.memories.errors import TagtrailError, UsageError
-from blocks.memories.identity import parse_creator_url, parse_post_url
+from blocks.errors import TagtrailError, UsageError
+from blocks.posts.identity import parse_creator_url, parse_post_url
 from blocks.settings import get_settings
 from deployments.cli import stores
 from deployments.cli.options import Flag, Output, moment
 from deployments.cli.running import server_faults, where_runs_are
 from deployments.cli.servers import PrefectServer
 from deployments.cli.terminal import results, tell, write_json
-from flows.steps.exported import Exported, exported
+from flows.steps.upkeep.exported_files import Exported, exported
 
 _Optional = Annotated[str | None, Parameter(show_default=False)]
 
@@ -125,7 +125,7 @@ def _on_server(server: PrefectServer | None, target: Target, done: Purged, *, dr
             "command does that"
         )
         return Counter()
-    from flows.steps.erasing import erase_on_server
+    from flows.steps.upkeep.erasure import erase_on_server
 
     try:
         with server_faults(server):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from blocks.database.engine import open_store
-from blocks.memories.errors import TagtrailError, UsageError
+from blocks.errors import TagtrailError, UsageError
 from blocks.settings import Settings, get_settings
 from deployments import ports
 from deployments.cli import running, servers, stores

@@ -14,7 +14,7 @@ from deployments.cli import forecasts, stores
 from deployments.cli.options import ChannelChoice, Flag, Output, Spend, spend_cap
 from deployments.cli.running import connect, finish, require_key, run_flow, where_runs_are
 from deployments.cli.terminal import say, tell, write_json
-from flows.steps.wish import NO_CAP_USD, Wish, wish_for_refresh
+from flows.steps.run.request import NO_CAP_USD, Wish, wish_for_refresh
 
 FLOW: Final = "flows.refresh_metrics:refresh_metrics"
 

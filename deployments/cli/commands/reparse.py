@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from blocks.database.reparse import reparse as parse_again
 from blocks.database.store.difference import ColumnChanges, Difference
 from blocks.database.store.filters import Filters
-from blocks.memories.posts.mapping import PARSER_VERSION
+from blocks.posts.payloads.mapping import PARSER_VERSION
 from blocks.settings import Settings, get_settings
 from deployments.cli import stores
 from deployments.cli.options import Flag, Output, PlatformName, moment

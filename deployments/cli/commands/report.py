@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from blocks.memories.captions import hashtag_key, normalise_hashtag
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
+from blocks.posts.captions import hashtag_key, normalise_hashtag
 from blocks.settings import Settings, get_settings
 from deployments.cli import stores
 from deployments.cli.options import Flag, Loud, Whole, moment

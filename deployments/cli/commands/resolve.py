@@ -8,9 +8,9 @@ from cyclopts import Parameter
 
 from blocks.database.store import deciding, spend
 from blocks.database.store.imports import Decision, OpenImport
-from blocks.memories.errors import UsageError
+from blocks.dedup_keys import wish_shown
+from blocks.errors import UsageError
 from blocks.settings import get_settings
-from blocks.wishes import wish_shown
 from deployments.cli import stores
 from deployments.cli.options import Flag, Output
 from deployments.cli.terminal import say, write_json

@@ -11,8 +11,8 @@ from cyclopts import Parameter
 
 from blocks.database.store import Connection, failures, payers, runs, work
 from blocks.database.store.failures import POST_STAGES
-from blocks.memories.errors import UsageError
-from blocks.memories.identity import parse_post_url
+from blocks.errors import UsageError
+from blocks.posts.identity import parse_post_url
 from blocks.settings import Settings, get_settings
 from deployments.cli import held as what_is_held
 from deployments.cli import stores
@@ -21,7 +21,7 @@ from deployments.cli.options import ChannelChoice, Flag, Output, PlatformName, S
 from deployments.cli.results import as_json, tell_result
 from deployments.cli.running import connect, require_key, run_flow
 from deployments.cli.terminal import counted, say, tell, write_json
-from flows.steps.wish import wish_for_urls
+from flows.steps.run.request import wish_for_urls
 
 FLOW: Final = "flows.enrich_posts:enrich_posts"
 LOOK_FLOW: Final = "flows.collect_imports:collect_imports"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 from blocks.settings import get_settings
 from deployments.cli.estimates import tell_cost, tell_estimate
 from deployments.cli.options import ChannelChoice, Flag, Hours, Library, Output, Spend, Whole, spend_cap
 from deployments.cli.running import connect, finish, require_key, run_flow
-from flows.steps.wish import wish_for_hashtags
+from flows.steps.run.request import wish_for_hashtags
 
 FLOW = "flows.track_hashtags:track_hashtags"
 

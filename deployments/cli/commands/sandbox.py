@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 from deployments import ports
 from deployments.cli.options import Flag, Loud, Number, Whole
 from deployments.cli.terminal import tell

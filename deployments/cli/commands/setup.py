@@ -8,8 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from blocks.memories.errors import UsageError
-from blocks.memories.outgoing import checked_key
+from blocks.errors import UsageError
+from blocks.memories.requests import checked_key
 from blocks.settings import get_settings
 from deployments.cli import running
 from deployments.cli.options import Flag, Output

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
+from blocks.dedup_keys import wish_shown
 from blocks.outside_words import plain
 from blocks.settings import Settings, get_settings
-from blocks.wishes import wish_shown
 from deployments import local_server
 from deployments.cli import forecasts, pending, servers, stores
 from deployments.cli.invented import INVENTED, holds_invented
@@ -19,7 +19,7 @@ from deployments.cli.options import Output
 from deployments.cli.results import EMPTY
 from deployments.cli.terminal import counted, results, tell, write_json
 from deployments.cli.writers import iso
-from flows.steps.summary import SAMPLE, named
+from flows.steps.run.summary import SAMPLE, named
 
 if TYPE_CHECKING:
     # Where there is no database none of it is loaded.

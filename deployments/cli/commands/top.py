@@ -7,8 +7,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from blocks.database.store import overview
-from blocks.memories.captions import hashtag_key, normalise_hashtag
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
+from blocks.posts.captions import hashtag_key, normalise_hashtag
 from blocks.settings import get_settings
 from deployments.cli import stores
 from deployments.cli.invented import INVENTED, holds_invented

@@ -6,8 +6,8 @@ import contextlib
 import sys
 from typing import Annotated
 
-from blocks.memories.errors import UsageError
-from blocks.memories.outgoing import checked_key
+from blocks.errors import UsageError
+from blocks.memories.requests import checked_key
 from blocks.outside_words import for_terminal
 from blocks.settings import get_settings
 from deployments import ports

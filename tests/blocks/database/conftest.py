@@ -11,7 +11,7 @@ import pytest
 from blocks.database.engine import Store
 from blocks.database.store import imports as ledger
 from blocks.database.store.imports import ItemSeen, OpenImport, Ticket
-from blocks.memories.identity import parse_post_url
+from blocks.posts.identity import parse_post_url
 
 T0 = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 

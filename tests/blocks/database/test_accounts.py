@@ -8,8 +8,8 @@ import pytest
 
 from blocks.database.engine import Store
 from blocks.database.store import accounts, runs
+from blocks.errors import UsageError
 from blocks.memories.accounts import account_name
-from blocks.memories.errors import UsageError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

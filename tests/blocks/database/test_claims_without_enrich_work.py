@@ -11,7 +11,7 @@ import pytest
 from blocks.database.engine import Store, open_store
 from blocks.database.store import work
 from blocks.database.store.work import Claimed
-from blocks.memories.posts.record import PostRef
+from blocks.posts.record import PostRef
 
 T0 = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 HOUR_OLD, DAY_OLD = "refresh:3600", "refresh:86400"

@@ -19,7 +19,7 @@ from blocks.database.engine import Store, open_store
 from blocks.database.grouping import mergeable
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Collection, Meta
-from blocks.memories.errors import StoreError
+from blocks.errors import StoreError
 
 _meta = table_of(Meta)
 
@@ -53,7 +53,7 @@ def counted(store: Store, name: str) -> Iterator[list[int]]:
 
 async def test_run_commits_and_read_sees_it(store: Store) -> None:
     assert await store.run(put, "a", value="1") == "a"
-    assert await store.run(put, "b", durable=True) == "b"
+    assert await store.run_durable(put, "b") == "b"
     assert await store.read(keys) == {"a", "b"}
     with store.connect() as conn:
         assert keys(conn) == {"a", "b"}

@@ -19,8 +19,8 @@ from blocks.database.store.posts import EnrichedPost, ensure_posts, mark_failed,
 from blocks.database.store.rates import engagement_rates
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import, ImportItem, Post, Run, RunImport
-from blocks.memories.errors import NoAnswer, NotFound, UsageError
-from blocks.memories.posts.record import CommentRecord, PostRecord, PostRef
+from blocks.errors import NoAnswer, NotFound, UsageError
+from blocks.posts.record import CommentRecord, PostRecord, PostRef
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -12,8 +12,8 @@ from blocks.database.store import failures
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Failure
-from blocks.memories.errors import NotFound, UnknownShape
-from blocks.memories.posts.record import PostRef
+from blocks.errors import NotFound, UnknownShape
+from blocks.posts.record import PostRef
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -15,8 +15,8 @@ from blocks.database.store.gaps import GapRow, Overlap
 from blocks.database.store.provenance import provenance
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Gap, Hashtag, RunImport
-from blocks.memories.identity import parse_post_url
-from blocks.memories.posts.record import PostRef
+from blocks.posts.identity import parse_post_url
+from blocks.posts.record import PostRef
 
 HOUR = 3600
 

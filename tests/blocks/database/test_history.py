@@ -14,10 +14,10 @@ from blocks.database.store import export, history, leases, leftovers, posts, run
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.filters import Filters
 from blocks.database.store.raw import RawAnswer, save_raw
-from blocks.memories.errors import NotFound
-from blocks.memories.identity import parse_post_url
-from blocks.memories.posts.record import PostRecord, PostRef
-from blocks.plan import SnapshotPlan
+from blocks.errors import NotFound
+from blocks.posts.identity import parse_post_url
+from blocks.posts.record import PostRecord, PostRef
+from blocks.posts.snapshot_plan import SnapshotPlan
 
 T0 = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 PLAN = SnapshotPlan()

@@ -17,8 +17,8 @@ from blocks.database.store.import_answers import keep_unreadable
 from blocks.database.store.imports import ItemSeen
 from blocks.database.store.raw import find_raw, load_raw
 from blocks.database.store.spend import Caps, Purpose
-from blocks.memories.errors import Unreadable, UsageError
-from blocks.memories.identity import parse_post_url
+from blocks.errors import Unreadable, UsageError
+from blocks.posts.identity import parse_post_url
 
 Ledger = Any  # the class of the fixture `book`, see conftest.py
 

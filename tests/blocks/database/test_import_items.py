@@ -20,7 +20,7 @@ from blocks.database.store.ending import end_import
 from blocks.database.store.imports import ItemSeen, PollResult
 from blocks.database.store.statements import table_of
 from blocks.database.tables import ImportItem, Post, Work
-from blocks.memories.identity import parse_post_url
+from blocks.posts.identity import parse_post_url
 
 Ledger = Any  # the class of the fixture `book`, see conftest.py
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from blocks.completion import finished_state
 from blocks.database.store import imports as ledger
 from blocks.database.store import leases
 from blocks.database.store.import_plans import doubtful
-from blocks.memories.clocks import finished_state
-from blocks.memories.errors import StoreError, UsageError
+from blocks.errors import StoreError, UsageError
 
 Ledger = Any  # the class of the fixture `book`, see conftest.py
 

@@ -8,7 +8,7 @@ from blocks.database.engine import Store
 from blocks.database.store import failures, imports, spend
 from blocks.database.store.ending import end_import, record_late_look
 from blocks.database.store.imports import ItemSeen
-from blocks.memories.identity import parse_post_url
+from blocks.posts.identity import parse_post_url
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

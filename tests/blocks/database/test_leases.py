@@ -16,7 +16,7 @@ from blocks.database.store import imports as ledger
 from blocks.database.store import leases, work
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import, Work
-from blocks.memories.posts.record import PostRef
+from blocks.posts.record import PostRef
 
 T0 = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 POST = PostRef("tiktok", "7000000000000000001", "https://www.tiktok.com/player/v1/7000000000000000001")

@@ -19,7 +19,7 @@ from blocks.database.store import leases
 from blocks.database.store.imports import STATES, ItemSeen, OpenImport, Ticket
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import
-from blocks.memories.identity import parse_post_url
+from blocks.posts.identity import parse_post_url
 
 REUSE = timedelta(hours=6)
 HELD = ("submitted", "collecting", "complete", "empty")

@@ -17,7 +17,7 @@ from blocks.database.store import history, leftovers, overview, payers
 from blocks.database.store.provenance import provenance
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Post, Snapshot
-from blocks.plan import PlannedPost, SnapshotPlan
+from blocks.posts.snapshot_plan import PlannedPost, SnapshotPlan
 from tests.benchmarks.many_posts import fill
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -22,7 +22,7 @@ from sqlmodel import SQLModel
 
 from blocks.database import connections, migrations
 from blocks.database.engine import Store, open_store, upgrade
-from blocks.memories.errors import StoreError
+from blocks.errors import StoreError
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresDatabases

@@ -21,7 +21,7 @@ from blocks.database import engine as engine_module
 from blocks.database.engine import Store, open_store
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Meta
-from blocks.memories.errors import StoreError, UsageError
+from blocks.errors import StoreError, UsageError
 from tests.read_only import readable_alone
 
 
@@ -238,7 +238,7 @@ async def test_a_file_that_was_removed_or_replaced_is_told(change: Any, tmp_path
         change(path)
         told = f"the file of the database .*{path.name} was removed or replaced while it was in use"
         with pytest.raises(StoreError, match=told):
-            await store.run(keep, "b", durable=True)
+            await store.run_durable(keep, "b")
         with pytest.raises(StoreError, match=told):
             await store.run_grouped(keep, "c")
         with pytest.raises(StoreError, match=told), store.begin() as conn:

@@ -14,9 +14,9 @@ from blocks.database.store.failures import GivenUp
 from blocks.database.store.posts import EnrichedPost, mark_failed, mark_gone, save_posts
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import, ImportItem, Spend
-from blocks.memories.errors import NoAnswer, NotFound, UsageError
-from blocks.memories.posts.record import PostRecord, PostRef
-from blocks.plan import SnapshotPlan
+from blocks.errors import NoAnswer, NotFound, UsageError
+from blocks.posts.record import PostRecord, PostRef
+from blocks.posts.snapshot_plan import SnapshotPlan
 
 T0 = datetime(2026, 3, 1, 0, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -17,9 +17,9 @@ from blocks.database.store.posts import EnrichedPost, ensure_posts, mark_failed,
 from blocks.database.store.raw import RawAnswer
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Comment, Creator, Failure, Post, Snapshot, Work
-from blocks.memories.errors import NoAnswer, UnknownShape
-from blocks.memories.identity import parse_post_url
-from blocks.memories.posts.record import CommentRecord, PostRecord, PostRef
+from blocks.errors import NoAnswer, UnknownShape
+from blocks.posts.identity import parse_post_url
+from blocks.posts.record import CommentRecord, PostRecord, PostRef
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

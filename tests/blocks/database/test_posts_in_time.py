@@ -14,7 +14,7 @@ from blocks.database.store.posts import EnrichedPost, mark_gone, save_posts
 from blocks.database.store.raw import RawAnswer
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Post, Snapshot, Work
-from blocks.memories.posts.record import PostRecord, PostRef
+from blocks.posts.record import PostRecord, PostRef
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

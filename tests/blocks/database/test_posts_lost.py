@@ -12,8 +12,8 @@ from blocks.database.store.failures import GivenUp
 from blocks.database.store.posts import EnrichedPost
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Post, Work
-from blocks.memories.errors import NoAnswer
-from blocks.memories.posts.record import PostRecord, PostRef
+from blocks.errors import NoAnswer
+from blocks.posts.record import PostRecord, PostRef
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = T0 + timedelta(minutes=1)

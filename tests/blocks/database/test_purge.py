@@ -23,12 +23,12 @@ from blocks.database.store.posts import EnrichedPost
 from blocks.database.store.raw import RawAnswer
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Comment, Import, Post, RawPayload, Run, Snapshot, Spend
-from blocks.memories.errors import UnknownShape
-from blocks.memories.identity import parse_post_url
-from blocks.memories.posts.mapping import map_post
-from blocks.memories.posts.record import PostRef
-from blocks.memories.posts.scrub import scrub_comments
-from blocks.wishes import wish_key
+from blocks.dedup_keys import wish_key
+from blocks.errors import UnknownShape
+from blocks.posts.identity import parse_post_url
+from blocks.posts.payloads.mapping import map_post
+from blocks.posts.payloads.pseudonyms import scrub_comments
+from blocks.posts.record import PostRef
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)

@@ -16,7 +16,7 @@ from blocks.database.store.imports import ItemSeen
 from blocks.database.store.posts import EnrichedPost
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Post, Run, Work
-from blocks.memories.posts.record import PostRecord, PostRef
+from blocks.posts.record import PostRecord, PostRef
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)

@@ -18,8 +18,8 @@ from blocks.database.store.posts import ensure_posts
 from blocks.database.store.raw import RawAnswer
 from blocks.database.store.statements import table_of
 from blocks.database.tables import RawFetch, RawPayload
-from blocks.memories.errors import StoreError
-from blocks.memories.posts.record import PostRef
+from blocks.errors import StoreError
+from blocks.posts.record import PostRef
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REFS = [PostRef("tiktok", str(n), f"https://www.tiktok.com/player/v1/{n}") for n in range(3)]

@@ -21,15 +21,15 @@ from blocks.database.store.posts import EnrichedPost
 from blocks.database.store.raw import RawAnswer
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Comment, Creator, Failure, Post, RawFetch, Snapshot, Work
-from blocks.memories.errors import PayloadError
-from blocks.memories.identity import parse_post_url
-from blocks.memories.posts import locate, mapping
-from blocks.memories.posts.instagram import GRAPHQL
-from blocks.memories.posts.mapping import map_post
-from blocks.memories.posts.node_identity import Named
-from blocks.memories.posts.record import PostRef
-from blocks.memories.posts.scrub import scrub_comments
-from blocks.plan import SnapshotPlan
+from blocks.errors import PayloadError
+from blocks.posts.identity import parse_post_url
+from blocks.posts.payloads import locate, mapping
+from blocks.posts.payloads.instagram import GRAPHQL
+from blocks.posts.payloads.mapping import map_post
+from blocks.posts.payloads.node_identity import Named
+from blocks.posts.payloads.pseudonyms import scrub_comments
+from blocks.posts.record import PostRef
+from blocks.posts.snapshot_plan import SnapshotPlan
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -278,7 +278,7 @@ async def test_comments_and_creators_follow_their_payload(store: Store, mended: 
     assert told.author.startswith("anon-")
     mended({"author_id": ("owner.username",)})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("blocks.memories.posts.mapping.comment_rows", lambda node: [])
+        patch.setattr("blocks.posts.payloads.mapping.comment_rows", lambda node: [])
         dry = await again(store, dry_run=True)
         assert (dry.removed["comments"], dry.removed["creators"]) == (1, 1)
     done = await again(store)

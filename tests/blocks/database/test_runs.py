@@ -14,8 +14,8 @@ from blocks.database.store.posts import EnrichedPost, ensure_posts, mark_failed,
 from blocks.database.store.statements import table_of
 from blocks.database.store.work import enqueue
 from blocks.database.tables import Collection, Import, ImportItem, Post, RunImport, Work
-from blocks.memories.errors import NoAnswer, NotFound
-from blocks.memories.posts.record import PostRecord, PostRef
+from blocks.errors import NoAnswer, NotFound
+from blocks.posts.record import PostRecord, PostRef
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from blocks.database.engine import Store
 from blocks.database.store import spend
 from blocks.database.store.spend import Caps, Purpose, SpendLine
-from blocks.memories.errors import SpendCapReached
+from blocks.errors import SpendCapReached
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 DAY = "2026-03-01"
@@ -244,7 +244,7 @@ import sys
 from datetime import UTC, datetime
 from blocks.database.engine import open_store
 from blocks.database.store import spend
-from blocks.memories.errors import SpendCapReached
+from blocks.errors import SpendCapReached
 store, taken = open_store(sys.argv[1]), 0
 who = spend.Purpose("acc", sys.argv[2], "spring", "metadata", "tiktok", "apify")
 print("ready", flush=True)

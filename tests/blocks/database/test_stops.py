@@ -18,9 +18,9 @@ from blocks.database.store.imports import ItemSeen
 from blocks.database.store.posts import EnrichedPost, save_posts
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import, Post, Run, Work
-from blocks.memories.errors import Held, SpendCapReached
-from blocks.memories.identity import parse_post_url
-from blocks.memories.posts.record import PostRecord, PostRef
+from blocks.errors import Held, SpendCapReached
+from blocks.posts.identity import parse_post_url
+from blocks.posts.record import PostRecord, PostRef
 
 NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 PRICES = {"tiktok": 10, "instagram": 10}

@@ -11,7 +11,7 @@ from blocks.database.store import leases, runs, spend, sweeping, work
 from blocks.database.store.posts import EnrichedPost, save_posts
 from blocks.database.store.statements import table_of
 from blocks.database.tables import RunImport
-from blocks.memories.posts.record import PostRecord, PostRef
+from blocks.posts.record import PostRecord, PostRef
 
 from .conftest import item
 

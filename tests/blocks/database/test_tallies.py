@@ -12,8 +12,8 @@ from blocks.database.store import imports, overview, runs, spend, tallies
 from blocks.database.store.imports import ItemSeen
 from blocks.database.store.posts import EnrichedPost, save_posts
 from blocks.database.store.tallies import Tally
-from blocks.memories.identity import parse_post_url
-from blocks.memories.posts.record import PostRecord, PostRef
+from blocks.posts.identity import parse_post_url
+from blocks.posts.record import PostRecord, PostRef
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 YESTERDAY = NOON - timedelta(days=1)

@@ -9,8 +9,8 @@ from blocks.database.store import work
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.posts import mark_failed
 from blocks.database.store.tried import Tried, note_tries
-from blocks.memories.errors import ServerFault
-from blocks.memories.posts.record import PostRef
+from blocks.errors import ServerFault
+from blocks.posts.record import PostRef
 
 T0 = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 ONE, TWO = (PostRef("tiktok", str(7000000000000000000 + n), f"https://example.org/{n}") for n in (1, 2))

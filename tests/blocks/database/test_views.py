@@ -14,7 +14,7 @@ from blocks.database.store import runs
 from blocks.database.store.posts import EnrichedPost, ensure_posts, save_posts
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import, ImportItem, Run, RunImport
-from blocks.memories.posts.record import PostRecord, PostRef
+from blocks.posts.record import PostRecord, PostRef
 
 T0 = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -18,8 +18,8 @@ from blocks.database.store.raw import RawAnswer
 from blocks.database.store.statements import table_of
 from blocks.database.store.work import Claimed
 from blocks.database.tables import Work
-from blocks.memories.errors import ServerFault
-from blocks.memories.posts.record import PostRecord, PostRef
+from blocks.errors import ServerFault
+from blocks.posts.record import PostRecord, PostRef
 
 T0 = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 HOURS = timedelta(hours=1)

@@ -16,7 +16,7 @@ from blocks.database.store.posts import EnrichedPost
 from blocks.database.store.statements import table_of
 from blocks.database.store.work import Claimed
 from blocks.database.tables import Work
-from blocks.memories.posts.record import PostRecord, PostRef
+from blocks.posts.record import PostRecord, PostRef
 
 T0 = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 HOURS = timedelta(hours=1)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from blocks.memories.callbacks import BadCallback, address, read_callback
-from blocks.memories.hiding import Scrubber
+from blocks.memories.redaction import Scrubber
 
 
 def read(**body: Any) -> Any:

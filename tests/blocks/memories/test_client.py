@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from blocks.memories.client import ImportItemSeen, MemoriesClient
-from blocks.memories.errors import (
+from blocks.errors import (
     BadKey,
     BadParameters,
     MemoriesError,
@@ -29,8 +28,9 @@ from blocks.memories.errors import (
     Unreadable,
     UsageError,
 )
-from blocks.memories.identity import parse_post_url
-from blocks.memories.posts.record import Channel
+from blocks.memories.client import ImportItemSeen, MemoriesClient
+from blocks.posts.identity import parse_post_url
+from blocks.posts.record import Channel
 
 INSTAGRAM = parse_post_url("https://www.instagram.com/p/CAbcdEfGh12/")
 PLAYER = "https://www.tiktok.com/player/v1/7400000000000000123"

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from blocks.errors import Unreadable
 from blocks.memories import client as client_module
 from blocks.memories.client import MemoriesClient
 from blocks.memories.decoding import BadCoding, decoded
-from blocks.memories.errors import Unreadable
-from blocks.memories.identity import parse_post_url
+from blocks.posts.identity import parse_post_url
 
 Answer = Callable[..., bytes]
 

@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from blocks.errors import MemoriesError, NoAnswer, NotSent, ServerFault, TagtrailError, Unreadable, UsageError
 from blocks.memories import client as client_module
 from blocks.memories.client import MemoriesClient
-from blocks.memories.errors import MemoriesError, NoAnswer, NotSent, ServerFault, TagtrailError, Unreadable, UsageError
-from blocks.memories.identity import parse_post_url
+from blocks.posts.identity import parse_post_url
 
 POST = parse_post_url("https://www.instagram.com/p/CAbcdEfGh12/")
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from blocks.errors import BadKey, MemoriesError, TagtrailError, TooManyRequests
 from blocks.memories.client import MemoriesClient
-from blocks.memories.errors import BadKey, MemoriesError, TagtrailError, TooManyRequests
-from blocks.memories.identity import parse_post_url
+from blocks.posts.identity import parse_post_url
 from deployments.sandbox.server import SandboxServer
 
 pytestmark = pytest.mark.integration

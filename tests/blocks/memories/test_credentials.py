@@ -14,9 +14,9 @@ from prefect.testing.standard_test_suites import blocks as standard
 from pydantic import ValidationError
 
 from blocks.database.credentials import TagtrailDatabase
+from blocks.errors import UsageError
 from blocks.memories.client import MemoriesClient
 from blocks.memories.credentials import MAX_CONNECTIONS, MemoriesCredentials
-from blocks.memories.errors import UsageError
 from blocks.settings import Settings
 
 KEY = "sk-mavi-invented-key-0123456789"

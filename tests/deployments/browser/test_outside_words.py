@@ -19,8 +19,8 @@ from playwright.async_api import Page, async_playwright, expect
 from blocks.outside_words import for_log, for_markdown
 from deployments import local_server
 from deployments.local_server import ServerInfo
-from flows.steps.showing import markdown
-from flows.steps.summary import ImportSummary, RunSummary
+from flows.steps.prefect_side.artifacts import markdown
+from flows.steps.run.summary import ImportSummary, RunSummary
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SHOW_MS = 60_000.0

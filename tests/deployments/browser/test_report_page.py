@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 
 from blocks.database.engine import Store
-from blocks.plan import SnapshotPlan
+from blocks.posts.snapshot_plan import SnapshotPlan
 from deployments.cli import demo_month
 from flows.reporting.figures import gather
 from flows.reporting.page import render, write

@@ -14,9 +14,9 @@ from blocks.database.store import imports, posts, runs
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.imports import ItemSeen
 from blocks.database.store.post_rows import EnrichedPost
-from blocks.memories.errors import UnknownShape
-from blocks.memories.identity import parse_post_url
-from blocks.memories.posts.record import PostRecord
+from blocks.errors import UnknownShape
+from blocks.posts.identity import parse_post_url
+from blocks.posts.record import PostRecord
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

@@ -12,9 +12,9 @@ from pydantic import SecretStr
 
 from blocks.database.engine import Store
 from blocks.database.store import runs, spend
+from blocks.errors import UsageError
 from blocks.memories.accounts import account_name
 from blocks.memories.credentials import MemoriesCredentials
-from blocks.memories.errors import UsageError
 from blocks.settings import V1_BASE_URL, V2_BASE_URL, get_settings
 from deployments import local_server
 from deployments.cli import account

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from blocks.database.engine import Store
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import, Post, Snapshot, Spend
-from blocks.plan import SnapshotPlan
+from blocks.posts.snapshot_plan import SnapshotPlan
 from deployments.cli import demo_month
 from flows.reporting.figures import gather
 from flows.reporting.period import Period

@@ -14,12 +14,12 @@ from blocks.database.engine import Store
 from blocks.database.store import imports, posts, work
 from blocks.database.store.imports import ItemSeen
 from blocks.database.store.post_rows import EnrichedPost
-from blocks.memories.identity import parse_post_url
-from blocks.memories.posts.record import PostRecord
+from blocks.posts.identity import parse_post_url
+from blocks.posts.record import PostRecord
 from blocks.settings import Settings
 from deployments.cli.commands import enrich
 from deployments.cli.estimates import tell_cost
-from flows.steps.wish import NO_CAP_USD, Wish, wish_for_hashtags, wish_for_post_imports, wish_for_urls
+from flows.steps.run.request import NO_CAP_USD, Wish, wish_for_hashtags, wish_for_post_imports, wish_for_urls
 
 POST = "https://www.tiktok.com/@loom.{}/video/750000000000000000{}"
 URLS = [POST.format(number, number) for number in range(4)]

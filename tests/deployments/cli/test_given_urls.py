@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 from deployments.cli.given_urls import MOST_REASONS, given_urls
 
 GOOD = "https://www.instagram.com/p/DQk1lnGlaz3/"

@@ -13,7 +13,7 @@ import pytest
 from blocks.settings import Settings
 from deployments.cli.commands import imports
 from deployments.cli.servers import PrefectServer
-from flows.steps.summary import RunSummary
+from flows.steps.run.summary import RunSummary
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 POST = "https://www.tiktok.com/@loom.3/video/7500000000000000003"

@@ -19,12 +19,12 @@ from blocks.database.store.imports import ItemSeen
 from blocks.database.store.naming import Naming
 from blocks.database.store.post_rows import EnrichedPost
 from blocks.database.store.raw import RawAnswer
-from blocks.memories.errors import TagtrailError
-from blocks.memories.identity import parse_post_url
-from blocks.memories.posts.mapping import map_post
+from blocks.errors import TagtrailError
+from blocks.posts.identity import parse_post_url
+from blocks.posts.payloads.mapping import map_post
 from deployments.cli import running, servers
 from deployments.cli.servers import PrefectServer
-from flows.steps.exported import exported, note_export
+from flows.steps.upkeep.exported_files import exported, note_export
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 URL = "https://www.tiktok.com/@loom.9/video/7500000000000000009"
@@ -115,7 +115,7 @@ def on_server(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
 
     monkeypatch.setattr(servers, "configured", lambda: ("http://127.0.0.1:1/api", "PREFECT_API_URL"))
     monkeypatch.setattr(PrefectServer, "into", lambda self, environ: None)
-    monkeypatch.setattr("flows.steps.erasing.erase_on_server", erase_on_server)
+    monkeypatch.setattr("flows.steps.upkeep.erasure.erase_on_server", erase_on_server)
     return looked_for
 
 

@@ -12,8 +12,8 @@ from blocks.database.engine import Store
 from blocks.database.store import imports, leases, runs, spend
 from blocks.database.store.imports import ItemSeen
 from blocks.database.store.posts import EnrichedPost, save_posts
-from blocks.memories.identity import parse_post_url
-from blocks.memories.posts.record import PostRecord
+from blocks.posts.identity import parse_post_url
+from blocks.posts.record import PostRecord
 from deployments.cli.commands import status as status_command
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

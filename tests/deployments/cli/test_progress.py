@@ -10,8 +10,8 @@ from rich.console import Console
 
 from deployments.cli import progress as shown_progress
 from deployments.cli.progress import line, picture, seconds_left, shown
-from flows.steps.progress import Progress
-from flows.steps.summary import ImportSummary, RunSummary
+from flows.steps.run.progress import Progress
+from flows.steps.run.summary import ImportSummary, RunSummary
 
 NOW = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ import pytest
 
 from blocks.database.engine import Store
 from blocks.database.store import posts
-from blocks.plan import SnapshotPlan
+from blocks.posts.snapshot_plan import SnapshotPlan
 from deployments.cli.forecasts import next_line
 
 HOUR = timedelta(hours=1)

@@ -8,11 +8,11 @@ import pytest
 from rich.cells import cell_len
 
 from blocks.database.tables import Post
-from blocks.wishes import wish_shown
+from blocks.dedup_keys import wish_shown
 from deployments.cli.posts_table import Metric, posts_table
 from deployments.cli.results import next_steps, result_lines, tell_result
 from deployments.cli.terminal import results, unbroken
-from flows.steps.summary import TODAY, ImportSummary, RunSummary
+from flows.steps.run.summary import TODAY, ImportSummary, RunSummary
 
 STARTED = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

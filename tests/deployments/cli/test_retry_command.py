@@ -17,7 +17,7 @@ from deployments.cli.commands import retry
 from deployments.cli.running import failed_posts
 from deployments.cli.servers import PrefectServer
 from flows.collect_imports import collect_imports
-from flows.steps.summary import RunSummary
+from flows.steps.run.summary import RunSummary
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 FAILED = "https://www.tiktok.com/@loom.3/video/7500000000000000003"

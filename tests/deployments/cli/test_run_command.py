@@ -12,15 +12,15 @@ from blocks.database.engine import Store
 from blocks.database.store import failures, imports, overview, runs, spend
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.posts import mark_failed
-from blocks.memories.errors import TagtrailError, UnknownShape
-from blocks.memories.identity import parse_post_url
+from blocks.errors import TagtrailError, UnknownShape
+from blocks.posts.identity import parse_post_url
 from blocks.settings import Settings
 from deployments.cli import servers
 from deployments.cli.commands import enrich, retry, run
 from deployments.cli.running import leading_posts
 from deployments.cli.servers import PrefectServer
-from flows.steps.summary import RunSummary
-from flows.steps.wish import NO_CAP_USD, wish_for_hashtags
+from flows.steps.run.request import NO_CAP_USD, wish_for_hashtags
+from flows.steps.run.summary import RunSummary
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 POST = "https://www.tiktok.com/@loom.3/video/7500000000000000003"

@@ -14,14 +14,14 @@ import httpx
 import pytest
 from prefect.exceptions import PrefectHTTPStatusError
 
-from blocks.memories.errors import TagtrailError
+from blocks.errors import TagtrailError
 from deployments import local_server
 from deployments.cli import running
 from deployments.cli.options import Output
 from deployments.cli.servers import PrefectServer
 from deployments.local_server import ServerInfo
-from flows.steps.progress import current_progress
-from flows.steps.summary import RunEnded, RunFailed, RunHalted, RunSummary
+from flows.steps.run.progress import current_progress
+from flows.steps.run.summary import RunEnded, RunFailed, RunHalted, RunSummary
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 DONE = RunSummary(

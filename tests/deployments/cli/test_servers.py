@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from blocks import network
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 from deployments import local_server
 from deployments.cli import servers
 from deployments.local_server import ServerInfo

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from blocks.database.engine import Store
-from blocks.memories.errors import StoreError, UsageError
+from blocks.errors import StoreError, UsageError
 from blocks.settings import get_settings
 from deployments.cli import stores
 from deployments.doctor.service import database_checks
@@ -81,7 +81,7 @@ def test_an_export_from_a_home_that_can_only_be_read(
     def read_only(*_: object, **__: object) -> Any:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr("flows.steps.exported.note_export", read_only)
+    monkeypatch.setattr("flows.steps.upkeep.exported_files.note_export", read_only)
     called = tagtrail(*command)
     assert called.status == 0
     assert "cannot be written (Read-only file system), so that `tagtrail purge` will not name this file" in called.err

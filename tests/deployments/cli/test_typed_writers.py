@@ -19,7 +19,7 @@ from blocks.database.store.column_facts import ColumnFact, column_facts
 from blocks.database.store.coverage import Coverage
 from blocks.database.store.export import COLUMNS
 from blocks.database.store.filters import Filters
-from blocks.memories.posts import sources
+from blocks.posts.payloads import sources
 from deployments.cli import dictionaries, excel, parquet, xlsx
 from deployments.cli.parquet import write_parquet
 from deployments.cli.writers import place

@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 import pytest
 
+from blocks.errors import TagtrailError, UsageError
 from blocks.full_disk import NO_ROOM
-from blocks.memories.errors import TagtrailError, UsageError
 from deployments.cli.writers import cell, check_output, place, text_maker, write_rows
 from tests.read_only import readable_alone
 

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from blocks.database.engine import Store
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 from blocks.settings import get_settings
 from deployments.doctor.account import Account
 from deployments.doctor.asking import Heard, Silence, hear

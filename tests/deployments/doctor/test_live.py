@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from blocks.database.engine import Store
 from blocks.database.store import contract, export, imports
 from blocks.database.store.filters import Filters
-from blocks.memories.errors import UsageError
+from blocks.errors import UsageError
 from blocks.settings import get_settings
 from deployments.doctor.account import Account
 from deployments.doctor.evidence import Evidence

@@ -14,10 +14,10 @@ from blocks.database.store.failures import GivenUp
 from blocks.database.store.imports import ItemSeen
 from blocks.database.store.post_rows import EnrichedPost
 from blocks.database.store.spend import Caps, Purpose
-from blocks.memories.errors import UnknownShape
-from blocks.memories.identity import parse_post_url
-from blocks.memories.posts.record import PostRecord, PostRef
-from blocks.plan import SnapshotPlan
+from blocks.errors import UnknownShape
+from blocks.posts.identity import parse_post_url
+from blocks.posts.record import PostRecord, PostRef
+from blocks.posts.snapshot_plan import SnapshotPlan
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

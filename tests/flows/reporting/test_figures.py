@@ -16,9 +16,9 @@ from sqlalchemy import Connection
 from blocks.database.engine import Store, open_store
 from blocks.database.store import erasing, posts, runs
 from blocks.database.store import sample as rows
-from blocks.memories.errors import UsageError
-from blocks.memories.identity import parse_post_url
-from blocks.plan import PlannedPost, SnapshotPlan
+from blocks.errors import UsageError
+from blocks.posts.identity import parse_post_url
+from blocks.posts.snapshot_plan import PlannedPost, SnapshotPlan
 from flows.reporting import figures
 from flows.reporting.figures import Figures, gather
 from flows.reporting.making import period_of

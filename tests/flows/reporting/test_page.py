@@ -20,8 +20,8 @@ import pytest
 from sqlalchemy import Connection
 
 from blocks.database.engine import Store, open_store
-from blocks.memories.errors import TagtrailError, UsageError
-from blocks.plan import SnapshotPlan
+from blocks.errors import TagtrailError, UsageError
+from blocks.posts.snapshot_plan import SnapshotPlan
 from flows.reporting.figures import gather
 from flows.reporting.making import address, default_target, make
 from flows.reporting.page import percent, render, spark, write

@@ -10,10 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from blocks.database.engine import Store
-from blocks.plan import SnapshotPlan
+from blocks.posts.snapshot_plan import SnapshotPlan
 from blocks.settings import Settings
-from flows.steps import trending
-from flows.steps.trending import rising
+from flows.steps.prefect_side import trending
+from flows.steps.prefect_side.trending import rising
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PLAN = SnapshotPlan()

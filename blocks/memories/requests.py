@@ -1,0 +1,295 @@
+"""What is sent to the API: paths and fields of every call, and wrong input refused before anything leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypedDict
+from urllib.parse import urlencode, urlsplit
+
+from blocks import network
+from blocks.errors import UsageError
+from blocks.posts.captions import normalise_hashtag
+from blocks.posts.identity import (
+    NO_HANDLE,
+    item_key,
+    other_tiktok_form,
+    parse_creator_url,
+    parse_post_url,
+    private_instagram_url,
+    shown,
+    url_to_ask,
+)
+from blocks.posts.record import CHANNELS, Channel, Platform, PostRef
+
+STATUS_PATH = "/get_video_ids_by_task_id"
+METADATA_PATHS: dict[Platform, str] = {
+    "instagram": "/instagram/video/metadata",
+    "tiktok": "/tiktok/video/metadata",
+    "youtube": "/youtube/video/metadata",
+    "x": "/twitter/video/metadata",
+}
+MAX_URLS = 50
+"""Post URLs of one import (contract §2.3)."""
+
+
+class Where(TypedDict, total=False):
+    """Where an import goes: `namespace` ("default") or `folder_id`, never both; `library` "private" or "public".
+
+    `callback_url` is told when the import moves on; it usually holds a secret of the receiver's.
+    """
+
+    namespace: str
+    folder_id: int | None
+    library: str
+    callback_url: str | None
+
+
+def hosts_of(*urls: str) -> tuple[str, ...]:
+    """Host and port of base URLs, each once, in order; never what stands before an `@`."""
+    return tuple(dict.fromkeys(urlsplit(url).netloc.rpartition("@")[2] for url in urls))
+
+
+def is_encrypted_or_here(url: str) -> bool:
+    """Whether what is sent to a URL is read by nobody on the way: https://, or a server on this machine.
+
+    A name below `.localhost` is another machine's wherever a resolver does not know better.
+    """
+    parts = urlsplit(url.strip())
+    host = parts.hostname or ""
+    return parts.scheme == "https" or (network.is_here(host) and not host.endswith(".localhost"))
+
+
+_CALLED_HERE = {
+    "unique_id": "namespace",
+    "callback": "callback_url",
+    "folder": "folder_id",
+    "hash_tags": "hashtag, the first argument",
+    "hashtags": "hashtag, the first argument, one for each import",
+    "video_urls": "urls, the first argument",
+    "tiktok_post_urls": "urls, the first argument",
+    "username": "profile_url, the first argument",
+    "scraper_cnt": "count, the second argument",
+}
+"""The API's own words for what has another name here: it would not do for one of them to be passed over in silence."""
+
+
+def checked_key(key: str) -> str:
+    """The API key, fit to be a header of its own.
+
+    Raises:
+        UsageError: it is missing, or no bare key; the message never holds it.
+    """
+    if not key.strip():
+        raise UsageError(
+            "MEMORIES_API_KEY is not set: put the key into the environment or .env, or save it in a block "
+            "of the type memories-credentials"
+        )
+    if key.lower().startswith("bearer"):
+        raise UsageError('MEMORIES_API_KEY starts with "Bearer": the key is sent bare, so leave that word out')
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise UsageError("MEMORIES_API_KEY holds a space, a line break or a foreign character: copy the key again")
+    return key
+
+
+def checked_base_url(name: str, url: str, *, allow_http: bool = False) -> str:
+    """A base URL without its trailing slash; `allow_http`: the key may go unencrypted to another machine.
+
+    Raises:
+        UsageError: not http(s), no host, with a user name, query or fragment, or http:// to another machine; or a
+            variable of the environment about proxies and certificates on the way there cannot be used.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        raise UsageError(f"{name} is no URL: give one such as https://api.memories.ai/serve/api/v1") from None
+    if not usable or parts.query or parts.fragment or "@" in parts.netloc:
+        raise UsageError(f"{name} has to be a plain https:// (or http://) URL without user name, query or fragment")
+    if not allow_http and not is_encrypted_or_here(url):
+        raise UsageError(
+            f"{name} sends the key unencrypted to {shown(parts.hostname or '')}: give an https:// URL, or set "
+            "TAGTRAIL_ALLOW_HTTP=1 if that is meant; nothing was sent"
+        )
+    network.check(url.strip())
+    return url.strip().rstrip("/")
+
+
+def checked_timeout(seconds: float) -> float:
+    """A time limit in seconds; UsageError where it is none."""
+    if not 0 < seconds < 86_400:
+        raise UsageError("the timeout has to be longer than 0 seconds and shorter than a day")
+    return seconds
+
+
+def _namespace(namespace: Any, folder_id: Any) -> dict[str, Any]:
+    # The two forms of one thing: sending both is undefined (contract §9).
+    if folder_id is None:
+        if not isinstance(namespace, str) or not namespace.strip():
+            raise UsageError("the namespace is empty: name one, or leave it at default")
+        return {"unique_id": namespace}
+    if namespace != "default":
+        raise UsageError("give a namespace or a folder id, not both")
+    if isinstance(folder_id, bool) or not isinstance(folder_id, int) or not (folder_id > 0 or folder_id in (-1, -2)):
+        raise UsageError(
+            "a folder id is a whole number: -1 (the default folder), -2 (the legacy API folder) or a folder's own, "
+            f"not {shown(repr(folder_id))}"
+        )
+    return {"folder_id": folder_id}
+
+
+def _all_known(where: Where) -> None:
+    """
+    Raises:
+        UsageError: a word that means nothing here; passed over, the import would land, and be billed, elsewhere.
+    """
+    for name in (name for name in where if name not in Where.__annotations__):
+        known = f'"{name}" is called {_CALLED_HERE[name]}' if name in _CALLED_HERE else f'there is no "{shown(name)}"'
+        raise UsageError(f"{known}; an import takes {', '.join(Where.__annotations__)}; nothing was sent")
+
+
+def _import(path: str, fields: dict[str, Any], callback_field: str, where: Where) -> tuple[str, dict[str, Any]]:
+    _all_known(where)
+    library = where.get("library", "private")
+    callback_url: Any = where.get("callback_url")
+    if library not in ("private", "public"):
+        raise UsageError(f'unknown library "{library}": it is private or public')
+    named = _namespace(where.get("namespace", "default"), where.get("folder_id"))
+    if callback_url is not None:
+        if not isinstance(callback_url, str) or not callback_url.startswith(("http://", "https://")):
+            raise UsageError("the callback has to be a URL that starts with https:// (or http://)")
+        fields[callback_field] = callback_url
+    if library == "private":
+        return path, fields | named
+    # It ignores either field (contract §2.2): who gives one takes the posts to be apart, and they would not be.
+    if where.get("folder_id") is not None or where.get("namespace", "default") != "default":
+        raise UsageError("the public library knows no namespaces and no folders: leave them out; nothing was sent")
+    return f"{path}_public", fields
+
+
+def _count(count: Any) -> int:
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise UsageError("the number of posts has to be a whole number of 1 or more")
+    return count
+
+
+def hashtag_import(hashtag: str, count: int, where: Where) -> tuple[str, dict[str, Any]]:
+    """Path and fields of a hashtag import; the hashtag as typed, without `#` (contract §2.1)."""
+    fields = {"hash_tags": [normalise_hashtag(hashtag)], "scraper_cnt": _count(count)}
+    return _import("/scraper_tag", fields, "callback", where)
+
+
+def url_import(urls: Any, where: Where) -> tuple[str, dict[str, Any]]:
+    """Path and fields of an import of post URLs; each post once, in its canonical form (contract §2.3)."""
+    if isinstance(urls, str | bytes) or not isinstance(urls, Iterable):
+        raise UsageError(
+            f"give a list of post URLs, not {'one text' if isinstance(urls, str) else type(urls).__name__}"
+        )
+    urls = list(urls)
+    refs = [parse_post_url(url) for url in urls]
+    platforms = sorted({ref.platform for ref in refs})
+    if len(platforms) > 1:
+        raise UsageError(f"one import takes the URLs of one platform, and these are of {' and '.join(platforms)}")
+    if platforms == ["x"]:
+        raise UsageError("the API imports no posts of X: enrich them by their URLs instead")
+    # A private account's post opens by its long code alone.
+    known: dict[str, str] = {}
+    for url, ref in zip(urls, refs, strict=True):
+        known[item_key(ref)] = private_instagram_url(url) or known.get(item_key(ref), ref.url)
+    posts = list(known.values())
+    if not 1 <= len(posts) <= MAX_URLS:
+        raise UsageError(f"one import takes 1 to {MAX_URLS} post URLs, and these are {len(posts)}")
+    # No `quality`: the file is not wanted, and its default is the vendor's cheapest.
+    return _import("/scraper_url", {"video_urls": posts}, "callback_url", where)
+
+
+def creator_import(profile_url: str, count: int, where: Where) -> tuple[str, dict[str, Any]]:
+    """Path and fields of a creator import; `username` is the profile's URL (contract §2.4)."""
+    _platform, _handle, profile = parse_creator_url(profile_url)
+    fields = {"username": profile, "scraper_cnt": _count(count)}
+    return _import("/scraper", fields, "callback_url", where)
+
+
+def status_path(task_id: Any, namespace: str | None, folder_id: int | None) -> str:
+    """Path and query of a status call; the namespace is the import's, the newest API knows none beside folders.
+
+    None: a public import, which has none.
+    """
+    if not isinstance(task_id, str) or not task_id.strip():
+        raise UsageError("the import has no task id, so there is nothing to ask for")
+    named: dict[str, Any] = {} if namespace is None else _namespace(namespace, folder_id)
+    named.pop("folder_id", None)
+    return f"{STATUS_PATH}?{urlencode({'task_id': task_id} | named)}"
+
+
+def checked_channel(channel: Channel) -> Channel:
+    """The channel itself.
+
+    Raises:
+        UsageError: no channel of the API.
+    """
+    if channel not in CHANNELS:
+        raise UsageError(f'unknown channel "{channel}": it is one of {", ".join(CHANNELS)}')
+    return channel
+
+
+def url_forms(ref: PostRef, source_url: str | None) -> list[str]:
+    """The URLs under which metadata of a post can be asked for, the one to try first in front; one to three.
+
+    Which forms the metadata endpoints take is not documented for TikTok's player (contract §3.3) and Instagram's
+    `/p/` (§5.1), so both have another one. TikTok and X are asked for as the import gave the URL, for the handle is
+    in it; a placeholder for TikTok's handle comes last, and only where the handle is not known. An Instagram post of a
+    private account opens by its long code alone, so that it is asked for by that, where it is known.
+    """
+    given = url_to_ask(ref, source_url)
+    if ref.platform == "x":
+        return [given]
+    if ref.platform == "tiktok":
+        urls = [given, ref.url, other_tiktok_form(ref)]
+    elif ref.platform == "instagram":
+        post = private_instagram_url(source_url) or ref.url
+        urls = [post, post.replace("/p/", "/reel/")]
+    else:
+        return [ref.url]
+    by_form: dict[str, str] = {}
+    for url in urls:
+        if url is not None and not (url_form(url) == "placeholder" and "handle" in by_form):
+            by_form.setdefault(url_form(url), url)
+    return list(by_form.values())
+
+
+def url_form(url: str) -> str:
+    """Which of its platform's URL forms this is.
+
+    TikTok: player, handle, placeholder (for a handle); Instagram: post (`/p/`), reel; all others are "other".
+    """
+    if "tiktok.com/" in url:
+        if "/@/" in url or f"/@{NO_HANDLE}/" in url:
+            return "placeholder"
+        return "player" if "/player/" in url else "handle" if "/@" in url else "other"
+    if "instagram.com/" in url:
+        return "reel" if "/reel/" in url or "/reels/" in url else "post" if "/p/" in url else "other"
+    return "other"
+
+
+class FormsTaken:
+    """Which forms of a platform's URLs each channel was found to take; kept as long as the client."""
+
+    def __init__(self) -> None:
+        self._served: set[tuple[Platform, Channel, str]] = set()
+        self._refused: set[tuple[Platform, Channel, str]] = set()
+
+    def in_order(self, ref: PostRef, channel: Channel, source_url: str | None) -> list[str]:
+        """The forms of a post's URL (see `url_forms`); those that were refused where another one was served last."""
+        forms = url_forms(ref, source_url)
+        return sorted(forms, key=lambda url: (ref.platform, channel, url_form(url)) in self._refused)
+
+    def takes(self, platform: Platform, channel: Channel, url: str) -> bool:
+        """Whether a URL of this form was served before: then its refusal is about the post, and no other is tried."""
+        return (platform, channel, url_form(url)) in self._served
+
+    def served(self, platform: Platform, channel: Channel, asked: Sequence[str]) -> None:
+        """The last of these URLs of one post was served, those before it were refused."""
+        *refused, last = [(platform, channel, url_form(url)) for url in asked]
+        self._served.add(last)
+        self._refused.update(form for form in refused if form not in self._served)
+        self._refused.discard(last)

@@ -1,0 +1,1 @@
+"""What a post is: addresses, captions, records, payloads; no I/O."""

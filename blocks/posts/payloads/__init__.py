@@ -1,0 +1,1 @@
+"""The platforms' payloads: their forms as tables, and what becomes of them."""

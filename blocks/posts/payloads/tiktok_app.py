@@ -1,0 +1,253 @@
+"""TikTok's payloads beside its web items: the app's `aweme`, tikwm and its kin, and items of plainer names.
+
+Sources: published answers of services on top of the app's API, of tikwm, and of dataset items; TikTok's own
+reference for its research and display APIs (`view_count`, `favorites_count`). What an item calls `views` are views:
+plays and views never stand in for each other.
+"""
+
+from __future__ import annotations
+
+from blocks.posts.payloads.shape import ListTable, Shape, case, counts, filled
+from blocks.posts.payloads.tiktok import LONGEST_SECONDS
+
+_COAUTHORS = ListTable(
+    ("collabInfo.collaborators", "collab_info.collaborators", "collaborators", "coauthors", "coAuthors", "collabInfo"),
+    ("unique_id", "uniqueId", "username", "user.unique_id", "user.uniqueId", "user.username", "name", ""),
+)
+
+AWEME = Shape(
+    name="tiktok_aweme",
+    platform="tiktok",
+    marks=(
+        *("aweme_id", "statistics", "statistics.digg_count", "statistics.aweme_id", "author.uid", "author.unique_id"),
+        *(
+            "desc",
+            "create_time",
+            "video.play_addr",
+            "text_extra",
+            "cha_list",
+            "desc_language",
+            "aweme_type",
+            "group_id",
+        ),
+        *("music.play_url", "image_post_info", "is_ads", "author_user_id", "share_info"),
+    ),
+    signs=(filled("aweme_id", 2),),
+    ids=("aweme_id", "statistics.aweme_id"),
+    columns={
+        "author_id": ("author.uid", "author_user_id", "author.id"),
+        "author_username": ("author.unique_id",),
+        "author_name": ("author.nickname",),
+        "author_verified": ("author.is_verified",),
+        "author_followers": ("author.follower_count",),
+        "posted_at": ("create_time",),
+        "duration_seconds": ("video.duration", "duration"),
+        "width": ("video.width", "video.play_addr.width"),
+        "height": ("video.height", "video.play_addr.height"),
+        "audio_id": ("music.id_str", "music.id", "music.mid"),
+        "audio_title": ("music.title",),
+        "audio_artist": ("music.author", "music.owner_nickname"),
+        "audio_is_original": ("music.is_original_sound",),
+        "location_name": ("poi_data.poi_name", "poi_info.poi_name", "poi.name"),
+        "is_paid_partnership": ("is_paid_partnership", "commerce_info.is_paid_partnership"),
+        "plays": ("statistics.play_count",),
+        "views": ("statistics.view_count",),
+        "likes": ("statistics.digg_count",),
+        "comments": ("statistics.comment_count",),
+        "shares": ("statistics.share_count",),
+        "saves": ("statistics.collect_count",),
+    },
+    milliseconds=frozenset({"video.duration", "duration"}),
+    longest_seconds=LONGEST_SECONDS,
+    caption=(("desc",),),
+    lists={"coauthors": _COAUTHORS},
+    media=(
+        filled("image_post_info.images", "carousel"),
+        filled("images", "carousel"),
+        filled("video.play_addr", "video"),
+        filled("video.duration", "video"),
+        filled("video", "video"),
+    ),
+    flags={
+        "author_verified": (
+            filled("author.custom_verify", True),
+            filled("author.enterprise_verify_reason", True),
+            case("author.custom_verify", "", False),
+        )
+    },
+    children=("image_post_info.images",),
+    child={
+        "display_url": ("display_image.url_list.0",),
+        "width": ("display_image.width",),
+        "height": ("display_image.height",),
+    },
+    child_media=(filled("display_image", "image"),),
+    extra={
+        "language": ("desc_language", "content_desc_extra.language"),
+        "location_created": ("region",),
+        "is_ad": ("is_ads",),
+        "is_pinned": ("is_top",),
+        "reposts": ("statistics.repost_count",),
+        "downloads": ("statistics.download_count",),
+        "thumbnail_url": ("video.cover.url_list.0",),
+        "display_url": ("video.origin_cover.url_list.0",),
+        "video_url": ("video.play_addr.url_list.0", "video.download_addr.url_list.0"),
+        "video_definition": ("video.ratio",),
+        "audio_url": ("music.play_url.uri",),
+        "author_profile_picture_url": ("author.avatar_thumb.url_list.0",),
+        "author_bio": ("author.signature",),
+        "author_following": ("author.following_count",),
+        "author_likes": ("author.total_favorited",),
+        "author_posts": ("author.aweme_count",),
+    },
+    extra_lists={"platform_hashtags": ListTable(("cha_list", "text_extra"), ("cha_name", "hashtag_name"))},
+    # Where the app does not ask for the author's numbers they are all 0.
+    filler_zeros={"author_followers": "plays"},
+)
+
+TIKWM = Shape(
+    name="tiktok_tikwm",
+    platform="tiktok",
+    marks=(
+        *("play", "wmplay", "hdplay", "music_info", "origin_cover", "ai_dynamic_cover", "wm_size", "is_top"),
+        *(
+            "play_count",
+            "digg_count",
+            "share_count",
+            "collect_count",
+            "download_count",
+            "create_time",
+            "author.unique_id",
+        ),
+        *("title", "region", "images"),
+    ),
+    signs=(filled("music_info", 2), filled("play", 2)),
+    ids=("video_id", "id", "aweme_id", "item_id"),
+    columns={
+        "author_id": ("author.id", "author.uid"),
+        "author_username": ("author.unique_id",),
+        "author_name": ("author.nickname",),
+        "author_followers": ("author.follower_count",),
+        "posted_at": ("create_time",),
+        "duration_seconds": ("duration",),
+        "audio_id": ("music_info.id",),
+        "audio_title": ("music_info.title",),
+        "audio_artist": ("music_info.author",),
+        "audio_is_original": ("music_info.original",),
+        "plays": ("play_count",),
+        "likes": ("digg_count",),
+        "comments": ("comment_count",),
+        "shares": ("share_count",),
+        "saves": ("collect_count",),
+    },
+    longest_seconds=LONGEST_SECONDS,
+    caption=(("title",),),
+    media=(filled("images", "carousel"), filled("play", "video"), filled("hdplay", "video")),
+    children=("images",),
+    child={"display_url": ("",)},
+    extra={
+        "location_created": ("region",),
+        "is_ad": ("is_ad",),
+        "is_pinned": ("is_top",),
+        "downloads": ("download_count",),
+        "thumbnail_url": ("cover",),
+        "display_url": ("origin_cover",),
+        "video_url": ("play",),
+        "audio_url": ("music", "music_info.play"),
+        "author_profile_picture_url": ("author.avatar",),
+    },
+)
+
+FLAT = Shape(
+    name="tiktok_flat",
+    platform="tiktok",
+    marks=(
+        *(
+            "uploadedAt",
+            "uploadedAtFormatted",
+            "postPage",
+            "channel.username",
+            "channel.followers",
+            "bookmarks",
+            "views",
+        ),
+        *("likes", "comments", "shares", "song.title", "subtitleInformation", "collabInfo", "title", "video.duration"),
+        *("video_description", "favorites_count", "hashtag_names", "region_code", "view_count", "like_count"),
+        *("profile_username", "profile_followers", "original_sound", "post_id", "share_url"),
+        *("stats.views", "metrics.views", "stats.play_count", "metrics.play_count", "author.username"),
+    ),
+    signs=(filled("channel.username", 2), filled("uploadedAt", 2)),
+    ids=("id", "video_id", "videoId", "post_id", "postId", "item_id"),
+    columns={
+        "author_id": ("channel.id", "author.id", "user.id", "profile_id", "author_id", "authorId", "user_id"),
+        "author_username": (
+            *(
+                "channel.username",
+                "account_id",
+                "author.username",
+                "author.uniqueId",
+                "author.unique_id",
+                "user.username",
+            ),
+            *("user.uniqueId", "user.unique_id", "username", "profile_username", "author_username", "unique_id"),
+            *("uniqueId", "authorUsername"),
+        ),
+        "author_name": (
+            *("channel.name", "author.nickname", "author.name", "user.nickname", "user.name", "author_name"),
+            *("profile_name", "nickname", "authorName"),
+        ),
+        "author_verified": (
+            *("channel.verified", "author.verified", "author.is_verified", "user.verified", "is_verified", "verified"),
+        ),
+        "author_followers": (
+            *("channel.followers", "author.followers", "author.followerCount", "author.follower_count"),
+            *("user.followers", "user.followerCount", "user.follower_count", "profile_followers", "followers"),
+            *("followerCount", "follower_count", "author_followers"),
+        ),
+        "posted_at": (
+            *("uploadedAt", "uploadedAtFormatted", "create_time", "createTime", "createTimeISO", "created_at"),
+            *("createdAt", "publishedAt", "published_at", "uploaded_at", "date_posted", "timestamp"),
+        ),
+        "duration_seconds": ("video.duration", "duration", "video_duration", "videoDuration", "duration_seconds"),
+        "width": ("video.width", "width"),
+        "height": ("video.height", "height"),
+        "audio_id": ("song.id", "music.id", "music_id", "sound.id"),
+        "audio_title": ("song.title", "music.title", "sound.title", "original_sound", "music_title", "music_name"),
+        "audio_artist": ("song.artist", "music.author", "sound.author", "music_author"),
+        "location_name": ("poi.name", "location.name", "location"),
+        "is_paid_partnership": ("isPaidPartnership", "is_paid_partnership", "isSponsored"),
+        "plays": counts("plays", "playCount", "play_count", "videoPlayCount", "plays_count"),
+        "views": counts("views", "viewCount", "view_count", "views_count", "viewsCount"),
+        "likes": counts("likes", "likeCount", "like_count", "diggCount", "digg_count", "likes_count", "hearts"),
+        "comments": counts("comments", "commentCount", "comment_count", "comments_count", "commentsCount"),
+        "shares": counts("shares", "shareCount", "share_count", "shares_count", "sharesCount"),
+        "saves": counts(
+            *("bookmarks", "saves", "collectCount", "collect_count", "bookmarkCount", "bookmark_count", "save_count"),
+            *("saveCount", "favorites_count", "saves_count"),
+        ),
+    },
+    longest_seconds=LONGEST_SECONDS,
+    caption=(("title", "video_description", "description", "caption", "text"),),
+    lists={"coauthors": _COAUTHORS},
+    media=(
+        filled("images", "carousel"),
+        filled("slideshowImageLinks", "carousel"),
+        filled("video.url", "video"),
+        filled("video.duration", "video"),
+        filled("video", "video"),
+        filled("video_duration", "video"),
+    ),
+    extra={
+        "language": ("textLanguage", "language", "desc_language"),
+        "location_created": ("region", "region_code"),
+        "downloads": counts("download_count", "downloadCount", "downloads"),
+        "thumbnail_url": ("video.cover", "video.thumbnail", "cover", "thumbnail", "cover_image_url"),
+        "video_url": ("video.url", "video_url", "videoUrl"),
+        "video_definition": ("video.ratio",),
+        "author_bio": ("channel.bio", "author.signature"),
+        "author_posts": ("channel.videos",),
+        "author_following": ("channel.following",),
+        "author_profile_picture_url": ("channel.avatar", "author.avatar"),
+    },
+    extra_lists={"platform_hashtags": ListTable(("hashtags", "hashtag_names"), ("name", ""))},
+)

@@ -1,0 +1,1 @@
+"""Posts: claimed, fetched, mapped, stored."""

@@ -1,0 +1,328 @@
+"""Enrichment: posts are claimed, bought, stored raw, parsed and stored, one retryable task per post or batch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from types import TracebackType
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task
+
+from blocks.database.store import work
+from blocks.database.store.imports import FoundPost
+from blocks.errors import StoreError, TagtrailError
+from blocks.posts.identity import item_key
+from blocks.quotas.rate_limiter import limits_for
+from flows.steps.enrichment.fetch import StillPending, enrich_one
+from flows.steps.enrichment.post_state import PostTask
+from flows.steps.enrichment.verdict import MAX_RETRIES, retry_delays_seconds
+from flows.steps.prefect_side.run_names import posts_named
+from flows.steps.run.lease_health import awake_seconds
+from flows.steps.run.lifecycle import Run, current_run
+
+GROUP_POSTS = 50
+"""Posts that are claimed in one transaction and pass the operator's valve together, at most."""
+
+GATHER_SECONDS = 5.0
+"""So long a group waits for the slots of all its tasks; then it begins with those that it has."""
+
+
+def _still_pending(task: Task[..., object], task_run: TaskRun, state: State[object]) -> bool:
+    """Prefect's condition for a retry: some posts of the task may still succeed."""
+    return isinstance(state.data, StillPending)
+
+
+@task(
+    name="enrich",
+    task_run_name="enrich {what}",
+    retries=MAX_RETRIES,
+    retry_delay_seconds=retry_delays_seconds(1),
+    retry_condition_fn=_still_pending,
+    persist_result=False,
+    cache_policy=NO_CACHE,
+)
+async def enrich(keys: list[str], what: str) -> dict[str, int]:
+    """Enrich the posts of these keys (`platform:post_id`), claimed before; gives counts by outcome.
+
+    `what` is their name in Prefect: `instagram/CODE`, or `50 posts`.
+
+    Every answer is stored before the next step. A retry takes up only what is still pending.
+
+    Raises:
+        StillPending: some posts failed in a way that may pass; Prefect runs the task again after a while.
+    """
+    run = current_run()
+    pending = [run.posts[key] for key in keys if run.posts[key].outcome is None]
+    if len(pending) == 1:
+        again = [await enrich_one(run, pending[0])]
+    else:
+        # All are awaited, also where one meets a fault: no call may go on unseen after its task has ended.
+        ended = await asyncio.gather(*(enrich_one(run, post) for post in pending), return_exceptions=True)
+        for fault in ended:
+            if isinstance(fault, BaseException):
+                raise fault
+        again = [each is True for each in ended]
+    if waiting := [post for post, again_ in zip(pending, again, strict=True) if again_]:
+        raise StillPending([post.last_failure for post in waiting], what)
+    return dict(Counter(run.posts[key].outcome or "pending" for key in keys))
+
+
+class _Share:
+    """Posts under the same limits: their queue, and slots of their own, so that those of a slow limit (YouTube through
+    rapid) keep none from the others."""
+
+    def __init__(self, slots: int) -> None:
+        self.queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self.slots = asyncio.Semaphore(slots)
+        self.gathering = asyncio.Lock()
+
+    async def next_group(self, most: int) -> tuple[list[str], bool]:
+        """Posts that can begin together, and whether others may come after them."""
+        keys: list[str] = []
+        key = await self.queue.get()
+        while key is not None:
+            keys.append(key)
+            if len(keys) == most or self.queue.empty():
+                return keys, True
+            key = self.queue.get_nowait()
+        return keys, False
+
+    async def gather_slots(self, most: int) -> int:
+        """Slots for one group, at least one; how many there are."""
+        # One group at a time: two that have half of their slots each would wait for each other.
+        async with self.gathering:
+            await self.slots.acquire()
+            slots = 1
+            try:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(GATHER_SECONDS):
+                        while slots < most:
+                            await self.slots.acquire()
+                            slots += 1
+            except BaseException:
+                self.release(slots)
+                raise
+        return slots
+
+    def release(self, slots: int) -> None:
+        for _ in range(slots):
+            self.slots.release()
+
+
+class Enrichment:
+    """Takes posts while they are being found, and is done when each of them is settled."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._shares: dict[str, _Share] = {}
+        """By platform; platforms under the same limits have one together."""
+        self._new_shares: asyncio.Queue[_Share | None] = asyncio.Queue()
+        self._elsewhere: list[str] = []
+        self._body: asyncio.Task[None] | None = None
+        self._stopped_body = False
+        # Twice what can be in flight, so that the next tasks are ready when a call ends; what has passed the valve is
+        # never more, for an operator who closes it wants the buying to end soon.
+        in_flight, size = run.settings.tagtrail_in_flight, run.wish.batch_size
+        self._share_slots = max(2, 2 * in_flight // size)
+        # Never more tasks than there are slots.
+        self._group_posts = min(GROUP_POSTS, max(in_flight, size))
+        self._task = enrich.with_options(retry_delay_seconds=retry_delays_seconds(run.settings.tagtrail_retry_seconds))
+
+    def add(self, posts: Sequence[FoundPost]) -> None:
+        """Take posts in; one that is known to the run already is not taken twice."""
+        for post in posts:
+            key = item_key(post.ref)
+            if key not in self.run.posts:
+                # A run of one collection pays for all that it takes; one over all has each pay for what it found.
+                payer = post.collection if self.run.wish.collection is None else None
+                self.run.posts[key] = PostTask(post.ref, post.source_url, post.purpose, payer, post.ends_at)
+                self.run.progress.found += 1
+                self._share_of(post.ref.platform).queue.put_nowait(key)
+
+    def _share_of(self, platform: str) -> _Share:
+        if platform not in self._shares:
+            mine = self._limits_of(platform)
+            share = next((it for other, it in self._shares.items() if self._limits_of(other) == mine), None)
+            if share is None:
+                share = _Share(self._share_slots)
+                self._new_shares.put_nowait(share)
+            self._shares[platform] = share
+        return self._shares[platform]
+
+    def _limits_of(self, platform: str) -> list[tuple[str, ...]]:
+        return [limits_for(platform, channel) for channel in self.run.channels.order]
+
+    @property
+    def busy(self) -> bool:
+        """Whether a post is not settled yet."""
+        return any(post.outcome is None for post in self.run.posts.values())
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another live run was buying a post of this one when it was last looked at."""
+        return bool(self._elsewhere)
+
+    async def try_elsewhere(self) -> None:
+        """Take over what others were buying: its result, or the post itself where they died."""
+        elsewhere, self._elsewhere = self._elsewhere, []
+        of_share: dict[_Share, list[str]] = {}
+        for key in elsewhere:
+            of_share.setdefault(self._share_of(self.run.posts[key].ref.platform), []).append(key)
+        async with asyncio.TaskGroup() as groups:
+            for share, keys in of_share.items():
+                groups.create_task(self._start_groups(groups, share, keys))
+
+    async def __aenter__(self) -> Enrichment:
+        self.run.found = self.add
+        self._body = asyncio.current_task()
+        self._dispatching = asyncio.create_task(self._dispatch())
+        self._dispatching.add_done_callback(self._broke_off)
+        return self
+
+    def _broke_off(self, dispatching: asyncio.Task[None]) -> None:
+        """A fault in the enrichment ends the imports too: nothing more is to be bought for nobody."""
+        if self._body is not None and (dispatching.cancelled() or dispatching.exception() is not None):
+            self._stopped_body = self._body.cancel()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        body, self._body = self._body, None
+        for share in {*self._shares.values()}:
+            share.queue.put_nowait(None)
+        self._new_shares.put_nowait(None)
+        if self._stopped_body and body is not None:
+            body.uncancel()
+        elif isinstance(error, asyncio.CancelledError):
+            self._dispatching.cancel()
+        # What is in flight is awaited and stored, also where the imports ended in an error.
+        await self._dispatching
+        if error is None:
+            await self._wait_for_others()
+            if self.run.channels.unserved is not None:
+                # Only now: other posts were served meanwhile.
+                self.run.halt(self.run.channels.unserved)
+
+    async def _dispatch(self) -> None:
+        async with asyncio.TaskGroup() as groups:
+            while (share := await self._new_shares.get()) is not None:
+                groups.create_task(self._dispatch_share(groups, share))
+
+    async def _dispatch_share(self, groups: asyncio.TaskGroup, share: _Share) -> None:
+        open_ = True
+        while open_:
+            keys, open_ = await share.next_group(self._group_posts)
+            await self._start_group(groups, share, keys)
+
+    async def _start_groups(self, groups: asyncio.TaskGroup, share: _Share, keys: list[str]) -> None:
+        for at in range(0, len(keys), self._group_posts):
+            await self._start_group(groups, share, keys[at : at + self._group_posts])
+
+    async def _start_group(self, groups: asyncio.TaskGroup, share: _Share, keys: list[str]) -> None:
+        """Begin with the posts as soon as there are slots for their tasks: in one group, or in several where tasks that
+        wait to be tried again keep slots for long."""
+        size = self.run.wish.batch_size
+        while keys and self.run.halted is None:
+            slots = await share.gather_slots(-(-len(keys) // size))
+            groups.create_task(self._run_group(share, keys[: slots * size], slots))
+            keys = keys[slots * size :]
+
+    async def _run_group(self, share: _Share, keys: list[str], slots: int) -> None:
+        """Pass the valve, claim the posts, and run their tasks; each slot is given back as soon as it can be."""
+        size = self.run.wish.batch_size
+        try:
+            async with self.run.valve.slot() as opened:
+                # Before the group of tasks, which would wrap its error in another.
+                claimed = await self._claim(keys) if opened else []
+                async with asyncio.TaskGroup() as tasks:
+                    for at in range(0, len(claimed), size):
+                        slots -= 1
+                        task = tasks.create_task(self._run_task(claimed[at : at + size]))
+                        task.add_done_callback(lambda _: share.release(1))
+                    share.release(slots)
+                    slots = 0
+        except TagtrailError as error:
+            # No way through the valve, or no database: what other groups have bought is awaited, and stored.
+            self.run.halt(error)
+        finally:
+            share.release(slots)
+
+    async def _claim(self, keys: list[str]) -> list[str]:
+        claimed: list[str] = []
+        for purpose, of_purpose in self._by_purpose(keys).items():
+            claimed += await self._claim_for(purpose, of_purpose)
+        return claimed
+
+    def _by_purpose(self, keys: list[str]) -> dict[str, list[str]]:
+        purposes: dict[str, list[str]] = {}
+        for key in keys:
+            purposes.setdefault(self.run.posts[key].purpose, []).append(key)
+        return purposes
+
+    async def _claim_for(self, purpose: str, keys: list[str]) -> list[str]:
+        run = self.run
+        of_plan = purpose != "enrich"
+        claimed_at = awake_seconds()
+        claim = await run.store.run(
+            work.claim,
+            run.owner,
+            [run.posts[key].ref for key in keys],
+            purpose,
+            # A checkpoint is answered once; whoever measured the post since the plan was read may have answered it.
+            fresh_after=None if of_plan else run.fresh_after,
+            measured_after=run.fresh_after if of_plan else None,
+            asker=run.asker,
+            sweeps=run.wish.sweeps,
+        )
+        for item in claim.claimed:
+            post = run.posts[item_key(item.ref)]
+            post.claimed_at = claimed_at
+            post.source_url = item.source_url if item.source_url is not None else post.source_url
+            post.unparsed = item.unparsed
+            post.ever = Counter(item.tries)
+            if run.wish.sweeps:
+                post.asked_by, post.collection = item.asked_by, item.collection or post.collection
+        for ref in claim.held:
+            run.posts[item_key(ref)].outcome = "pending"
+        for ref in claim.fresh:
+            run.posts[item_key(ref)].outcome = "enriched"
+            run.fresh.add(item_key(ref))
+            run.progress.fresh += 1
+        for ref, status in claim.ended:
+            run.posts[item_key(ref)].outcome = status
+            setattr(run.progress, status, getattr(run.progress, status) + 1)
+            if status == "failed" and not of_plan:
+                run.failed_before.add(item_key(ref))
+        self._elsewhere += [item_key(ref) for ref in claim.busy]
+        return [item_key(item.ref) for item in claim.claimed]
+
+    async def _run_task(self, keys: list[str]) -> None:
+        try:
+            await self._task(keys, posts_named([self.run.posts[key].ref for key in keys]))
+        except StoreError as error:
+            # Nothing more is bought; the answers that are under way are still awaited, and stored if they can be.
+            self.run.halt(error)
+        finally:
+            lost = [key for key in keys if self.run.posts[key].lost]
+            for key in lost:
+                self.run.posts[key].lost = False
+            self._elsewhere += lost
+            left = [key for key in keys if self.run.posts[key].outcome in (None, "pending")]
+            for purpose, of_purpose in self._by_purpose(left).items():
+                refs = [self.run.posts[key].ref for key in of_purpose]
+                # Where the database cannot be used their leases end by themselves.
+                with suppress(StoreError):
+                    await asyncio.shield(self.run.store.run(work.release, self.run.owner, refs, purpose))
+
+    async def _wait_for_others(self) -> None:
+        """Posts that another live run buys at this moment: wait for its result, or take over if it dies."""
+        run = self.run
+        until = run.clock().timestamp() + run.settings.tagtrail_import_deadline_seconds
+        while self._elsewhere and run.halted is None and run.clock().timestamp() < until:
+            await run.pause(1.0)
+            await self.try_elsewhere()

@@ -1,0 +1,363 @@
+"""One post's metadata: bought through a channel, stored raw, parsed, stored; and what is done when that fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+
+import orjson
+
+from blocks.database.store import posts as posts_store
+from blocks.database.store import raw as raw_store
+from blocks.database.store.failures import GivenUp, Stage
+from blocks.database.store.posts import EnrichedPost
+from blocks.database.store.raw import RawAnswer
+from blocks.database.store.tried import Tried, note_tries
+from blocks.errors import (
+    Held,
+    MemoriesError,
+    NoAnswer,
+    PayloadError,
+    PostGone,
+    StoreError,
+    TagtrailError,
+    TooManyRequests,
+    Unreadable,
+)
+from blocks.memories import responses
+from blocks.memories.client import MetadataAnswer
+from blocks.posts.payloads.mapping import map_post
+from blocks.posts.payloads.pseudonyms import scrub_comments
+from blocks.posts.record import Channel
+from blocks.quotas.budget import Voucher
+from blocks.quotas.limit_queues import Turn
+from blocks.quotas.rate_limiter import limits_for
+from flows.steps.enrichment.circuit_breaker import ChannelRests, StillRefused
+from flows.steps.enrichment.post_state import Bought, PostTask
+from flows.steps.enrichment.verdict import (
+    MOST_UNSEEN,
+    bars_everybody,
+    counted_as,
+    counts_over_runs,
+    patience_with,
+    says_channel_cannot,
+    surely_unbilled,
+    used_up,
+)
+from flows.steps.prefect_side.run_log import reason_of
+from flows.steps.run.cancellation import ANSWER_SECONDS, ended, finished, protected
+from flows.steps.run.lease_health import Lost, must_hold
+from flows.steps.run.lifecycle import Run
+
+MAX_REASONS = 3
+"""So many reasons a task's retry names, the most frequent first."""
+
+
+class StillPending(TagtrailError):
+    """Some posts of a task failed in a way that may pass; Prefect shows this text as the reason of the task's retry.
+
+    `reasons` has why, one for each post (`HTTP 502 from apify`); `what` is the task's name in Prefect.
+    """
+
+    def __init__(self, reasons: list[str], what: str) -> None:
+        self.reasons, self.what = reasons, what
+        counted = Counter(reasons).most_common(MAX_REASONS)
+        told = ", ".join(reason if count == 1 else f"{reason} ({count} times)" for reason, count in counted)
+        super().__init__(f"{told}, for {what}")
+
+
+class TooLate(TagtrailError):
+    """The window of the post's checkpoint closed while it waited; nothing was bought."""
+
+
+async def enrich_one(run: Run, post: PostTask) -> bool:
+    """Bring one claimed post to its end, as far as this try goes; True if it should be tried again later."""
+    if post.unparsed is not None and await _parse_stored(run, post):
+        return False
+    if post.unseen >= MOST_UNSEEN:
+        # A run was killed between its last call and its failure.
+        lost = NoAnswer("its calls of earlier runs were lost, or answered with what nobody can read")
+        await _give_up(run, post, lost, stage="metadata", channel=run.channels.order[0], raw_sha256=None)
+        return False
+    while run.halted is None and post.collection not in run.full and post.asked_by not in run.full_requests:
+        if not run.channels.left(post.refused_by):
+            raise AssertionError("a post without a channel left was not given up")
+        channel = run.channels.pick(post.refused_by, post.key)
+        if channel is None:
+            if run.channels.gives_up(post.refused_by):
+                break
+            run.note(
+                "posts wait for channels that do not answer: after each rest of a minute one call tries each again"
+            )
+            await run.pause(run.channels.wait_seconds(post.refused_by))
+            continue
+        try:
+            bought = await buy_metadata(run, post, channel)
+        except ChannelRests:
+            continue
+        except asyncio.CancelledError:
+            if post.answer is not None:
+                # Cut off while it waited for an answer that has come: what is paid for is taken in, to its end.
+                await ended(protected(_parse_and_store(run, post, channel, post.answer)), ANSWER_SECONDS)
+            raise
+        except TagtrailError as error:
+            if error.halts:
+                run.stop_buying(error, post.collection, post.asked_by)
+                break
+            if isinstance(error, TooLate | Held) or error in (run.halted, run.stops.cut_off):
+                break
+            if isinstance(error, Lost):
+                post.lost = True
+                return False
+            if run.on_trial and (bars_everybody(error) or patience_with(error).blames_channel):
+                run.halt(StillRefused(f"the service still does not serve this account: {error}"))
+                break
+            if not isinstance(error, MemoriesError):
+                raise  # The database cannot be used: another try would only buy what cannot be stored.
+            spent = used_up(error, post.ever, len(run.channels.order))
+            if not spent and (run.channels.silent is not None or run.channels.gives_up(post.refused_by)):
+                break  # Whatever it was, it says nothing of the post.
+            if post.tries[counted_as(error)] < patience_with(error).calls and not spent:
+                if isinstance(error, TooManyRequests):
+                    continue  # the limiter waits, for everybody
+                return True
+            if await _channel_cannot(run, post, channel, error, spent=spent):
+                return False
+            continue
+        finally:
+            run.channels.put_back(channel, post.key)
+        await _parse_and_store(run, post, channel, bought)
+        return False
+    post.outcome = "pending"
+    return False
+
+
+async def buy_metadata(run: Run, post: PostTask, channel: Channel) -> Bought:
+    """One call, within the limits and the caps, and its answer stored; every failed one is counted on the post.
+
+    Raises:
+        SpendCapReached: the next call would overstep a cap.
+        Held: a person stopped the run that asked for it.
+        ChannelRests: the channel was sent to rest while the call waited for its turn.
+        TooLate: what it is bought for is over.
+        Lost: another run took the post over.
+        MemoriesError: the call failed.
+        StoreError: the answer could not be stored.
+    """
+    names = limits_for(post.ref.platform, channel)
+    vouchers: list[Voucher] = []
+    wanted = run.channels.may_go(channel, post.key)
+
+    def must_be_worth_it() -> None:
+        _must_be_in_time(run, post)
+        if wanted and not run.channels.may_go(channel, post.key):
+            raise ChannelRests(f"channel {channel} rests")
+
+    async def may_call() -> None:
+        # Before a second call (another form of the URL): the first was made, and refused, which is not billed.
+        for earlier in vouchers:
+            await earlier.release()
+        # Before the slot, which the others wait for, and after it, for that may have taken minutes.
+        must_be_worth_it()
+        voucher: Voucher | None = None
+        turn: Turn | None = None
+        try:
+            # Again where the database took so long that the slot has passed: late calls would leave all at once.
+            while voucher is None or turn is None or not turn.use():
+                paid = voucher is not None
+                turn = await run.slot(*names, missed=turn, paid=paid)
+                if (turn is None or not await run.may_still_buy(paid=paid)) and run.ends(paid=paid):
+                    assert run.halted is not None
+                    raise run.halted
+                must_be_worth_it()
+                await must_hold(run, post)
+                if voucher is None:
+                    voucher = await run.budget.take(
+                        post.ref.platform, channel, collection=post.collection, asked_by=post.asked_by
+                    )
+            if run.stops.cut_off is not None:
+                raise run.stops.cut_off
+        except BaseException:
+            if voucher is not None:
+                with suppress(StoreError):
+                    await asyncio.shield(voucher.release())
+            raise
+        vouchers.append(voucher)
+
+    async def call() -> tuple[int, Bought]:
+        try:
+            answer = await run.client.metadata(
+                post.ref, channel, source_url=post.source_url, before_second_call=may_call
+            )
+        except MemoriesError as error:
+            if error not in (run.halted, run.stops.cut_off):
+                await vouchers[-1].settle(0 if surely_unbilled(error) else 1)
+                await _count_failed_call(run, post, channel, error)
+                if post.claimed_at is not None and counts_over_runs(error):
+                    tried = Tried(post.ref, post.purpose, dict(post.ever))
+                    await run.store.run_grouped(note_tries, [tried], owner=run.owner)
+            raise
+        run.channels.answered(channel)
+        run.served, run.on_trial = True, False
+        # Before another call takes its place: so what a kill loses, or a stuck disk keeps waiting, is never more
+        # than the calls in flight.
+        post.answer = kept = await _keep(run, post, answer)
+        # An answer that came is worth more than its entry in the books, which the run's end makes up for.
+        with suppress(StoreError):
+            await vouchers[-1].settle(1)
+        return answer.calls, kept
+
+    async with run.calls_of(names[0]):
+        await may_call()
+        calls, bought = await finished(call(), cancelled=run.say_it_ends)
+    run.progress.cost_usd += run.settings.tagtrail_prices.metadata_micros(post.ref.platform, channel) / 1_000_000
+    post.attempts += calls
+    for name in names:
+        run.limiter.succeeded(name)
+    return bought
+
+
+def _must_be_in_time(run: Run, post: PostTask) -> None:
+    if post.ends_at is not None and run.clock() >= post.ends_at:
+        raise TooLate("the window of the post's checkpoint is over")
+
+
+async def _count_failed_call(run: Run, post: PostTask, channel: Channel, error: MemoriesError) -> None:
+    post.attempts += error.calls
+    post.last_failure = f"{reason_of(error)} from {channel}"
+    run.log.call_failed(error, channel, attempt=post.tries[counted_as(error)] + 1, of=patience_with(error).calls)
+    # The call that tries a channel again says nothing of the post: whichever came first made it.
+    if not run.channels.tries_again(channel, post.key):
+        post.tries[counted_as(error)] += 1
+    if counts_over_runs(error):
+        post.ever[counted_as(error)] += 1
+    if bars_everybody(error):
+        if run.channels.barred(post.key, error):
+            run.halt(run.channels.silent or error)
+    elif not patience_with(error).blames_channel:
+        run.channels.answered(channel)
+    elif run.channels.failed(channel, post.key, for_good=used_up(error, post.ever, len(run.channels.order))):
+        run.note(f"channel {channel} rests for a minute: it failed again and again ({error.what})")
+    elif run.channels.silent is not None:
+        run.halt(run.channels.silent)
+    await run.heed(limits_for(post.ref.platform, channel)[0], error)
+
+
+async def _channel_cannot(run: Run, post: PostTask, channel: Channel, error: TagtrailError, *, spent: bool) -> bool:
+    """The channel could not serve the post: go on with the next one, or give the post up (True).
+
+    `spent`: its patience is used up over all channels and runs.
+    """
+    post.refused_by.add(channel)
+    post.tries.clear()
+    if says_channel_cannot(error) and run.channels.left(post.refused_by) and not spent:
+        return False
+    sha256 = None
+    if isinstance(error, Unreadable) and error.body:
+        sha256 = await _store_raw(run, post, error.body, channel)
+    await _give_up(run, post, error, stage="metadata", channel=channel, raw_sha256=sha256)
+    return True
+
+
+async def _keep(run: Run, post: PostTask, answer: MetadataAnswer) -> Bought:
+    """Store the payload, as the settings allow for comments, before anybody parses it."""
+    data, body = answer.data, answer.body
+    scrubbed = scrub_comments(data, run.settings.tagtrail_comments, run.comment_key)
+    if scrubbed is not data:
+        data, body = scrubbed, orjson.dumps({"code": "0000", "data": scrubbed})
+    observed_at = run.clock()
+    fetch = RawAnswer(
+        ref=post.ref,
+        body=body,
+        channel=answer.channel,
+        url=answer.url_asked,
+        purpose=post.purpose,
+        fetched_at=observed_at,
+        run_id=run.run_id,
+    )
+    [sha256] = await run.store.run_grouped(raw_store.save_raw, [fetch])
+    return Bought(data, sha256, observed_at)
+
+
+async def _parse_stored(run: Run, post: PostTask) -> bool:
+    """Take up a payload that a killed run stored and did not parse; False if it is of no use."""
+    assert post.unparsed is not None
+    sha256, channel, fetched_at = post.unparsed
+    post.unparsed = None
+    body = await run.store.read(raw_store.load_raw, sha256)
+    try:
+        data = responses.open_envelope(body, http_status=200, endpoint="raw payload")
+    except MemoriesError:
+        return False
+    await _parse_and_store(run, post, channel, Bought(data, sha256, fetched_at))
+    return True
+
+
+async def _parse_and_store(run: Run, post: PostTask, channel: Channel, bought: Bought) -> None:
+    sha256, observed_at = bought.sha256, bought.observed_at
+    try:
+        record = map_post(bought.data, post.ref, observed_at=observed_at)
+    except PostGone:
+        await run.store.run_grouped(
+            posts_store.mark_gone,
+            [post.ref],
+            run_id=run.run_id,
+            now=run.clock(),
+            observed_at=observed_at,
+            owner=run.owner,
+        )
+        post.outcome = "gone"
+        run.progress.gone += 1
+        run.tell_progress(post)
+        return
+    except PayloadError as error:
+        await _give_up(run, post, error, stage="parse", channel=channel, raw_sha256=sha256)
+        return
+    enriched = EnrichedPost(
+        record=record,
+        channel=channel,
+        observed_at=observed_at,
+        run_id=run.run_id,
+        raw_sha256=sha256,
+        purpose=post.purpose,
+        plan=run.settings.snapshot_plan,
+    )
+    await run.store.run_grouped(posts_store.save_posts, [enriched], now=run.clock())
+    post.outcome = "enriched"
+    run.progress.one_enriched(run.clock())
+    run.tell_progress(post)
+
+
+async def _store_raw(run: Run, post: PostTask, body: bytes, channel: Channel) -> str:
+    fetch = RawAnswer(
+        ref=post.ref,
+        body=body,
+        channel=channel,
+        url=post.source_url or post.ref.url,
+        purpose=post.purpose,
+        fetched_at=run.clock(),
+        run_id=run.run_id,
+    )
+    [sha256] = await run.store.run_grouped(raw_store.save_raw, [fetch])
+    return sha256
+
+
+async def _give_up(
+    run: Run, post: PostTask, error: TagtrailError, *, stage: Stage, channel: Channel, raw_sha256: str | None
+) -> None:
+    given_up = GivenUp.post(
+        post.ref,
+        stage,
+        error,
+        attempts=post.attempts,
+        channel=channel,
+        raw_sha256=raw_sha256,
+        run_id=run.run_id,
+    )
+    await run.store.run_grouped(
+        posts_store.mark_failed, [given_up], now=run.clock(), purpose=post.purpose, owner=run.owner
+    )
+    post.outcome = "failed"
+    run.progress.failed += 1
+    run.tell_progress(post)

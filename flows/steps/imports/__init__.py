@@ -1,0 +1,1 @@
+"""Imports: planned, submitted, polled."""

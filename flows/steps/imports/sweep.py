@@ -1,0 +1,190 @@
+"""A sweep: whatever is open is taken up, also what comes to light while it runs, and bought only if it never was."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import TERMINAL_STATES
+
+from blocks.database.store import held, refused, stops, sweeping
+from blocks.database.store.imports import Ticket
+from blocks.database.store.sweeping import LeftOver
+from flows.steps.enrichment.circuit_breaker import StillRefused
+from flows.steps.enrichment.dispatcher import Enrichment
+from flows.steps.imports.collect import collect_one, collect_posts
+from flows.steps.imports.recheck import look_at_short_imports
+from flows.steps.run.lifecycle import Run
+from flows.steps.run.stops import CANCELLED, IN_PREFECT, states_of
+from flows.steps.run.summary import plural
+
+MOST_POSTS = 5000
+"""So many posts one run takes up at most."""
+
+MAX_TRIALS = 20
+"""A post that tries the service may need no call after all: then another one does, up to so many."""
+
+MOST_IMPORTS = 500
+"""So many imports one run takes up at most; the next one takes the others."""
+
+
+async def take_up_what_is_open(run: Run, enrichment: Enrichment) -> None:
+    """Follow every open import of the account to its end; pending posts go to the enrichment at once.
+
+    Where the service refused lately one call comes first, and where it was tried in the last hour, none. It looks
+    again for as long as it has anything to do, and once more before it ends: of runs that callbacks ask for while this
+    one is under way none is started, so that what they are about is this run's.
+    """
+    sweep = _Sweep(run, enrichment)
+    async with asyncio.TaskGroup() as group:
+        if await sweep.is_served(group):
+            group.create_task(look_at_short_imports(run))
+            while run.halted is None and await sweep.look(group):
+                await sweep.wait()
+    run.progress.stage = "enriching"
+
+
+async def take_up_what_is_held(run: Run) -> None:
+    """Go on with what a person's stop holds, of the run's collection or of all: it is this run's request from now on.
+
+    Imports that were never sent are sent, the others are followed, and their posts are bought.
+    """
+    run.progress.stage = "importing"
+    tickets, posts = await run.store.run_durable(
+        held.take_up,
+        run_id=run.run_id,
+        account=run.client.account,
+        collection=run.wish.collection,
+        now=run.clock(),
+    )
+    if not tickets and not posts:
+        run.note("nothing is held")
+    run.found(posts)
+    run.progress.imports_open = len(tickets)
+    await collect_posts(run, tickets)
+
+
+class _Sweep:
+    def __init__(self, run: Run, enrichment: Enrichment) -> None:
+        self._run, self._enrichment = run, enrichment
+        self._taken: set[str] = set()
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._leases: dict[str, datetime] = {}
+        """When the lease of an import that another run follows was to end, as first seen."""
+        self._looked = False
+        self._dead: set[str] = set()
+        """Runs without an end that Prefect was asked about: nobody cancelled them."""
+        self._others_until = run.clock().timestamp() + run.settings.tagtrail_import_deadline_seconds
+
+    async def look(self, group: asyncio.TaskGroup) -> bool:
+        """Take up what is open and not taken yet; whether there is anything left to wait for."""
+        run = self._run
+        run.progress.stage = "importing"
+        left = await self._take_up(most_posts=0 if self._looked else MOST_POSTS)
+        self._looked = True
+        run.found(left.posts)
+        for ticket in left.tickets:
+            if self._is_new(ticket, left):
+                self._take(ticket, group)
+        if self._enrichment.elsewhere:
+            await self._enrichment.try_elsewhere()
+        return self._busy(left)
+
+    async def _take_up(self, *, most_posts: int) -> LeftOver:
+        run = self._run
+        return await run.store.run_durable(
+            sweeping.take_up,
+            run_id=run.run_id,
+            account=run.client.account,
+            now=run.clock(),
+            cheapest_micros=run.cheapest_micros(),
+            owner=run.owner,
+            leave=await self._ask_about_the_dead(),
+            most_posts=most_posts,
+        )
+
+    async def _ask_about_the_dead(self) -> list[str]:
+        """Ask Prefect about runs without an end whose processes are gone: what a person cancelled is held, all else was
+        a crash. Gives those of which it does not say anything now; they are left to the next sweep."""
+        run = self._run
+        dead = [
+            run_id for run_id in await run.store.read(stops.without_end, run.client.account) if run_id not in self._dead
+        ]
+        if not dead:
+            return []
+        try:
+            async with get_client() as client:
+                states = await states_of(client, dead)
+        except Exception as error:  # noqa: BLE001 - Prefect's client raises many kinds
+            run.note(f"Prefect does not say what became of {plural(len(dead), 'run')} ({type(error).__name__})")
+            return dead
+        for run_id in dead:
+            known = states.get(run_id)
+            if known is not None and known.state_type in CANCELLED:
+                at = known.state.timestamp if known.state is not None else run.clock()
+                await run.store.run_durable(stops.stop, run_id, by=IN_PREFECT, why="cancelled in Prefect", at=at)
+            elif known is None or known.state_type in TERMINAL_STATES:
+                await run.store.run(stops.crashed, run_id, now=run.clock())
+        self._dead.update(dead)
+        return []
+
+    async def is_served(self, group: asyncio.TaskGroup) -> bool:
+        """Whether the service serves the account, as far as is known; where it refused lately, by one call that is paid
+        for anyway, once an hour."""
+        run = self._run
+        refusal, may_try = await run.store.run(refused.try_again, run.client.account, run.clock())
+        if refusal is None:
+            return True
+        if not may_try:
+            assert refusal.tried_at is not None
+            again = refusal.tried_at + refused.TRY_AGAIN
+            run.halt(
+                StillRefused(
+                    f"the service refused at {refusal.at:%H:%M} UTC ({refusal.why}); a sweep tries again at "
+                    f"{again:%H:%M} UTC, any other run at once"
+                )
+            )
+            return False
+        run.on_trial = True
+        for _ in range(MAX_TRIALS):
+            left = await self._take_up(most_posts=1)
+            run.found(left.posts)
+            if not left.posts:
+                for ticket in left.tickets[:1]:
+                    self._take(ticket, group)
+            while run.on_trial and run.halted is None and (self._under_way or self._enrichment.busy):
+                await self.wait()
+            if not run.on_trial or run.halted is not None or not (left.posts or left.tickets):
+                break
+        run.on_trial = False
+        return run.halted is None
+
+    async def wait(self) -> None:
+        """Until it is time to look again: at once where an import has just come to its end."""
+        if self._under_way:
+            seconds = self._run.settings.tagtrail_poll_seconds
+            await asyncio.wait(self._under_way.values(), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await self._run.pause(min(1.0, self._run.settings.tagtrail_poll_seconds))
+
+    def _is_new(self, ticket: Ticket, left: LeftOver) -> bool:
+        if ticket.import_id in self._under_way or len(self._taken) >= MOST_IMPORTS:
+            return False
+        return ticket.import_id not in self._taken or ticket.import_id in left.called_back
+
+    def _take(self, ticket: Ticket, group: asyncio.TaskGroup) -> None:
+        self._taken.add(ticket.import_id)
+        self._run.progress.imports_open += 1
+        following = group.create_task(collect_one(self._run, ticket))
+        self._under_way[ticket.import_id] = following
+        following.add_done_callback(lambda _: self._under_way.pop(ticket.import_id))
+
+    def _busy(self, left: LeftOver) -> bool:
+        # A lease that was renewed is a living run's, which follows its import itself; the others end soon.
+        dying = [self._leases.setdefault(import_id, until) == until for import_id, until in left.held.items()]
+        if self._under_way or any(dying):
+            return True
+        if self._enrichment.elsewhere and self._run.clock().timestamp() >= self._others_until:
+            return False
+        return self._enrichment.busy

@@ -1,0 +1,1 @@
+"""What Prefect shows of a run, and what it is asked."""

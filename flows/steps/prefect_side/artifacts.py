@@ -1,0 +1,180 @@
+"""What the Prefect UI shows of a run: a summary and a progress bar, counts only, no captions and no names."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifact, aupdate_progress_artifact
+from prefect.context import FlowRunContext
+from prefect.logging import get_logger
+
+from blocks.database.store import imports as ledger
+from blocks.database.store import spend
+from blocks.errors import StoreError
+from blocks.outside_words import for_markdown
+from flows.steps.prefect_side.artifact_names import distinct
+from flows.steps.run.progress import NOT_ENDED
+from flows.steps.run.summary import SAMPLE, TODAY, RunSummary
+
+if TYPE_CHECKING:
+    from flows.steps.run.lifecycle import Run
+
+UPDATE_SECONDS = 2.0
+"""Shortest time between two updates of the progress artifact; one costs 50 to 150 ms."""
+
+LOOK_SECONDS = 1.0
+"""Time between two looks into the books, for whoever watches the run from the same process."""
+
+
+def artifact_key(flow: str, collection: str | None) -> str:
+    """A key as Prefect wants it: lower case, digits, dashes."""
+    typed = collection or "default"
+    return f"{flow}-{distinct(re.sub(r'[^a-z0-9]+', '-', typed.lower()).strip('-'), typed)}"
+
+
+def markdown(summary: RunSummary) -> str:
+    """The summary as Markdown, with one table of imports and one of outcomes."""
+    per_1000 = "–" if summary.usd_per_1000_new is None else f"{summary.usd_per_1000_new:.2f} USD"
+    lines = [
+        f"## {for_markdown(summary.message)}",
+        "",
+        "| requested | enriched | of them fresh | failed | gone | pending | cost (estimate) | per 1,000 new |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|",
+        f"| {summary.requested} | {summary.enriched} | {summary.fresh} | {summary.failed} | {summary.gone} "
+        f"| {summary.pending} | {_usd(summary.cost_usd)} | {per_1000} |",
+        "",
+    ]
+    if summary.imports:
+        lines += [
+            "| import of | how | state | asked | listed | new | known | in the one before too | not seen again |",
+            "|---|---|---|---:|---:|---:|---:|---:|---:|",
+            *(
+                f"| {for_markdown(one.name)} | {for_markdown(one.how)} | {for_markdown(one.state)} | {one.requested} "
+                f"| {one.seen} | {one.new} | {one.known} | {_count(one.overlap)} | {_count(one.not_seen_again)} |"
+                for one in summary.imports
+            ),
+            "",
+        ]
+    if summary.leading:
+        lines += ["| leading posts | plays | likes |", "|---|---:|---:|"]
+        lines += [
+            f"| [{one.link}]({one.link}) | {_count(one.plays)} | {_count(one.likes)} |" for one in summary.leading
+        ]
+        lines.append("")
+    if summary.platforms:
+        lines.append("- Platforms: " + _counts(summary.platforms) + ".")
+    if any(one.kind == "hashtag" for one in summary.imports):
+        lines += [f"- {SAMPLE}", f"- {TODAY}"]
+    if summary.failures:
+        lines.append("- Failures: " + _counts(summary.failures) + ".")
+    if summary.calls:
+        lines.append("- Calls: " + _counts(summary.calls) + ".")
+    lines += [f"- {for_markdown(note)}" for note in summary.notes]
+    return "\n".join(lines)
+
+
+def _usd(amount: float) -> str:
+    """Cents, or where they do not tell it exactly, hundredths of cents."""
+    exact = f"{amount:.4f}"
+    return f"{exact.removesuffix('00')} USD"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{for_markdown(name)} {count}" for name, count in counts.items())
+
+
+def _count(number: int | None) -> str:
+    return "–" if number is None else str(number)
+
+
+async def show(summary: RunSummary) -> None:
+    """Keep the summary as a Markdown artifact of the flow run; outside a flow run there is nothing to show it on."""
+    if FlowRunContext.get() is None:
+        return
+    with best_effort("the summary"):
+        await acreate_markdown_artifact(
+            markdown(summary),
+            key=artifact_key(summary.flow, summary.collection),
+            description=for_markdown(summary.message),
+        )
+
+
+@contextmanager
+def best_effort(what: str) -> Iterator[None]:
+    """An artifact that cannot be kept is a line in the log, never a reason for a run to fail."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - Prefect's client raises many kinds
+        get_logger(__name__).warning("%s could not be kept as an artifact: %s", what, type(error).__name__)
+
+
+async def look_into_books(run: Run) -> None:
+    """Bring what the run's watcher is told of money and imports up to what is booked.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    money = await run.store.read(spend.totals, run.run_id)
+    rows = await run.store.read(ledger.of_run, run.run_id)
+    # What is reserved ahead, and for calls that were refused, is given back at the run's end.
+    run.progress.booked_usd = max(0, money.counted_micros - run.budget.unspent_micros) / 1_000_000
+    run.progress.imports_settled = sum(row.state not in NOT_ENDED for row in rows)
+
+
+class ProgressBar:
+    """Keeps a progress artifact of a run up to date from the side, at most every two seconds, and what its watcher is
+    told of money and imports by the books and the ledger."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._artifact: UUID | None = None
+        self._shown = -1.0
+        self._task: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin, if there is a flow run to show it on."""
+        if FlowRunContext.get() is not None:
+            with best_effort("the progress"):
+                self._artifact = await acreate_progress_artifact(
+                    progress=0.0,
+                    key=artifact_key(f"{self._run.flow}-progress", self._run.wish.collection),
+                    description="Posts settled, of those found so far.",
+                )
+            self._looking = asyncio.create_task(self._look_again())
+            self._task = asyncio.create_task(self._keep())
+
+    async def stop(self) -> None:
+        """Show the last value and end."""
+        for task in (self._looking, self._task):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+        if self._task is not None:
+            await self._update()
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(UPDATE_SECONDS)
+            await self._update()
+
+    async def _look_again(self) -> None:
+        while True:
+            # A database that is away or locked for a moment is the run's own affair.
+            with suppress(StoreError):
+                await look_into_books(self._run)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _update(self) -> None:
+        progress = self._run.progress
+        percent = 100.0 * progress.settled / progress.found if progress.found else 0.0
+        if self._artifact is not None and percent != self._shown:
+            self._shown = percent
+            with best_effort("the progress"):
+                await aupdate_progress_artifact(self._artifact, progress=percent)

@@ -1,0 +1,1 @@
+"""A run: what was asked for, what it holds, how it ends."""

@@ -1,0 +1,75 @@
+"""Whose key and which database a run uses: a saved block comes first, then the settings."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from prefect.blocks.core import Block
+from prefect.exceptions import ObjectNotFound
+
+from blocks.database.credentials import TagtrailDatabase
+from blocks.errors import UsageError
+from blocks.memories.callbacks import address
+from blocks.memories.client import MemoriesClient
+from blocks.memories.credentials import MAX_CONNECTIONS, MemoriesCredentials
+from blocks.settings import Settings
+
+BlockT = TypeVar("BlockT", bound=Block)
+
+
+async def open_client(credentials: str, settings: Settings) -> MemoriesClient:
+    """A client for the block document of that name, or for the settings where there is no such document.
+
+    Raises:
+        UsageError: a block other than `default` was named and does not exist, or no key is set anywhere.
+    """
+    block = await _saved(MemoriesCredentials, credentials)
+    if block is not None:
+        return block.get_client(_callback(block, settings))
+    if credentials != "default":
+        raise UsageError(
+            f"there is no block memories-credentials/{credentials}; save one in the Prefect UI, or use 'default'"
+        )
+    if not settings.memories_api_key.get_secret_value():
+        raise UsageError("MEMORIES_API_KEY is not set; put your key there or in .env, or try `tagtrail demo`")
+    return MemoriesClient(
+        settings.memories_api_key,
+        v1_base_url=settings.memories_v1_base_url,
+        v2_base_url=settings.memories_v2_base_url,
+        timeout_seconds=settings.tagtrail_timeout_seconds,
+        max_connections=MAX_CONNECTIONS,
+        callback_url=_callback(None, settings),
+        account=settings.tagtrail_account,
+        allow_http=settings.tagtrail_allow_http,
+    )
+
+
+async def callback_of(credentials: str, settings: Settings) -> str | None:
+    """Where the service may call back about imports, with the secret: by the block, else by the settings."""
+    return _callback(await _saved(MemoriesCredentials, credentials), settings)
+
+
+def _callback(block: MemoriesCredentials | None, settings: Settings) -> str | None:
+    saved = None if block is None else block.get_callback()
+    return saved or address(settings.tagtrail_callback_url, settings.tagtrail_callback_secret.get_secret_value())
+
+
+async def saved_database_url() -> str | None:
+    """The URL of the saved block `tagtrail-database/default`, or None where there is none."""
+    block = await _saved(TagtrailDatabase, "default")
+    return None if block is None else block.get_url()
+
+
+async def saved_account(credentials: str = "default") -> MemoriesCredentials | None:
+    """The saved block `memories-credentials` of that name, or None where there is none."""
+    return await _saved(MemoriesCredentials, credentials)
+
+
+async def _saved(kind: type[BlockT], name: str) -> BlockT | None:
+    # Prefect says "no such document" with a ValueError, whatever the reason underneath.
+    try:
+        return await kind.aload(name)
+    except ValueError as error:
+        if isinstance(error.__cause__, ObjectNotFound):
+            return None
+        raise

@@ -1,0 +1,59 @@
+"""Whether this run still holds the posts that it claimed: a process that was stopped for a while may have lost them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from blocks.database.store import leases, work
+from blocks.errors import TagtrailError
+
+if TYPE_CHECKING:
+    from flows.steps.enrichment.post_state import PostTask
+    from flows.steps.run.lifecycle import Run
+
+DOUBT_SECONDS = leases.LEASE_SECONDS * 2 / 3
+"""Leases that were renewed longer ago than this are looked at before anything is bought: twice the heartbeat."""
+
+
+class Lost(TagtrailError):
+    """Another run took the post over meanwhile; nothing was bought by this one."""
+
+
+def awake_seconds() -> float:
+    """A clock that no setting of the time moves, and that goes on while the machine sleeps, where there is one."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class Holding:
+    """When the leases of a run were renewed, and whether that ever came too late."""
+
+    def __init__(self) -> None:
+        self.renewed_at = awake_seconds()
+        self._late_until = 0.0
+
+    def renewed(self) -> None:
+        """All that the run still holds is its own for LEASE_SECONDS."""
+        now = awake_seconds()
+        if now - self.renewed_at > DOUBT_SECONDS:
+            self._late_until = now
+        self.renewed_at = now
+
+    def in_doubt(self, claimed_at: float) -> bool:
+        """Whether somebody may have taken what was claimed (or looked at) at this moment."""
+        last = max(self.renewed_at, claimed_at)
+        return claimed_at <= self._late_until or awake_seconds() - last > DOUBT_SECONDS
+
+
+async def must_hold(run: Run, post: PostTask) -> None:
+    """Look, where it is in doubt, whether the post is still this run's to buy.
+
+    Raises:
+        Lost: it is another's by now.
+        StoreError: nobody can say.
+    """
+    if post.claimed_at is not None and run.holding.in_doubt(post.claimed_at):
+        looked_at = awake_seconds()
+        if not await run.store.run(work.still_mine, run.owner, [post.ref], post.purpose):
+            raise Lost("another run took the post over")
+        post.claimed_at = looked_at

@@ -1,0 +1,33 @@
+"""Answers of a sandbox and those of the real service never share a database, whoever starts the run."""
+
+from __future__ import annotations
+
+from blocks.database.engine import Store
+from blocks.database.store import known
+from blocks.errors import UsageError
+from blocks.memories.client import MemoriesClient
+from blocks.network import is_here
+
+
+async def must_not_mix(store: Store, client: MemoriesClient) -> None:
+    """Make sure that no real service is asked for a database whose answers all came from a server of this machine.
+
+    Commands know more (`deployments/up/homes.py`); runs that a worker starts, with a saved account, come by here only.
+
+    Raises:
+        UsageError: it would be; nothing was sent, and nothing written.
+    """
+    if any(is_here(host) for host in client.hosts):
+        return
+    asked = await store.read(known.services)
+    if asked and all(of_this_machine(hosts) for hosts in asked):
+        raise UsageError(
+            f"{store.url_shown} holds answers of {', '.join(sorted(asked))} only, a server on this machine such as the "
+            f"sandbox, whose posts are invented; for {' and '.join(client.hosts)} use another database; nothing was "
+            "sent"
+        )
+
+
+def of_this_machine(hosts: str) -> bool:
+    """Whether one of the hosts that a run asked is this machine."""
+    return any(is_here(host) for host in hosts.split(" and "))

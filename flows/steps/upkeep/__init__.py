@@ -1,0 +1,1 @@
+"""What keeps the data in order: refresh, erasure, decisions, reports."""

@@ -1,0 +1,115 @@
+"""Canary: known posts are measured, and the form of their payloads is compared with the last time's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from blocks.database.store import canary as sightings
+from blocks.database.store import raw as raw_store
+from blocks.database.store.canary import RunAnswer, Sighting
+from blocks.errors import MemoriesError, PayloadError, UsageError
+from blocks.memories import responses
+from blocks.posts.payloads.locate import locate
+from blocks.posts.payloads.outline import outline, outline_difference
+from flows.steps.prefect_side.events import announce, event_id, related_to
+from flows.steps.run.lifecycle import Run
+from flows.steps.run.request import Wish, wish_for_urls
+from flows.steps.run.summary import plural
+
+SHAPES_CHANGED = "tagtrail.shapes.changed"
+"""The event: its payload names posts, channels, shapes and keys, and no value of any payload."""
+
+MOST_KEYS = 50
+"""So many keys of a difference are named."""
+
+MOST_POSTS = 20
+
+
+def wish_for_canary(urls: list[str], **common: Any) -> Wish:
+    """Check a canary's posts; they are measured whenever it runs, however young their metadata is.
+
+    Raises:
+        UsageError: no post or too many, a URL that names no post, or a bad common parameter.
+    """
+    if not urls:
+        raise UsageError(
+            "name the canary's posts: about three URLs of posts that stay public, such as one of each platform in use"
+        )
+    if len(urls) > MOST_POSTS:
+        raise UsageError(f"a canary needs few posts, at most {MOST_POSTS}; each is bought anew every time it runs")
+    return wish_for_urls(urls, max_age_hours=0, **common)
+
+
+async def compare_shapes(run: Run) -> None:
+    """Compare what this run was answered with the last time; differences become notes and one event."""
+    keys = [(ref.platform, ref.post_id) for ref, _ in run.wish.posts]
+    answers = await run.store.read(sightings.answers_of, run.run_id, keys)
+    changes = [change for answer in answers if (change := await _compare(run, answer)) is not None]
+    missing = len(keys) - len(answers)
+    if missing:
+        run.note(f"{plural(missing, 'post')} of the canary gave no payload, and nothing was compared for them")
+    if not changes:
+        run.note(f"{plural(len(answers), 'payload')} compared: no shape has changed")
+        return
+    for change in changes:
+        run.note(_told(change))
+    announce(
+        SHAPES_CHANGED,
+        resource_id=f"tagtrail.run.{run.run_id}",
+        related=related_to(collection=run.wish.collection),
+        payload={"run_id": run.run_id, "collection": run.wish.collection, "posts": changes},
+        event_id=event_id(SHAPES_CHANGED, run.run_id),
+    )
+
+
+async def _compare(run: Run, answer: RunAnswer) -> dict[str, Any] | None:
+    """One payload beside the one before it, which it replaces; None for the first, and where nothing differs."""
+    now = await _seen(run, answer)
+    before = await run.store.read(sightings.seen_before, now.platform, now.post_id, now.channel)
+    gone, new = outline_difference(before.keys, now.keys) if before is not None else ([], [])
+    changed = before is not None and (before.shape != now.shape or bool(gone or new))
+    await run.store.run(sightings.note, now, changed=changed)
+    if before is None or not changed:
+        return None
+    return {
+        "platform": now.platform,
+        "post_id": now.post_id,
+        "channel": now.channel,
+        "shape_before": before.shape,
+        "shape_now": now.shape,
+        "seen_before_at": before.observed_at.isoformat(),
+        "keys_gone": gone[:MOST_KEYS],
+        "keys_new": new[:MOST_KEYS],
+    }
+
+
+async def _seen(run: Run, answer: RunAnswer) -> Sighting:
+    body = await run.store.read(raw_store.load_raw, answer.raw_sha256)
+    shape, keys = None, []
+    try:
+        data = responses.open_envelope(body, http_status=200, endpoint="raw payload")
+        keys = outline(data)
+        shape = locate(data, answer.ref).shape.name
+    except (MemoriesError, PayloadError):
+        # An answer that no mapper knows has no shape; its keys say what it is like.
+        shape = None
+    return Sighting(
+        platform=answer.ref.platform,
+        post_id=answer.ref.post_id,
+        channel=answer.channel,
+        shape=shape,
+        keys=keys,
+        observed_at=answer.fetched_at,
+    )
+
+
+def _told(change: dict[str, Any]) -> str:
+    parts = []
+    if change["shape_before"] != change["shape_now"]:
+        parts.append(f"shape {change['shape_before'] or 'unknown'} became {change['shape_now'] or 'unknown'}")
+    parts += [
+        f"keys {word}: {', '.join(keys[:10])}{' …' if len(keys) > 10 else ''}"
+        for word, keys in (("gone", change["keys_gone"]), ("new", change["keys_new"]))
+        if keys
+    ]
+    return f"the payload of {change['platform']} through {change['channel']} has changed: {'; '.join(parts)}"

@@ -1,0 +1,143 @@
+"""Erasure on the Prefect server: artifacts and runs that name what was erased, or that are older than a moment."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterStartTime,
+    TaskRunFilter,
+    TaskRunFilterName,
+)
+from prefect.client.schemas.objects import TERMINAL_STATES, Artifact, FlowRun
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.sorting import ArtifactSort, DeploymentSort, FlowRunSort
+from prefect.exceptions import ObjectNotFound
+
+from blocks.database.store.naming import Naming
+from blocks.outside_words import out_of_markdown
+from blocks.posts.record import PLATFORMS
+
+OURS = (
+    "track-hashtags", "enrich-posts", "collect-imports", "import-posts", "import-creators", "refresh-metrics",
+    "resolve-import",
+)  # fmt: skip
+"""Flows whose names nobody else has; their runs are ours."""
+
+TAGGED = ("report", "canary", "purge")
+"""Flows whose runs are ours only with the tag: another project on the same server may have flows of these names."""
+
+TAG = "tagtrail"
+
+PAGE = 200
+
+
+async def erase_on_server(
+    *, naming: Naming | None = None, before: datetime | None = None, dry_run: bool = False
+) -> Counter[str]:
+    """Delete artifacts and ended runs of our flows that name somebody by `naming`, or are older than `before`.
+
+    A run names a post also where one of its tasks is called after it; its log goes with it.
+
+    Deployments whose parameters name them are only counted: they are the operator's.
+
+    Raises:
+        Prefect's own errors where its server cannot be used.
+    """
+    found: Counter[str] = Counter()
+    async with get_client() as client:
+        runs = await _runs(client, before)
+        of_tasks = set() if naming is None else await _runs_with_tasks_named(client, naming)
+        for artifact in await _artifacts(client, {run.id for run in runs}):
+            texts = [out_of_markdown(one) for one in (artifact.data, artifact.description) if isinstance(one, str)]
+            if _names(naming, artifact.data, artifact.description, texts) or _is_older(artifact.created, before):
+                found["artifacts"] += 1
+                if not dry_run and artifact.id is not None:
+                    await _gone(client.delete_artifact(artifact.id))
+        for run in runs:
+            if run.state_type not in TERMINAL_STATES:
+                # One that is under way holds what it needs.
+                continue
+            named = run.id in of_tasks or _names(naming, run.parameters, run.name, run.state and run.state.message)
+            if named or _is_older(run.start_time, before):
+                found["runs"] += 1
+                if not dry_run:
+                    await _gone(client.delete_flow_run(run.id))
+        if naming is not None:
+            found["deployments that name them (not changed)"] = sum(
+                _names(naming, one.parameters, [each.parameters for each in one.schedules])
+                for one in await _deployments(client)
+            )
+    return +found
+
+
+async def _artifacts(client: PrefectClient, run_ids: set[UUID]) -> list[Artifact]:
+    """All artifacts of these runs; looked through before anything goes, for pages would shift.
+
+    A key tells nothing: another project's artifact may begin with the name of a flow of ours.
+    """
+    ours: list[Artifact] = []
+    offset = 0
+    while page := await client.read_artifacts(sort=ArtifactSort.ID_DESC, limit=PAGE, offset=offset):
+        ours += [one for one in page if one.flow_run_id in run_ids]
+        offset += PAGE
+    return ours
+
+
+async def _deployments(client: PrefectClient) -> list[DeploymentResponse]:
+    found: list[DeploymentResponse] = []
+    while page := await client.read_deployments(limit=PAGE, offset=len(found), sort=DeploymentSort.CREATED_DESC):
+        found += page
+    return found
+
+
+async def _runs(client: PrefectClient, before: datetime | None) -> list[FlowRun]:
+    found: list[FlowRun] = []
+    started = None if before is None else FlowRunFilter(start_time=FlowRunFilterStartTime(before_=before))
+    for names, tag in ((OURS, None), (TAGGED, TAG)):
+        offset = 0
+        while page := await client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=list(names))),
+            flow_run_filter=started,
+            sort=FlowRunSort.ID_DESC,
+            limit=PAGE,
+            offset=offset,
+        ):
+            found += [run for run in page if tag is None or tag in run.tags]
+            offset += PAGE
+    return found
+
+
+async def _runs_with_tasks_named(client: PrefectClient, naming: Naming) -> set[UUID]:
+    """The runs in which a post was enriched by a task of its own: the task has the post's code in its name."""
+    names = [f"enrich {platform}/{code}" for code in sorted(naming.codes) for platform in PLATFORMS]
+    found: set[UUID] = set()
+    for at in range(0, len(names), PAGE):
+        named = TaskRunFilter(name=TaskRunFilterName(any_=names[at : at + PAGE]))
+        offset = 0
+        while page := await client.read_task_runs(task_run_filter=named, limit=PAGE, offset=offset):
+            found |= {task.flow_run_id for task in page if task.flow_run_id is not None}
+            offset += PAGE
+    return found
+
+
+async def _gone(deleting: Any) -> None:
+    try:
+        await deleting
+    except ObjectNotFound:
+        return
+
+
+def _names(naming: Naming | None, *told: Any) -> bool:
+    return naming is not None and naming.found_in(told)
+
+
+def _is_older(moment: datetime | None, before: datetime | None) -> bool:
+    return before is not None and moment is not None and moment < before

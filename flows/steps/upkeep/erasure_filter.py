@@ -1,0 +1,64 @@
+"""What was erased on request is not asked for again: it is taken out of a run's wish before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from blocks.database.store import erased
+from blocks.dedup_keys import wish_key
+from blocks.posts.identity import item_key, parse_creator_url, parse_post_url
+from flows.steps.run.request import ImportWish, Wish
+from flows.steps.run.summary import ImportSummary, plural
+
+if TYPE_CHECKING:
+    from flows.steps.run.lifecycle import Run
+
+
+async def without_erased(run: Run) -> Wish:
+    """The run's wish without imports of erased creators, and without erased posts in the imports of posts.
+
+    Batches of posts keep their places, so that the other batches are known again. Creators that are left out are
+    noted; given posts are when they are taken up.
+    """
+    kept: list[ImportWish] = []
+    for wish in run.wish.imports:
+        if wish.kind == "creator":
+            kept += await _creator(run, wish)
+        elif wish.kind == "urls":
+            kept += await _posts(run, wish)
+        else:
+            kept.append(wish)
+    if left_out := sum(wish.kind == "creator" for wish in run.wish.imports) - sum(
+        one.kind == "creator" for one in kept
+    ):
+        run.note(
+            f"{plural(left_out, 'creator')} left out: erased on request (`tagtrail purge`); nothing was bought of them"
+        )
+    return replace(run.wish, imports=tuple(kept))
+
+
+async def _creator(run: Run, wish: ImportWish) -> list[ImportWish]:
+    platform, handle, _ = parse_creator_url(wish.wanted["creator"])
+    return [] if await run.store.read(erased.creators_among, [(platform, handle)]) else [wish]
+
+
+async def _posts(run: Run, wish: ImportWish) -> list[ImportWish]:
+    refs = [parse_post_url(url) for url in wish.wanted["urls"]]
+    out = await run.store.read(erased.posts_among, refs)
+    left = [ref for ref in refs if (ref.platform, ref.post_id) not in out]
+    if not out or not left:
+        return [wish] if left else []
+    key = wish_key("urls", [item_key(ref) for ref in left], run.wish.namespace, run.wish.library)
+    return [replace(wish, wanted={"urls": [ref.url for ref in left]}, requested=len(left), key=key)]
+
+
+def listed_again(imports: Sequence[ImportSummary]) -> list[str]:
+    """A sentence where imports listed what was erased: the service bills it all the same."""
+    withheld = sum(one.withheld for one in imports)
+    if not withheld:
+        return []
+    return [
+        f"{plural(withheld, 'listed post')} left out: erased on request (`tagtrail purge`); the import bills it anyway"
+    ]

@@ -1,0 +1,373 @@
+"""The limiter: rates that hold for all, pauses that hold for all, and no slot lost on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from blocks.database.engine import Store
+from blocks.errors import ServicePaused, StoreError
+from blocks.quotas.limit_queues import Slot
+from blocks.quotas.rate_limiter import Limiter, limits_for, rates_from
+from blocks.settings import get_settings
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "limiter.py"
+
+
+class FakeTime:
+    """A clock that only sleeping moves, once everybody else has had a turn."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        self.now += max(seconds, 1e-6)
+
+
+@pytest.fixture
+def fake() -> FakeTime:
+    return FakeTime()
+
+
+@pytest.fixture
+async def limiter(sqlite_store: Store, fake: FakeTime) -> AsyncIterator[Limiter]:
+    made = make(sqlite_store, fake)
+    yield made
+    await made.aclose()
+
+
+def make(store: Store, fake: FakeTime, **rates: float) -> Limiter:
+    rates = rates or {"fast": 10.0, "slow": 1 / 60, "hourly": 12 / 3600}
+    return Limiter(store, "a", rates, clock=fake, sleep=fake.sleep, wall=fake)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    for _ in range(100_000):
+        if true():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never came true")
+
+
+async def times(limiter: Limiter, fake: FakeTime, count: int, name: str) -> list[float]:
+    """When `count` waiting tasks were let go, in seconds after now."""
+    start, went = fake.now, []
+
+    async def call() -> None:
+        await limiter.acquire(name)
+        went.append(fake.now - start)
+
+    await asyncio.gather(*(call() for _ in range(count)))
+    return went
+
+
+async def test_calls_go_one_interval_apart(limiter: Limiter, fake: FakeTime) -> None:
+    went = await times(limiter, fake, 30, "fast")
+    gaps = [after - before for before, after in pairwise(went)]
+    assert min(gaps) > 0.095
+    assert went[-1] == pytest.approx(29 * 0.101, abs=0.02)
+
+
+async def test_a_slow_limit_is_kept_too(limiter: Limiter, fake: FakeTime) -> None:
+    went = await times(limiter, fake, 4, "slow")
+    gaps = [after - before for before, after in pairwise(went)]
+    assert all(60 <= gap < 61 for gap in gaps)
+
+
+async def test_first_come_first_served(limiter: Limiter) -> None:
+    order = []
+
+    async def call(number: int) -> None:
+        await limiter.acquire("fast")
+        order.append(number)
+
+    await asyncio.gather(*(call(number) for number in range(20)))
+    assert order == list(range(20))
+
+
+async def test_two_limiters_share_the_rate(sqlite_store: Store, fake: FakeTime) -> None:
+    one, two = make(sqlite_store, fake), make(sqlite_store, fake)
+    start = fake.now
+    await asyncio.gather(*(limiter.acquire("slow") for limiter in (one, two) for _ in range(3)))
+    assert fake.now - start >= 5 * 60
+    await asyncio.gather(one.aclose(), two.aclose())
+
+
+async def test_who_was_stuck_drops_the_slots_that_passed(limiter: Limiter, fake: FakeTime) -> None:
+    await limiter.acquire("fast")
+    waiting = asyncio.gather(*(limiter.acquire("fast") for _ in range(12)))
+    await until(lambda: len(limiter._lanes["fast"].slots) == 3)
+    fake.now += 5.0
+    stuck_until = fake.now
+    await waiting
+    assert fake.now - stuck_until > 11 * 0.101 - 0.11, "twelve calls cannot make up for the five seconds"
+
+
+async def test_a_cancelled_waiter_takes_no_slot_along(limiter: Limiter, fake: FakeTime) -> None:
+    await limiter.acquire("slow")
+    start = fake.now
+    waiting = [asyncio.create_task(limiter.acquire("slow")) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    await asyncio.wait(waiting[1:])
+    assert fake.now - start < 2 * 60 + 3, "two calls, two slots: the cancelled one's is not left out"
+    assert waiting[0].cancelled()
+
+
+async def test_a_slot_handed_to_a_cancelled_waiter_goes_back_to_the_account(
+    sqlite_store: Store, limiter: Limiter, fake: FakeTime
+) -> None:
+    class CancelledMeanwhile(deque[asyncio.Future[Slot]]):
+        def popleft(self) -> asyncio.Future[Slot]:
+            asyncio.get_running_loop().call_soon(task.cancel)  # before the task wakes up to its slot
+            return super().popleft()
+
+    limiter._lanes["slow"].waiters = CancelledMeanwhile()
+    task = asyncio.create_task(limiter.acquire("slow"))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.gather(*limiter._spawned)
+    other = make(sqlite_store, fake)
+    start = fake.now
+    await other.acquire("slow")
+    assert fake.now - start < 1
+    await other.aclose()
+
+
+async def hold_on_the_second_limit(limiter: Limiter) -> asyncio.Task[None]:
+    """A task that has the scarce slot of two limits, and waits for the other one for ever."""
+    await limiter.penalise("fast", 900)
+    held = asyncio.Event()
+
+    async def no_more(seconds: float) -> None:
+        held.set()
+        await asyncio.Event().wait()
+
+    limiter.sleep = no_more  # type: ignore[assignment]
+    task = asyncio.create_task(limiter.acquire("fast", "hourly"))
+    await held.wait()
+    return task
+
+
+async def test_the_scarce_slot_goes_back_if_the_second_wait_is_cancelled(limiter: Limiter, fake: FakeTime) -> None:
+    task = await hold_on_the_second_limit(limiter)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.gather(*limiter._spawned)
+    start = fake.now
+    await limiter.acquire("hourly")
+    assert fake.now - start < 1
+
+
+async def test_a_slot_that_goes_back_is_for_who_waits_here(limiter: Limiter, fake: FakeTime) -> None:
+    task = await hold_on_the_second_limit(limiter)
+    start = fake.now
+    waiting = asyncio.create_task(limiter.acquire("hourly"))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    task.cancel()
+    await waiting
+    assert fake.now - start < 1
+
+
+async def test_both_limits_hold_where_two_are_named(limiter: Limiter, fake: FakeTime) -> None:
+    start = fake.now
+    await asyncio.gather(*(limiter.acquire("fast", "hourly") for _ in range(3)))
+    assert fake.now - start >= 600
+
+
+async def test_a_refusal_pauses_the_whole_account(sqlite_store: Store, limiter: Limiter, fake: FakeTime) -> None:
+    other = make(sqlite_store, fake)
+    await limiter.acquire("fast")
+    start = fake.now
+    assert await limiter.penalise("fast", 30) == 30
+    await other.acquire("fast")
+    assert fake.now - start >= 30
+    await other.aclose()
+
+
+async def test_slots_in_hand_do_not_outlive_a_pause(limiter: Limiter, fake: FakeTime) -> None:
+    await limiter.acquire("fast")
+    waiting = asyncio.create_task(times(limiter, fake, 3, "fast"))
+    await until(lambda: bool(limiter._lanes["fast"].slots))
+    await limiter.penalise("fast", 7)
+    assert min(await waiting) >= 7
+
+
+async def test_back_off_doubles_and_a_success_ends_it(limiter: Limiter) -> None:
+    waits = []
+    for _ in range(7):
+        await limiter.acquire("hourly")
+        waits.append(await limiter.penalise("hourly", None))
+    assert waits == [1, 2, 4, 8, 16, 32, 32]
+    limiter.succeeded("hourly")
+    await limiter.acquire("hourly")
+    limiter.succeeded("hourly")
+    assert await limiter.penalise("hourly", None) == 1
+
+
+async def test_the_refusals_of_one_burst_count_once(limiter: Limiter) -> None:
+    await asyncio.gather(*(limiter.acquire("fast") for _ in range(5)))
+    assert [await limiter.penalise("fast", None) for _ in range(5)] == [1] * 5
+    assert limiter.learned() == {}
+
+
+async def test_a_wait_of_a_quarter_of_an_hour_is_waited_out_by_all(
+    sqlite_store: Store, limiter: Limiter, fake: FakeTime
+) -> None:
+    assert await limiter.penalise("fast", 900) == 900
+    assert min(await times(limiter, fake, 2, "fast")) >= 900
+    await limiter.penalise("fast", 900)
+    other = make(sqlite_store, fake)
+    assert min(await times(other, fake, 1, "fast")) >= 899.9
+    await other.aclose()
+
+
+@pytest.mark.parametrize("name", ["fast", "slow", "hourly"])
+async def test_a_longer_wait_is_nobodys_and_says_when_it_is_over(
+    name: str, sqlite_store: Store, limiter: Limiter, fake: FakeTime
+) -> None:
+    await limiter.acquire(name)
+    waiting = [asyncio.create_task(limiter.acquire(name)) for _ in range(3)]
+    await limiter.penalise(name, 7200)
+    said = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(error, ServicePaused) for error in said), said
+    other = make(sqlite_store, fake)
+    for one in (limiter, other):
+        with pytest.raises(ServicePaused) as caught:
+            await one.acquire(name)
+        assert caught.value.limit == name
+        left = (caught.value.until - datetime.now(UTC)).total_seconds()
+        assert 6000 < left < 7201
+    await other.aclose()
+    fake.now += 7200
+    another = make(sqlite_store, fake)
+    await another.acquire(name)
+    await another.aclose()
+
+
+async def test_a_lower_rate_of_before_is_no_pause(sqlite_store: Store, fake: FakeTime) -> None:
+    rare = make(sqlite_store, fake, slow=1 / 86_400)
+    await rare.acquire("slow")
+    await rare.aclose()
+    often = make(sqlite_store, fake)
+    assert await times(often, fake, 1, "slow") == [pytest.approx(0, abs=1)]
+    await often.aclose()
+
+
+async def test_a_lower_limit_is_learned_told_and_shared(sqlite_store: Store, limiter: Limiter, fake: FakeTime) -> None:
+    for _ in range(3):
+        assert limiter.learned() == {}
+        await limiter.acquire("fast")
+        await limiter.penalise("fast", 2)
+    assert limiter.learned() == {"fast": pytest.approx(10 / 1.01 / 1.5)}
+    other = make(sqlite_store, fake)
+    await other.acquire("fast")
+    assert other.learned() == limiter.learned()
+    went = await times(other, fake, 10, "fast")
+    assert (went[-1] - went[0]) / 9 == pytest.approx(0.1515, abs=0.02)
+    fake.now += 3601
+    await other.acquire("fast")
+    assert other.learned() == {}
+    await other.aclose()
+
+
+@pytest.mark.parametrize("wait", [None, 0.0, -5.0])
+async def test_a_refusal_that_names_no_wait_backs_off(limiter: Limiter, wait: float | None) -> None:
+    waits = []
+    for _ in range(4):
+        await limiter.acquire("fast")
+        waits.append(await limiter.penalise("fast", wait))
+    assert waits == [1, 2, 4, 8]
+
+
+async def test_refusals_far_apart_teach_nothing(limiter: Limiter, fake: FakeTime) -> None:
+    for _ in range(6):
+        await limiter.acquire("fast")
+        await limiter.penalise("fast", 1)
+        fake.now += 40
+    assert limiter.learned() == {}
+
+
+async def test_paused_until_is_a_time_for_the_user(limiter: Limiter, fake: FakeTime) -> None:
+    assert limiter.paused_until("fast") is None
+    await limiter.penalise("fast", 60)
+    before, until = datetime.now(UTC), limiter.paused_until("fast")
+    assert until is not None
+    rounded = timedelta(milliseconds=1)
+    assert before - rounded <= until - timedelta(seconds=60) <= datetime.now(UTC) + rounded
+    fake.now += 61
+    assert limiter.paused_until("fast") is None
+
+
+async def test_a_broken_database_reaches_who_waits_and_is_tried_again_later(
+    limiter: Limiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(limiter, "reserve", broken)
+        got = await asyncio.gather(*(limiter.acquire("fast") for _ in range(3)), return_exceptions=True)
+        assert [str(error) for error in got] == ["the disk is full"] * 3
+    await limiter.acquire("fast")
+
+
+async def test_closing_lets_nobody_go(sqlite_store: Store, fake: FakeTime) -> None:
+    limiter = make(sqlite_store, fake)
+    await limiter.acquire("slow")
+    limiter.sleep = lambda seconds: asyncio.Event().wait()  # type: ignore[assignment]
+    waiting = asyncio.create_task(limiter.acquire("slow"))
+    await asyncio.sleep(0.05)
+    await limiter.aclose()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    with pytest.raises(RuntimeError):
+        await limiter.acquire("slow")
+
+
+def test_every_call_has_its_limit() -> None:
+    rates = rates_from(get_settings())
+    assert rates["imports"] == pytest.approx(1 / 60)
+    assert rates["status"] == 1
+    assert rates["metadata/rapid/youtube"] * 3600 == pytest.approx(12)
+    for platform in ("instagram", "tiktok", "youtube", "x"):
+        for channel in ("apify", "rapid", "memories.ai"):
+            assert f"metadata/{channel}" in limits_for(platform, channel)
+            assert set(limits_for(platform, channel)) <= set(rates)
+    assert limits_for("youtube", "rapid")[0] == "metadata/rapid/youtube"
+    assert limits_for("tiktok", "rapid") == ("metadata/rapid",)
+
+
+def benchmark() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("limiter_benchmark", BENCHMARK)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("processes", [1, 2])
+def test_real_processes_use_the_rate_and_no_more(database_url: str, processes: int) -> None:
+    got = benchmark().measure(database_url, 10.0, processes, seconds=2.0, warm_up_seconds=0.5)
+    # The promise is 97 %; one slot of these two dozen may be lost, and those of the time in which nobody was served.
+    assert got["percent"] > 94 - got["stuck_percent"]
+    # 11 by the limiter; a slot may be used late, and who woke up late is counted late. Two that share nothing: 20.
+    assert got["most"] <= 13
+    assert got["cpu_ms"] < 8
