@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, false, select
 from sqlalchemy.exc import IntegrityError
@@ -17,9 +17,10 @@ from sqlalchemy.exc import IntegrityError
 from blocks.database import connections, migrations
 from blocks.database.faults import DATABASE_ERRORS, Fault, explain, explained, judge
 from blocks.database.grouping import LINGER_SECONDS, Write, WriteQueue
+from blocks.errors import StoreError
 from blocks.full_disk import is_full
-from blocks.memories.errors import StoreError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # Waits before another attempt at a transaction that met a passing fault.
@@ -88,16 +89,20 @@ class Store:
                 conn.execute(table.update().where(false()).values({column: column for column in table.columns}))
                 conn.execute(table.delete().where(false()))
 
-    async def run(self, fn: Callable[..., T], *args: Any, durable: bool = False, **kwargs: Any) -> T:
+    async def run(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`fn(conn, *args, **kwargs)` in a write transaction on a worker thread; its result after the commit.
 
         Raises:
             StoreError: the database stayed locked or away through all attempts, is full or not writable, or the
                 connection broke during the commit, so that nobody knows whether it was written.
         """
-        return await self._outcome(self._writers.submit(self._transact, Write(fn, args, kwargs), durable=durable))
+        return await self._outcome(self._writers.submit(self._transact, Write(fn, args, kwargs)))
 
-    async def run_grouped(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    async def run_durable(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Like `run`; not even a power failure undoes the commit (on SQLite; Postgres keeps that promise always)."""
+        return await self._outcome(self._writers.submit(self._transact, Write(fn, args, kwargs), durable=True))
+
+    async def run_grouped(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Like `run`, for small writes of many tasks: those that come at about the same moment share one commit.
 
         Each waits 10 ms for others to join it; calls of one `mergeable` function become one call. If one of a group
@@ -108,7 +113,7 @@ class Store:
         asyncio.get_running_loop().call_later(LINGER_SECONDS, self._queue.flush)
         return await self._outcome(write.future)
 
-    async def read(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    async def read(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`fn(conn, *args, **kwargs)` in a read-only transaction on a worker thread.
 
         Raises:
