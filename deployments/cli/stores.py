@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -99,7 +99,7 @@ def opened(settings: Settings, *, quiet: bool = False) -> Iterator[Store | None]
         store.close()
 
 
-MOST_NAMES = 20
+MAX_NAMES = 20
 
 
 def require_collection(store: Store, collection: str | None) -> None:
@@ -118,20 +118,20 @@ def require_collection(store: Store, collection: str | None) -> None:
         raise UsageError(f"there is no collection {collection}; there are: {', '.join(sorted(names))}")
 
 
-def tell_unknown(store: Store, *, hashtag: str | None) -> None:
-    """Say of a hashtag (its key) by which is filtered that this database knows no import of it."""
+def tell_unknown(store: Store, *, hashtag: str | None) -> bool:
+    """Say of a hashtag (its key) by which is filtered that this database knows no import of it; whether it was said."""
     from blocks.database.store import known
 
-    if hashtag is not None:
-        with store.connect() as conn:
-            _tell_unless_known("import of the hashtag", hashtag, known.hashtags(conn))
-
-
-def _tell_unless_known(what: str, wanted: str, names: Sequence[str]) -> None:
-    if wanted not in names:
-        listed = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
-        there = f"there are {listed}" if names else "there is none yet"
-        tell(f"There is no {what} {wanted} in the database; {there}.")
+    if hashtag is None:
+        return False
+    with store.connect() as conn:
+        names = known.hashtags(conn)
+    if hashtag in names:
+        return False
+    listed = ", ".join(names[:MAX_NAMES]) + (", …" if len(names) > MAX_NAMES else "")
+    there = f"there are {listed}" if names else "there is none yet"
+    tell(f"There is no import of the hashtag {hashtag} in the database; {there}.")
+    return True
 
 
 def note_export(home: Path, file: Path, what: str, rows: int | None, now: datetime) -> None:

@@ -172,20 +172,25 @@ class NextSnapshots:
     resting: int
 
 
-def next_snapshots(conn: Connection, plan: SnapshotPlan, now: datetime) -> NextSnapshots:
+def next_snapshots(
+    conn: Connection, plan: SnapshotPlan, now: datetime, filters: Filters | None = None
+) -> NextSnapshots:
     """The plan in four figures, by counting along indexes only."""
+    which = conditions.of_posts(filters or Filters(), _posts)
     due_now = next_day = 0
     firsts = []
     for checkpoint in plan.checkpoints:
-        of_plan = (_posts.c.status == "enriched", ~_is_resting)
-        due_now += _count(conn, _open_at(checkpoint, now), *_unanswered(checkpoint))
+        of_plan = (_posts.c.status == "enriched", ~_is_resting, *which)
+        due_now += _count(conn, _open_at(checkpoint, now), *_unanswered(checkpoint), *which)
         # Who was posted at this moment has its checkpoint now; who was posted later, later.
         since = now - timedelta(seconds=checkpoint.age_seconds)
         next_day += _count(conn, _posts.c.posted_at > since, _posts.c.posted_at <= since + DAY, *of_plan)
         query = select(_posts.c.posted_at).where(_posts.c.posted_at > since, *of_plan).order_by(_posts.c.posted_at)
         if (first := conn.execute(query.limit(1)).scalar_one_or_none()) is not None:
             firsts.append(first + timedelta(seconds=checkpoint.age_seconds))
-    resting_now = _count(conn, _posts.c.status == "enriched", _is_resting, _posts.c.posted_at > now - plan.longest)
+    resting_now = _count(
+        conn, _posts.c.status == "enriched", _is_resting, _posts.c.posted_at > now - plan.longest, *which
+    )
     return NextSnapshots(due_now, next_day, min(firsts, default=None), resting_now)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, and_, func, select
 
 from blocks.database.store import filters as conditions
 from blocks.database.store import requests, tallies
@@ -85,16 +85,26 @@ class Overview:
     """What runs asked for and is not settled, and why."""
 
 
-def overview(conn: Connection, now: datetime, cheapest_micros: Mapping[str, int] | None = None) -> Overview:
+def overview(
+    conn: Connection,
+    now: datetime,
+    cheapest_micros: Mapping[str, int] | None = None,
+    *,
+    collection: str | None = None,
+) -> Overview:
     """All figures that `tagtrail status` shows; `ambiguous` imports are apart from the open ones.
 
-    `cheapest_micros`: what the cheapest metadata call costs, by platform.
+    `cheapest_micros`: what the cheapest metadata call costs, by platform. `collection`: only what that one brought in,
+    asked for and spent.
     """
-    open_imports = _open_imports(conn, now)
-    spent, reserved = _spent(conn, _spend.c.day == now.astimezone(UTC).date().isoformat())
+    wanted = Filters(collection=collection)
+    open_imports = _open_imports(conn, now, wanted)
+    today = _spend.c.day == now.astimezone(UTC).date().isoformat()
+    spent, reserved = _spent(conn, today if collection is None else and_(today, _spend.c.collection == collection))
+    snapshots = select(func.count()).select_from(_snapshots).where(*conditions.of_posts(wanted, _snapshots))
     return Overview(
-        posts=_posts_by_status(conn),
-        snapshots=conn.execute(select(func.count()).select_from(_snapshots)).scalar_one(),
+        posts=_posts_by_status(conn, wanted),
+        snapshots=conn.execute(snapshots).scalar_one(),
         open_imports=[one for one in open_imports if one.state != "ambiguous"],
         ambiguous=[one for one in open_imports if one.state == "ambiguous"],
         pending_work=_counted(
@@ -102,21 +112,22 @@ def overview(conn: Connection, now: datetime, cheapest_micros: Mapping[str, int]
             select(_work.c.purpose, func.count())
             # A checkpoint of the snapshot plan is no debt: it is due, or missed (see `store.history`).
             .where(_work.c.state.in_(("pending", "claimed")), _work.c.purpose == "enrich")
+            .where(*conditions.of_posts(wanted, _work))
             .group_by(_work.c.purpose)
             .order_by(_work.c.purpose),
         ),
         failures=_counted(
             conn,
             select(_failures.c.error_class, func.count())
-            .where(_failures.c.resolved_at.is_(None))
+            .where(_failures.c.resolved_at.is_(None), *conditions.of_failures(wanted))
             .group_by(_failures.c.error_class)
             .order_by(_failures.c.error_class),
         ),
         spent_micros=spent,
         reserved_micros=reserved,
-        last_run=_last_run(conn),
-        today=tallies.of_day(conn, now),
-        requests=requests.pending(conn, cheapest_micros or {}),
+        last_run=_last_run(conn, collection),
+        today=tallies.of_day(conn, now, collection),
+        requests=[one for one in requests.pending(conn, cheapest_micros or {}) if collection in (None, one.collection)],
     )
 
 
@@ -156,9 +167,9 @@ def top(
     return [Post(**row._mapping) for row in found]
 
 
-def _open_imports(conn: Connection, now: datetime) -> Sequence[OpenImport]:
+def _open_imports(conn: Connection, now: datetime, wanted: Filters) -> Sequence[OpenImport]:
     open_states = [state for state in conditions.IMPORT_STATES if state not in CLOSED_IMPORTS]
-    query = select(_imports).where(_imports.c.state.in_(open_states)).order_by(_imports.c.planned_at)
+    query = select(_imports).where(_imports.c.state.in_(open_states), *conditions.of_imports(wanted))
     return [
         OpenImport(
             import_id=row.import_id,
@@ -174,15 +185,17 @@ def _open_imports(conn: Connection, now: datetime) -> Sequence[OpenImport]:
             note=row.note,
             name=wish_shown(row.kind, row.hashtag, row.wanted, row.import_id),
         )
-        for row in conn.execute(query)
+        for row in conn.execute(query.order_by(_imports.c.planned_at))
     ]
 
 
-def _posts_by_status(conn: Connection) -> dict[str, dict[str, int]]:
+def _posts_by_status(conn: Connection, wanted: Filters) -> dict[str, dict[str, int]]:
     counted: dict[str, dict[str, int]] = {}
     query = (
         # By status first, as their index is; the rest is sorted here, which is a dozen of lines.
-        select(_posts.c.platform, _posts.c.status, func.count()).group_by(_posts.c.status, _posts.c.platform)
+        select(_posts.c.platform, _posts.c.status, func.count())
+        .where(*conditions.of_posts(wanted, _posts))
+        .group_by(_posts.c.status, _posts.c.platform)
     )
     for platform, status, count in sorted(conn.execute(query)):
         counted.setdefault(platform, {})[status] = count
@@ -201,8 +214,11 @@ def _spent(conn: Connection, which: Any) -> tuple[int, int]:
     return int(row[0] or 0), int(row[1] or 0)
 
 
-def _last_run(conn: Connection) -> LastRun | None:
-    row = conn.execute(select(_runs).order_by(_runs.c.started_at.desc(), _runs.c.run_id).limit(1)).one_or_none()
+def _last_run(conn: Connection, collection: str | None) -> LastRun | None:
+    query = select(_runs).order_by(_runs.c.started_at.desc(), _runs.c.run_id).limit(1)
+    if collection is not None:
+        query = query.where(_runs.c.collection == collection)
+    row = conn.execute(query).one_or_none()
     if row is None:
         return None
     tally = tallies.of_run(conn, row.run_id, row.started_at)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal
 
-from sqlalchemy import BigInteger, Connection, Table, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import BigInteger, Connection, Table, and_, bindparam, case, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
@@ -354,9 +354,10 @@ def totals(conn: Connection, run_id: str) -> RunSpend:
     return _totals(conn, _spend.c.run_id == run_id)
 
 
-def totals_of_day(conn: Connection, day: str) -> RunSpend:
-    """The same of a UTC day (YYYY-MM-DD), over all runs."""
-    return _totals(conn, _spend.c.day == day)
+def totals_of_day(conn: Connection, day: str, collection: str | None = None) -> RunSpend:
+    """The same of a UTC day (YYYY-MM-DD), over all runs, and over all collections or one."""
+    of_day = _spend.c.day == day
+    return _totals(conn, of_day if collection is None else and_(of_day, _spend.c.collection == collection))
 
 
 def _totals(conn: Connection, which: Any) -> RunSpend:

@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, Connection, FromClause, and_, case, exists, func, select, union
 
+from blocks.database.store import filters as conditions
 from blocks.database.store import spend
+from blocks.database.store.filters import Filters
 from blocks.database.store.spend import RunSpend
 from blocks.database.store.statements import same_post, table_of
 from blocks.database.tables import ImportItem, Post, Run, RunImport, RunPost
@@ -33,8 +35,9 @@ class Tally:
     usd_per_1000_new: float | None = None
 
 
-def of_day(conn: Connection, now: datetime) -> Tally:
-    """The UTC day of `now` up to now, over all runs and collections."""
+def of_day(conn: Connection, now: datetime, collection: str | None = None) -> Tally:
+    """The UTC day of `now` up to now, over all runs, and over all collections or one."""
+    theirs = conditions.of_posts(Filters(collection=collection), _posts)
     start = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     # A post that was new when it was listed was first seen at that very moment: only the others are looked up.
     listed = select(_items.c.platform, _items.c.post_id).where(
@@ -46,10 +49,10 @@ def of_day(conn: Connection, now: datetime) -> Tally:
         .where(_runs.c.started_at >= start)
     )
     again = union(listed, given).subquery()
-    known = _counted(conn, again.join(_posts, same_post(_posts.c, again.c)), _posts.c.first_seen_at < start)
-    new = _counted(conn, _posts, _posts.c.first_seen_at >= start)
-    enriched = _counted(conn, _posts, _posts.c.enriched_at >= start)
-    return _tally(spend.totals_of_day(conn, spend.day_of(now)), new, known, enriched)
+    known = _counted(conn, again.join(_posts, same_post(_posts.c, again.c)), _posts.c.first_seen_at < start, *theirs)
+    new = _counted(conn, _posts, _posts.c.first_seen_at >= start, *theirs)
+    enriched = _counted(conn, _posts, _posts.c.enriched_at >= start, *theirs)
+    return _tally(spend.totals_of_day(conn, spend.day_of(now), collection), new, known, enriched)
 
 
 def of_run(conn: Connection, run_id: str, started_at: datetime) -> Tally:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
+from cyclopts import Parameter
 from rich.text import Text
 
 from blocks.dedup_keys import wish_shown
@@ -40,8 +41,18 @@ EMPTY_SHOWN: Final = timedelta(hours=48)
 """So long an import that ended empty is shown."""
 
 
-def status(*, output: Output = Output()) -> int:  # noqa: B008 - frozen
-    """Show open imports, pending posts, failures and spend; nothing is called and nothing is changed."""
+def status(
+    *,
+    collection: Annotated[str | None, Parameter(show_default=False)] = None,
+    output: Output = Output(),  # noqa: B008 - frozen
+) -> int:
+    """Show open imports, pending posts, failures and spend; nothing is called and nothing is changed.
+
+    Parameters
+    ----------
+    collection
+        Only what this collection brought in, asked for and spent.
+    """
     settings = get_settings()
     server = server_in_use(settings)
     tell(f"Prefect server: {server or 'none configured, and none of Tagtrail running'}")
@@ -49,15 +60,17 @@ def status(*, output: Output = Output()) -> int:  # noqa: B008 - frozen
     with stores.opened(settings) as store:
         seen, empty, missed, coming, invented = None, [], [], None, False
         if store is not None:
-            invented = holds_invented(store)
+            stores.require_collection(store, collection)
+            invented = holds_invented(store, collection)
             from blocks.database.store import gaps, history, imports, overview
+            from blocks.database.store.filters import Filters
 
             with store.connect() as conn:
                 cheapest = settings.tagtrail_prices.cheapest_micros(settings.tagtrail_channel_order)
-                seen = overview.overview(conn, now, cheapest)
-                empty = ended_empty(imports.find_imports(conn, "", limit=LATEST), now)
-                missed = gaps.find(conn, since=now - GAPS_SHOWN)
-                coming = history.next_snapshots(conn, settings.snapshot_plan, now)
+                seen = overview.overview(conn, now, cheapest, collection=collection)
+                empty = ended_empty(imports.find_imports(conn, "", limit=LATEST), now, collection)
+                missed = gaps.find(conn, collection=collection, since=now - GAPS_SHOWN)
+                coming = history.next_snapshots(conn, settings.snapshot_plan, now, Filters(collection))
     if output.json:
         shown = as_json(seen, server=server, database=stores.shown(settings), missed=missed)
         shown |= {"invented": INVENTED} if invented else {}
@@ -113,8 +126,8 @@ def _plain(value: Any) -> Any:
     return iso(value) if isinstance(value, datetime) else value
 
 
-def ended_empty(latest: Sequence[LedgerImport], now: datetime) -> list[OpenImport]:
-    """Those of the imports that ended without a post in the last two days."""
+def ended_empty(latest: Sequence[LedgerImport], now: datetime, collection: str | None = None) -> list[OpenImport]:
+    """Those of the imports (of the collection) that ended without a post in the last two days."""
     from blocks.database.store.overview import OpenImport
 
     return [
@@ -133,7 +146,9 @@ def ended_empty(latest: Sequence[LedgerImport], now: datetime) -> list[OpenImpor
             name=wish_shown(one.kind, one.hashtag, one.wanted, one.import_id),
         )
         for one in latest
-        if one.state == "empty" and (one.finished_at is None or now - one.finished_at <= EMPTY_SHOWN)
+        if one.state == "empty"
+        and collection in (None, one.collection)
+        and (one.finished_at is None or now - one.finished_at <= EMPTY_SHOWN)
     ]
 
 

@@ -60,9 +60,7 @@ def top(
                 posts = overview.top(
                     conn, metric=by, hashtag=tag, collection=collection, platform=platform, limit=limit
                 )
-        if store is not None:
-            stores.tell_unknown(store, hashtag=tag)
-        if store is not None and not posts:
+        if store is not None and not stores.tell_unknown(store, hashtag=tag) and not posts:
             tell(f"There is no such post with a known number of {by.replace('_', ' ')}.")
     if invented and posts:
         tell(INVENTED) if output.json else results().print(INVENTED)

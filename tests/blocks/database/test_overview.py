@@ -51,11 +51,13 @@ def add_import(conn: Connection, import_id: str, state: str, listed: tuple[int, 
         )  # fmt: skip
 
 
-def add_spend(conn: Connection, spend_id: str, day: str, reserved: int, spent: int | None, run_id: str = "r1") -> None:
+def add_spend(
+    conn: Connection, spend_id: str, day: str, reserved: int, spent: int | None, run_id: str = "r1", **more: Any
+) -> None:
     conn.execute(
         insert(table_of(Spend)).values(
             spend_id=spend_id, account="a", day=day, run_id=run_id, kind="metadata", reserved_micros=reserved,
-            spent_micros=spent, reserved_at=T0, settled_at=None if spent is None else T0,
+            spent_micros=spent, reserved_at=T0, settled_at=None if spent is None else T0, **more,
         )
     )  # fmt: skip
 
@@ -102,6 +104,23 @@ def test_figures(store: Store) -> None:
     assert (seen.spent_micros, seen.reserved_micros) == (270, 70)
     assert seen.last_run is not None
     assert (seen.last_run.run_id, seen.last_run.outcome, seen.last_run.spent_micros) == ("r1", "attention", 9200)
+
+
+def test_one_collection(store: Store) -> None:
+    with store.begin() as conn:
+        for number, name in enumerate(("mine", "theirs"), 1):
+            add_import(conn, name, "collecting", (number,), collection=name, run_id=name)
+            runs.start_run(conn, run_id=name, flow="track-hashtags", collection=name, now=T0)
+            save(conn, number)
+            add_spend(conn, name, "2026-03-01", 500, number, run_id=name, collection=name)
+        seen = overview.overview(conn, T0 + HOUR, collection="mine")
+        nobodys = overview.overview(conn, T0 + HOUR, collection="other")
+    assert (seen.posts, seen.snapshots, seen.spent_micros) == ({"tiktok": {"enriched": 1}}, 1, 1)
+    assert [one.import_id for one in seen.open_imports] == ["mine"]
+    assert (seen.today.new_posts, seen.today.new_enriched, seen.today.spent_micros) == (1, 1, 1)
+    assert seen.last_run is not None
+    assert seen.last_run.run_id == "mine"
+    assert nobodys == overview.Overview({}, 0, [], [], {}, {}, 0, 0, None)
 
 
 def test_the_day_is_the_utc_day(store: Store) -> None:

@@ -67,6 +67,24 @@ def test_status_tells_all(tagtrail: Callable[..., Any], monkeypatch: pytest.Monk
     assert told["overview"]["last_run"]["tally"] == nothing | brought
 
 
+@pytest.mark.usefixtures("filled")
+def test_status_of_one_collection(tagtrail: Callable[..., Any], doubtful: str) -> None:
+    fibres = tagtrail("status", "--collection", "fibres", "--json").json["overview"]
+    assert (fibres["posts"], fibres["snapshots"]) == ({"tiktok": {"enriched": 3, "failed": 1}}, 3)
+    assert fibres["failures"] == {"UnknownShape": 1}
+    assert fibres["last_run"]["run_id"] == "r1"
+    other = tagtrail("status", "--collection", "default", "--json").json["overview"]
+    assert (other["posts"], other["snapshots"], other["failures"], other["last_run"]) == ({}, 0, {}, None)
+    assert [one["import_id"] for one in other["ambiguous"]] == [doubtful]
+
+
+@pytest.mark.usefixtures("filled")
+def test_status_of_an_unknown_collection_names_those_that_there_are(tagtrail: Callable[..., Any]) -> None:
+    called = tagtrail("status", "--collection", "fibers")
+    assert (called.status, called.out) == (2, "")
+    assert called.err.endswith("tagtrail: there is no collection fibers; there are: fibres\n")
+
+
 @pytest.mark.usefixtures("filled", "one_day")
 def test_status_tells_of_today(tagtrail: Callable[..., Any], home_store: Store) -> None:
     with home_store.begin() as conn:
@@ -118,6 +136,15 @@ def test_top_without_a_row_says_so(tagtrail: Callable[..., Any]) -> None:
     called = tagtrail("top", "--by", "saves")
     assert (called.status, called.out) == (0, "")
     assert "There is no such post with a known number of saves." in called.err
+
+
+@pytest.mark.usefixtures("filled")
+def test_top_of_an_unknown_hashtag_says_so_once(tagtrail: Callable[..., Any]) -> None:
+    called = tagtrail("top", "nope")
+    assert (called.status, called.out) == (0, "")
+    database, *sentences = called.err.splitlines()
+    assert database.startswith("Database: ")
+    assert sentences == ["There is no import of the hashtag nope in the database; there are linen."]
 
 
 def test_top_shows_the_number_that_ranks(
