@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 from uuid import UUID, uuid5
 
 import orjson
 
-Kind = Literal["succeeded", "failed", "indexed", "other"]
+from blocks.callbacks import Callback
 
 MOST_BYTES: Final = 16_384
 """A callback is a few hundred bytes; one that brings a caption or a transcript along, a few thousand."""
@@ -28,32 +27,6 @@ _DONE: Final = ("0", "200", "0000")
 
 class BadCallback(ValueError):
     """What came is no callback about a task; the message says why, and repeats nothing of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Callback:
-    """One piece of news about a task: `status` in capitals, a code as SUCCEEDED or FAILED; `event_id` tells the same
-    news again, whichever generation of callbacks it comes in."""
-
-    event_id: str
-    task_id: str
-    status: str
-    video_no: str | None = None
-    message: str | None = None
-
-    @property
-    def kind(self) -> Kind:
-        """What it says; `other` where nobody knows such a status, or a single video is concerned otherwise."""
-        return kind_of(self.status, self.video_no)
-
-
-def kind_of(status: str, video_no: str | None) -> Kind:
-    """What a status says: of the import, or of one video of it."""
-    if video_no is not None:
-        return "indexed" if status in ("INDEXING_SUCCEEDED", "SUCCEEDED", "PARSE") else "other"
-    if status == "SUCCEEDED":
-        return "succeeded"
-    return "failed" if status == "FAILED" else "other"
 
 
 def address(base_url: str, secret: str) -> str | None:

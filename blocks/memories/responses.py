@@ -147,6 +147,15 @@ def open_envelope(
     raise _refusal(envelope, body, http_status=http_status, endpoint=endpoint, wait_seconds=wait_seconds)
 
 
+def open_stored(body: bytes) -> Any:
+    """The `data` of an answer that was stored raw, which came with the status 200.
+
+    Raises:
+        MemoriesError: as `open_envelope`.
+    """
+    return open_envelope(body, http_status=200, endpoint="raw payload")
+
+
 def _says_success(code: Any, envelope: dict[str, Any]) -> bool:
     """Whether the flags of an envelope that has not failed say so, where its code does not (contract §5.5)."""
     if envelope.get("success") in (True, "true"):

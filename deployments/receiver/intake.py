@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
 
+from blocks.callbacks import Callback
 from blocks.database.engine import Store
 from blocks.database.store import inbox
 from blocks.errors import StoreError
-from blocks.memories.callbacks import Callback
 from deployments.receiver.refusals import Refusals
 
 T = TypeVar("T")

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID, uuid5
 
+from blocks.callbacks import kind_of
 from blocks.database.engine import Store
 from blocks.database.store import inbox
 from blocks.database.store.inbox import Unemitted
 from blocks.errors import StoreError
-from blocks.memories.callbacks import kind_of
 from deployments.receiver.refusals import Refusals
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from prefect.client.orchestration import get_client
 from prefect.states import Cancelled, Cancelling
 
-from blocks.database.store import runs, spend, stops
+from blocks.database.store import leases, spend, stops
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Budget, Import, Run, Spend, Work
 from flows.collect_imports import collect_imports
@@ -392,4 +392,4 @@ async def test_a_living_run_s_given_posts_are_not_touched(chain: Any) -> None:
     assert swept.requested == 0
     assert (await living).enriched == 6
     with chain.store() as store, store.connect() as conn:
-        assert runs.living(conn) == set()
+        assert leases.living_runs(conn) == set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -16,7 +16,6 @@ from blocks.database.store.filters import Filters
 from blocks.database.store.statements import chunks, posts_among, table_of
 from blocks.database.tables import RawFetch, RawPayload
 from blocks.errors import MemoriesError, PayloadError, PostGone, WrongPost
-from blocks.memories import responses
 from blocks.posts.payloads.mapping import map_post
 from blocks.posts.payloads.pseudonyms import scrub_comments
 from blocks.posts.record import Platform, PostRecord, PostRef
@@ -31,10 +30,14 @@ BODIES = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How answers are read: the commenters' policy and key (as when they were bought), and the plan of snapshots."""
+    """How answers are read: the commenters' policy and key (as when they were bought), and the plan of snapshots.
+
+    `open_answer` gives the payload of an answer as it came, or raises what the answer says (`MemoriesError`).
+    """
 
     comments: CommentPolicy
     comment_key: bytes
+    open_answer: Callable[[bytes], Any]
     plan: SnapshotPlan | None = None
 
 
@@ -97,7 +100,7 @@ def readings(
 def _read(row: Row[Any], ref: PostRef, body: bytes, policy: Policy) -> Reading:
     reading = Reading(row, ref)
     try:
-        data = responses.open_envelope(zlib.decompress(body), http_status=200, endpoint="raw payload")
+        data = policy.open_answer(zlib.decompress(body))
         scrubbed = scrub_comments(data, policy.comments, policy.comment_key)
         reading.record = map_post(scrubbed, ref, observed_at=row.fetched_at)
     except PostGone:

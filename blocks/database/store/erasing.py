@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import (
@@ -25,9 +25,20 @@ from sqlalchemy import (
 from sqlmodel import SQLModel
 
 from blocks.database import tables
-from blocks.database.store import erased, leftovers
+from blocks.database.store import erased, leases
 from blocks.database.store.statements import chunks, posts_among, same_post, table_of
-from blocks.database.tables import Creator, Failure, Import, ImportItem, Post, RawFetch, RawPayload, Work
+from blocks.database.tables import (
+    Creator,
+    Failure,
+    Import,
+    ImportItem,
+    Post,
+    RawFetch,
+    RawPayload,
+    RunImport,
+    RunPost,
+    Work,
+)
 
 Key = tuple[str, str]
 
@@ -35,7 +46,11 @@ _ = tables  # Imported for its effect: the tables register themselves in the met
 
 _posts, _creators, _items, _work = table_of(Post), table_of(Creator), table_of(ImportItem), table_of(Work)
 _imports, _fetches, _payloads = table_of(Import), table_of(RawFetch), table_of(RawPayload)
-_failures = table_of(Failure)
+_failures, _run_imports, _run_posts = table_of(Failure), table_of(RunImport), table_of(RunPost)
+
+
+_SILENT = timedelta(hours=1)
+"""So long after its end a lease may still be taken up again; clocks of machines that differ are well within it."""
 
 
 def tables_of_posts() -> list[Table]:
@@ -104,8 +119,26 @@ def _idle(conn: Connection, keys: Sequence[Key], now: datetime, *, dry_run: bool
         conn.execute(in_order.with_for_update())
         of_theirs = select(_work.c.post_id).where(posts_among(_work.c.platform, _work.c.post_id, keys))
         conn.execute(of_theirs.order_by(_work.c.platform, _work.c.post_id, _work.c.purpose).with_for_update())
-    query = select(_posts.c.platform, _posts.c.post_id).where(theirs, not_(leftovers.post_in_use(conn, now)))
+    query = select(_posts.c.platform, _posts.c.post_id).where(theirs, not_(_in_use(conn, now)))
     return [(row.platform, row.post_id) for row in conn.execute(query)]
+
+
+def _in_use(conn: Connection, now: datetime) -> ColumnElement[bool]:
+    """The condition that a row of `posts` is of a post that a run buys, or was given, or has listed, and still counts.
+
+    A holder that renews its lease lives; one that was killed keeps no post for ever.
+    """
+    claimed = exists().where(
+        same_post(_work.c, _posts.c), _work.c.state == "claimed", _work.c.lease_until > now - _SILENT
+    )
+    living = leases.living_runs(conn)
+    given = exists().where(same_post(_run_posts.c, _posts.c), _run_posts.c.run_id.in_(living))
+    listed = exists().where(
+        same_post(_items.c, _posts.c),
+        _run_imports.c.import_id == _items.c.import_id,
+        _run_imports.c.run_id.in_(living),
+    )
+    return or_(claimed, given, listed)
 
 
 def _withhold(conn: Connection, keys: Sequence[Key]) -> None:

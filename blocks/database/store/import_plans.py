@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, and_, exists, func, or_, select, update
 
-from blocks.database.store import leases, runs, stops
+from blocks.database.store import leases, stops
 from blocks.database.store.import_rows import (
     OPEN,
     RUNNING,
@@ -247,7 +247,7 @@ def _unfinished(conn: Connection, rows: Sequence[OpenImport], *, now: datetime, 
     query = select(imports.c.import_id).where(imports.c.import_id.in_(of_wish), with_open_posts())
     with_posts = set(conn.execute(query).scalars())
     found = [row for row in rows if row.state in RUNNING or row.import_id in with_posts]
-    over = runs.over(conn, {row.asked_by for row in found}, now=now, alive=alive)
+    over = leases.ended_runs(conn, {row.asked_by for row in found}, now=now, alive=alive)
     return [row for row in found if row.asked_by in over]
 
 

@@ -152,6 +152,28 @@ def is_free(
     return lives is False or (until <= now and lives is None)
 
 
+def living_runs(conn: Connection, *, now: datetime | None = None, alive: Alive = alive) -> set[str]:
+    """The runs that are under way: without an end, and with a holder that lives."""
+    at = clock(conn, now)
+    query = select(_runs.c.run_id, _runs.c.lease_owner, _runs.c.lease_until).where(
+        _runs.c.finished_at.is_(None), _runs.c.lease_until.is_not(None)
+    )
+    return {
+        row.run_id for row in conn.execute(query) if not is_free(row.lease_owner, row.lease_until, now=at, alive=alive)
+    }
+
+
+def ended_runs(
+    conn: Connection, run_ids: Iterable[str | None], *, now: datetime | None = None, alive: Alive = alive
+) -> set[str | None]:
+    """Those of the runs that are known, and are not under way any more."""
+    wanted = sorted(run_id for run_id in run_ids if run_id is not None)
+    if not wanted:
+        return set()
+    known = conn.execute(select(_runs.c.run_id).where(_runs.c.run_id.in_(wanted))).scalars().all()
+    return set(known) - living_runs(conn, now=now, alive=alive)
+
+
 def renew_all(conn: Connection, owner: str, *, now: datetime | None = None) -> int:
     """Renew every lease of a holder, on its run, imports and work; how many. What somebody else took stays theirs.
 

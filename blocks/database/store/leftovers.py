@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, or_, select
 
-from blocks.database.store import leases, runs, spend
+from blocks.database.store import leases, spend
 from blocks.database.store.statements import chunks, posts_among, same_post, table_of
 from blocks.database.tables import ImportItem, Post, RawFetch, RunImport, RunPost, Snapshot, Spend, Work
 from blocks.posts.snapshot_plan import SnapshotPlan
@@ -17,9 +17,6 @@ from blocks.posts.snapshot_plan import SnapshotPlan
 _posts, _snapshots, _work, _fetches = table_of(Post), table_of(Snapshot), table_of(Work), table_of(RawFetch)
 _run_posts, _spend = table_of(RunPost), table_of(Spend)
 _items, _run_imports = table_of(ImportItem), table_of(RunImport)
-
-_SILENT = timedelta(hours=1)
-"""So long after its end a lease may still be taken up again; clocks of machines that differ are well within it."""
 
 
 def drop_missed(conn: Connection, plan: SnapshotPlan, now: datetime) -> int:
@@ -68,7 +65,7 @@ def release_unsent(conn: Connection, account: str, now: datetime) -> int:
     import before or since. Money that an import was sent with may be of a submission in doubt, and stays. Taken are
     reservations of one run, collection and day at a time: totals are locked in one order by all transactions.
     """
-    over = _spend.c.run_id.not_in(runs.living(conn))
+    over = _spend.c.run_id.not_in(leases.living_runs(conn))
     unsent = (_spend.c.kind == "import", _spend.c.settled_at.is_(None), _spend.c.sent_at.is_(None))
     query = select(_spend).where(_spend.c.account == account, *unsent, over)
     rows = conn.execute(query.order_by(_spend.c.reserved_at, _spend.c.spend_id)).all()
@@ -85,23 +82,5 @@ def _of_living_run(conn: Connection) -> ColumnElement[bool]:
     return exists().where(
         same_post(_run_posts.c, _work.c),
         _run_posts.c.purpose == _work.c.purpose,
-        _run_posts.c.run_id.in_(runs.living(conn)),
+        _run_posts.c.run_id.in_(leases.living_runs(conn)),
     )
-
-
-def post_in_use(conn: Connection, now: datetime) -> ColumnElement[bool]:
-    """The condition that a row of `posts` is of a post that a run buys, or was given, or has listed, and still counts.
-
-    A holder that renews its lease lives; one that was killed keeps no post for ever.
-    """
-    claimed = exists().where(
-        same_post(_work.c, _posts.c), _work.c.state == "claimed", _work.c.lease_until > now - _SILENT
-    )
-    living = runs.living(conn)
-    given = exists().where(same_post(_run_posts.c, _posts.c), _run_posts.c.run_id.in_(living))
-    listed = exists().where(
-        same_post(_items.c, _posts.c),
-        _run_imports.c.import_id == _items.c.import_id,
-        _run_imports.c.run_id.in_(living),
-    )
-    return or_(claimed, given, listed)

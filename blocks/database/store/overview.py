@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Row, Select, and_, func, select
 from blocks.database.store import filters as conditions
 from blocks.database.store import requests, tallies
 from blocks.database.store.filters import Filters
+from blocks.database.store.import_rows import ENDED
 from blocks.database.store.requests import Pending
-from blocks.database.store.runs import CLOSED_IMPORTS
 from blocks.database.store.statements import chunks, posts_among, table_of
 from blocks.database.store.tallies import Tally
 from blocks.database.tables import Failure, Import, Post, Run, Snapshot, Spend, Work
@@ -168,7 +168,7 @@ def top(
 
 
 def _open_imports(conn: Connection, now: datetime, wanted: Filters) -> Sequence[OpenImport]:
-    open_states = [state for state in conditions.IMPORT_STATES if state not in CLOSED_IMPORTS]
+    open_states = [state for state in conditions.IMPORT_STATES if state not in ENDED]
     query = select(_imports).where(_imports.c.state.in_(open_states), *conditions.of_imports(wanted))
     return [
         OpenImport(

@@ -14,7 +14,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Text, and_, cast, dele
 
 from blocks.database.store import erased, meta
 from blocks.database.store.erasing import Key, remove
-from blocks.database.store.import_rows import read
+from blocks.database.store.import_rows import ENDED, read
 from blocks.database.store.naming import ERASED, Naming, folded
 from blocks.database.store.raw import find_raw
 from blocks.database.store.statements import chunks, posts_among, same_post, table_of
@@ -29,8 +29,6 @@ _posts, _creators = table_of(Post), table_of(Creator)
 _comments, _failures, _payloads = table_of(Comment), table_of(Failure), table_of(RawPayload)
 
 _ASCII = re.compile(r"[ -~]+")
-
-OVER = ("complete", "empty", "failed", "dropped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +215,7 @@ def blank_before(conn: Connection, cutoff: datetime, *, dry_run: bool) -> Counte
     old = and_(
         _imports.c.kind != "hashtag",
         _imports.c.planned_at < cutoff,
-        _imports.c.state.in_(OVER),
+        _imports.c.state.in_(ENDED),
         ~_imports.c.wish.startswith(ERASED),
     )
     imports = list(conn.execute(select(_imports.c.import_id).where(old)).scalars())

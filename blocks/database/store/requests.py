@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, case, func, or_, select
+from sqlalchemy import Connection, case, func, select
 
-from blocks.database.store import runs
+from blocks.database.store import leases, spend
 from blocks.database.store.import_rows import imports
 from blocks.database.store.statements import chunks, posts_among, table_of
 from blocks.database.store.work import OPEN_WORK, Key
@@ -43,18 +43,6 @@ class Pending:
     stopped_why: str | None
 
 
-def used_by_request() -> Any:
-    """What counts under the cap of a row of `runs`, in millionths of a US dollar."""
-    used = select(_budgets.c.used_micros).where(_budgets.c.scope == "run:" + _runs.c.run_id).correlate(_runs)
-    return func.coalesce(used.scalar_subquery(), 0)
-
-
-def has_room(platform: Any, cheapest_micros: Mapping[str, int]) -> ColumnElement[bool]:
-    """The condition that the cap of a row of `runs` pays the cheapest call for a post of this platform."""
-    price = case(dict(cheapest_micros), value=platform, else_=0) if cheapest_micros else 0
-    return or_(_runs.c.cap_micros.is_(None), _runs.c.cap_micros - used_by_request() >= price)
-
-
 def pending(conn: Connection, cheapest_micros: Mapping[str, int]) -> list[Pending]:
     """Everything that is not settled, by run and reason, the newest first; work that nobody asks for comes last.
 
@@ -68,7 +56,7 @@ def pending(conn: Connection, cheapest_micros: Mapping[str, int]) -> list[Pendin
     )
     planned: dict[str | None, int] = dict(conn.execute(unsent).all())
     known = _known(conn, {run_id for run_id, _ in posts} | planned.keys())
-    living = runs.living(conn)
+    living = leases.living_runs(conn)
     counted: Counter[tuple[str | None, Reason]] = Counter()
     for (run_id, with_room), count in posts.items():
         counted[run_id, _reason(known.get(run_id), run_id in living, with_room=with_room)] += count
@@ -87,7 +75,7 @@ def reasons(
 ) -> Counter[Reason]:
     """Why these posts are pending, counted; those that are settled are left out. The run `ending` lives no longer."""
     counted: Counter[Reason] = Counter()
-    living = runs.living(conn) - {ending}
+    living = leases.living_runs(conn) - {ending}
     for part in chunks(sorted(set(keys))):
         of_part = posts_among(_work.c.platform, _work.c.post_id, part)
         posts = _open_work(conn, cheapest_micros, of_part)
@@ -101,7 +89,7 @@ def _open_work(
     conn: Connection, cheapest_micros: Mapping[str, int], *conditions: Any
 ) -> dict[tuple[str | None, bool], int]:
     """How much work is not settled, by the run that asked for it and whether its cap pays another call."""
-    room = case((has_room(_work.c.platform, cheapest_micros), 1), else_=0)
+    room = case((spend.has_room(_work.c.platform, cheapest_micros), 1), else_=0)
     each = (
         select(_work.c.asked_by, room.label("room"))
         .select_from(_work.outerjoin(_runs, _runs.c.run_id == _work.c.asked_by))

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Subquery, and_, case, func, literal, select, 
 from blocks.database.store import leases, work
 from blocks.database.store import posts as posts_store
 from blocks.database.store.failures import POST_STAGES
-from blocks.database.store.leases import Alive
+from blocks.database.store.import_rows import ENDED
 from blocks.database.store.statements import chunks, insert_into, same_post, table_of, write_rows
 from blocks.database.tables import Collection, Failure, Import, ImportItem, Post, Run, RunImport, RunPost, Work
 from blocks.posts.record import PostRef
@@ -20,9 +20,6 @@ from blocks.posts.record import PostRef
 _runs, _collections, _work, _posts = table_of(Run), table_of(Collection), table_of(Work), table_of(Post)
 _run_posts, _run_imports = table_of(RunPost), table_of(RunImport)
 _imports, _items, _failures = table_of(Import), table_of(ImportItem), table_of(Failure)
-
-# An import in one of these states lists nothing more, so that an item without a URL will never get one.
-CLOSED_IMPORTS = ("complete", "empty", "failed", "dropped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,30 +76,6 @@ def start_run(
 
 def _lease(conn: Connection, owner: str | None) -> dict[str, Any]:
     return {"lease_owner": owner, "lease_until": None if owner is None else leases.ends(leases.clock(conn))}
-
-
-def living(conn: Connection, *, now: datetime | None = None, alive: Alive = leases.alive) -> set[str]:
-    """The runs that are under way: without an end, and with a holder that lives."""
-    at = leases.clock(conn, now)
-    query = select(_runs.c.run_id, _runs.c.lease_owner, _runs.c.lease_until).where(
-        _runs.c.finished_at.is_(None), _runs.c.lease_until.is_not(None)
-    )
-    return {
-        row.run_id
-        for row in conn.execute(query)
-        if not leases.is_free(row.lease_owner, row.lease_until, now=at, alive=alive)
-    }
-
-
-def over(
-    conn: Connection, run_ids: Iterable[str | None], *, now: datetime | None = None, alive: Alive = leases.alive
-) -> set[str | None]:
-    """Those of the runs that are known, and are not under way any more."""
-    wanted = sorted(run_id for run_id in run_ids if run_id is not None)
-    if not wanted:
-        return set()
-    known = conn.execute(select(_runs.c.run_id).where(_runs.c.run_id.in_(wanted))).scalars().all()
-    return set(known) - living(conn, now=now, alive=alive)
 
 
 def finish_run(
@@ -172,7 +145,7 @@ def reconcile(conn: Connection, run_id: str) -> Sums:
     outcomes = _outcomes(run_id)
     by_outcome = select(outcomes.c.outcome, func.count()).group_by(outcomes.c.outcome)
     counted: dict[str | None, int] = dict(conn.execute(by_outcome).all())
-    closed = case((_imports.c.state.in_(CLOSED_IMPORTS), "failed"), else_="pending").label("outcome")
+    closed = case((_imports.c.state.in_(ENDED), "failed"), else_="pending").label("outcome")
     nameless: dict[str, int] = dict(
         conn.execute(
             select(closed, func.count())

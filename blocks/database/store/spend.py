@@ -8,12 +8,26 @@ reserved and never settled, because the run was killed, counts as spent: the cal
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal
 
-from sqlalchemy import BigInteger, Connection, Table, and_, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
@@ -167,6 +181,18 @@ def left_micros(
         if (cap := of_scope[kind]) is not None
     ]
     return max(0, min(left)) if left else None
+
+
+def _used_by_request() -> Any:
+    """What counts under the cap of a row of `runs`, in millionths of a US dollar."""
+    used = select(_budgets.c.used_micros).where(_budgets.c.scope == "run:" + _runs.c.run_id).correlate(_runs)
+    return func.coalesce(used.scalar_subquery(), 0)
+
+
+def has_room(platform: Any, cheapest_micros: Mapping[str, int]) -> ColumnElement[bool]:
+    """The condition that the cap of a row of `runs` pays the cheapest call for a post of this platform."""
+    price = case(dict(cheapest_micros), value=platform, else_=0) if cheapest_micros else 0
+    return or_(_runs.c.cap_micros.is_(None), _runs.c.cap_micros - _used_by_request() >= price)
 
 
 def reserve(

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, exists, or_, select, update
 
-from blocks.database.store import leases, runs, work
+from blocks.database.store import leases, work
 from blocks.database.store.leases import Alive
 from blocks.database.store.statements import same_post, table_of
 from blocks.database.store.work import OPEN_WORK, Key
@@ -37,7 +37,7 @@ def stop(conn: Connection, run_id: str, *, by: str, why: str, at: datetime, aliv
     row = conn.execute(update(_runs).where(this).values(stopped).returning(_runs.c.sweeps)).one_or_none()
     if row is None:
         return False
-    living = runs.living(conn, alive=alive) - {run_id}
+    living = leases.living_runs(conn, alive=alive) - {run_id}
     if row.sweeps:
         _hold_what_was_taken_up(conn, run_id, living)
         return True
@@ -72,7 +72,7 @@ def ask_for_listed(conn: Connection, refs: Iterable[PostRef], run_id: str | None
     keys = [(ref.platform, ref.post_id) for ref in refs]
     if run_id is None or not keys or is_stopped(conn, run_id):
         return
-    theirs = or_(_work.c.asked_by.is_(None), _work.c.asked_by.not_in(runs.living(conn)))
+    theirs = or_(_work.c.asked_by.is_(None), _work.c.asked_by.not_in(leases.living_runs(conn)))
     work.ask(conn, keys, "enrich", run_id, only_of=theirs)
 
 
@@ -117,7 +117,7 @@ def without_end(conn: Connection, account: str) -> list[str]:
     """Runs that never wrote an end and do not live: their processes are gone. Prefect knows whether by a person."""
     dead = and_(_runs.c.finished_at.is_(None), _runs.c.stopped_at.is_(None), _runs.c.account == account)
     found = conn.execute(select(_runs.c.run_id).where(dead).order_by(_runs.c.started_at)).scalars().all()
-    living = runs.living(conn) if found else set()
+    living = leases.living_runs(conn) if found else set()
     return [run_id for run_id in found if run_id not in living]
 
 

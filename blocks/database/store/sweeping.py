@@ -9,11 +9,10 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, exists, func, or_, select
 
 from blocks.database.store import imports as ledger
-from blocks.database.store import inbox, leases, leftovers, payers, runs
+from blocks.database.store import inbox, leases, leftovers, payers, runs, spend
 from blocks.database.store.import_rows import OpenImport, items, read, run_imports
 from blocks.database.store.import_rows import imports as imports_table
 from blocks.database.store.imports import FoundPost, Ticket
-from blocks.database.store.requests import has_room
 from blocks.database.store.statements import insert_into, same_post, table_of, write_rows
 from blocks.database.store.work import OPEN_WORK
 from blocks.database.tables import Post, RawFetch, Run, Work
@@ -67,7 +66,7 @@ def take_up(
         insert_into(conn.dialect.name, run_imports).on_conflict_do_nothing(),
         [{"run_id": run_id, "import_id": row.import_id, "how": "attached"} for row in rows],
     )
-    others = runs.living(conn) | set(leave)
+    others = leases.living_runs(conn) | set(leave)
     posts = _pending_posts(conn, account, others, held, cheapest_micros or {}, most_posts) if most_posts else []
     runs.take_posts(conn, run_id, [(post.ref, post.source_url) for post in posts], now=now, asks=False)
     # Last of all: the day's total, which it locks, is shared by all.
@@ -122,7 +121,7 @@ def _pending_posts(
     of_followed = exists().where(same_post(items.c, _work.c), items.c.import_id.in_(followed))
     unbought = and_(_work.c.purpose == "enrich", OPEN_WORK, ~of_followed)
     of_account = and_(_runs.c.account == account, _runs.c.run_id.not_in(others))
-    to_buy = and_(_runs.c.stopped_at.is_(None), has_room(_work.c.platform, cheapest_micros))
+    to_buy = and_(_runs.c.stopped_at.is_(None), spend.has_room(_work.c.platform, cheapest_micros))
     # An answer that is paid for is parsed also where nothing more is to be bought.
     to_parse = exists().where(
         same_post(_fetches.c, _work.c), _fetches.c.purpose == _work.c.purpose, _fetches.c.parsed_at.is_(None)

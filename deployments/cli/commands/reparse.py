@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from blocks.database.reparse import reparse as parse_again
 from blocks.database.store.difference import ColumnChanges, Difference
 from blocks.database.store.filters import Filters
+from blocks.memories.responses import open_stored
 from blocks.posts.payloads.mapping import PARSER_VERSION
 from blocks.settings import Settings, get_settings
 from deployments.cli import stores
@@ -68,6 +69,7 @@ def _carried_out(settings: Settings, filters: Filters, *, dry_run: bool) -> Diff
         return asyncio.run(
             parse_again(
                 store,
+                open_answer=open_stored,
                 filters=filters,
                 comments=settings.tagtrail_comments,
                 plan=settings.snapshot_plan,

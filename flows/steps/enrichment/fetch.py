@@ -287,7 +287,7 @@ async def _parse_stored(run: Run, post: PostTask) -> bool:
     post.unparsed = None
     body = await run.store.read(raw_store.load_raw, sha256)
     try:
-        data = responses.open_envelope(body, http_status=200, endpoint="raw payload")
+        data = responses.open_stored(body)
     except MemoriesError:
         return False
     await _parse_and_store(run, post, channel, Bought(data, sha256, fetched_at))

@@ -87,7 +87,7 @@ async def _seen(run: Run, answer: RunAnswer) -> Sighting:
     body = await run.store.read(raw_store.load_raw, answer.raw_sha256)
     shape, keys = None, []
     try:
-        data = responses.open_envelope(body, http_status=200, endpoint="raw payload")
+        data = responses.open_stored(body)
         keys = outline(data)
         shape = locate(data, answer.ref).shape.name
     except (MemoriesError, PayloadError):

@@ -7,11 +7,12 @@ from typing import Any
 
 from sqlalchemy import select
 
+from blocks.callbacks import Callback
 from blocks.database.store import imports as ledger
 from blocks.database.store import inbox, runs, spend, sweeping
 from blocks.database.store.ending import SAID_FAILED, end_import
 from blocks.database.store.spend import Caps, Purpose
-from blocks.memories.callbacks import Callback, read_callback
+from blocks.memories.callbacks import read_callback
 
 MICROS = 10_000
 

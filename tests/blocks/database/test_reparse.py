@@ -22,6 +22,7 @@ from blocks.database.store.raw import RawAnswer
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Comment, Creator, Failure, Post, RawFetch, Snapshot, Work
 from blocks.errors import PayloadError
+from blocks.memories.responses import open_stored
 from blocks.posts.identity import parse_post_url
 from blocks.posts.payloads import locate, mapping
 from blocks.posts.payloads.instagram import GRAPHQL
@@ -97,7 +98,7 @@ def mended(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 async def again(store: Store, **more: Any) -> Difference:
-    return await reparse(store, **{"filters": Filters(), "comments": "pseudonymise", **more})
+    return await reparse(store, open_answer=open_stored, **{"filters": Filters(), "comments": "pseudonymise", **more})
 
 
 def rows(store: Store, model: Any) -> list[Any]:

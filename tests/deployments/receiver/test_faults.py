@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from blocks.callbacks import Callback
 from blocks.database.engine import Store
 from blocks.errors import StoreError
-from blocks.memories.callbacks import Callback
 from deployments.receiver import intake
 from deployments.receiver.intake import Intake, Verdict
 from deployments.receiver.refusals import LINE_SECONDS, Refusals
