@@ -43,10 +43,3 @@ def choose(asked: int | None, *, option: str, preferred: int = 0) -> int:
     if asked is not None:
         raise UsageError(f"port {asked} of {HOST} is in use; choose another with {option}")
     raise TagtrailError(f"no port of {HOST} is free")
-
-
-def answers(port: int) -> bool:
-    """Whether somebody listens there."""
-    with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
-        return True
-    return False

@@ -338,22 +338,22 @@ def prefect_server(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPat
         temporary_settings,
     )
 
-    from deployments import local_server
+    from deployments.stack import own_server
 
     # Prefect asks for this once per flow run with a client that it never closes; the warning would be an error.
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr("prefect.results._read_server_default_result_storage_block_id", lambda: None)
     home = tmp_path_factory.mktemp("prefect-server")
-    made = _folder_of_all(pytestconfig, tmp_path_factory) / f"prefect-{local_server.prefect_version()}.db"
+    made = _folder_of_all(pytestconfig, tmp_path_factory) / f"prefect-{own_server.prefect_version()}.db"
     with made.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if first := not made.exists():
-            server = local_server.ensure(home, announce=lambda _: None)
+            server = own_server.ensure(home, announce=lambda _: None)
             copy_prefect(home, made)
     if not first:
         (home / "prefect").mkdir(mode=0o700)
         shutil.copyfile(made, home / "prefect" / "prefect.db")
-        server = local_server.ensure(home, announce=lambda _: None)
+        server = own_server.ensure(home, announce=lambda _: None)
     try:
         with temporary_settings(
             {
@@ -366,5 +366,5 @@ def prefect_server(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPat
         ):
             yield
     finally:
-        local_server.stop(home)
+        own_server.stop(home)
         monkeypatch.undo()

@@ -19,11 +19,11 @@ from blocks.full_disk import NO_ROOM, is_full
 from blocks.memories.requests import checked_base_url, checked_key
 from blocks.outside_words import plain
 from blocks.settings import Settings
-from deployments import local_server
 from deployments.cli import account, servers, stores
 from deployments.cli.options import Output
 from deployments.cli.servers import PrefectServer
 from deployments.cli.terminal import tell, tell_trace
+from deployments.stack import own_server
 
 if TYPE_CHECKING:
     from prefect import State
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from blocks.database.engine import Store
     from blocks.database.tables import Post
     from blocks.memories.credentials import MemoriesCredentials
-    from deployments.local_server import ServerInfo
+    from deployments.stack.own_server import ServerInfo
     from flows.steps.run.progress import Progress
     from flows.steps.run.summary import RunSummary
 
@@ -48,12 +48,12 @@ def require_key(settings: Settings) -> None:
     Raises:
         UsageError: there is no key, or what is there cannot be one, or no base URL.
     """
-    if servers.configured() is None and local_server.running(settings.home) is None:
+    if servers.configured() is None and own_server.running(settings.home) is None:
         for name in ("memories_v1_base_url", "memories_v2_base_url"):
             checked_base_url(name.upper(), getattr(settings, name), allow_http=settings.tagtrail_allow_http)
     if key := settings.memories_api_key.get_secret_value():
         checked_key(key)
-    elif servers.configured() is None and local_server.running(settings.home) is None:
+    elif servers.configured() is None and own_server.running(settings.home) is None:
         raise UsageError("MEMORIES_API_KEY is not set; put your key there or in .env, or try `tagtrail demo`")
 
 
@@ -87,7 +87,7 @@ def connect(settings: Settings, *, buys: bool = True) -> tuple[PrefectServer, Se
     where = f" · API: {service.hosts}" if buys and not service.is_real else ""
     tell(f"Prefect server: {server.shown} · database: {stores.shown(settings)}{where}")
     if buys:
-        from deployments.up import homes
+        from deployments.stack import homes
 
         if block is not None and (sentence := account.overruled(settings, block)) is not None:
             tell(sentence)
@@ -124,7 +124,7 @@ def where_runs_are(settings: Settings) -> tuple[PrefectServer | None, Settings]:
         TagtrailError: the user's own server cannot be used, and so nobody can say which database its runs use.
     """
     found = servers.configured()
-    own = local_server.running(settings.home) if found is None else None
+    own = own_server.running(settings.home) if found is None else None
     if found is not None:
         server = PrefectServer.configured(*found)
     elif own is not None:
@@ -251,12 +251,12 @@ def _kept_alive(server: PrefectServer) -> Iterator[None]:
 
     def look() -> None:
         while not over.wait(LOOK_SECONDS):
-            if local_server.recorded(own.home) is None:
-                if local_server.ended_on_purpose(own.home):
+            if own_server.recorded(own.home) is None:
+                if own_server.ended_on_purpose(own.home):
                     tell("Tagtrail's Prefect server was ended under this run, which therefore takes longer to end.")
                     return
                 with suppress(TagtrailError):
-                    local_server.ensure(own.home, tell)
+                    own_server.ensure(own.home, tell)
                 return
 
     thread = threading.Thread(target=look, name="tagtrail-server-watch", daemon=True)
@@ -288,9 +288,9 @@ def server_faults(server: PrefectServer) -> Iterator[None]:
 
 def _own_fault(own: ServerInfo, what: str) -> TagtrailError:
     """What is wrong with Tagtrail's own server, which nobody else can mend: mostly its disk."""
-    log = local_server.log_file(own.home)
+    log = own_server.log_file(own.home)
     told = f"Tagtrail's own Prefect server {what}; its log is {log}; run the same command again"
-    return TagtrailError(local_server.full_disk(own.home) or told)
+    return TagtrailError(own_server.full_disk(own.home) or told)
 
 
 def _unreachable(server: PrefectServer) -> TagtrailError:
@@ -375,6 +375,6 @@ def where_to_look(settings: Settings, server: PrefectServer, next_: str) -> list
     """Where the data and the run can be seen, and what is next."""
     lines = [f"Database: {stores.shown(settings)}", f"Next: {next_}"]
     if server.own is not None:
-        auth = local_server.auth_file(server.own.home)
+        auth = own_server.auth_file(server.own.home)
         lines.append(f"Prefect UI: {server.own.url} (it asks for the string in {auth}); `tagtrail down` ends it")
     return lines

@@ -15,8 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from blocks import network
 from blocks.errors import UsageError
-from deployments import local_server
-from deployments.local_server import ServerInfo
+from deployments.stack import own_server
+from deployments.stack.own_server import ServerInfo
 
 EXAMPLE = "http://127.0.0.1:4200/api"
 
@@ -54,7 +54,7 @@ class PrefectServer:
         if self.own is not None:
             for name in [name for name in environ if name.startswith("PREFECT_")]:
                 del environ[name]
-            environ.update(local_server.env_for(self.own))
+            environ.update(own_server.env_for(self.own))
         environ["DO_NOT_TRACK"] = "1"
         # A server that cannot be reached is an error, not a reason to start an ephemeral one.
         environ["PREFECT_SERVER_EPHEMERAL_ENABLED"] = "false"
@@ -81,7 +81,7 @@ def choose(home: Path, announce: Callable[[str], None]) -> PrefectServer:
     """
     if (found := configured()) is not None:
         return PrefectServer.configured(*found)
-    return PrefectServer.of_our_own(local_server.ensure(home, announce))
+    return PrefectServer.of_our_own(own_server.ensure(home, announce))
 
 
 def configured() -> tuple[str, str] | None:

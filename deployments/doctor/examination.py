@@ -14,12 +14,12 @@ from blocks.database.engine import Store
 from blocks.errors import UsageError
 from blocks.memories.callbacks import address
 from blocks.settings import Settings
-from deployments import local_server
 from deployments.cli.servers import PrefectServer, configured
 from deployments.doctor.account import Account
 from deployments.doctor.machine import packages_check, python_check, rooms_check
 from deployments.doctor.service import accepted_check, api_clock_check, callback_check, database_checks, key_check
 from deployments.doctor.verdicts import Check, ok, warning
+from deployments.stack import own_server
 
 if TYPE_CHECKING:
     from prefect.blocks.core import Block
@@ -74,7 +74,7 @@ def _server_in_use(settings: Settings) -> tuple[PrefectServer, str] | None:
     """The server that the next run would work with, and its API's address; none is started."""
     if (named := configured()) is not None:
         return PrefectServer.configured(*named), named[0]
-    own = local_server.running(settings.home)
+    own = own_server.running(settings.home)
     return None if own is None else (PrefectServer.of_our_own(own), own.api_url)
 
 

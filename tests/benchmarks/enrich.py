@@ -171,11 +171,11 @@ def main() -> None:
         child(given.child, given.posts, given.per_task)
         return
 
-    from deployments import local_server
     from deployments.cli.servers import PrefectServer
+    from deployments.stack import own_server
 
     with tempfile.TemporaryDirectory() as home, sandbox() as address:
-        server = local_server.ensure(Path(home), announce=lambda line: print(line, file=sys.stderr))
+        server = own_server.ensure(Path(home), announce=lambda line: print(line, file=sys.stderr))
         try:
             environment = {
                 **os.environ,
@@ -197,7 +197,7 @@ def main() -> None:
                     rounds[name].append(measure(name, count, environment))
             growth = measure("one task per 50 posts", 10 * given.posts, environment) if given.growth else None
         finally:
-            local_server.stop(Path(home))
+            own_server.stop(Path(home))
     show(rounds, given.posts, growth)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from deployments import local_server
+from deployments.stack import own_server
 
 # Tests' folders are no packages: what the kills share is found by its name.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -40,13 +40,13 @@ def kills() -> Any:
 
 
 @pytest.fixture(scope="session")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_server.ServerInfo]:
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[own_server.ServerInfo]:
     """Tagtrail's own Prefect server, shared by all runs."""
     home = tmp_path_factory.mktemp("prefect-server")
     try:
-        yield local_server.ensure(home, announce=lambda _: None)
+        yield own_server.ensure(home, announce=lambda _: None)
     finally:
-        local_server.stop(home)
+        own_server.stop(home)
 
 
 @pytest.fixture(scope="session")
@@ -56,12 +56,12 @@ def sandbox() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def new_scene(sandbox: Any, prefect_home: local_server.ServerInfo) -> Callable[[Path, str], Any]:
+def new_scene(sandbox: Any, prefect_home: own_server.ServerInfo) -> Callable[[Path, str], Any]:
     """Makes a scene on a fresh database, on a service that remembers nothing."""
 
     def make(folder: Path, database_url: str) -> Any:
         sandbox.reset()
-        return _kills.Scene(folder, database_url, sandbox, local_server.env_for(prefect_home))
+        return _kills.Scene(folder, database_url, sandbox, own_server.env_for(prefect_home))
 
     return make
 

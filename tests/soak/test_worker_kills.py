@@ -23,7 +23,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_H
 from prefect.states import Cancelling, Scheduled
 
 from blocks.database.engine import open_store
-from deployments import local_server
+from deployments.stack import own_server
 
 pytestmark = pytest.mark.soak
 
@@ -46,14 +46,14 @@ MOMENTS: dict[str, Callable[[dict[str, Any]], bool]] = {
 
 
 @pytest.fixture(scope="module")
-def worker(prefect_home: local_server.ServerInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[psutil.Process]:
+def worker(prefect_home: own_server.ServerInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[psutil.Process]:
     """A process worker in an empty folder."""
     folder = tmp_path_factory.mktemp("worker")
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
     with (tmp_path_factory.mktemp("logs") / "worker.log").open("wb") as log:
         process = subprocess.Popen(
             [*command, "--prefetch-seconds", "1"], cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            env={**local_server.env_for(prefect_home), "PREFECT_WORKER_QUERY_SECONDS": "1"},
+            env={**own_server.env_for(prefect_home), "PREFECT_WORKER_QUERY_SECONDS": "1"},
         )  # fmt: skip
     try:
         yield psutil.Process(process.pid)
@@ -113,7 +113,7 @@ class Deployment:
 
 @pytest.fixture
 async def deployment(
-    scene: Any, worker: psutil.Process, prefect_home: local_server.ServerInfo, tmp_path: Path
+    scene: Any, worker: psutil.Process, prefect_home: own_server.ServerInfo, tmp_path: Path
 ) -> AsyncIterator[Deployment]:
     settings = {
         PREFECT_API_URL: prefect_home.api_url,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
 import shutil
@@ -15,13 +14,14 @@ from typing import Annotated, Final
 
 from blocks.errors import UsageError
 from blocks.settings import get_settings
-from deployments import local_server
 from deployments.cli import stores
 from deployments.cli.commands.report import open_in_browser
 from deployments.cli.demo_chain import REPORT
 from deployments.cli.options import Flag, Loud
 from deployments.cli.terminal import tell
 from deployments.sandbox.server import SandboxServer
+from deployments.stack import own_server
+from deployments.stack.state import locked
 
 TIME_SCALE: Final = 30.0
 """The sandbox's time, and with it every limit and clock of the run, is so much faster than the real service's."""
@@ -47,10 +47,10 @@ def demo(*, open: Annotated[bool, Flag] = False, loud: Loud = Loud()) -> int:  #
         tell(f"The sandbox API runs at {sandbox.url}, {TIME_SCALE:.0f} times as fast as the real one;")
         tell("all its posts, people and numbers are invented.")
         try:
-            local_server.ensure(home, tell)
+            own_server.ensure(home, tell)
             status = _chain(home, sandbox, loud)
         finally:
-            local_server.stop(home)
+            own_server.stop(home)
     if status == 0:
         for line in _farewell(home):
             tell(line)
@@ -117,9 +117,6 @@ def _alone(home: Path) -> Iterator[None]:
     """One demo at a time in a home; the lock goes with the process."""
     for folder in (home.parent, home):
         stores.make_home(folder)
-    with (home / "demo.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"another demo is running in {home}; wait for it, or set TAGTRAIL_HOME") from None
+    busy = UsageError(f"another demo is running in {home}; wait for it, or set TAGTRAIL_HOME")
+    with locked(home / "demo.lock", seconds=0, error=busy):
         yield

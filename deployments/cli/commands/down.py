@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from blocks.settings import get_settings
-from deployments import local_server
 from deployments.cli.options import Loud
 from deployments.cli.terminal import tell
-from deployments.up import ending
+from deployments.stack import local_stack, own_server
 
 
 def down(*, loud: Loud = Loud()) -> int:  # noqa: B008 - frozen
@@ -15,9 +14,9 @@ def down(*, loud: Loud = Loud()) -> int:  # noqa: B008 - frozen
     What an `up` or a demo that was killed has left is ended as well. Runs that are under way store what they bought.
     """
     home = get_settings().home
-    ended = ending.end_stack(home, tell)
+    ended = local_stack.end(home, tell)
     for place in (home, home / "demo"):
-        if local_server.stop(place):
+        if own_server.stop(place):
             tell(f"Ended Tagtrail's own Prefect server of {place}.")
             ended = True
     if not ended:

@@ -13,13 +13,13 @@ from rich.text import Text
 from blocks.dedup_keys import wish_shown
 from blocks.outside_words import plain
 from blocks.settings import Settings, get_settings
-from deployments import local_server
 from deployments.cli import forecasts, pending, servers, stores
 from deployments.cli.invented import INVENTED, holds_invented
 from deployments.cli.options import Output
 from deployments.cli.results import EMPTY
 from deployments.cli.terminal import counted, results, tell, write_json
 from deployments.cli.writers import iso
+from deployments.stack import own_server
 from flows.steps.run.summary import SAMPLE, named
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def server_in_use(settings: Settings) -> str | None:
     """The Prefect server that the next run works with, if there is one already."""
     if (found := servers.configured()) is not None:
         return servers.PrefectServer.configured(*found).shown
-    info = local_server.running(settings.home)
+    info = own_server.running(settings.home)
     return None if info is None else servers.PrefectServer.of_our_own(info).shown
 
 

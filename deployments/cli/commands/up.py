@@ -14,10 +14,8 @@ from deployments import ports
 from deployments.cli import servers, stores
 from deployments.cli.options import Flag, Loud, Number, Port
 from deployments.sandbox.scenarios import SCENARIOS
-from deployments.up import state
-from deployments.up.environment import TIME_SCALE
-from deployments.up.stack import Stack, Wanted
-from deployments.up.state import AlreadyUp, Running
+from deployments.stack.environment import TIME_SCALE
+from deployments.stack.local_stack import AlreadyUp, Running, Stack, Wanted, find_running
 
 
 def up(
@@ -73,7 +71,7 @@ def up(
     if key := settings.memories_api_key.get_secret_value():
         checked_key(key)
     stores.make_home(settings.home)
-    if (there := state.read(settings.home)) is not None and state.alive(there):
+    if (there := find_running(settings.home)) is not None:
         return _tell_running(there, wanted)
     if (found := servers.configured()) is not None:
         shown = servers.PrefectServer.configured(*found).shown
@@ -81,7 +79,7 @@ def up(
     try:
         return Stack(settings, wanted, _say).run()
     except AlreadyUp:
-        there = state.read(settings.home)
+        there = find_running(settings.home)
         if there is None:
             _say("Another `tagtrail up` of this home is just starting or ending.")
             return 0

@@ -12,7 +12,7 @@ from blocks.network import is_here
 async def must_not_mix(store: Store, client: MemoriesClient) -> None:
     """Make sure that no real service is asked for a database whose answers all came from a server of this machine.
 
-    Commands know more (`deployments/up/homes.py`); runs that a worker starts, with a saved account, come by here only.
+    Commands know more (`deployments/stack/homes.py`); runs that a worker starts with a saved account come by here only.
 
     Raises:
         UsageError: it would be; nothing was sent, and nothing written.

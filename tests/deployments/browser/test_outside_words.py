@@ -17,8 +17,8 @@ import pytest
 from playwright.async_api import Page, async_playwright, expect
 
 from blocks.outside_words import for_log, for_markdown
-from deployments import local_server
-from deployments.local_server import ServerInfo
+from deployments.stack import own_server
+from deployments.stack.own_server import ServerInfo
 from flows.steps.prefect_side.artifacts import markdown
 from flows.steps.run.summary import ImportSummary, RunSummary
 
@@ -51,9 +51,9 @@ def server(migrated: Callable[[Path], None], tmp_path: Path) -> Iterator[ServerI
     home = tmp_path / "home"
     migrated(home)
     try:
-        yield local_server.ensure(home, announce=lambda _: None)
+        yield own_server.ensure(home, announce=lambda _: None)
     finally:
-        local_server.stop(home)
+        own_server.stop(home)
 
 
 def summary() -> RunSummary:

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, ViewportSize, async_playwright, expect
 
-from deployments import local_server
 from deployments.sandbox.server import SandboxServer
+from deployments.stack import own_server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 POOL = "run-form"
@@ -61,11 +61,11 @@ def site(migrated: Callable[[Path], None], tmp_path: Path) -> Iterator[Site]:
     home, folder = tmp_path / "home", tmp_path / "worker"
     folder.mkdir()
     migrated(home)
-    server = local_server.ensure(home, announce=lambda _: None)
+    server = own_server.ensure(home, announce=lambda _: None)
     worker = None
     try:
         with SandboxServer(time_scale=60, limits=False) as sandbox, (tmp_path / "worker.log").open("wb") as log:
-            env = {**os.environ, **local_server.env_for(server), "TAGTRAIL_HOME": str(home)}
+            env = {**os.environ, **own_server.env_for(server), "TAGTRAIL_HOME": str(home)}
             account = {
                 "MEMORIES_API_KEY": "sk-invented-for-tests",
                 "MEMORIES_V1_BASE_URL": sandbox.v1_base_url,
@@ -87,7 +87,7 @@ def site(migrated: Callable[[Path], None], tmp_path: Path) -> Iterator[Site]:
             except subprocess.TimeoutExpired:
                 worker.kill()
                 worker.wait()
-        local_server.stop(home)
+        own_server.stop(home)
 
 
 def in_browser(site: Site, work: Callable[[Page], Awaitable[None]]) -> None:

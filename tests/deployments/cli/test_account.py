@@ -16,11 +16,10 @@ from blocks.errors import UsageError
 from blocks.memories.accounts import account_name
 from blocks.memories.credentials import MemoriesCredentials
 from blocks.settings import V1_BASE_URL, V2_BASE_URL, get_settings
-from deployments import local_server
 from deployments.cli import account
 from deployments.cli.account import Service, overruled, service_of
 from deployments.sandbox.imports import task_id_of, was_made_here
-from deployments.up import homes
+from deployments.stack import homes, own_server
 
 SANDBOX_V1 = "http://127.0.0.1:8787/serve/api/v1"
 SANDBOX_V2 = "http://127.0.0.1:8787/serve/api/v2"
@@ -170,7 +169,7 @@ def test_a_damaged_database_is_told_before_a_server_is_started(
     clean_environment.mkdir()
     (clean_environment / "tagtrail.db").write_bytes(b"no database" * 500)
     monkeypatch.setenv("MEMORIES_API_KEY", "sk-invented")
-    monkeypatch.setattr(local_server, "ensure", lambda *_, **__: pytest.fail("no server is needed to see it"))
+    monkeypatch.setattr(own_server, "ensure", lambda *_, **__: pytest.fail("no server is needed to see it"))
     for command in (("run", "linen"), ("up",)):
         called = tagtrail(*command)
         assert called.status == 1
@@ -181,7 +180,7 @@ def test_a_stack_of_the_real_service_is_refused_a_database_of_the_sandbox(
     filled: Store, tagtrail: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of_task(filled, task_id_of(0, "fibres"))
-    monkeypatch.setattr(local_server, "ensure", lambda *_, **__: pytest.fail("nothing may be started"))
+    monkeypatch.setattr(own_server, "ensure", lambda *_, **__: pytest.fail("nothing may be started"))
     called = tagtrail("up")
     assert called.status == 2
     assert "holds invented posts of the sandbox" in called.err

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from deployments import local_server
 from deployments.sandbox.server import SandboxServer
+from deployments.stack import own_server
 
 pytestmark = pytest.mark.stack
 
@@ -129,7 +129,7 @@ def test_what_cannot_be_used_is_one_sentence_that_names_it(named: str, environ: 
     assert (out, len(err.splitlines())) == ("", 1), err
     assert named in err
     assert "hush" not in err
-    assert not local_server.log_file(tmp_path / "home").exists()
+    assert not own_server.log_file(tmp_path / "home").exists()
 
 
 def test_a_home_may_be_called_anything(

@@ -195,7 +195,7 @@ def test_a_missing_key_starts_nothing(
     tagtrail: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, clean_environment: Path, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
-    monkeypatch.setattr(servers.local_server, "ensure", lambda *_: pytest.fail("no server without a key"))
+    monkeypatch.setattr(servers.own_server, "ensure", lambda *_: pytest.fail("no server without a key"))
     for arguments in (["run", "linen"], ["enrich", POST]):
         called = tagtrail(*arguments)
         assert called.status == 2

@@ -20,8 +20,8 @@ from typing import Any
 import psutil
 import pytest
 
-from deployments import local_server
 from deployments.sandbox.server import SandboxServer
+from deployments.stack import own_server
 
 pytestmark = pytest.mark.stack
 
@@ -93,7 +93,7 @@ def test_run_export_and_run_again(shell: Shell, server_home: Path) -> None:
     first: dict[str, Any] = json.loads(out)
     assert (first["outcome"], first["requested"], first["enriched"]) == ("done", 12, 12)
     assert first["platforms"] == {"instagram": 6, "tiktok": 6}
-    own = local_server.running(server_home)
+    own = own_server.running(server_home)
     assert own is not None
     api = shell.sandbox.url.removeprefix("http://")
     assert err == (
@@ -215,7 +215,7 @@ def test_the_demo_shows_the_chain_and_leaves_nothing_running(
     with closing(sqlite3.connect(database)) as conn:
         [enriched] = conn.execute("select count(*) from posts where status = 'enriched'").fetchone()
         assert enriched > 32, "the two runs and a month"
-    assert local_server.recorded(clean_environment / "demo") is None
+    assert own_server.recorded(clean_environment / "demo") is None
     assert set(psutil.Process().children(recursive=True)) == before
     assert list(tmp_path.iterdir()) == []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,11 +14,11 @@ import pytest
 from prefect.exceptions import PrefectHTTPStatusError
 
 from blocks.errors import TagtrailError
-from deployments import local_server
 from deployments.cli import running
 from deployments.cli.options import Output
 from deployments.cli.servers import PrefectServer
-from deployments.local_server import ServerInfo
+from deployments.stack import own_server
+from deployments.stack.own_server import ServerInfo
 from flows.steps.run.progress import current_progress
 from flows.steps.run.summary import RunEnded, RunFailed, RunHalted, RunSummary
 
@@ -38,7 +37,7 @@ def status_error(status: int) -> PrefectHTTPStatusError:
 @pytest.fixture
 def own(tmp_path: Path) -> PrefectServer:
     (tmp_path / "prefect").mkdir()
-    return PrefectServer.of_our_own(ServerInfo(tmp_path, 1, "", 1, "3", "tagtrail:x"))
+    return PrefectServer.of_our_own(ServerInfo(tmp_path, 1, 0.0, 1, "3", "tagtrail:x"))
 
 
 @pytest.fixture
@@ -49,7 +48,7 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 @pytest.fixture(autouse=True)
 def _flow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running.importlib, "import_module", lambda _: SimpleNamespace(flow=None))
-    monkeypatch.setattr(local_server, "recorded", lambda home: "alive")
+    monkeypatch.setattr(own_server, "recorded", lambda home: "alive")
 
 
 def run(server: PrefectServer, monkeypatch: pytest.MonkeyPatch, work: Callable[[], None]) -> RunSummary:
@@ -114,31 +113,16 @@ def test_a_limit_that_is_not_seen_from_here_is_found_in_the_log(
     fill_disk(10**12)
     with pytest.raises(TagtrailError, match=r"answers with HTTP 500; its log is .*prefect-server\.log"):
         run(own, monkeypatch, lambda: None)
-    log = local_server.log_file(tmp_path)
+    log = own_server.log_file(tmp_path)
     log.parent.mkdir()
     log.write_bytes(b"x" * 50_000 + b"sqlite3.OperationalError: database or disk is full\n")
     with pytest.raises(TagtrailError, match="no space is left on its disk"):
         run(own, monkeypatch, lambda: None)
     log.write_bytes(b"database or disk is full\n" + b"x" * 50_000)
-    assert local_server.full_disk(tmp_path) is None, "that was long ago"
+    assert own_server.full_disk(tmp_path) is None, "that was long ago"
 
 
 def test_a_server_of_the_users_own_is_theirs_to_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = PrefectServer.configured("http://team.example/api", "PREFECT_API_URL")
     with pytest.raises(TagtrailError, match=r"team\.example.* answers with HTTP 500; mend PREFECT_API_KEY"):
         run(theirs, monkeypatch, lambda: None)
-
-
-def test_down_ends_the_server_also_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "prefect"
-    folder.mkdir()
-    (folder / "tagtrail-server.json").write_text(json.dumps({"pid": 1}), encoding="utf-8")
-    ended: list[Any] = []
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(local_server, "_write_state", full)
-    monkeypatch.setattr(local_server, "_end", ended.append)
-    assert local_server.stop(tmp_path)
-    assert ended == ["alive"]

@@ -6,9 +6,9 @@ import pytest
 
 from blocks import network
 from blocks.errors import UsageError
-from deployments import local_server
 from deployments.cli import servers
-from deployments.local_server import ServerInfo
+from deployments.stack import own_server
+from deployments.stack.own_server import ServerInfo
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +82,7 @@ def test_what_is_no_url_is_one_sentence(url: str, monkeypatch: pytest.MonkeyPatc
 
 def test_a_configured_server_is_used_and_only_silenced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "https://user:secret@prefect.example/api")
-    monkeypatch.setattr(local_server, "ensure", lambda *_: pytest.fail("no server of our own is needed"))
+    monkeypatch.setattr(own_server, "ensure", lambda *_: pytest.fail("no server of our own is needed"))
     server = servers.choose(tmp_path, pytest.fail)
     assert server.shown == "https://prefect.example/api (PREFECT_API_URL)"
     environ = {"PREFECT_API_URL": "https://user:secret@prefect.example/api", "PREFECT_API_KEY": "k"}
@@ -98,8 +98,8 @@ def test_a_configured_server_is_used_and_only_silenced(tmp_path: Path, monkeypat
 
 
 def test_our_own_server_leaves_nothing_of_the_users_prefect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    info = ServerInfo(tmp_path, 1, "then", 4711, "3.8.8", "tagtrail:string")
-    monkeypatch.setattr(local_server, "ensure", lambda home, announce: info)
+    info = ServerInfo(tmp_path, 1, 0.0, 4711, "3.8.8", "tagtrail:string")
+    monkeypatch.setattr(own_server, "ensure", lambda home, announce: info)
     server = servers.choose(tmp_path, pytest.fail)
     assert server.shown == "http://127.0.0.1:4711 (Tagtrail's own)"
     assert "string" not in repr(server)

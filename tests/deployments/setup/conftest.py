@@ -13,10 +13,9 @@ from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from blocks.settings import Settings, get_settings
-from deployments import local_server
-from deployments.local_server import ServerInfo
 from deployments.setup.server import Choices, set_up
 from deployments.setup.steps import Step
+from deployments.stack.own_server import ServerInfo, ensure, stop
 
 SetUp = Callable[..., Awaitable[dict[str, Step]]]
 
@@ -33,9 +32,9 @@ def own_server(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -
     ):
         migrated.backup(copy)
     try:
-        yield local_server.ensure(home, announce=lambda _: None)
+        yield ensure(home, announce=lambda _: None)
     finally:
-        local_server.stop(home)
+        stop(home)
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ from blocks.database.credentials import TagtrailDatabase
 from blocks.database.engine import open_store
 from blocks.errors import UsageError
 from blocks.memories.credentials import MemoriesCredentials
-from deployments.local_server import ServerInfo, env_for
 from deployments.setup.automations import read_automations
 from deployments.setup.definitions import read_definitions
 from deployments.setup.steps import Step
+from deployments.stack.own_server import ServerInfo, env_for
 from flows.steps.prefect_side.kill_switch import VALVE
 
 pytestmark = pytest.mark.stack

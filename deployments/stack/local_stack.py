@@ -1,38 +1,40 @@
-"""Starts the stack's parts in order, watches them, and ends them all, whatever happens in between."""
+"""The stack of `tagtrail up`: starts its processes in order, watches them, and ends them all, whatever happens."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import functools
-import http.client
 import json
 import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 from blocks.errors import TagtrailError, UsageError
 from blocks.settings import Settings
-from deployments import local_server, ports
+from deployments import ports
 from deployments.cli import account, stores
-from deployments.local_server import ServerInfo
-from deployments.processes import began
 from deployments.receiver.server import DEFAULT_PORT as RECEIVER_PORT
 from deployments.sandbox.server import DEFAULT_PORT as SANDBOX_PORT
-from deployments.up import environment, homes, members, state
-from deployments.up.parts import Part
-from deployments.up.state import Running
+from deployments.stack import environment, homes, own_server, process
+from deployments.stack.own_server import ServerInfo
+from deployments.stack.process import ManagedProcess, start_time, wait_until
+from deployments.stack.state import StateFile, is_alive, locked
 
 LOOK_SECONDS: Final = 0.5
 READY_SECONDS: Final = 180.0
-"""How long a part may take to be ready."""
+"""How long a process may take to be ready."""
+END_SECONDS: Final = own_server.START_SECONDS + 60.0
+"""How long an `up` may take to end by itself; it waits for runs, and for a server that is still starting."""
+LOCK_SECONDS: Final = 0.5
+"""An `up` that is just ending holds the home's lock for a moment longer."""
+WRONG_USAGE: Final = 2
+"""Exit status of a process that cannot be started so: its port is taken, for one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,66 @@ class Wanted:
     server_port: int | None = None
     receiver_port: int | None = None
     sandbox_port: int | None = None
+
+
+class AlreadyUp(Exception):
+    """Another `tagtrail up` has this home."""
+
+
+@dataclass(slots=True)
+class Running:
+    """A stack that runs, as its state file has it: the process of `tagtrail up`, and what it told when it was ready."""
+
+    pid: int
+    started: float
+    server_is_ours: bool = False
+    """It started the Prefect server, and so ends it."""
+    server_pid: int = 0
+    sandbox: bool = False
+    ready: bool = False
+    lines: list[str] = field(default_factory=list)
+    """The addresses, as they were printed."""
+
+
+def state_file(home: Path) -> StateFile:
+    """What is known of the stack of a home."""
+    return StateFile(home / "up.json")
+
+
+def find_running(home: Path) -> Running | None:
+    """The stack that runs in a home."""
+    state = state_file(home).read()
+    return _noted(state) if is_alive(state) else None
+
+
+def _noted(state: dict[str, Any]) -> Running | None:
+    try:
+        return Running(**state)
+    except TypeError:
+        return None
+
+
+def end(home: Path, say: Callable[[str], None]) -> bool:
+    """End a running `up` from outside, and what a killed one left; False if there was neither.
+
+    Raises:
+        TagtrailError: it did not end.
+    """
+    state = state_file(home).read()
+    ended = False
+    if is_alive(state):
+        pid = int(state["pid"])
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        if not wait_until(lambda: not is_alive(state), END_SECONDS, alive=lambda: True):
+            raise TagtrailError(f"`tagtrail up` (process {pid}) was asked to end, and has not ended yet")
+        say(f"Ended the local stack of {home}.")
+        ended = True
+    if left := process.end_stack(home):
+        say(f"Ended {process.counted(left)} of the local stack of {home} that had been left.")
+        ended = True
+    state_file(home).remove()
+    return ended
 
 
 class _EndWanted(Exception):
@@ -60,24 +122,26 @@ class Stack:
         self.wanted = wanted
         self.say = say
         self.logs = self.home / "logs"
-        self.parts: dict[str, Part] = {}
+        self.processes: dict[str, ManagedProcess] = {}
         self.server: ServerInfo | None = None
-        self.running = Running(os.getpid(), began(os.getpid()) or "", server_is_ours=False, sandbox=wanted.sandbox)
+        self.running = Running(os.getpid(), start_time(os.getpid()) or 0.0, sandbox=wanted.sandbox)
         self.sandbox_port = self.receiver_port = 0
         self._end_wanted = threading.Event()
 
     def run(self) -> int:
-        """Start, tell the addresses, and stay until a signal or a part's death ends it; gives the exit status.
+        """Start, tell the addresses, and stay until a signal or a process's death ends it; gives the exit status.
 
         Raises:
             AlreadyUp: another `up` has this home.
             UsageError: a port is in use, or the home is for something else.
-            TagtrailError: a part did not start.
+            TagtrailError: a process did not start.
         """
-        with state.alone(self.home), self._signals():
-            before = state.read(self.home)
-            if left := members.end(self.home):
-                self.say(f"ended {members.counted(left)} that a killed `tagtrail up` had left")
+        folder = homes.folder(self.home)
+        folder.mkdir(exist_ok=True, mode=0o700)
+        with locked(folder / "lock", seconds=LOCK_SECONDS, error=AlreadyUp()), self._signals():
+            before = _noted(state_file(self.home).read())
+            if left := process.end_stack(self.home):
+                self.say(f"ended {process.counted(left)} that a killed `tagtrail up` had left")
             try:
                 self._start(before)
                 return self._watch()
@@ -104,37 +168,39 @@ class Stack:
         if self._end_wanted.is_set():
             raise _EndWanted
 
+    def _note(self, **facts: Any) -> None:
+        """Note down what has become true of this stack."""
+        for name, value in facts.items():
+            setattr(self.running, name, value)
+        state_file(self.home).write(**asdict(self.running))
+
     def _start(self, before: Running | None) -> None:
         self._choose_ports()
         homes.claim(self.settings, sandbox=self.wanted.sandbox)
         if not self.wanted.sandbox:
             homes.must_not_mix(self.settings, account.service_of(self.settings, None), self.say)
-        state.write(self.home, self.running)
+        self._note()
         if self.wanted.sandbox:
             self._start_sandbox()
         self._start_server(before)
         self._go_on()
         assert self.server is not None
         self._start_rest(self.server)
-        self.running = replace(self.running, ready=True, lines=tuple(self._addresses()))
-        state.write(self.home, self.running)
+        self._note(ready=True, lines=self._addresses())
         for line in self.running.lines:
             self.say(line)
         self.say("Ctrl-C ends all of it.")
 
     def _start_server(self, before: Running | None) -> None:
-        there = local_server.running(self.home)
+        there = own_server.running(self.home)
         # A killed `up` may have left the server that it started, maybe before it knew its number.
         left = there is not None and before is not None and before.server_pid in (0, there.pid)
-        ours = there is None or (left and before is not None and before.server_is_ours)
-        self.running = replace(self.running, server_is_ours=ours)
-        state.write(self.home, self.running)
-        self.server = local_server.ensure(self.home, self.say, port=self.wanted.server_port, begun=self._begin_setup)
-        self.running = replace(self.running, server_pid=self.server.pid)
-        state.write(self.home, self.running)
+        self._note(server_is_ours=there is None or (left and before is not None and before.server_is_ours))
+        self.server = own_server.ensure(self.home, self.say, port=self.wanted.server_port, begun=self._begin_setup)
+        self._note(server_pid=self.server.pid)
 
     def _choose_ports(self) -> None:
-        if self.wanted.server_port is not None and local_server.running(self.home) is None:
+        if self.wanted.server_port is not None and own_server.running(self.home) is None:
             ports.choose(self.wanted.server_port, option="--server-port")
         if self.wanted.sandbox:
             asked = self.wanted.sandbox_port
@@ -160,7 +226,7 @@ class Stack:
         preparing = environment.of_process(self.home, server, self.chosen)
         preparing |= {environment.IS_SANDBOX: "1"} if self.wanted.sandbox else {}
         (self.logs / "up-setup.log").unlink(missing_ok=True)
-        self._begin("setup", [sys.executable, "-m", "deployments.up.preparing"], preparing)
+        self._begin("setup", [sys.executable, "-m", "deployments.stack.setup_process"], preparing)
 
     def _start_rest(self, server: ServerInfo) -> None:
         """What needs the server: all at once, for each takes seconds to load."""
@@ -174,11 +240,11 @@ class Stack:
             without_key = {each: value for each, value in of_process.items() if each != environment.KEY}
             self._begin("receiver", receive, without_key)
         self._wait_for_setup()
-        self._until("worker", lambda: _worker_is_online(server, name[1]))
+        self._wait_for("worker", lambda: _worker_is_online(server, name[1]))
         if self.has_receiver:
-            self._until("receiver", lambda: ports.answers(self.receiver_port))
+            self._wait_for("receiver", lambda: self.processes["receiver"].listens_at(self.receiver_port))
         if self.wanted.sandbox:
-            self._until("sandbox", lambda: ports.answers(self.sandbox_port))
+            self._wait_for("sandbox", lambda: self.processes["sandbox"].listens_at(self.sandbox_port))
 
     @functools.cached_property
     def chosen(self) -> dict[str, str]:
@@ -189,22 +255,18 @@ class Stack:
 
     def _begin(self, name: str, command: list[str], variables: dict[str, str]) -> None:
         log = self.logs / f"up-{name}.log"
-        self.parts[name] = Part(name, command, variables, log, state.folder(self.home))
-        self.parts[name].start()
+        self.processes[name] = ManagedProcess(name, command, variables, log, homes.folder(self.home))
+        self.processes[name].start()
 
     def _wait_for_setup(self) -> None:
-        setup = self.parts["setup"]
-        give_up_at = time.monotonic() + READY_SECONDS
-        while (status := setup.ended) is None:
-            self._go_on()
-            if time.monotonic() > give_up_at:
-                raise TagtrailError(f"the set-up took longer than {READY_SECONDS:.0f} s; its log is {setup.log}")
-            time.sleep(0.1)
-        del self.parts["setup"]
-        if status == 2:
-            raise UsageError(setup.last_words())
-        if status != 0:
-            raise TagtrailError(f"the set-up failed; its log is {setup.log} ({setup.last_words()})")
+        setup = self.processes["setup"]
+        if not self._wait_until(setup, lambda: setup.exit_status is not None):
+            raise TagtrailError(f"the set-up took longer than {READY_SECONDS:.0f} s; its log is {setup.log}")
+        del self.processes["setup"]
+        if setup.exit_status == WRONG_USAGE:
+            raise UsageError(setup.last_line())
+        if setup.exit_status != 0:
+            raise TagtrailError(f"the set-up failed; its log is {setup.log} ({setup.last_line()})")
         self._tell_setup(setup.log)
 
     def _tell_setup(self, log: Path) -> None:
@@ -215,65 +277,76 @@ class Stack:
             if did == "warning" or (did == "missing" and sentence.startswith("block")):
                 self.say(sentence)
 
-    def _until(self, name: str, ready: Callable[[], bool]) -> None:
-        part = self.parts[name]
-        give_up_at = time.monotonic() + READY_SECONDS
-        while not ready():
+    def _wait_for(self, name: str, ready: Callable[[], bool]) -> None:
+        one = self.processes[name]
+        if self._wait_until(one, ready):
+            return
+        if one.exit_status is None:
+            raise TagtrailError(f"the {name} was not ready within {READY_SECONDS:.0f} s; its log is {one.log}")
+        self._refuse_wrong_usage(one)
+        raise TagtrailError(f"the {name} ended while it was starting ({one.last_line()}); log: {one.log}")
+
+    def _wait_until(self, one: ManagedProcess, ready: Callable[[], bool]) -> bool:
+        def look() -> bool:
             self._go_on()
-            if part.ended is not None:
-                raise TagtrailError(f"the {name} ended while it was starting ({part.last_words()}); log: {part.log}")
-            if time.monotonic() > give_up_at:
-                raise TagtrailError(f"the {name} was not ready within {READY_SECONDS:.0f} s; its log is {part.log}")
-            time.sleep(0.1)
+            return ready()
+
+        return one.wait_until(look, READY_SECONDS)
+
+    def _refuse_wrong_usage(self, one: ManagedProcess) -> None:
+        """Say why a process can never be started so; its own option for the port is called after it here.
+
+        Raises:
+            UsageError: it said that it was used wrongly, as where somebody else has its port by now.
+        """
+        if one.exit_status == WRONG_USAGE and one.name in ("receiver", "sandbox"):
+            raise UsageError(one.last_line().removeprefix("tagtrail: ").replace("--port", f"--{one.name}-port"))
 
     def _watch(self) -> int:
         while not self._end_wanted.wait(LOOK_SECONDS):
             if not self._server_lives():
                 return 0
-            for part in self.parts.values():
-                if (status := part.ended) is None:
+            for one in self.processes.values():
+                if one.exit_status is None:
                     continue
-                again = part.may_start_again()
+                self._refuse_wrong_usage(one)
+                again = one.may_start_again()
                 then = "starting it again" if again else "it dies too often, so the stack ends"
-                self.say(f"the {part.name} ended by itself (exit status {status}); {then}; its log is {part.log}")
+                self.say(
+                    f"the {one.name} ended by itself (exit status {one.exit_status}); {then}; its log is {one.log}"
+                )
                 if not again:
                     return 1
-                part.start()
+                one.start()
         return 0
 
     def _server_lives(self) -> bool:
         """Whether the stack goes on: a server that died is started again, one that was ended on purpose is not."""
         server = self.server
-        if server is None or began(server.pid) == server.started:
+        if server is None or own_server.lives(server):
             return True
-        if local_server.ended_on_purpose(self.home):
+        if own_server.ended_on_purpose(self.home):
             self.say("the Prefect server was ended, and the rest of the stack with it")
             return False
-        self.say(
-            f"the Prefect server ended by itself; starting it again; its log is {local_server.log_file(self.home)}"
-        )
-        self.server = local_server.ensure(self.home, self.say, port=server.port)
-        self.running = replace(self.running, server_is_ours=True, server_pid=self.server.pid)
-        state.write(self.home, self.running)
+        self.say(f"the Prefect server ended by itself; starting it again; its log is {own_server.log_file(self.home)}")
+        self.server = own_server.ensure(self.home, self.say, port=server.port)
+        self._note(server_is_ours=True, server_pid=self.server.pid)
         return True
 
     def _end(self) -> None:
-        if self.parts:
+        if self.processes:
             self.say("ending …")
         # Runs first: they store what they bought, for which they need the others.
-        needed = {part.process.pid for name, part in self.parts.items() if name != "worker" and part.process}
-        members.end(self.home, but=needed)
-        members.end(self.home)
-        for part in self.parts.values():
-            if part.process is not None:
-                part.process.wait()
+        needed = [one.pid for name, one in self.processes.items() if name != "worker"]
+        process.end_stack(self.home, but=needed)
+        process.end_stack(self.home)
         if self.running.server_is_ours:
-            local_server.stop(self.home)
-        state.forget(self.home)
+            own_server.stop(self.home)
+        state_file(self.home).remove()
 
     def _addresses(self) -> list[str]:
         assert self.server is not None
-        auth = local_server.auth_file(self.home)
+        auth = own_server.auth_file(self.home)
         lines = [
             f"Prefect UI: {self.server.url} (sign in with the string in {auth})",
             f"Worker: polls the pool {environment.POOL}",
@@ -290,16 +363,5 @@ class Stack:
 
 
 def _worker_is_online(server: ServerInfo, name: str) -> bool:
-    signature = base64.b64encode(server.auth_string.encode()).decode()
-    headers = {"Authorization": f"Basic {signature}", "Content-Type": "application/json"}
-    connection = http.client.HTTPConnection(ports.HOST, server.port, timeout=local_server.ANSWER_SECONDS)
-    try:
-        connection.request("POST", f"/api/work_pools/{environment.POOL}/workers/filter", body="{}", headers=headers)
-        answer = connection.getresponse()
-        if answer.status != 200:
-            return False
-        return any(one["name"] == name and one["status"] == "ONLINE" for one in json.loads(answer.read()))
-    except (OSError, ValueError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+    status, body = own_server.ask(server, "POST", f"/work_pools/{environment.POOL}/workers/filter")
+    return status == 200 and any(one["name"] == name and one["status"] == "ONLINE" for one in json.loads(body))

@@ -2,43 +2,43 @@
 
 It is a real server (never Prefect's ephemeral one): on a free port of 127.0.0.1, with its data under the home, with
 authentication, without telemetry, in a session of its own, so that it outlives the command that started it. All that
-is remembered about it stands in `HOME/prefect/`: the string for signing in (mode 0600) and which process it is.
+is known of it stands in `HOME/prefect/`: the string for signing in (mode 0600) and which process it is.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import http.client
 import importlib.metadata
-import json
 import os
 import secrets
 import shutil
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from blocks import network
 from blocks.errors import TagtrailError, UsageError
 from blocks.full_disk import NO_ROOM
 from deployments import ports
 from deployments.ports import HOST
-from deployments.processes import began, remember
+from deployments.stack.process import (
+    FIRM_SECONDS,
+    GENTLE_SECONDS,
+    ManagedProcess,
+    end_with_children,
+    start_time,
+    wait_until,
+)
+from deployments.stack.state import StateFile, is_alive, locked
 
 START_SECONDS = 180.0
 """How long a start may take; the first one makes the database, in 10 to 25 s, and in minutes on a busy machine."""
-STOP_SECONDS: Final = 10.0
 ANSWER_SECONDS = 5.0
 """How long one question to the server may take."""
-LOG_BYTES: Final = 5_000_000
-"""A log longer than this is put aside (one generation) at the next start."""
 
 ROOM_BYTES: Final = 100_000
 """With less room than this the server's database cannot be written."""
@@ -46,7 +46,7 @@ LAST_BYTES: Final = 20_000
 """So much of the end of its log says what the server met last."""
 
 _NO_TELEMETRY: Final = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-_NOT_ITS_OWN: Final = ("PREFECT_", "MEMORIES_", "TAGTRAIL_", "PG")
+_NOT_FOR_IT: Final = ("PREFECT_", "MEMORIES_", "TAGTRAIL_", "PG")
 """What names of variables begin with that the server has no use for: accounts, secrets, databases."""
 _TUNED: Final = {
     # With the defaults the server records one task run per transaction: 35 instead of 14 s of CPU per 1,000.
@@ -63,11 +63,11 @@ _TUNED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """A running server of Tagtrail's own; `started` is the kernel's word on when its process began."""
+    """A running server of Tagtrail's own; `pid` and `started` name its process (see `start_time`)."""
 
     home: Path
     pid: int
-    started: str
+    started: float
     port: int
     version: str
     auth_string: str = field(repr=False)
@@ -88,14 +88,17 @@ def ensure(
     *,
     port: int | None = None,
     begun: Callable[[ServerInfo], None] = lambda _: None,
+    command: Callable[[Path, int], Sequence[str]] | None = None,
+    start_seconds: float = START_SECONDS,
 ) -> ServerInfo:
     """The server of this home, started if none is running; `announce` gets a sentence if that takes time.
 
     `port`: where it has to listen; by itself it takes the port of last time, or any that is free.
-    `begun`: told where the server will be, once, before the wait for it; what takes long to load can begin then.
+    `begun`: called with where the server will be, once, before the wait for it; what takes long to load can begin then.
+    `command`: what is run for a home and a port; by itself this module, which turns into the server.
 
     Raises:
-        TagtrailError: it did not start within START_SECONDS, or another command has been starting it for longer.
+        TagtrailError: it did not start within `start_seconds`, or another command has been starting it for longer.
         UsageError: that port is in use, or the server listens at another already.
     """
     if (info := running(home)) is not None:
@@ -110,13 +113,13 @@ def ensure(
         known = recorded(home)
         if known is not None:
             # Another command has just started it, or was killed while it did.
-            if known.version == prefect_version() and _wait(known, lambda: began(known.pid) == known.started):
+            if known.version == prefect_version() and _is_ready(known, start_seconds):
                 begun(known)
                 return known
-            _end(known)
+            end_with_children(known.pid)
         first = not (_folder(home) / "prefect.db").exists()
         announce(f"starting Tagtrail's own Prefect server ({'first time: about 20' if first else 'about 5'} s) …")
-        return _start(home, port, begun)
+        return _start(home, port, begun, command or server_command, start_seconds)
 
 
 def running(home: Path) -> ServerInfo | None:
@@ -125,8 +128,19 @@ def running(home: Path) -> ServerInfo | None:
     return known if known is not None and known.version == prefect_version() and _is_ours(known) else None
 
 
+def recorded(home: Path) -> ServerInfo | None:
+    """The server that was noted down, if its process lives; it may not answer yet."""
+    state = state_file(home).read()
+    try:
+        auth_string = auth_file(home).read_text(encoding="ascii").strip()
+        pid, port, version = int(state["pid"]), int(state["port"]), str(state["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return ServerInfo(home, pid, start_time(pid) or 0.0, port, version, auth_string) if is_alive(state) else None
+
+
 def stop(home: Path) -> bool:
-    """End the server of this home with its whole process group; False if there was none."""
+    """End the server of this home with all that it started; False if there was none."""
     if not _folder(home).exists():
         return False
     with _locked(home):
@@ -134,14 +148,35 @@ def stop(home: Path) -> bool:
         if known is not None:
             # Said before it ends, for those who look why it is gone; a full disk does not keep it running.
             with contextlib.suppress(OSError):
-                _write_state(home, {**_read_state(home), "ended": True})
-            _end(known)
+                state_file(home).write(**state_file(home).read() | {"ended": True})
+            end_with_children(known.pid)
         return known is not None
 
 
 def ended_on_purpose(home: Path) -> bool:
     """Whether the server that is no longer there was ended by `stop`; False where it died."""
-    return bool(_read_state(home).get("ended"))
+    return bool(state_file(home).read().get("ended"))
+
+
+def lives(info: ServerInfo) -> bool:
+    """Whether its process still is that process."""
+    return start_time(info.pid) == info.started
+
+
+def ask(info: ServerInfo, method: str, path: str, *, signed: bool = True) -> tuple[int, bytes]:
+    """Status and body of its answer to a question without content; 0 where it does not answer."""
+    signature = base64.b64encode(info.auth_string.encode()).decode()
+    headers = {"Authorization": f"Basic {signature}"} if signed else {}
+    body = "{}" if method == "POST" else None
+    connection = http.client.HTTPConnection(HOST, info.port, timeout=ANSWER_SECONDS)
+    try:
+        connection.request(method, f"/api{path}", body, headers | {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException):
+        return 0, b""
+    finally:
+        connection.close()
 
 
 def env_for(info: ServerInfo) -> dict[str, str]:
@@ -187,8 +222,9 @@ def _folder(home: Path) -> Path:
     return home / "prefect"
 
 
-def _state_file(home: Path) -> Path:
-    return _folder(home) / "tagtrail-server.json"
+def state_file(home: Path) -> StateFile:
+    """Which process the server is, where it listens, and its version."""
+    return StateFile(_folder(home) / "tagtrail-server.json")
 
 
 def prefect_version() -> str:
@@ -197,22 +233,13 @@ def prefect_version() -> str:
 
 @contextlib.contextmanager
 def _locked(home: Path) -> Iterator[None]:
-    """One command at a time starts or ends the server; the lock goes with its holder, however that dies."""
+    """One command at a time starts or ends the server."""
     # One after the other: a folder that is made in passing would be open to everybody.
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     _folder(home).mkdir(exist_ok=True, mode=0o700)
-    with (_folder(home) / "tagtrail-server.lock").open("w") as file:
-        deadline = time.monotonic() + START_SECONDS + STOP_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise TagtrailError(
-                        f"another command has been starting Tagtrail's Prefect server for long; see {log_file(home)}"
-                    ) from None
-                time.sleep(0.1)
+    seconds = START_SECONDS + GENTLE_SECONDS + FIRM_SECONDS
+    busy = TagtrailError(f"another command has been starting Tagtrail's Prefect server for long; see {log_file(home)}")
+    with locked(_folder(home) / "tagtrail-server.lock", seconds=seconds, error=busy):
         yield
 
 
@@ -229,89 +256,55 @@ def _auth_string(home: Path) -> str:
     return made
 
 
-def recorded(home: Path) -> ServerInfo | None:
-    """What the server noted down, if the process that it names still is that process."""
-    state = _read_state(home)
-    try:
-        auth_string = auth_file(home).read_text(encoding="ascii").strip()
-        info = ServerInfo(
-            home, int(state["pid"]), str(state["started"]), int(state["port"]), str(state["version"]), auth_string
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return info if began(info.pid) == info.started else None
-
-
 def _is_ours(info: ServerInfo) -> bool:
     """It answers, lets our string in, and nobody without it: another server on that port does not."""
-    return _status(info, signed=True) == 200 and _status(info, signed=False) == 401
+    page = "/admin/version"
+    return ask(info, "GET", page)[0] == 200 and ask(info, "GET", page, signed=False)[0] == 401
 
 
-def _status(info: ServerInfo, *, signed: bool) -> int | None:
-    signature = base64.b64encode(info.auth_string.encode()).decode()
-    headers = {"Authorization": f"Basic {signature}"} if signed else {}
-    connection = http.client.HTTPConnection(HOST, info.port, timeout=ANSWER_SECONDS)
-    try:
-        connection.request("GET", "/api/admin/version", headers=headers)
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
+def _is_ready(info: ServerInfo, seconds: float) -> bool:
+    return wait_until(lambda: _is_ours(info), seconds, alive=lambda: lives(info))
 
 
-def _wait(info: ServerInfo, alive: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if _is_ours(info):
-            return True
-        if not alive():
-            return False
-        time.sleep(0.1)
-    return False
-
-
-def _start(home: Path, asked_port: int | None, begun: Callable[[ServerInfo], None]) -> ServerInfo:
-    auth_string = _auth_string(home)
-    log = log_file(home)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    if log.exists() and log.stat().st_size > LOG_BYTES:
-        log.replace(log.with_suffix(".log.1"))
-    of_last_time = _read_state(home).get("port")
+def _start(
+    home: Path,
+    asked_port: int | None,
+    begun: Callable[[ServerInfo], None],
+    command: Callable[[Path, int], Sequence[str]],
+    seconds: float,
+) -> ServerInfo:
+    of_last_time = state_file(home).read().get("port")
     # Bookmarks stay good.
     port = ports.choose(
         asked_port, option="--server-port", preferred=of_last_time if isinstance(of_last_time, int) else 0
     )
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            server_command(home, port),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=_server_env(home, port, auth_string),
-            # No file of the user's folder (.env, prefect.toml) has a say.
-            cwd=_folder(home),
-            start_new_session=True,
-            # Its database is nobody else's to read, whatever the home's permissions.
-            umask=0o077,
-        )
-    remember(process)
-    info = ServerInfo(home, process.pid, began(process.pid) or "", port, prefect_version(), auth_string)
+    auth_string = _auth_string(home)
+    process = ManagedProcess(
+        "server",
+        command(home, port),
+        _server_env(home, port, auth_string),
+        log_file(home),
+        _folder(home),
+        # Its database is nobody else's to read, whatever the home's permissions.
+        umask=0o077,
+    )
+    process.start()
+    info = ServerInfo(home, process.pid, start_time(process.pid) or 0.0, port, prefect_version(), auth_string)
     begun(info)
-    if _wait(info, lambda: process.poll() is None):
+    if process.wait_until(lambda: _is_ours(info), seconds):
         return info
-    died = process.poll() is not None
+    died = process.exit_status is not None
     if not died:
-        _end(info)
+        end_with_children(process.pid)
     if (sentence := full_disk(home)) is not None:
         raise TagtrailError(sentence)
-    how = "ended while it was starting" if died else f"did not start within {START_SECONDS:.0f} s"
-    raise TagtrailError(f"Tagtrail's own Prefect server {how}; its log is {log}")
+    how = "ended while it was starting" if died else f"did not start within {seconds:.0f} s"
+    raise TagtrailError(f"Tagtrail's own Prefect server {how}; its log is {process.log}")
 
 
 def server_command(home: Path, port: int) -> list[str]:
     """What is run: this module, which turns into the server."""
-    return [sys.executable, "-m", "deployments.local_server", str(home), str(port)]
+    return [sys.executable, "-m", "deployments.stack.own_server", str(home), str(port)]
 
 
 def _server_env(home: Path, port: int, auth_string: str) -> dict[str, str]:
@@ -319,7 +312,7 @@ def _server_env(home: Path, port: int, auth_string: str) -> dict[str, str]:
     # and certificates are for its notifications; it does not start with one that cannot be used.
     outward = network.named()
     inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith(_NOT_ITS_OWN) and name not in outward
+        name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_IT) and name not in outward
     }
     return (
         inherited
@@ -343,34 +336,10 @@ def _server_env(home: Path, port: int, auth_string: str) -> dict[str, str]:
     )
 
 
-def _end(info: ServerInfo) -> None:
-    for signal_number in (signal.SIGTERM, signal.SIGKILL):
-        if began(info.pid) != info.started:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(info.pid, signal_number)  # it leads a session, so its group has its number
-        deadline = time.monotonic() + STOP_SECONDS
-        while began(info.pid) == info.started and time.monotonic() < deadline:
-            time.sleep(0.05)
-
-
 def note_down(home: Path, port: int) -> None:
     """Called by the server's own process, before it serves: who it is, so that nobody else has to remember."""
-    _write_state(home, {"pid": os.getpid(), "started": began(os.getpid()), "port": port, "version": prefect_version()})
-
-
-def _read_state(home: Path) -> dict[str, Any]:
-    try:
-        state = json.loads(_state_file(home).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return state if isinstance(state, dict) else {}
-
-
-def _write_state(home: Path, state: dict[str, Any]) -> None:
-    temporary = _state_file(home).with_suffix(".tmp")
-    temporary.write_text(json.dumps(state), encoding="utf-8")
-    temporary.replace(_state_file(home))
+    pid = os.getpid()
+    state_file(home).write(pid=pid, started=start_time(pid), port=port, version=prefect_version())
 
 
 def _become_the_server(home: Path, port: int) -> None:

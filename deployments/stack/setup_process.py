@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import time
 
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
@@ -13,13 +12,14 @@ from prefect.exceptions import ObjectNotFound
 from blocks.errors import TagtrailError, UsageError
 from blocks.outside_words import for_terminal
 from blocks.settings import Settings, get_settings
-from deployments import local_server
 from deployments.doctor.prefect_side import block_checks, saved_blocks
 from deployments.setup.definitions import read_definitions
 from deployments.setup.deploying import flow_of
 from deployments.setup.server import Choices, set_up
 from deployments.setup.steps import Step
-from deployments.up.environment import IS_SANDBOX, POOL, SANDBOX_KEY
+from deployments.stack import own_server
+from deployments.stack.environment import IS_SANDBOX, POOL, SANDBOX_KEY
+from deployments.stack.process import wait_until
 from flows.steps.run.garbage import end_without_collecting
 
 NOT_OURS = (
@@ -44,13 +44,9 @@ def main() -> int:
 
 
 def _wait_for_server(settings: Settings) -> None:
-    give_up_at = time.monotonic() + local_server.START_SECONDS
-    while local_server.running(settings.home) is None:
-        if time.monotonic() > give_up_at:
-            raise TagtrailError(
-                f"the Prefect server does not answer; its log is {local_server.log_file(settings.home)}"
-            )
-        time.sleep(0.1)
+    answers = lambda: own_server.running(settings.home) is not None  # noqa: E731
+    if not wait_until(answers, own_server.START_SECONDS, alive=lambda: True):
+        raise TagtrailError(f"the Prefect server does not answer; its log is {own_server.log_file(settings.home)}")
 
 
 async def _prepare(settings: Settings) -> None:

@@ -22,12 +22,11 @@ from blocks.database.engine import open_store
 from blocks.database.store import runs
 from blocks.errors import UsageError
 from blocks.settings import get_settings
-from deployments import local_server, processes
 from deployments.cli import main as command_line
-from deployments.up import ending, homes, members, state
-from deployments.up.parts import Part
-from deployments.up.stack import Stack, Wanted
-from deployments.up.state import AlreadyUp, Running
+from deployments.stack import homes, local_stack, own_server
+from deployments.stack.local_stack import AlreadyUp, Running, Stack, Wanted, state_file
+from deployments.stack.process import ManagedProcess, end_stack, living_of_stack, of_stack, start_time
+from deployments.stack.state import locked
 
 READY_SECONDS = 150.0
 """Generous: machines are loaded. What is waited for ends the wait."""
@@ -39,15 +38,15 @@ POSTS = {"byclock": 3, "byhand": 4, "byevent": 5, "bycallback": 6}
 def home(clean_environment: Path) -> Iterator[Path]:
     clean_environment.mkdir(mode=0o700)
     yield clean_environment
-    ending.end_stack(clean_environment, lambda _: None)
-    local_server.stop(clean_environment)
+    local_stack.end(clean_environment, lambda _: None)
+    own_server.stop(clean_environment)
 
 
 @pytest.fixture
 def sleeper(home: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that some `up` of this home left behind."""
     asleep = [sys.executable, "-c", "import time; time.sleep(300)"]
-    with subprocess.Popen(asleep, env=os.environ | members.mark(home)) as one:
+    with subprocess.Popen(asleep, env=os.environ | of_stack(home)) as one:
         yield one
         with suppress(ProcessLookupError):
             one.kill()
@@ -87,11 +86,11 @@ async def test_the_whole_stack_runs_in_four_ways_and_ends_without_a_trace(
     try:
         until(lambda: up.poll() is not None or "Ctrl-C ends" in told.read_text(), "the stack")
         assert up.poll() is None, told.read_text()
-        info = local_server.running(home)
+        info = own_server.running(home)
         assert info is not None
         assert info.port == server_port
         assert info.auth_string not in told.read_text()
-        assert str(local_server.auth_file(home)) in told.read_text()
+        assert str(own_server.auth_file(home)) in told.read_text()
 
         with temporary_settings({PREFECT_API_URL: info.api_url, PREFECT_API_AUTH_STRING: info.auth_string}):
             await start_runs()
@@ -109,14 +108,14 @@ async def test_the_whole_stack_runs_in_four_ways_and_ends_without_a_trace(
         assert command_line.call(["up"]) == 2
         assert "on the sandbox; `tagtrail down` ends it" in capfd.readouterr().err
 
-        members_of_stack = members.living(home)
+        members_of_stack = living_of_stack(home)
         assert len(members_of_stack) >= 3
         up.send_signal(signal.SIGINT)
         assert up.wait(60) == 0, told.read_text()
-        assert members.living(home) == set()
+        assert living_of_stack(home) == set()
         # Whoever is their parent by now may not have looked yet: a zombie is over too.
-        assert not [pid for pid in (*members_of_stack, info.pid) if processes.began(pid) is not None]
-        assert state.read(home) is None
+        assert not [pid for pid in (*members_of_stack, info.pid) if start_time(pid) is not None]
+        assert state_file(home).read() == {}
         for port in (sandbox_port, receiver_port, server_port):
             socket.create_server(("127.0.0.1", port)).close()
     finally:
@@ -203,11 +202,11 @@ def test_what_a_killed_up_left_is_ended_by_the_next_which_obeys_every_signal(
 def test_down_ends_what_a_killed_up_left(
     home: Path, sleeper: subprocess.Popen[bytes], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    state.write(home, Running(pid=sleeper.pid, started="long ago", server_is_ours=True))
+    state_file(home).write(pid=sleeper.pid, started=0.5, server_is_ours=True)
     assert command_line.call(["down"]) == 0
     assert "Ended 1 process of" in capfd.readouterr().err
     assert sleeper.wait(30) != 0
-    assert state.read(home) is None
+    assert state_file(home).read() == {}
     assert command_line.call(["down"]) == 0
     assert "Nothing of Tagtrail's was running" in capfd.readouterr().err
 
@@ -216,9 +215,9 @@ def test_down_ends_what_a_killed_up_left(
 def test_processes_of_another_home_are_left_alone(home: Path, sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    assert members.end(other) == 0
-    assert members.living(home) == {sleeper.pid}
-    assert members.living(home, but=[sleeper.pid]) == set()
+    assert end_stack(other) == 0
+    assert living_of_stack(home) == {sleeper.pid}
+    assert living_of_stack(home, but=[sleeper.pid]) == set()
 
 
 @pytest.mark.integration
@@ -230,6 +229,30 @@ def test_a_taken_port_is_one_clear_sentence(home: Path, option: str, capfd: pyte
     [said] = capfd.readouterr().err.splitlines()
     assert said == f"tagtrail: port {port} of 127.0.0.1 is in use; choose another with {option}"
     assert [path.name for path in home.rglob("*")] == ["up", "lock"], "nothing was started"
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(600)
+def test_a_port_that_is_taken_while_the_stack_starts_is_one_clear_sentence(
+    home: Path, migrated: Callable[[Path], None], tmp_path: Path
+) -> None:
+    migrated(home)
+    [port] = free_ports(1)
+    command = [sys.executable, "-m", "deployments.cli.main", "up", "--sandbox", "--receiver-port", str(port)]
+    told = tmp_path / "told"
+    with told.open("wb") as output:
+        up = subprocess.Popen(command, stderr=output, stdin=subprocess.DEVNULL)
+    try:
+        until(lambda: state_file(home).read(), "its choice of ports")
+        with socket.create_server(("127.0.0.1", port)):
+            assert up.wait(READY_SECONDS) == 2
+    finally:
+        up.kill()
+        up.wait()
+    assert told.read_text().splitlines()[-1] == (
+        f"tagtrail: port {port} of 127.0.0.1 is in use; choose another with --receiver-port"
+    )
+    assert living_of_stack(home) == set()
 
 
 @pytest.mark.parametrize(
@@ -246,7 +269,8 @@ def test_wrong_usage_is_refused(words: tuple[str, ...], said: str, capfd: pytest
 
 
 def test_one_up_at_a_time(home: Path) -> None:
-    with state.alone(home), pytest.raises(AlreadyUp):
+    (home / "up").mkdir()
+    with locked(home / "up" / "lock", seconds=0, error=AlreadyUp()), pytest.raises(AlreadyUp):
         Stack(get_settings(), Wanted(), pytest.fail).run()
 
 
@@ -272,7 +296,7 @@ async def test_a_real_account_is_never_replaced_by_the_sandbox_s() -> None:
     from prefect.client.orchestration import get_client
 
     from blocks.memories.credentials import MemoriesCredentials
-    from deployments.up.preparing import refuse_real_account
+    from deployments.stack.setup_process import refuse_real_account
 
     await refuse_real_account()
     for key, allowed in (("sk-sandbox", True), ("key-of-somebody", False)):
@@ -287,14 +311,13 @@ async def test_a_real_account_is_never_replaced_by_the_sandbox_s() -> None:
 
 
 @pytest.mark.integration
-def test_a_part_that_dies_too_often_is_given_up(tmp_path: Path) -> None:
-    part = Part("worker", [sys.executable, "-c", "print('no luck')"], os.environ, tmp_path / "log", tmp_path)
-    part.start()
-    assert part.process is not None
-    part.process.wait(30)
-    assert part.ended == 0
-    assert part.last_words() == "no luck"
-    assert [part.may_start_again() for _ in range(4)] == [True, True, True, False]
+def test_a_process_that_dies_too_often_is_given_up(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "print('no luck')"]
+    worker = ManagedProcess("worker", command, os.environ, tmp_path / "log", tmp_path)
+    worker.start()
+    assert worker.wait_until(lambda: worker.exit_status == 0, 30)
+    assert worker.last_line() == "no luck"
+    assert [worker.may_start_again() for _ in range(4)] == [True, True, True, False]
 
 
 def get_now() -> Any:

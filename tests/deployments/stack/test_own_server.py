@@ -11,15 +11,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
 from blocks.errors import TagtrailError, UsageError
-from deployments import local_server, processes
 from deployments.cli import main as command_line
-from deployments.local_server import ServerInfo
+from deployments.stack import own_server
+from deployments.stack.own_server import ServerInfo
+from deployments.stack.process import start_time
 
 pytestmark = pytest.mark.integration
 
@@ -27,18 +29,18 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def home(clean_environment: Path) -> Iterator[Path]:
     yield clean_environment
-    local_server.stop(clean_environment)
+    own_server.stop(clean_environment)
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    """A small server in the place of Prefect's, with its manners: it starts in no time."""
+def command(home: Path) -> Callable[[Path, int], list[str]]:
+    """Starts a small server in the place of Prefect's, with its manners, and in no time."""
     script = home.parent / "stand_in.py"
     script.write_text(
         """
 import base64, http.server, os, sys, time
 from pathlib import Path
-from deployments import local_server
+from deployments.stack import own_server
 from deployments.cli import main as command_line
 
 home, port = Path(sys.argv[1]), int(sys.argv[2])
@@ -55,15 +57,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-local_server.note_down(home, port)
+own_server.note_down(home, port)
 time.sleep(0.2)
 http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 """,
         encoding="utf-8",
     )
-    monkeypatch.setattr(
-        local_server, "server_command", lambda home, port: [sys.executable, str(script), str(home), str(port)]
-    )
+    return lambda home, port: [sys.executable, str(script), str(home), str(port)]
+
+
+@pytest.fixture
+def ensure(command: Callable[[Path, int], list[str]]) -> Callable[..., ServerInfo]:
+    """The server of a home, a stand-in."""
+    return partial(own_server.ensure, command=command)
 
 
 def status_of(info: ServerInfo, auth_string: str | None) -> int:
@@ -92,14 +98,14 @@ def test_a_real_server_is_started_once_and_ended(
     for name, value in secrets.items():
         monkeypatch.setenv(name, value)
     said: list[str] = []
-    info = local_server.ensure(home, said.append)
+    info = own_server.ensure(home, said.append)
     assert said == ["starting Tagtrail's own Prefect server (about 5 s) …"]
 
     assert status_of(info, info.auth_string) == 200
     assert status_of(info, None) == 401
     assert status_of(info, "tagtrail:guess") == 401
-    assert local_server.auth_file(home).read_text() == info.auth_string
-    assert local_server.auth_file(home).stat().st_mode & 0o777 == 0o600
+    assert own_server.auth_file(home).read_text() == info.auth_string
+    assert own_server.auth_file(home).stat().st_mode & 0o777 == 0o600
     assert info.auth_string not in repr(info)
 
     process = psutil.Process(info.pid)
@@ -112,77 +118,72 @@ def test_a_real_server_is_started_once_and_ended(
     assert environ["PREFECT_API_DATABASE_CONNECTION_URL"] == "sqlite+aiosqlite:///prefect.db"
     assert (home / "prefect" / "prefect.db").exists()
     outside = {os.readlink(f"/proc/{info.pid}/fd/{number}") for number in (0, 1, 2)}
-    assert outside == {"/dev/null", str(local_server.log_file(home))}
+    assert outside == {"/dev/null", str(own_server.log_file(home))}
     listening = {
         (one.laddr.ip, one.laddr.port) for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN
     }
     assert listening == {("127.0.0.1", info.port)}
 
-    assert local_server.ensure(home, pytest.fail) == info
+    assert own_server.ensure(home, pytest.fail) == info
     assert command_line.call(["down"]) == 0
-    assert processes.began(info.pid) is None
-    assert local_server.stop(home) is False
+    assert start_time(info.pid) is None
+    assert own_server.stop(home) is False
 
 
-@pytest.mark.usefixtures("stand_in")
-def test_the_first_start_says_that_it_takes_longer(home: Path) -> None:
+def test_the_first_start_says_that_it_takes_longer(home: Path, ensure: Callable[..., ServerInfo]) -> None:
     said: list[str] = []
-    local_server.ensure(home, said.append)
+    ensure(home, said.append)
     assert said == ["starting Tagtrail's own Prefect server (first time: about 20 s) …"]
     assert [path.stat().st_mode & 0o777 for path in (home, home / "prefect")] == [0o700, 0o700]
 
 
-@pytest.mark.usefixtures("stand_in")
-def test_a_killed_server_is_noticed_and_replaced(home: Path) -> None:
-    first = local_server.ensure(home, lambda _: None)
+def test_a_killed_server_is_noticed_and_replaced(home: Path, ensure: Callable[..., ServerInfo]) -> None:
+    first = ensure(home, lambda _: None)
     os.kill(first.pid, signal.SIGKILL)
-    assert local_server.running(home) is None
-    assert not local_server.ended_on_purpose(home)
-    second = local_server.ensure(home, lambda _: None)
+    assert own_server.running(home) is None
+    assert not own_server.ended_on_purpose(home)
+    second = ensure(home, lambda _: None)
     assert second.pid != first.pid
     assert second.auth_string == first.auth_string
     assert second.port == first.port  # bookmarks stay good
 
 
-@pytest.mark.usefixtures("stand_in")
-def test_a_pid_that_belongs_to_somebody_else_now_is_left_alone(home: Path) -> None:
-    first = local_server.ensure(home, lambda _: None)
-    local_server.stop(home)
+def test_a_pid_that_belongs_to_somebody_else_now_is_left_alone(home: Path, ensure: Callable[..., ServerInfo]) -> None:
+    first = ensure(home, lambda _: None)
+    own_server.stop(home)
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
     try:
         state = {"pid": bystander.pid, "started": first.started, "port": first.port, "version": first.version}
         (home / "prefect" / "tagtrail-server.json").write_text(json.dumps(state))
-        assert local_server.running(home) is None
-        assert local_server.stop(home) is False
+        assert own_server.running(home) is None
+        assert own_server.stop(home) is False
         assert bystander.poll() is None
     finally:
         bystander.kill()
         bystander.wait()
 
 
-@pytest.mark.usefixtures("stand_in")
-def test_a_port_that_somebody_else_has_now_is_avoided(home: Path) -> None:
-    first = local_server.ensure(home, lambda _: None)
+def test_a_port_that_somebody_else_has_now_is_avoided(home: Path, ensure: Callable[..., ServerInfo]) -> None:
+    first = ensure(home, lambda _: None)
     os.killpg(first.pid, signal.SIGKILL)
     psutil.wait_procs([psutil.Process(first.pid)], timeout=60)  # its port is free only when all of it is gone
     with socket.create_server(("127.0.0.1", first.port)):
-        second = local_server.ensure(home, lambda _: None)
+        second = ensure(home, lambda _: None)
         assert second.port != first.port
 
 
-@pytest.mark.usefixtures("stand_in")
-def test_a_port_that_was_asked_for_is_had_or_refused(home: Path) -> None:
+def test_a_port_that_was_asked_for_is_had_or_refused(home: Path, ensure: Callable[..., ServerInfo]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         wanted = taken.getsockname()[1]
         with pytest.raises(
             UsageError, match=rf"port {wanted} of 127\.0\.0\.1 is in use; choose another with --server-port"
         ):
-            local_server.ensure(home, lambda _: None, port=wanted)
-    assert local_server.ensure(home, lambda _: None, port=wanted).port == wanted
+            ensure(home, lambda _: None, port=wanted)
+    assert ensure(home, lambda _: None, port=wanted).port == wanted
     with pytest.raises(UsageError, match=f"runs at port {wanted} already"):
-        local_server.ensure(home, lambda _: None, port=wanted - 1)
-    local_server.stop(home)
-    assert local_server.ended_on_purpose(home)
+        ensure(home, lambda _: None, port=wanted - 1)
+    own_server.stop(home)
+    assert own_server.ended_on_purpose(home)
 
 
 def test_a_server_without_a_lock_on_its_door_is_not_ours(home: Path) -> None:
@@ -201,25 +202,24 @@ def test_a_server_without_a_lock_on_its_door_is_not_ours(home: Path) -> None:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            state = {"pid": os.getpid(), "started": local_server.began(os.getpid()), "port": server.server_port}
-            state["version"] = local_server.prefect_version()
+            state = {"pid": os.getpid(), "started": start_time(os.getpid()), "port": server.server_port}
+            state["version"] = own_server.prefect_version()
             (home / "prefect").mkdir(parents=True)
             (home / "prefect" / "auth").write_text("tagtrail:x")
             (home / "prefect" / "tagtrail-server.json").write_text(json.dumps(state))
-            assert local_server.running(home) is None
+            assert own_server.running(home) is None
         finally:
             server.shutdown()
             thread.join()
             (home / "prefect" / "tagtrail-server.json").unlink()
 
 
-@pytest.mark.usefixtures("stand_in")
-def test_commands_that_start_at_once_get_one_server(home: Path) -> None:
+def test_commands_that_start_at_once_get_one_server(home: Path, ensure: Callable[..., ServerInfo]) -> None:
     found: list[ServerInfo] = []
     said: list[str] = []
 
     def command() -> None:
-        found.append(local_server.ensure(home, said.append))
+        found.append(ensure(home, said.append))
 
     threads = [threading.Thread(target=command) for _ in range(4)]
     for thread in threads:
@@ -231,14 +231,14 @@ def test_commands_that_start_at_once_get_one_server(home: Path) -> None:
     assert len(said) == 1
 
 
-@pytest.mark.usefixtures("stand_in")
-def test_a_server_whose_starter_was_killed_is_waited_for(home: Path) -> None:
+def test_a_server_whose_starter_was_killed_is_waited_for(
+    home: Path, ensure: Callable[..., ServerInfo], command: Callable[[Path, int], list[str]]
+) -> None:
     """The server notes itself down, so nothing is lost with the command that started it."""
-    command = local_server.server_command(home, free_port())
-    with subprocess.Popen(command, env=server_env(home), start_new_session=True) as starter:
-        while local_server.recorded(home) is None:
+    with subprocess.Popen(command(home, free_port()), env=server_env(home), start_new_session=True) as starter:
+        while own_server.recorded(home) is None:
             time.sleep(0.01)
-        info = local_server.ensure(home, pytest.fail)
+        info = ensure(home, pytest.fail)
         assert info.pid == starter.pid
         starter.kill()
 
@@ -255,37 +255,55 @@ def server_env(home: Path) -> dict[str, str]:
     return os.environ | {"PREFECT_SERVER_API_AUTH_STRING": "tagtrail:x"}
 
 
-@pytest.mark.usefixtures("stand_in")
-def test_a_start_that_fails_is_one_sentence_with_the_log(home: Path) -> None:
+def test_a_start_that_fails_is_one_sentence_with_the_log(home: Path, ensure: Callable[..., ServerInfo]) -> None:
     home.mkdir()
     (home / "mode").write_text("dies")
     with pytest.raises(TagtrailError, match=r"ended while it was starting; its log is .*prefect-server\.log"):
-        local_server.ensure(home, lambda _: None)
-    assert "cannot start" in local_server.log_file(home).read_text()
+        ensure(home, lambda _: None)
+    assert "cannot start" in own_server.log_file(home).read_text()
 
 
-@pytest.mark.usefixtures("stand_in")
-def test_a_start_that_takes_too_long_is_ended(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_server, "START_SECONDS", 1.5)
-    monkeypatch.setattr(local_server, "ANSWER_SECONDS", 0.3)
+def test_a_start_that_takes_too_long_is_ended(
+    home: Path, ensure: Callable[..., ServerInfo], monkeypatch: pytest.MonkeyPatch
+) -> None:
     home.mkdir()
     (home / "mode").write_text("hangs")
     with pytest.raises(TagtrailError, match=r"did not start within 2 s; its log is"):
-        local_server.ensure(home, lambda _: None)
+        ensure(home, lambda _: None, start_seconds=1.5)
     left = [process for process in psutil.process_iter(["cmdline"]) if str(home) in (process.info["cmdline"] or [])]
     assert left == []
 
 
-@pytest.mark.usefixtures("stand_in")
-def test_another_version_of_prefect_gets_a_server_of_its_own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = local_server.ensure(home, lambda _: None)
-    monkeypatch.setattr(local_server, "prefect_version", lambda: "3.8.99")
-    assert local_server.running(home) is None
-    second = local_server.ensure(home, lambda _: None)
+def test_another_version_of_prefect_gets_a_server_of_its_own(
+    home: Path, ensure: Callable[..., ServerInfo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ensure(home, lambda _: None)
+    monkeypatch.setattr(own_server, "prefect_version", lambda: "3.8.99")
+    assert own_server.running(home) is None
+    second = ensure(home, lambda _: None)
     assert second.pid != first.pid
-    assert processes.began(first.pid) is None
+    assert start_time(first.pid) is None
+
+
+def test_it_is_ended_also_where_nothing_can_be_written(home: Path, ensure: Callable[..., ServerInfo]) -> None:
+    info = ensure(home, lambda _: None)
+    # In the way of the state file, as a full disk is.
+    (home / "prefect" / "tagtrail-server.tmp").mkdir()
+    assert own_server.stop(home)
+    assert start_time(info.pid) is None
+
+
+def test_a_server_that_version_0_2_0_started_is_known(home: Path, ensure: Callable[..., ServerInfo]) -> None:
+    info = ensure(home, lambda _: None)
+    state = own_server.state_file(home).read()
+    ticks = round(info.started * os.sysconf("SC_CLK_TCK"))
+    own_server.state_file(home).write(**state | {"started": f"5f1c0e0a-boot/{ticks}"})
+    assert own_server.running(home) == info
+    own_server.state_file(home).write(**state | {"started": f"5f1c0e0a-boot/{ticks - 1}"})
+    assert own_server.running(home) is None
+    own_server.state_file(home).write(**state)
 
 
 def test_stop_makes_no_home(home: Path) -> None:
-    assert local_server.stop(home) is False
+    assert own_server.stop(home) is False
     assert not home.exists()

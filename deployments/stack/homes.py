@@ -14,12 +14,16 @@ from blocks.memories.accounts import account_name
 from blocks.settings import Settings
 from deployments.cli import account, stores
 from deployments.sandbox.imports import was_made_here
-from deployments.up import state
-from deployments.up.environment import SANDBOX_KEY
+from deployments.stack.environment import SANDBOX_KEY
 from flows.steps.run.sandbox_guard import of_this_machine
 
 LATEST: Final = 50
 """Imports by which a database is judged."""
+
+
+def folder(home: Path) -> Path:
+    """Where the stack keeps its lock and its mark, and where its processes run."""
+    return home / "up"
 
 
 def claim(settings: Settings, *, sandbox: bool) -> None:
@@ -35,7 +39,7 @@ def claim(settings: Settings, *, sandbox: bool) -> None:
                 f"{settings.home} holds what earlier runs found, and the sandbox's posts are invented; "
                 "give it a home of its own: TAGTRAIL_HOME=… tagtrail up --sandbox"
             )
-        state.folder(settings.home).mkdir(exist_ok=True, mode=0o700)
+        folder(settings.home).mkdir(exist_ok=True, mode=0o700)
         mark.touch()
     if not sandbox and mark.exists():
         raise UsageError(
@@ -83,7 +87,7 @@ def _invented(store: Store) -> Literal["all", "some", "none"]:
 
 
 def _mark(home: Path) -> Path:
-    return state.folder(home) / "is-of-sandbox"
+    return folder(home) / "is-of-sandbox"
 
 
 def _holds_data(settings: Settings) -> bool:

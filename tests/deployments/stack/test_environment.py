@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from blocks.settings import Settings, get_settings
-from deployments.up.environment import of_settings
+from deployments.stack.environment import of_settings
 
 CHOSEN = {
     "MEMORIES_API_KEY": "sk-invented", "MEMORIES_V1_BASE_URL": "http://127.0.0.1:1/v1",

@@ -15,10 +15,10 @@ from blocks import network
 from blocks.database.connections import of_file
 from blocks.posts.snapshot_plan import age_text
 from blocks.settings import Settings
-from deployments import local_server
-from deployments.local_server import ServerInfo
 from deployments.sandbox.app import V1, V2
-from deployments.up import members
+from deployments.stack import own_server
+from deployments.stack.own_server import ServerInfo
+from deployments.stack.process import of_stack
 
 TIME_SCALE: Final = 30.0
 """The sandbox's time, and every clock of the runs with it, is by itself so much faster than the real service's."""
@@ -86,8 +86,8 @@ def of_process(home: Path, info: ServerInfo | None, chosen: Mapping[str, str]) -
     shell = dict(os.environ)
     network.set_aside(shell)
     shell = {name: value for name, value in shell.items() if name == network.SET_ASIDE or not name.startswith(_OURS)}
-    server = {} if info is None else local_server.env_for(info)
-    ours = {**members.mark(home), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    server = {} if info is None else own_server.env_for(info)
+    ours = {**of_stack(home), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
     return {**shell, **server, **chosen, **ours}
 
 

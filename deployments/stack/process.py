@@ -1,0 +1,183 @@
+"""Processes that Tagtrail starts: with a log, known by id and start time, and ended together with their children."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+STACK: Final = "TAGTRAIL_STACK"
+"""Variable that each process of a stack has, and hands on to those that it starts; its value is the home."""
+
+LOG_BYTES: Final = 5_000_000
+"""A log longer than this is put aside (one generation) at the next start."""
+
+RESTARTS: Final = 3
+WITHIN_SECONDS: Final = 60.0
+"""A process that dies more often than RESTARTS in this time is given up."""
+
+GENTLE_SECONDS: Final = 15.0
+"""How long a process may take to end when asked; a run stores what it has bought, and gives its leases back."""
+FIRM_SECONDS: Final = 10.0
+
+_children: dict[int, subprocess.Popen[bytes]] = {}
+"""Processes that this one started: one that has ended must be waited for, or it stays a zombie."""
+
+
+@dataclass(slots=True)
+class ManagedProcess:
+    """One process in the background; `name` is what users call it."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path
+    folder: Path
+    """Where it runs: no file of the user's folder (.env, prefect.toml) has a say."""
+    umask: int = -1
+    pid: int = 0
+    _deaths: deque[float] = field(default_factory=deque)
+
+    def start(self) -> None:
+        """Begin, in a session of its own: what the terminal sends reaches its starter alone."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
+            self.log.replace(self.log.with_suffix(".log.1"))
+        with self.log.open("ab") as output:
+            child = subprocess.Popen(
+                list(self.command),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=dict(self.environment),
+                cwd=self.folder,
+                umask=self.umask,
+                start_new_session=True,
+            )
+        self.pid = child.pid
+        _children[child.pid] = child
+
+    @property
+    def exit_status(self) -> int | None:
+        """Its exit status, once it has ended."""
+        return _children[self.pid].poll()
+
+    def wait_until(self, ready: Callable[[], bool], seconds: float) -> bool:
+        """Wait so long; False where it ended before it was ready, or is not ready yet."""
+        return wait_until(ready, seconds, alive=lambda: self.exit_status is None)
+
+    def listens_at(self, port: int) -> bool:
+        """Whether it is this process that listens there."""
+        with contextlib.suppress(psutil.Error):
+            sockets = psutil.Process(self.pid).net_connections("tcp")
+            return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in sockets)
+        return False
+
+    def may_start_again(self) -> bool:
+        """Whether it has not died too often of late; this death is counted."""
+        now = time.monotonic()
+        self._deaths.append(now)
+        while self._deaths[0] < now - WITHIN_SECONDS:
+            self._deaths.popleft()
+        return len(self._deaths) <= RESTARTS
+
+    def last_line(self) -> str:
+        """The last line of its log."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if self.log.exists() else []
+        return lines[-1] if lines else "it said nothing"
+
+
+def wait_until(ready: Callable[[], bool], seconds: float, *, alive: Callable[[], bool]) -> bool:
+    """Wait so long; False where the process ended before it was ready, or is not ready yet."""
+    give_up_at = time.monotonic() + seconds
+    while not ready():
+        if not alive() or time.monotonic() > give_up_at:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def start_time(pid: int) -> float | None:
+    """When that process began, in seconds after the machine's start; None if it is gone.
+
+    With the id it names a process for good. No clock that is set changes it.
+    """
+    child = _children.get(pid)
+    if child is not None and child.poll() is not None:
+        return None
+    try:
+        process = psutil.Process(pid)
+        ended = process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        return None if ended else round(process.create_time() - psutil.boot_time(), 2)
+    except psutil.Error:
+        return None
+
+
+def end_with_children(pid: int) -> None:
+    """End a process and all that it started."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        family = {process, *process.children(recursive=True)}
+        _end(lambda: {one for one in family if _lives(one)})
+
+
+def of_stack(home: Path) -> dict[str, str]:
+    """The variable of a home's stack, by whatever path the home is named."""
+    return {STACK: str(home.resolve())}
+
+
+def living_of_stack(home: Path, *, but: Collection[int] = ()) -> set[int]:
+    """The ids of all processes of this home's stack that live, without those of `but`."""
+    return {process.pid for process in _of_stack(home, but)}
+
+
+def end_stack(home: Path, *, but: Collection[int] = ()) -> int:
+    """End the stack's processes, whoever started or left them, without those of `but`; how many there were."""
+    return _end(lambda: _of_stack(home, but))
+
+
+def counted(processes: int) -> str:
+    """`1 process`, `2 processes`."""
+    return f"{processes} process{'' if processes == 1 else 'es'}"
+
+
+def _of_stack(home: Path, but: Collection[int]) -> set[psutil.Process]:
+    [(name, value)] = of_stack(home).items()
+    found = set()
+    for process in psutil.process_iter():
+        # Those of other users cannot be read, and are none of ours.
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(name) == value and _lives(process):
+                found.add(process)
+    return {process for process in found if process.pid not in but and process.pid != os.getpid()}
+
+
+def _lives(process: psutil.Process) -> bool:
+    return process.is_running() and start_time(process.pid) is not None
+
+
+def _end(find_living: Callable[[], set[psutil.Process]]) -> int:
+    """Ask all to end, then kill what is left; one that is ending may start another, so they are looked for again."""
+    found: set[psutil.Process] = set()
+    for signal_to, seconds in ((psutil.Process.terminate, GENTLE_SECONDS), (psutil.Process.kill, FIRM_SECONDS)):
+        asked: set[psutil.Process] = set()
+        give_up_at = time.monotonic() + seconds
+        while time.monotonic() < give_up_at:
+            living = find_living()
+            found |= living
+            if not living:
+                return len(found)
+            for process in living - asked:
+                with contextlib.suppress(psutil.Error):
+                    signal_to(process)
+            asked |= living
+            time.sleep(0.1)
+    return len(found)

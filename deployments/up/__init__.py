@@ -1,1 +1,0 @@
-"""The whole local stack in one command: Prefect server, worker, deployments, receiver, and the sandbox if wanted."""
