@@ -122,10 +122,10 @@ def lines(facts: dict[str, Any], settings: Settings, plan: SnapshotPlan, cap_usd
 
 
 def next_line(found: NextSnapshots, plan: SnapshotPlan) -> str:
-    """The plan in one line, for `status`."""
+    """What comes next by the plan, for `status`."""
     if not plan.ages:
         return NO_PLAN
     first = "" if found.next_at is None else f", the next at {found.next_at:%Y-%m-%d %H:%M} UTC"
     rest = f"; {counted(found.resting, 'post')} at rest" if found.resting else ""
     what = f"{found.due:,} due now" + (" (`tagtrail refresh` buys them)" if found.due else "")
-    return f"Next snapshots: {what}, {found.next_day:,} more within 24 h{first}{rest}"
+    return f"{what}, {found.next_day:,} more within 24 h{first}{rest}"

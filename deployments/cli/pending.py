@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 SWEEP = "prefect deployment run collect-imports/sweep"
 
 
-def lines(requests: list[Pending]) -> list[str]:
-    """A sentence for each run whose request is not settled, and one for all that a sweep goes on with."""
+def lines(requests: list[Pending]) -> list[tuple[str, str]]:
+    """A label and a text for each run whose request is not settled, and one for all that a sweep goes on with."""
     told = [_line(one) for one in requests if one.reason in ("held", "out_of_room")]
     for reason, name, then in (
         ("waiting", "Waiting", f"the sweep (collect-imports/sweep) goes on by itself; now: {SWEEP}"),
         ("under_way", "Under way", "the run that asked for them goes on"),
     ):
         if count := sum(one.posts for one in requests if one.reason == reason):
-            told.append(f"{name}: {counted(count, 'post')}; {then}")
+            told.append((name, f"{counted(count, 'post')}; {then}"))
     return told
 
 
@@ -62,7 +62,7 @@ def same_command(one: Pending) -> str:
     return _spelled("tagtrail", *(["import", "urls"] if kinds else ["enrich"]), "URL…", *common)
 
 
-def _line(one: Pending) -> str:
+def _line(one: Pending) -> tuple[str, str]:
     what = [counted(one.posts, "post")] if one.posts else []
     what += [f"{counted(one.imports, 'import')} not sent"] if one.imports else []
     of = f"of {one.flow} of {one.started_at:%Y-%m-%d %H:%M} UTC" if one.started_at else "that no run asks for any more"
@@ -70,9 +70,9 @@ def _line(one: Pending) -> str:
     if one.reason == "held":
         stopped = f"stopped by {one.stopped_by} at {one.stopped_at:%Y-%m-%d %H:%M} UTC ({one.stopped_why})"
         go_on = retry_held(one.collection)
-        return f"Held: {' and '.join(what)} {of}, {stopped}; go on: {go_on} · give up: {go_on} --close"
+        return "Held", f"{' and '.join(what)} {of}, {stopped}; go on: {go_on} · give up: {go_on} --close"
     cap = "" if one.cap_micros is None else f", whose cap of {one.cap_micros / 1e6:,.2f} USD is used up"
-    return f"Out of room: {' and '.join(what)} {of}{cap}; go on under another cap: {same_command(one)}"
+    return "Out of room", f"{' and '.join(what)} {of}{cap}; go on under another cap: {same_command(one)}"
 
 
 def _option(name: str, value: str | None, *, default: str | None = None) -> list[str]:

@@ -21,7 +21,7 @@ from blocks.database.tables import RateLimit
 LONG_PAUSE_SECONDS = 900.0
 """A longer pause is written down a second time, which tells it from a clock that was set back, or a lower rate."""
 
-_ASKED_FOR = " (pause)"
+ASKED_FOR = " (pause)"
 """What the second row's name has behind the limit's."""
 
 LEARNED_SECONDS = 3600.0
@@ -136,7 +136,7 @@ def reserve_slots(
         return Slots(count, moved.next_at - length, moved.next_at, moved.now, _learned(moved))
     seen = conn.execute(statements["look"], {**key, **clock}).one()
     if seen.next_at > seen.now + interval_seconds + LONG_PAUSE_SECONDS:
-        pause_key = {"whose": account, "which": name + _ASKED_FOR}
+        pause_key = {"whose": account, "which": name + ASKED_FOR}
         asked = conn.execute(statements["look"], {**pause_key, **clock}).one_or_none()
         if asked is not None and asked.next_at > seen.now:
             return Slots(0, seen.next_at, seen.next_at, seen.now, _learned(seen), paused=True)
@@ -182,7 +182,7 @@ def pause(
     values = {"whose": account, "which": name, "wait": max(seconds, 0.0)}
     row = conn.execute(statements["pause"], {**values, **clock}).one()
     if seconds > LONG_PAUSE_SECONDS:
-        conn.execute(statements["pause"], {**values, "which": name + _ASKED_FOR, **clock})
+        conn.execute(statements["pause"], {**values, "which": name + ASKED_FOR, **clock})
     if lesson_seconds is not None:
         learn_interval(conn, account=account, name=name, interval_seconds=lesson_seconds, now=now)
     return float(row.next_at - row.now)

@@ -7,21 +7,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, func, select
+from sqlalchemy import Connection, Row, Select, and_, func, or_, select
 
 from blocks.database.store import filters as conditions
 from blocks.database.store import requests, tallies
 from blocks.database.store.filters import Filters
 from blocks.database.store.import_rows import ENDED
+from blocks.database.store.limits import ASKED_FOR, LEARNED_SECONDS
 from blocks.database.store.requests import Pending
 from blocks.database.store.statements import chunks, posts_among, table_of
 from blocks.database.store.tallies import Tally
-from blocks.database.tables import Failure, Import, Post, Run, Snapshot, Spend, Work
+from blocks.database.tables import Failure, Import, Post, RateLimit, Run, Snapshot, Spend, Work
 from blocks.dedup_keys import wish_shown
 from blocks.errors import UsageError
 
 _imports, _posts, _work, _failures = table_of(Import), table_of(Post), table_of(Work), table_of(Failure)
-_spend, _runs, _snapshots = table_of(Spend), table_of(Run), table_of(Snapshot)
+_spend, _runs, _snapshots, _limits = table_of(Spend), table_of(Run), table_of(Snapshot), table_of(RateLimit)
 
 METRICS = ("plays", "views", "likes", "comments", "shares", "saves", "author_followers")
 
@@ -57,10 +58,24 @@ class LastRun:
     outcome: str | None
     message: str | None
     spent_micros: int
+    cap_micros: int | None = None
+    """Its cap; None where there was none."""
+    used_micros: int = 0
+    """What counts under its cap, whoever bought it."""
     stopped_at: datetime | None = None
     stopped_by: str | None = None
     stopped_why: str | None = None
     tally: Tally = field(default_factory=Tally)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitInUse:
+    """A rate limit that makes the next call wait, or whose rate the service lowered."""
+
+    account: str
+    name: str
+    wait_seconds: float
+    lowered_to_per_second: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +98,8 @@ class Overview:
     today: Tally = field(default_factory=Tally)
     requests: list[Pending] = field(default_factory=list)
     """What runs asked for and is not settled, and why."""
+    limits: list[LimitInUse] = field(default_factory=list)
+    """Those of all collections, which share them."""
 
 
 def overview(
@@ -128,6 +145,7 @@ def overview(
         last_run=_last_run(conn, collection),
         today=tallies.of_day(conn, now, collection),
         requests=[one for one in requests.pending(conn, cheapest_micros or {}) if collection in (None, one.collection)],
+        limits=_limits_in_use(conn, now.timestamp()),
     )
 
 
@@ -214,8 +232,27 @@ def _spent(conn: Connection, which: Any) -> tuple[int, int]:
     return int(row[0] or 0), int(row[1] or 0)
 
 
+def _limits_in_use(conn: Connection, now: float) -> list[LimitInUse]:
+    is_lowered = and_(_limits.c.learned_interval > 0, _limits.c.learned_at > now - LEARNED_SECONDS)
+    query = (
+        select(_limits, is_lowered.label("is_lowered"))
+        .where(or_(_limits.c.next_at > now, is_lowered), ~_limits.c.name.endswith(ASKED_FOR, autoescape=True))
+        .order_by(_limits.c.account, _limits.c.name)
+    )
+    return [
+        LimitInUse(
+            account=row.account,
+            name=row.name,
+            wait_seconds=max(0.0, row.next_at - now),
+            lowered_to_per_second=1 / row.learned_interval if row.is_lowered else None,
+        )
+        for row in conn.execute(query)
+    ]
+
+
 def _last_run(conn: Connection, collection: str | None) -> LastRun | None:
-    query = select(_runs).order_by(_runs.c.started_at.desc(), _runs.c.run_id).limit(1)
+    query = select(_runs, requests.used_by_request().label("used_micros"))
+    query = query.order_by(_runs.c.started_at.desc(), _runs.c.run_id).limit(1)
     if collection is not None:
         query = query.where(_runs.c.collection == collection)
     row = conn.execute(query).one_or_none()
@@ -232,6 +269,8 @@ def _last_run(conn: Connection, collection: str | None) -> LastRun | None:
         outcome=row.outcome if row.stopped_at is None else "cancelled",
         message=row.message,
         spent_micros=tally.spent_micros,
+        cap_micros=row.cap_micros,
+        used_micros=int(row.used_micros),
         stopped_at=row.stopped_at,
         stopped_by=row.stopped_by,
         stopped_why=row.stopped_why,

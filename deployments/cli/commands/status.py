@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from blocks.dedup_keys import wish_shown
 from blocks.outside_words import plain
 from blocks.settings import Settings, get_settings
-from deployments.cli import forecasts, pending, servers, stores
+from deployments.cli import pending, servers, stores
+from deployments.cli.forecasts import next_line
 from deployments.cli.invented import INVENTED, holds_invented
 from deployments.cli.options import Output
 from deployments.cli.results import EMPTY
-from deployments.cli.terminal import counted, results, tell, write_json
+from deployments.cli.terminal import results, tell, write_json
 from deployments.cli.writers import iso
 from deployments.stack import own_server
 from flows.steps.run.summary import SAMPLE, named
@@ -25,8 +29,9 @@ from flows.steps.run.summary import SAMPLE, named
 if TYPE_CHECKING:
     # Where there is no database none of it is loaded.
     from blocks.database.store.gaps import GapRow
+    from blocks.database.store.history import NextSnapshots
     from blocks.database.store.imports import OpenImport as LedgerImport
-    from blocks.database.store.overview import LastRun, OpenImport, Overview
+    from blocks.database.store.overview import LastRun, LimitInUse, OpenImport, Overview
     from blocks.database.store.tallies import Tally
 
 LATEST: Final = 500
@@ -35,7 +40,13 @@ LATEST: Final = 500
 GAPS_SHOWN: Final = timedelta(days=30)
 """So long a gap between two imports is shown."""
 
-MOST_GAPS: Final = 5
+MAX_GAPS: Final = 5
+MAX_COLLECTIONS: Final = 5
+
+NEED_SOMEBODY: Final = ("In doubt", "Held", "Out of room", "Failures", "Empty", "Gap")
+
+Line = tuple[str, str]
+"""A label and a text."""
 
 EMPTY_SHOWN: Final = timedelta(hours=48)
 """So long an import that ended empty is shown."""
@@ -57,12 +68,18 @@ def status(
     server = server_in_use(settings)
     tell(f"Prefect server: {server or 'none configured, and none of Tagtrail running'}")
     now = datetime.now(UTC)
+    seen: Overview | None = None
+    coming: NextSnapshots | None = None
+    empty: list[OpenImport] = []
+    missed: list[GapRow] = []
+    of_all_micros: int | None = None
+    ever: dict[str, int] = {}
+    invented = False
     with stores.opened(settings) as store:
-        seen, empty, missed, coming, invented = None, [], [], None, False
         if store is not None:
             stores.require_collection(store, collection)
             invented = holds_invented(store, collection)
-            from blocks.database.store import gaps, history, imports, overview
+            from blocks.database.store import gaps, history, imports, known, overview, spend
             from blocks.database.store.filters import Filters
 
             with store.connect() as conn:
@@ -71,19 +88,37 @@ def status(
                 empty = ended_empty(imports.find_imports(conn, "", limit=LATEST), now, collection)
                 missed = gaps.find(conn, collection=collection, since=now - GAPS_SHOWN)
                 coming = history.next_snapshots(conn, settings.snapshot_plan, now, Filters(collection))
+                if collection is not None:
+                    of_all_micros = spend.totals_of_day(conn, spend.day_of(now)).counted_micros
+                if settings.tagtrail_max_spend_usd_per_collection is not None:
+                    names = known.collections(conn) if collection is None else [collection]
+                    ever = {name: spend.used_micros(conn, f"collection:{name}") for name in names}
     if output.json:
         shown = as_json(seen, server=server, database=stores.shown(settings), missed=missed)
         shown |= {"invented": INVENTED} if invented else {}
         write_json(shown | {"next_snapshots": None if coming is None else _plain(dataclasses.asdict(coming))})
     elif seen is not None:
-        console = results()
-        told = [INVENTED] if invented else []
-        told += lines(seen, settings, empty=empty, missed=missed)
-        if coming is not None and seen.posts:
-            told.append(forecasts.next_line(coming, settings.snapshot_plan))
-        for line in told:
-            console.print(Text(line), soft_wrap=True)
+        told = lines(seen, settings, of_all_micros=of_all_micros, ever=ever, empty=empty, missed=missed, coming=coming)
+        show(told, results(), head=INVENTED if invented else None, foot=SAMPLE if seen.posts else None)
     return 0
+
+
+def show(told: Sequence[Line], console: Console, *, head: str | None = None, foot: str | None = None) -> None:
+    """Print the lines: on a terminal in two columns, elsewhere one a line."""
+    if head is not None:
+        console.print(Text(head, style="bold yellow"), soft_wrap=not console.is_terminal)
+    if console.is_terminal:
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for label, text in told:
+            table.add_row(Text(label, style="bold yellow" if label in NEED_SOMEBODY else "bold"), Text(text))
+        console.print(table)
+    else:
+        for label, text in told:
+            console.print(Text(f"{label}: {text}" if label else text), soft_wrap=True)
+    if foot is not None:
+        console.print(Text(foot, style="dim"), soft_wrap=not console.is_terminal)
 
 
 def server_in_use(settings: Settings) -> str | None:
@@ -153,40 +188,90 @@ def ended_empty(latest: Sequence[LedgerImport], now: datetime, collection: str |
 
 
 def lines(
-    seen: Overview, settings: Settings, *, empty: Sequence[OpenImport] = (), missed: Sequence[GapRow] = ()
-) -> list[str]:
-    """The figures as sentences; `empty`: imports that ended without a post, `missed`: gaps, the latest first."""
+    seen: Overview,
+    settings: Settings,
+    *,
+    of_all_micros: int | None = None,
+    ever: Mapping[str, int] = MappingProxyType({}),
+    empty: Sequence[OpenImport] = (),
+    missed: Sequence[GapRow] = (),
+    coming: NextSnapshots | None = None,
+) -> list[Line]:
+    """The figures, labelled: money and limits, what is open or needs somebody, what comes next, what is there.
+
+    `of_all_micros`: what was spent today by all, where `seen` is of one collection. `ever`: what collections spent in
+    all their time, where that has a cap. `empty`: imports that ended without a post, `missed`: gaps, the latest first.
+    """
+    unsettled = [("Open", _import(each)) for each in seen.open_imports]
+    unsettled += pending.lines(seen.requests)
+    for each in seen.ambiguous:
+        how = f"tagtrail resolve {each.import_id} --resubmit|--attach TASK_ID|--drop"
+        unsettled.append(("In doubt", f"{_import(each)}; decide it: {how}"))
+    if seen.failures:
+        failures = ", ".join(f"{count:,} {name}" for name, count in seen.failures.items())
+        unsettled.append(("Failures", f"{failures}; take them up again: tagtrail retry"))
+    return [
+        ("Spent today", _spent_today(seen, settings.tagtrail_max_spend_usd_per_day, of_all_micros)),
+        *_spent_ever(ever, settings.tagtrail_max_spend_usd_per_collection),
+        ("Limits", _limits(seen.limits)),
+        *(unsettled or [("Open", "nothing; nothing is held, in doubt or failed either")]),
+        *_found_wanting(empty, missed),
+        *([("Next snapshots", next_line(coming, settings.snapshot_plan))] if coming is not None and seen.posts else []),
+        *_stored(seen),
+    ]
+
+
+def _spent_today(seen: Overview, cap_usd: float | None, of_all_micros: int | None) -> str:
+    reserved = f", {seen.reserved_micros / 1e6:,.4f} of it reserved" if seen.reserved_micros else ""
+    if of_all_micros is None:
+        return f"{_of_cap(seen.spent_micros, cap_usd)}{reserved}; by UTC, estimated"
+    theirs = f"{seen.spent_micros / 1e6:,.4f} USD by this collection{reserved}"
+    return f"{theirs}; by all {_of_cap(of_all_micros, cap_usd)}; by UTC, estimated"
+
+
+def _of_cap(micros: int, cap_usd: float | None) -> str:
+    if cap_usd is None:
+        return f"{micros / 1e6:,.4f} USD, without a cap"
+    percent = micros / 1e4 / cap_usd if cap_usd else 0.0
+    share = "under 1" if 0 < percent < 1 else f"{percent:.0f}"
+    return f"{micros / 1e6:,.4f} USD of at most {cap_usd:,.2f} ({share} %)"
+
+
+def _spent_ever(ever: Mapping[str, int], cap_usd: float | None) -> list[Line]:
+    most = sorted(ever, key=lambda name: (-ever[name], name))[:MAX_COLLECTIONS]
+    return [("Collection", f"{plain(name)} spent {_of_cap(ever[name], cap_usd)}, ever") for name in most]
+
+
+def _limits(in_use: Sequence[LimitInUse]) -> str:
+    told = []
+    for one in in_use:
+        parts = [f"the next call in {age(one.wait_seconds)}"] if one.wait_seconds >= 1 else []
+        if one.lowered_to_per_second is not None:
+            parts.append(f"lowered by the service to {one.lowered_to_per_second:.2g} a second")
+        if parts:
+            told.append(f"{one.name}: {', '.join(parts)}")
+    return " · ".join(told) or "none makes a call wait"
+
+
+def _found_wanting(empty: Sequence[OpenImport], missed: Sequence[GapRow]) -> list[Line]:
+    told = [("Empty", f"{_import(each)}; {EMPTY}") for each in empty]
+    told += [("Gap", _gap(each)) for each in missed[:MAX_GAPS]]
+    if (more := len(missed) - MAX_GAPS) > 0:
+        told.append(("Gap", f"{more:,} more in the last {GAPS_SHOWN.days} days: `status --json` has all"))
+    return told
+
+
+def _stored(seen: Overview) -> list[Line]:
     told = []
     for platform, counts in seen.posts.items():
         parts = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
-        told.append(f"{platform}: {counted(sum(counts.values()), 'post')} ({parts})")
-    told.append(f"Snapshots: {seen.snapshots:,}")
-    told += [f"Open: {_import(each)}" for each in seen.open_imports]
-    for each in seen.ambiguous:
-        how = f"tagtrail resolve {each.import_id} --resubmit|--attach TASK_ID|--drop"
-        told.append(f"In doubt: {_import(each)}; decide it: {how}")
-    told += [f"Empty: {_import(each)}; {EMPTY}" for each in empty]
-    told += [f"Gap: {_gap(each)}" for each in missed[:MOST_GAPS]]
-    if len(missed) > MOST_GAPS:
-        told.append(
-            f"{len(missed) - MOST_GAPS:,} more gaps in the last {GAPS_SHOWN.days} days: `status --json` has all."
-        )
-    if seen.pending_work:
-        told.append("Pending: " + ", ".join(f"{count:,} {purpose}" for purpose, count in seen.pending_work.items()))
-    told += pending.lines(seen.requests)
-    if seen.failures:
-        told.append("Failures: " + ", ".join(f"{count:,} {name}" for name, count in seen.failures.items()))
-    cap = settings.tagtrail_max_spend_usd_per_day
-    reserved = f", {seen.reserved_micros / 1e6:,.4f} of it reserved" if seen.reserved_micros else ""
-    of_cap = "" if cap is None else f" of at most {cap:,.2f}"
-    told.append(f"Spent today (UTC, estimated): {seen.spent_micros / 1e6:,.4f} USD{of_cap}{reserved}")
+        told.append(("Posts", f"{sum(counts.values()):,} of {platform} ({parts})"))
+    told.append(("Snapshots", f"{seen.snapshots:,}"))
     if today := _tally(seen.today):
-        told.append(f"Today (UTC): {today}")
-    told.append(f"Last run: {_run(seen.last_run)}" if seen.last_run else "No run yet.")
+        told.append(("Today", f"{today} (UTC)"))
+    told.append(("Last run", _run(seen.last_run) if seen.last_run else "none yet"))
     if seen.last_run and (brought := _tally(seen.last_run.tally)):
-        told.append(f"Last run: {brought}")
-    if seen.posts:
-        told.append(SAMPLE)
+        told.append(("", brought))
     return told
 
 
@@ -214,7 +299,8 @@ def _run(run: LastRun) -> str:
         ended = f"cancelled by {run.stopped_by} ({run.stopped_why})"
     # What halted or failed says so itself.
     message = f": {plain(run.message).removeprefix(f'{ended}: ')}" if run.message else ""
-    return f"{run.flow} of {run.started_at:%Y-%m-%d %H:%M} UTC, {ended}{message}"
+    cap = "" if run.cap_micros is None else f"; {_of_cap(run.used_micros, run.cap_micros / 1e6)}"
+    return f"{run.flow} of {run.started_at:%Y-%m-%d %H:%M} UTC, {ended}{message}{cap}"
 
 
 def _tally(tally: Tally) -> str:

@@ -1,5 +1,6 @@
 """`status`, `top` and `resolve`: what they show, and what they decide."""
 
+import io
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -7,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
+from rich.console import Console
 
 from blocks.database.engine import Store
-from blocks.database.store import imports, leases, runs, spend
+from blocks.database.store import imports, leases, limits, runs, spend
 from blocks.database.store.imports import ItemSeen
 from blocks.database.store.posts import EnrichedPost, save_posts
 from blocks.posts.identity import parse_post_url
@@ -46,15 +49,21 @@ def test_status_tells_all(tagtrail: Callable[..., Any], monkeypatch: pytest.Monk
     called = tagtrail("status")
     assert called.status == 0
     assert "Prefect server: http://prefect.example/api (PREFECT_API_URL)" in called.err
-    assert called.out.splitlines()[:6] == [
-        "tiktok: 4 posts (3 enriched, 1 failed)",
-        "Snapshots: 3",
-        "Failures: 1 UnknownShape",
-        "Spent today (UTC, estimated): 0.0000 USD of at most 20.00",
-        "Last run: track-hashtags of 2026-11-20 12:00 UTC, attention: 4 posts: 3 enriched",
-        "Last run: no call; 0.0000 USD; 4 new and 0 known posts, 3 new enriched, 0.00 USD per 1,000 new enriched posts",
+    told = called.out.splitlines()
+    assert told[:3] == [
+        "Spent today: 0.0000 USD of at most 20.00 (0 %); by UTC, estimated",
+        "Limits: none makes a call wait",
+        "Failures: 1 UnknownShape; take them up again: tagtrail retry",
     ]
-    assert "a sample, not a census" in called.out
+    assert told[3].startswith("Next snapshots: ")
+    assert told[4:8] == [
+        "Posts: 4 of tiktok (3 enriched, 1 failed)",
+        "Snapshots: 3",
+        "Last run: track-hashtags of 2026-11-20 12:00 UTC, attention: 4 posts: 3 enriched",
+        "no call; 0.0000 USD; 4 new and 0 known posts, 3 new enriched, 0.00 USD per 1,000 new enriched posts",
+    ]
+    assert "a sample, not a census" in told[8]
+    assert len(told) == 9
     told = tagtrail("status", "--json").json
     assert told["overview"]["posts"] == {"tiktok": {"enriched": 3, "failed": 1}}
     assert told["overview"]["spent_usd"] == 0
@@ -94,9 +103,13 @@ def test_status_tells_of_today(tagtrail: Callable[..., Any], home_store: Store) 
         spend.settle(conn, spend_id, spent_micros=20_000, calls=2, now=now)
     told = "2 tiktok/apify; 0.0200 USD; "
     out = tagtrail("status").out
-    assert f"Today (UTC): {told}0 new and 0 known posts, 0 new enriched\n" in out
+    assert f"Today: {told}0 new and 0 known posts, 0 new enriched (UTC)\n" in out
     each = "6.67 USD per 1,000 new enriched posts"
-    assert f"Last run: {told}4 new and 0 known posts, 3 new enriched, {each}\n" in out
+    assert f"\n{told}4 new and 0 known posts, 3 new enriched, {each}\n" in out
+    of_one = tagtrail("status", "--collection", "fibres").out.splitlines()[0]
+    assert of_one == (
+        "Spent today: 0.0200 USD by this collection; by all 0.0200 USD of at most 20.00 (under 1 %); by UTC, estimated"
+    )
     today = tagtrail("status", "--json").json["overview"]["today"]
     assert (today["calls"], today["spent_usd"], today["usd_per_1000_new"]) == ({"tiktok/apify": 2}, 0.02, None)
 
@@ -105,6 +118,47 @@ def test_status_shows_what_is_in_doubt_and_how_to_decide(tagtrail: Callable[...,
     out = tagtrail("status").out
     assert "In doubt: import of #tweed, ambiguous, 0 of 5 posts listed" in out
     assert f"tagtrail resolve {doubtful} --resubmit|--attach TASK_ID|--drop" in out
+
+
+@pytest.mark.usefixtures("one_day")
+def test_status_tells_of_caps_and_limits(
+    tagtrail: Callable[..., Any], home_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAGTRAIL_MAX_SPEND_USD_PER_DAY", "none")
+    monkeypatch.setenv("TAGTRAIL_MAX_SPEND_USD_PER_COLLECTION", "10")
+    now = datetime.now(UTC)
+    with home_store.begin() as conn:
+        runs.start_run(
+            conn, run_id="r1", flow="enrich-posts", account="acc", collection="fibres", cap_micros=5_000_000, now=now
+        )
+        purpose = spend.Purpose("acc", "r1", "fibres", "metadata", "tiktok", "apify")
+        spend.reserve(conn, purpose, micros=1_000_000, caps=spend.Caps(collection_micros=10_000_000), now=now)
+        limits.pause(conn, account="acc", name="imports", seconds=3600)
+        limits.pause(conn, account="acc", name="metadata/apify", seconds=0, lesson_seconds=0.5)
+    told = tagtrail("status").out.splitlines()
+    assert told[:4] == [
+        "Spent today: 1.0000 USD, without a cap, 1.0000 of it reserved; by UTC, estimated",
+        "Collection: fibres spent 1.0000 USD of at most 10.00 (10 %), ever",
+        "Limits: imports: the next call in 60 min · metadata/apify: lowered by the service to 2 a second",
+        "Open: nothing; nothing is held, in doubt or failed either",
+    ]
+    assert next(line for line in told if line.startswith("Last run: ")).endswith("; 1.0000 USD of at most 5.00 (20 %)")
+
+
+def test_status_on_a_terminal_breaks_between_words() -> None:
+    command = "tagtrail resolve 13d9ed9b-af80-4461-bd14-4c2fdcb078ab --drop"
+    told = [
+        ("Spent today", "0.0800 USD of at most 20.00 (under 1 %)"),
+        ("In doubt", f"import of #ผ้าไหมไทย, ambiguous, 0 of 25 posts listed, planned 3 s ago; decide it: {command}"),
+        ("Open", "import of #布地東京 in the collection फ़ैशन 🎉, collecting, 8 of 25 posts listed, planned 3 s ago"),
+    ]
+    terminal = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    status_command.show(told, terminal)
+    lines = terminal.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(cell_len, lines)) <= 80
+    # Labels in one column, texts in another.
+    assert [line[:13].strip() for line in lines] == ["Spent today", "In doubt", "", "", "Open", ""]
+    assert " ".join(line[13:].strip() for line in lines) == " ".join(text for _, text in told)
 
 
 @pytest.mark.parametrize(
