@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, and_, func, or_, select
 
 from blocks.database.store import filters as conditions
-from blocks.database.store import requests, tallies
+from blocks.database.store import requests, spend, tallies
 from blocks.database.store.filters import Filters
 from blocks.database.store.import_rows import ENDED
 from blocks.database.store.limits import ASKED_FOR, LEARNED_SECONDS
@@ -251,8 +251,7 @@ def _limits_in_use(conn: Connection, now: float) -> list[LimitInUse]:
 
 
 def _last_run(conn: Connection, collection: str | None) -> LastRun | None:
-    query = select(_runs, requests.used_by_request().label("used_micros"))
-    query = query.order_by(_runs.c.started_at.desc(), _runs.c.run_id).limit(1)
+    query = select(_runs).order_by(_runs.c.started_at.desc(), _runs.c.run_id).limit(1)
     if collection is not None:
         query = query.where(_runs.c.collection == collection)
     row = conn.execute(query).one_or_none()
@@ -270,7 +269,7 @@ def _last_run(conn: Connection, collection: str | None) -> LastRun | None:
         message=row.message,
         spent_micros=tally.spent_micros,
         cap_micros=row.cap_micros,
-        used_micros=int(row.used_micros),
+        used_micros=spend.used_micros(conn, f"run:{row.run_id}"),
         stopped_at=row.stopped_at,
         stopped_by=row.stopped_by,
         stopped_why=row.stopped_why,
