@@ -26,7 +26,7 @@ from deployments.doctor.verdicts import Check, failed, ok, warning
 from deployments.setup.automations import read_automations
 from deployments.setup.definitions import Definition, read_definitions
 from deployments.setup.server import default_pool
-from flows.steps.prefect_side.kill_switch import VALVE
+from flows.steps.prefect_side.kill_switch import KILL_SWITCH
 
 SET_UP: Final = "run `tagtrail setup`"
 NO_AUTHENTICATION: Final = (
@@ -162,7 +162,7 @@ async def _set_up_checks(client: PrefectClient, work_pool: str | None) -> list[C
         *deployment_checks(definitions, stands, schemas),
         await _pool_check(client, pool),
         await _automation_check(client),
-        await _valve_check(client),
+        await _kill_switch_check(client),
     ]
 
 
@@ -245,10 +245,10 @@ async def _pool_check(client: PrefectClient, pool: str) -> Check:
     return failed(name, "no live worker: runs wait for ever", f"prefect worker start --pool {pool}")
 
 
-async def _valve_check(client: PrefectClient) -> Check:
-    name = f"limit {VALVE}"
+async def _kill_switch_check(client: PrefectClient) -> Check:
+    name = f"limit {KILL_SWITCH}"
     try:
-        limit = (await client.read_global_concurrency_limit_by_name(VALVE)).limit
+        limit = (await client.read_global_concurrency_limit_by_name(KILL_SWITCH)).limit
     except ObjectNotFound:
         return ok(name, "is made by the first run")
     return ok(name, f"{limit}") if limit else warning(name, "it is 0: nothing is bought", "raise it when that is over")

@@ -1,4 +1,4 @@
-"""The work pool and the operator's limit."""
+"""The work pool and the operator's kill switch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
 from deployments.setup.steps import Step
-from flows.steps.prefect_side.kill_switch import VALVE, VALVE_SLOTS, ensure_valve
+from flows.steps.prefect_side import kill_switch
+from flows.steps.prefect_side.kill_switch import KILL_SWITCH
 
 
 async def ensure_pool(client: PrefectClient, name: str) -> Step:
@@ -28,10 +29,10 @@ async def ensure_pool(client: PrefectClient, name: str) -> Step:
 
 
 async def ensure_limit(client: PrefectClient) -> Step:
-    """Make the limit that every group of calls passes; one that stands is left as the operator set it."""
+    """Make the limit that stops all buying at 0; one that stands is left as the operator set it."""
     try:
-        found = await client.read_global_concurrency_limit_by_name(VALVE)
+        found = await client.read_global_concurrency_limit_by_name(KILL_SWITCH)
     except ObjectNotFound:
-        await ensure_valve()
-        return Step("limit", VALVE, "made", f"{VALVE_SLOTS} groups of calls at once; 0 stops all buying")
-    return Step("limit", VALVE, "kept", f"at {found.limit}")
+        await kill_switch.ensure_limit(client)
+        return Step("limit", KILL_SWITCH, "made", "0 stops all buying")
+    return Step("limit", KILL_SWITCH, "kept", f"at {found.limit}")

@@ -1,4 +1,4 @@
-"""Where going on only costs: resting channels, a closed valve, a slow limit, a wall of 403, submissions in doubt."""
+"""Where going on only costs: resting channels, the kill switch, a slow limit, a wall of 403, submissions in doubt."""
 
 from __future__ import annotations
 
@@ -88,28 +88,28 @@ async def test_posts_that_only_resting_channels_could_serve_cost_few_calls(
     assert (again.outcome, again.enriched) == ("done", 60)
 
 
-async def set_valve(limit: int) -> None:
+async def set_kill_switch(limit: int) -> None:
     async with get_client() as client:
-        await client.upsert_global_concurrency_limit_by_name(kill_switch.VALVE, limit)
+        await client.upsert_global_concurrency_limit_by_name(kill_switch.KILL_SWITCH, limit)
 
 
-async def test_a_valve_closed_while_a_group_waits_for_a_slow_limit_ends_the_buying(
+async def test_the_kill_switch_ends_the_buying_while_posts_wait_for_a_slow_limit(
     weather: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kill_switch, "CHECK_SECONDS", 0.2)
     monkeypatch.setattr(rate_limiter, "YOUTUBE_RAPID_PER_HOUR", 3600.0)  # One a second instead of one in five minutes.
     running = asyncio.create_task(weather.enrich(*youtube(30), channel="rapid"))
     while weather.asked() < 2:
         await asyncio.sleep(0.05)
     try:
-        await set_valve(0)
+        await set_kill_switch(0)
         asked = weather.asked()
         halted = await asyncio.wait_for(running, 60)
     finally:
-        await set_valve(kill_switch.VALVE_SLOTS)
+        await set_kill_switch(kill_switch.ON)
     assert (halted.outcome, halted.exit_status) == ("halted", 4)
-    assert kill_switch.VALVE in halted.message
-    assert halted.enriched == weather.asked() <= asked + 2
+    assert kill_switch.KILL_SWITCH in halted.message
+    # Two seconds until it is read; a busy machine may take its time.
+    assert halted.enriched == weather.asked() <= asked + 10
     assert halted.enriched + halted.pending == 30
 
 

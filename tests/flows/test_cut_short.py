@@ -120,50 +120,6 @@ async def test_a_submission_under_way_is_written_down_where_a_run_is_cancelled(w
     assert weather.submissions() == {"hashtag:lvmh": 1}
 
 
-async def test_a_wait_at_the_valve_uses_up_the_turn_to_send(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows.steps.prefect_side.kill_switch import Valve
-    from flows.steps.run.lifecycle import Run
-
-    monkeypatch.setattr(collect, "TURN_SECONDS", 0.05)
-    opened, through, turn = asyncio.Event(), Valve.slot, Run.slot
-    happened: list[str] = []
-
-    @contextlib.asynccontextmanager
-    async def closed_at_first(self: Valve) -> Any:
-        happened.append("at the valve")
-        await opened.wait()
-        async with through(self) as granted:
-            yield granted
-
-    async def noted_turn(self: Run, *names: str, **missed: Any) -> Any:
-        granted = await turn(self, *names, **missed)
-        if names == ("imports",):
-            happened.append("turn")
-        return granted
-
-    async def noted(run: Any, row: Any) -> str:
-        happened.append("sent")
-        return await send(run, row)
-
-    send = collect._send
-    monkeypatch.setattr(collect, "_send", noted)
-    monkeypatch.setattr(Run, "slot", noted_turn)
-    monkeypatch.setattr(Valve, "slot", closed_at_first)
-    run = asyncio.create_task(weather.track("one", "two", "three", posts_per_hashtag=1))
-    while happened.count("at the valve") < 3:
-        await asyncio.sleep(0.01)
-    assert "sent" not in happened
-    # The turns of all three are over by then.
-    await asyncio.sleep(2 * collect.TURN_SECONDS)
-    del happened[:]
-    opened.set()
-    assert (await run).outcome == "done"
-    submitting = [one for one in happened if one != "at the valve"]
-    assert (submitting.count("sent"), submitting.count("turn") >= 3) == (3, True), "each import has a second turn"
-    for at in range(len(submitting)):
-        assert submitting[:at].count("sent") <= submitting[:at].count("turn"), "and is sent after it"
-
-
 async def test_a_run_that_slept_buys_nothing_that_another_took_over(
     weather: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

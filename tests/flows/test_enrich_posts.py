@@ -193,18 +193,18 @@ async def test_a_url_that_is_no_post_is_refused_before_anything_is_bought(weathe
     assert weather.asked() == 0
 
 
-async def test_an_operator_who_closes_the_valve_stops_all_buying(weather: Any) -> None:
+async def test_an_operator_who_sets_the_kill_switch_stops_all_buying(weather: Any) -> None:
     from prefect.client.orchestration import get_client
 
-    from flows.steps.prefect_side.kill_switch import VALVE, VALVE_SLOTS
+    from flows.steps.prefect_side.kill_switch import KILL_SWITCH, ON
 
     url = "https://www.instagram.com/p/CxYz012abcD/"
     async with get_client() as client:
-        await client.upsert_global_concurrency_limit_by_name(VALVE, 0)
+        await client.upsert_global_concurrency_limit_by_name(KILL_SWITCH, 0)
         try:
             halted = await weather.enrich(url)
         finally:
-            await client.upsert_global_concurrency_limit_by_name(VALVE, VALVE_SLOTS)
+            await client.upsert_global_concurrency_limit_by_name(KILL_SWITCH, ON)
     assert (halted.outcome, halted.exit_status, halted.pending) == ("halted", 4, 1)
     assert "tagtrail-inflight" in halted.message
     assert weather.asked() == 0

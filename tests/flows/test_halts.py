@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from flows.steps.enrichment.dispatcher import Enrichment
-from flows.steps.run.lifecycle import Run
 from flows.steps.run.progress import Progress, watch
 from flows.track_hashtags import track_hashtags
 
@@ -41,17 +37,17 @@ async def test_a_halted_run_does_not_wait_for_import_slots(weather: Any, monkeyp
     assert halted.cost_usd <= 0.06
 
 
-async def test_a_closed_valve_stops_imports_too(weather: Any) -> None:
+async def test_the_kill_switch_stops_imports_too(weather: Any) -> None:
     from prefect.client.orchestration import get_client
 
-    from flows.steps.prefect_side.kill_switch import VALVE, VALVE_SLOTS
+    from flows.steps.prefect_side.kill_switch import KILL_SWITCH, ON
 
     async with get_client() as client:
-        await client.upsert_global_concurrency_limit_by_name(VALVE, 0)
+        await client.upsert_global_concurrency_limit_by_name(KILL_SWITCH, 0)
         try:
             halted = await weather.track("LVMH")
         finally:
-            await client.upsert_global_concurrency_limit_by_name(VALVE, VALVE_SLOTS)
+            await client.upsert_global_concurrency_limit_by_name(KILL_SWITCH, ON)
     assert (halted.outcome, halted.cost_usd) == ("halted", 0)
     assert weather.submissions() == {}
     assert (await weather.track("LVMH")).outcome == "done"
@@ -82,72 +78,33 @@ async def test_a_collections_cap_holds_over_all_its_runs(weather: Any, monkeypat
     assert round(first.cost_usd + second.cost_usd, 6) <= 0.15
 
 
-async def test_a_valve_closed_in_the_middle_lets_end_only_what_has_passed_it(
+async def test_the_kill_switch_ends_the_buying_of_a_run_under_way(
     weather: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from prefect.client.orchestration import get_client
 
-    from flows.steps.prefect_side.kill_switch import VALVE, VALVE_SLOTS
+    from flows.steps.prefect_side.kill_switch import KILL_SWITCH, ON
 
     monkeypatch.setenv("TAGTRAIL_IN_FLIGHT", "5")
-    # The operator is in time, however often the server has to be asked to lower the limit.
-    turn, turns, closed = Run.slot, itertools.count(1), asyncio.Event()
-
-    async def three_before_it_is_closed(self: Run, *names: str, **missed: Any) -> Any:
-        # Whoever missed a turn on a busy machine takes another one, and is the same call.
-        if missed.get("missed") is None and next(turns) > 3:
-            await closed.wait()
-        return await turn(self, *names, **missed)
-
-    monkeypatch.setattr(Run, "slot", three_before_it_is_closed)
+    monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "5")
     urls = [f"https://www.tiktok.com/@someone/video/{7_311_000_000_000_000_000 + number}" for number in range(100)]
     run = asyncio.create_task(weather.enrich(*urls))
     while weather.asked() < 3 and not run.done():
         await asyncio.sleep(0.05)
     async with get_client() as client:
-        await client.upsert_global_concurrency_limit_by_name(VALVE, 0)
+        await client.upsert_global_concurrency_limit_by_name(KILL_SWITCH, 0)
         asked = weather.asked()
-        closed.set()
         try:
             halted = await run
         finally:
-            await client.upsert_global_concurrency_limit_by_name(VALVE, VALVE_SLOTS)
+            await client.upsert_global_concurrency_limit_by_name(KILL_SWITCH, ON)
     assert (halted.outcome, halted.exit_status) == ("halted", 4)
-    assert halted.enriched == weather.asked() <= asked + 10, "two groups of five have passed the valve at most"
+    # Two seconds until it is read; a busy machine may take its time.
+    assert halted.enriched == weather.asked() <= asked + 50
     assert halted.enriched + halted.pending == 100
+    monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "500")
     done = await weather.enrich(*urls)
     assert (done.outcome, done.enriched, weather.asked()) == ("done", 100, 100)
-
-
-async def test_a_valve_that_fails_cuts_off_no_call_under_way(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from blocks.errors import TagtrailError
-    from flows.steps.prefect_side.kill_switch import Valve
-
-    through = Valve.slot
-    entered: list[Valve] = []
-
-    @contextlib.asynccontextmanager
-    async def fails_the_second_time(self: Valve) -> AsyncIterator[bool]:
-        entered.append(self)
-        if len(entered) == 2:
-            while weather.asked() < 2:
-                await asyncio.sleep(0.01)
-            raise TagtrailError("the Prefect server does not answer")
-        async with through(self) as opened:
-            yield opened
-
-    monkeypatch.setattr(Valve, "slot", fails_the_second_time)
-    monkeypatch.setenv("TAGTRAIL_IN_FLIGHT", "5")
-    monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "10")
-    urls = [f"https://www.tiktok.com/@someone/video/{7_300_000_000_000_000_000 + number}" for number in range(20)]
-    failed = await weather.enrich(*urls)
-    assert (failed.outcome, failed.exit_status) == ("failed", 1)
-    assert "does not answer" in failed.message
-    assert 0 < failed.enriched <= 5
-    assert failed.enriched == weather.asked(), "each answer that was paid for is stored"
-    assert failed.enriched + failed.pending == 20
-    done = await weather.enrich(*urls)
-    assert (done.outcome, done.enriched, weather.asked()) == ("done", 20, 20)
 
 
 async def test_the_cap_of_the_machine_holds_for_a_flow_that_names_none(

@@ -75,10 +75,10 @@ def _look(examined: Examined, settings: Settings, hashtag: str, urls: tuple[str,
         raise UsageError("MEMORIES_API_KEY is not set, and no block holds a key: there is nobody to look as")
     # Prefect is imported by this, and needs no server for it.
     from deployments.doctor.live import Wanted, look
-    from flows.steps.prefect_side.kill_switch import VALVE
+    from flows.steps.prefect_side.kill_switch import KILL_SWITCH
 
-    if any(check.name == f"limit {VALVE}" and check.verdict == "warning" for check in examined.checks):
-        raise ValveClosed(f"the Prefect limit {VALVE} is 0: an operator stopped all buying")
+    if any(check.name == f"limit {KILL_SWITCH}" and check.verdict == "warning" for check in examined.checks):
+        raise ValveClosed(f"the Prefect limit {KILL_SWITCH} is 0: an operator stopped all buying")
     store = open_store(examined.database_url, create=True)
     try:
         return asyncio.run(look(settings, store, account, Wanted(hashtag, urls, cap), tell))

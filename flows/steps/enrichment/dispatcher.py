@@ -26,7 +26,7 @@ from flows.steps.run.lease_health import awake_seconds
 from flows.steps.run.lifecycle import Run, current_run
 
 GROUP_POSTS = 50
-"""Posts that are claimed in one transaction and pass the operator's valve together, at most."""
+"""Posts that are claimed in one transaction, at most."""
 
 GATHER_SECONDS = 5.0
 """So long a group waits for the slots of all its tasks; then it begins with those that it has."""
@@ -125,8 +125,7 @@ class Enrichment:
         self._elsewhere: list[str] = []
         self._body: asyncio.Task[None] | None = None
         self._stopped_body = False
-        # Twice what can be in flight, so that the next tasks are ready when a call ends; what has passed the valve is
-        # never more, for an operator who closes it wants the buying to end soon.
+        # Twice what can be in flight, so that the next tasks are ready when a call ends.
         in_flight, size = run.settings.tagtrail_in_flight, run.wish.batch_size
         self._share_slots = max(2, 2 * in_flight // size)
         # Never more tasks than there are slots.
@@ -233,21 +232,20 @@ class Enrichment:
             keys = keys[slots * size :]
 
     async def _run_group(self, share: _Share, keys: list[str], slots: int) -> None:
-        """Pass the valve, claim the posts, and run their tasks; each slot is given back as soon as it can be."""
+        """Claim the posts, and run their tasks; each slot is given back as soon as it can be."""
         size = self.run.wish.batch_size
         try:
-            async with self.run.valve.slot() as opened:
-                # Before the group of tasks, which would wrap its error in another.
-                claimed = await self._claim(keys) if opened else []
-                async with asyncio.TaskGroup() as tasks:
-                    for at in range(0, len(claimed), size):
-                        slots -= 1
-                        task = tasks.create_task(self._run_task(claimed[at : at + size]))
-                        task.add_done_callback(lambda _: share.release(1))
-                    share.release(slots)
-                    slots = 0
+            # Before the group of tasks, which would wrap its error in another.
+            claimed = await self._claim(keys) if self.run.halted is None else []
+            async with asyncio.TaskGroup() as tasks:
+                for at in range(0, len(claimed), size):
+                    slots -= 1
+                    task = tasks.create_task(self._run_task(claimed[at : at + size]))
+                    task.add_done_callback(lambda _: share.release(1))
+                share.release(slots)
+                slots = 0
         except TagtrailError as error:
-            # No way through the valve, or no database: what other groups have bought is awaited, and stored.
+            # No database: what other groups have bought is awaited, and stored.
             self.run.halt(error)
         finally:
             share.release(slots)

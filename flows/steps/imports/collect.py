@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -162,18 +161,12 @@ async def submit_import(import_id: str, name: str) -> str:
                 break
             if (turn := await _turn_by_rate(run)) is None:
                 break
-            asked_at = time.monotonic()
-            async with run.valve.slot() as opened:
-                # Where the valve let the run wait, its turn is over, and others may have had theirs at that moment.
-                late = time.monotonic() - asked_at > TURN_SECONDS
-                if not opened or (late and (turn := await _turn_by_rate(run)) is None):
-                    break
-                sending = submit_once(run, import_id, attempt=attempt, turn=turn)
-                try:
-                    state = await finished(sending, cancelled=run.say_it_ends)
-                except SpendCapReached as reached:
-                    run.halt(reached)
-                    break
+            sending = submit_once(run, import_id, attempt=attempt, turn=turn)
+            try:
+                state = await finished(sending, cancelled=run.say_it_ends)
+            except SpendCapReached as reached:
+                run.halt(reached)
+                break
             run.doubts.ended(state)
         if state is not None:
             return state

@@ -23,7 +23,7 @@ from blocks.database.store import accounts, known, leases, meta, refused, runs
 from blocks.database.store import stops as stops_store
 from blocks.database.store.imports import FoundPost
 from blocks.database.store.spend import Caps
-from blocks.errors import BadKey, MemoriesError, SpendCapReached, StoreError, TagtrailError
+from blocks.errors import BadKey, MemoriesError, SpendCapReached, StoreError, TagtrailError, ValveClosed
 from blocks.memories.client import MemoriesClient
 from blocks.outside_words import for_log
 from blocks.quotas.budget import Budget, micros_of
@@ -35,7 +35,7 @@ from flows.steps.enrichment.post_state import PostTask
 from flows.steps.imports.ambiguity_limit import Doubts
 from flows.steps.prefect_side import artifacts
 from flows.steps.prefect_side.artifacts import ProgressBar
-from flows.steps.prefect_side.kill_switch import Valve
+from flows.steps.prefect_side.kill_switch import watch_kill_switch
 from flows.steps.prefect_side.run_log import RunLog
 from flows.steps.prefect_side.run_names import name_of_run, tags_of_run
 from flows.steps.prefect_side.schedule import reuse_hours_for_this_run
@@ -119,7 +119,6 @@ class Run:
     limiter: Limiter
     budget: Budget
     channels: Channels
-    valve: Valve
     wish: Wish
     comment_key: bytes
     fresh_after: datetime
@@ -145,7 +144,7 @@ class Run:
         await sandbox_guard.must_not_mix(store, client)
         self.callback_url = await callback_of(self.credentials, self.settings)
         await self.begin(store, client)
-        self.valve = await self._stack.enter_async_context(Valve(self))
+        await self._stack.enter_async_context(watch_kill_switch(self.halt))
         self.opened = True
         await self._tell_prefect_what_it_is()
         bar = ProgressBar(self)
@@ -263,10 +262,10 @@ class Run:
     def halt(self, error: TagtrailError) -> None:
         """Buy nothing more in this run; what is in flight is awaited and stored.
 
-        A person's stop comes before whatever halted it. `error` is one that halts, or says that the database cannot be
-        used: then the run ends failed.
+        A person's stop and the kill switch come before whatever halted it. `error` is one that halts, or says that the
+        database or Prefect's server cannot be used: then the run ends failed.
         """
-        if self.halted is None or isinstance(error, Stopped):
+        if self.halted is None or isinstance(error, Stopped | ValveClosed):
             self.halted = error
             self.halting.set()
             for acquiring in list(self._acquiring):
@@ -320,9 +319,6 @@ class Run:
 
     async def may_still_buy(self, *, paid: bool = False) -> bool:
         """Whether a call that has its slot may be made: the wait for it may have been long. `paid` as in `slot`."""
-        valve: Valve | None = getattr(self, "valve", None)  # The doctor's run passes none.
-        if self.halted is None and valve is not None:
-            await valve.still_open()
         return not self.ends(paid=paid)
 
     def calls_of(self, name: str) -> asyncio.Semaphore:

@@ -25,7 +25,7 @@ from deployments.setup.automations import read_automations
 from deployments.setup.definitions import read_definitions
 from deployments.setup.steps import Step
 from deployments.stack.own_server import ServerInfo, env_for
-from flows.steps.prefect_side.kill_switch import VALVE
+from flows.steps.prefect_side.kill_switch import KILL_SWITCH
 
 pytestmark = pytest.mark.stack
 
@@ -67,7 +67,7 @@ async def test_the_first_makes_everything_and_the_second_finds_it(client: Prefec
     assert {step.did for name, step in first.items() if name.startswith(made_anew) and name not in NOTIFY} == {"made"}
     made = {f"deployment {each.full_name}" for each in read_definitions()}
     made |= {f"automation {each['name']}" for each in read_automations()}
-    assert first.keys() >= made | {"work pool mine", f"limit {VALVE}", "block memories-credentials/default"}
+    assert first.keys() >= made | {"work pool mine", f"limit {KILL_SWITCH}", "block memories-credentials/default"}
     for name in NOTIFY:
         assert first[name].did == "missing"
         assert "--notify" in first[name].sentence
@@ -115,7 +115,7 @@ async def test_what_the_user_set_survives_also_where_the_rest_is_updated(
     await client.update_deployment_schedule(sweep.id, sweep.schedules[0].id, active=False)
     [dead] = await client.read_automations_by_name("Tagtrail: mark dead runs")
     await edit(client, dead, enabled=False, description="An older text.")
-    await client.upsert_global_concurrency_limit_by_name(VALVE, 0)
+    await client.upsert_global_concurrency_limit_by_name(KILL_SWITCH, 0)
 
     steps = await set_up_here()
 
@@ -123,7 +123,7 @@ async def test_what_the_user_set_survives_also_where_the_rest_is_updated(
     assert steps["deployment collect-imports/sweep"].did == "kept"
     assert steps["automation Tagtrail: mark dead runs"].did == "updated"
     assert "disabled" in steps["automation Tagtrail: mark dead runs"].sentence
-    assert "at 0" in steps[f"limit {VALVE}"].sentence
+    assert "at 0" in steps[f"limit {KILL_SWITCH}"].sentence
     now = await client.read_deployment_by_name("track-hashtags/daily")
     assert now.description != "An older text."
     assert now.parameters == {"hashtags": ["linen"], "max_spend_usd": 1.5}
