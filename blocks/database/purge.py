@@ -11,10 +11,9 @@ from typing import Any
 
 from blocks.database.compacting import compact
 from blocks.database.engine import Store
-from blocks.database.store import Connection, erased, erasing, meta, purging
-from blocks.database.store.erasing import Key
-from blocks.database.store.naming import Names, Naming
-from blocks.database.store.purging import Person
+from blocks.database.store import Connection, erased_names, erasure, meta
+from blocks.database.store.erased_names import Names, Naming
+from blocks.database.store.erasure import Key, Person
 from blocks.posts.record import PostRef
 
 BATCH_POSTS = 200
@@ -81,15 +80,15 @@ async def purge(store: Store, target: Target, *, dry_run: bool = False) -> Purge
 
 async def _older(store: Store, carry_out: Callable[..., Any], cutoff: datetime, done: Purged, *, dry_run: bool) -> None:
     now, after = datetime.now(UTC), FIRST
-    while keys := await store.read(erasing.old_posts, cutoff, after, BATCH_POSTS):
-        done.erased += await carry_out(erasing.erase_posts, keys, now=now, on_request=False, dry_run=dry_run)
+    while keys := await store.read(erasure.old_posts, cutoff, after, BATCH_POSTS):
+        done.erased += await carry_out(erasure.erase_posts, keys, now=now, on_request=False, dry_run=dry_run)
         after = keys[-1]
     while True:
-        part = await carry_out(erasing.erase_answers_before, cutoff, limit=BATCH_ROWS, dry_run=dry_run)
+        part = await carry_out(erasure.erase_answers_before, cutoff, limit=BATCH_ROWS, dry_run=dry_run)
         done.erased += part
         if dry_run or not part:
             break
-    done.erased += await carry_out(purging.blank_before, cutoff, dry_run=dry_run)
+    done.erased += await carry_out(erasure.blank_before, cutoff, dry_run=dry_run)
 
 
 async def _requested(
@@ -100,29 +99,29 @@ async def _requested(
         key = (target.post.platform, target.post.post_id)
         await _erase(carry_out, [key], done, words, now=now, dry_run=dry_run)
     if target.creator is not None:
-        whom: Person = await store.read(purging.person, target.platform, target.creator)
+        whom: Person = await store.read(erasure.person, target.platform, target.creator)
         words.people |= set(whom.names)
         words.author_ids |= {author_id for _, author_id in whom.author_ids}
         # First of all, so that a run which is under way brings nothing back.
         if not dry_run:
-            await store.run(purging.keep_out, whom, now)
+            await store.run(erasure.keep_out, whom, now)
         after = FIRST
         about = (whom.platform, whom.names, whom.written, whom.author_ids)
-        while keys := await store.read(erasing.posts_of_creator, *about, after, BATCH_POSTS):
+        while keys := await store.read(erasure.posts_of_creator, *about, after, BATCH_POSTS):
             await _erase(carry_out, keys, done, words, now=now, dry_run=dry_run)
             after = keys[-1]
         if dry_run:
             # Rows of creators that would go with their posts are all still there, and are counted now.
             del done.erased["creators"]
-        done.erased += await carry_out(purging.erase_comments_of, whom, dry_run=dry_run)
-        if named := await store.read(purging.posts_naming, whom):
+        done.erased += await carry_out(erasure.erase_comments_of, whom, dry_run=dry_run)
+        if named := await store.read(erasure.posts_naming, whom):
             done.notes.append(
                 f"{named:,} posts of other people mention them or name them as co-author or tagged; those stay, and so "
                 "do their raw payloads, in which comments may be theirs: `tagtrail purge --post URL` erases one"
             )
     done.naming = words.naming()
     if done.naming is not None:
-        done.erased += await carry_out(purging.scrub_texts, done.naming, dry_run=dry_run)
+        done.erased += await carry_out(erasure.scrub_texts, done.naming, dry_run=dry_run)
 
 
 async def _erase(
@@ -134,8 +133,8 @@ async def _erase(
 
 
 def _one_batch(conn: Connection, keys: list[Key], now: datetime, dry_run: bool) -> tuple[Counter[str], set[str]]:
-    found = purging.words_of(conn, keys)
+    found = erasure.words_of(conn, keys)
     if not dry_run:
         # Also what is not there (yet) stays out.
-        erased.remember(conn, "post", keys, now)
-    return erasing.erase_posts(conn, keys, now=now, on_request=True, dry_run=dry_run), found
+        erased_names.remember(conn, "post", keys, now)
+    return erasure.erase_posts(conn, keys, now=now, on_request=True, dry_run=dry_run), found

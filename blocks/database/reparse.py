@@ -8,9 +8,9 @@ from typing import Any
 
 from blocks.database.engine import Store
 from blocks.database.store import meta
-from blocks.database.store.difference import Difference
 from blocks.database.store.filters import Filters
-from blocks.database.store.reparsing import Policy, next_posts, reparse_posts
+from blocks.database.store.reparse import reparse_posts
+from blocks.database.store.replay import Difference, Policy, next_posts
 from blocks.posts.snapshot_plan import SnapshotPlan
 from blocks.settings import CommentPolicy
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 import orjson
 
 from blocks.database.engine import Store
-from blocks.database.store import history, imports, posts, raw, runs, spend, work
-from blocks.database.store.known import SERVICE
+from blocks.database.store import imports, posts, raw_payloads, runs, snapshots, spend, work
+from blocks.database.store.catalog import SERVICE
 from blocks.errors import PayloadError, PostGone
 from blocks.posts.identity import parse_post_url
 from blocks.posts.payloads.mapping import map_post
@@ -93,7 +93,7 @@ class Month:
     def refresh(self, left_micros: int | None = None) -> int:
         """As a refresh does: buy what is due, the most valuable first, as far as the money goes; the calls."""
         with self.store.connect() as conn:
-            due = history.due(conn, self.plan, self.now)
+            due = snapshots.due(conn, self.plan, self.now)
         taken = affordable(due, left_micros, PRICES).taken
         if not taken:
             return 0
@@ -184,8 +184,10 @@ class Month:
             except (PostGone, PayloadError):
                 gone.append(ref)
             else:
-                answers.append(raw.RawAnswer(ref, orjson.dumps(payload), "apify", ref.url, purpose, self.now, run_id))
-        hashes = raw.save_raw(conn, answers)
+                answers.append(
+                    raw_payloads.RawAnswer(ref, orjson.dumps(payload), "apify", ref.url, purpose, self.now, run_id)
+                )
+        hashes = raw_payloads.save_raw(conn, answers)
         saved = [
             posts.EnrichedPost(
                 record=record, channel="apify", observed_at=self.now, purpose=purpose, plan=self.plan, run_id=run_id,

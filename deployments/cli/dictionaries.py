@@ -8,8 +8,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 
-from blocks.database.store.column_facts import IDS, ColumnFact, column_facts
-from blocks.database.store.coverage import ColumnCoverage, Coverage
+from blocks.database.store.data_dictionary import IDS, ColumnCoverage, ColumnFact, Coverage, column_facts
 from blocks.database.store.filters import Filters
 from blocks.database.what import What
 from blocks.posts.payloads import sources

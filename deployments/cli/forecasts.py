@@ -12,7 +12,7 @@ from deployments.cli.terminal import counted
 
 if TYPE_CHECKING:
     # `status` looks at nothing where there is no database, and loads none of it then.
-    from blocks.database.store.history import NextSnapshots, Outlook
+    from blocks.database.store.snapshots import NextSnapshots, Outlook
 
 WEEK_DAYS = 7
 
@@ -23,7 +23,7 @@ NO_PLAN = "There is no snapshot plan: TAGTRAIL_SNAPSHOT_AGES is none."
 
 def forecast(told: Outlook, settings: Settings, order: Sequence[Channel]) -> dict[str, Any]:
     """The outlook with its prices in US dollars (of the first channel that is tried), as `--json` writes it."""
-    from blocks.database.store.history import OUTLOOK_DAYS
+    from blocks.database.store.snapshots import OUTLOOK_DAYS
 
     def usd(calls: float, platform: str) -> float:
         return round(calls * settings.tagtrail_prices.metadata_micros(platform, order[0]) / 1e6, 6)
@@ -85,7 +85,7 @@ def lines(facts: dict[str, Any], settings: Settings, plan: SnapshotPlan, cap_usd
     if facts["failed"]:
         told.append(f"Tried and failed, not tried again before their next age: {counted(facts['failed'], 'post')}.")
     coming = facts["next_30_days"]
-    from blocks.database.store.history import OUTLOOK_DAYS
+    from blocks.database.store.snapshots import OUTLOOK_DAYS
 
     for first in range(0, OUTLOOK_DAYS, WEEK_DAYS):
         week = coming["days"][first : first + WEEK_DAYS]

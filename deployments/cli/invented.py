@@ -12,9 +12,9 @@ INVENTED: Final = "Invented data: some or all of this came from a sandbox; no po
 
 def holds_invented(store: Store, collection: str | None = None) -> bool:
     """Whether any run (of the collection) that bought something asked a server on this machine, as the sandbox is."""
-    from blocks.database.store import known, report
+    from blocks.database.store import catalog, report
     from blocks.network import is_here
 
     with store.connect() as conn:
-        asked = known.services(conn) if collection is None else report.services(conn, collection)
+        asked = catalog.services(conn) if collection is None else report.services(conn, collection)
     return any(is_here(host) for hosts in asked for host in hosts.split(" and "))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from blocks.errors import UsageError
 
 if TYPE_CHECKING:
-    from blocks.database.store.column_facts import ColumnFact
+    from blocks.database.store.data_dictionary import ColumnFact
 
 BATCH_ROWS: Final = 1000
 GROUP_ROWS: Final = 100_000

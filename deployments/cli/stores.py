@@ -108,24 +108,24 @@ def require_collection(store: Store, collection: str | None) -> None:
     Raises:
         UsageError: it names the collections that there are.
     """
-    from blocks.database.store import known
+    from blocks.database.store import catalog
 
     if collection is None:
         return
     with store.connect() as conn:
-        names = known.collections(conn)
+        names = catalog.collections(conn)
     if names and collection not in names:
         raise UsageError(f"there is no collection {collection}; there are: {', '.join(sorted(names))}")
 
 
 def tell_unknown(store: Store, *, hashtag: str | None) -> bool:
     """Say of a hashtag (its key) by which is filtered that this database knows no import of it; whether it was said."""
-    from blocks.database.store import known
+    from blocks.database.store import catalog
 
     if hashtag is None:
         return False
     with store.connect() as conn:
-        names = known.hashtags(conn)
+        names = catalog.hashtags(conn)
     if hashtag in names:
         return False
     listed = ", ".join(names[:MAX_NAMES]) + (", …" if len(names) > MAX_NAMES else "")

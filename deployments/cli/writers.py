@@ -75,7 +75,7 @@ def text_maker(
     """
 
     def make(file: BinaryIO) -> int:
-        from blocks.database.store.column_facts import IDS
+        from blocks.database.store.data_dictionary import IDS
 
         too_long = 0
 

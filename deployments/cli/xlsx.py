@@ -13,7 +13,7 @@ from deployments.cli.terminal import counted
 from deployments.cli.writers import iso, json_text
 
 if TYPE_CHECKING:
-    from blocks.database.store.column_facts import ColumnFact
+    from blocks.database.store.data_dictionary import ColumnFact
 
 SHEET_ROWS: Final = 1_048_576
 """Rows of one sheet, its heading among them; what is more goes to the next sheet."""

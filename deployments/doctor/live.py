@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from blocks.database.engine import Store
-from blocks.database.store import Connection, contract, overview
+from blocks.database.store import Connection, accounts, overview
 from blocks.database.store import posts as posts_store
 from blocks.database.store.imports import FoundPost
 from blocks.database.store.posts import EnrichedPost
@@ -77,23 +77,23 @@ async def look(
     """
     wish, evidence = wanted.wish(settings), Evidence()
     async with account.client(evidence) as client:
-        known = await store.read(contract.findings, client.account)
+        known = await store.read(accounts.findings, client.account)
         young = {name for name, found in known.items() if found["at"] >= _since(settings.tagtrail_max_age_hours)}
         async with Run(FLOW) as run:
             run.wish, run.settings, run.callback_url = wish, settings, account.callback
             await run.begin(store, client)
             run.opened = True
             await _Looker(run, evidence, wanted, young, say).look()
-    evidence.hashtag_platforms = await store.read(contract.hashtag_platforms, client.account)
+    evidence.hashtag_platforms = await store.read(accounts.hashtag_platforms, client.account)
     judged = judge(evidence)
     now = {one.name: (one.verdict, one.said) for one in judged}
-    await store.run(contract.keep_findings, client.account, now, run.clock())
+    await store.run(accounts.keep_findings, client.account, now, run.clock())
     assert run.summary is not None
     return Look([_as_known(one, known) for one in judged], run.summary)
 
 
 def _since(hours: float) -> str:
-    return contract.written(datetime.now(UTC) - timedelta(hours=hours))
+    return accounts.as_text(datetime.now(UTC) - timedelta(hours=hours))
 
 
 def _as_known(one: Finding, known: Mapping[str, Mapping[str, str]]) -> Finding:

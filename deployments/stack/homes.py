@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from blocks.database.engine import Store
-from blocks.database.store import import_rows, known, overview
+from blocks.database.store import catalog, import_rows, overview
 from blocks.errors import UsageError
 from blocks.memories.accounts import account_name
 from blocks.settings import Settings
@@ -76,8 +76,8 @@ def _invented(store: Store) -> Literal["all", "some", "none"]:
     """
     with store.connect() as conn:
         sent = [one for one in import_rows.find_imports(conn, "", limit=LATEST) if one.task_id is not None]
-        others = known.accounts_without_service(conn) - {one.account for one in sent}
-        asked = known.services(conn)
+        others = catalog.accounts_without_service(conn) - {one.account for one in sent}
+        asked = catalog.services(conn)
     marks = [was_made_here(one.task_id or "", one.namespace) for one in sent]
     marks += [name == account_name(SANDBOX_KEY) for name in others]
     marks += [of_this_machine(hosts) for hosts in asked]

@@ -14,8 +14,8 @@ import numpy as np
 
 from blocks.database.engine import Store
 from blocks.database.store import gaps, report
-from blocks.database.store import sample as rows
-from blocks.database.store.known import collections
+from blocks.database.store import report as rows
+from blocks.database.store.catalog import collections
 from blocks.database.store.report import ChangedSince, ImportLines, SpendTotal
 from blocks.errors import UsageError
 from blocks.posts.snapshot_plan import SnapshotPlan

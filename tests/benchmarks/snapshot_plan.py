@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import select
 
 from blocks.database.engine import Store, open_store
-from blocks.database.store import export, history, posts, work
+from blocks.database.store import export, posts, snapshots, work
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Post as PostRow
 from blocks.errors import PayloadError, PostGone
@@ -89,7 +89,7 @@ class World:
     def refresh(self, left_micros: int | None = None) -> int:
         """As a refresh does: buy what is due, the most valuable first, as far as the money goes; the calls."""
         with self.store.connect() as conn:
-            due = history.due(conn, self.plan, self.now)
+            due = snapshots.due(conn, self.plan, self.now)
         taken = affordable(due, left_micros, PRICES).taken
         calls = 0
         for purpose in sorted({one.purpose for one in taken}):

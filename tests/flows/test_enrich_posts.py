@@ -134,7 +134,7 @@ async def test_commenters_are_pseudonymised_by_default_in_the_raw_payload_too(
     with weather.store() as store:
         [comment] = export.rows(store, "comments", Filters())
         with store.connect() as conn:
-            from blocks.database.store.raw import load_raw
+            from blocks.database.store.raw_payloads import load_raw
 
             [post] = export.rows(store, "posts", Filters())
             raw = load_raw(conn, post["raw_sha256"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from blocks.database.purge import Target, purge
-from blocks.database.store import export, raw
+from blocks.database.store import export, raw_payloads
 from deployments.sandbox.server import SandboxServer
 
 CODES = ("DKr4Zt0sQ1x", "DKr4Zt0sQ2x", "DKr4Zt0sQ3x")
@@ -51,7 +51,7 @@ async def test_policies_hold_in_raw_payloads_and_an_erased_creator_is_not_kept(
             assert (await weather.enrich(url(code))).enriched == 1
             with weather.store() as store, store.connect() as conn:
                 [post] = [row for row in export.rows(store, "posts") if row["shortcode"] == code]
-                body = raw.load_raw(conn, post["raw_sha256"])
+                body = raw_payloads.load_raw(conn, post["raw_sha256"])
             assert [word for word in (b"a.moth", b"so bright") if word in body] == held
             assert post["comments"] == 1, "the count is the post's, whatever is kept of who commented"
         with weather.store() as store:

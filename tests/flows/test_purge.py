@@ -22,7 +22,7 @@ from sqlmodel import SQLModel
 
 from blocks.database.purge import Target, purge
 from blocks.database.store import export
-from blocks.database.store.naming import Names
+from blocks.database.store.erased_names import Names
 from blocks.posts.identity import parse_post_url
 from flows.purge import purge as purge_flow
 from flows.steps.upkeep import erasure

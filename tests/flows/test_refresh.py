@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from blocks.database.store import export, history, known, raw, report, work
-from blocks.database.store.raw import RawAnswer
+from blocks.database.store import catalog, export, raw_payloads, report, work
+from blocks.database.store import snapshots as snapshots_store
+from blocks.database.store.raw_payloads import RawAnswer
 from blocks.posts.identity import parse_post_url
 from blocks.posts.snapshot_plan import SnapshotPlan
 from flows.refresh_metrics import refresh_metrics
@@ -47,9 +48,9 @@ def snapshots(weather: Any) -> list[dict[str, Any]]:
         return list(export.rows(store, "snapshots"))
 
 
-def due(weather: Any, hours: float) -> list[history.DuePost]:
+def due(weather: Any, hours: float) -> list[snapshots_store.DuePost]:
     with weather.store() as store, store.connect() as conn:
-        return history.due(conn, SnapshotPlan(), utc_now() + timedelta(hours=hours))
+        return snapshots_store.due(conn, SnapshotPlan(), utc_now() + timedelta(hours=hours))
 
 
 async def test_a_refresh_buys_what_is_due_once_and_the_numbers_moved(
@@ -120,7 +121,7 @@ async def test_an_answer_kept_from_before_does_not_make_a_post_gone(
     away = b'{"code": "0000", "data": {"data": {"xdt_shortcode_media": null}, "status": "ok"}}'
     ref, then = parse_post_url(url), utc_now() - timedelta(hours=5)
     with weather.store() as store, store.begin() as conn:
-        raw.save_raw(conn, [RawAnswer(ref, away, "apify", url, "refresh:3600", then, "killed")])
+        raw_payloads.save_raw(conn, [RawAnswer(ref, away, "apify", url, "refresh:3600", then, "killed")])
         work.enqueue(conn, [ref], "refresh:3600")
     later(13)
     summary = await refresh()
@@ -128,7 +129,7 @@ async def test_an_answer_kept_from_before_does_not_make_a_post_gone(
     with weather.store() as store, store.connect() as conn:
         [post] = export.rows(store, "posts")
         assert post["status"] == "enriched"
-        assert raw.unparsed(conn) == []
+        assert raw_payloads.unparsed(conn) == []
     assert (await refresh()).requested == 0
 
 
@@ -166,7 +167,7 @@ def spent(weather: Any) -> dict[str, int]:
                 line.spent_micros + line.reserved_micros
                 for line in report.spending(conn, name, None, datetime(9999, 1, 1, tzinfo=UTC))
             )
-            for name in known.collections(conn)
+            for name in catalog.collections(conn)
         }
 
 

@@ -21,7 +21,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.settings import PREFECT_HOME, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from blocks.database.engine import open_store
-from blocks.database.store.raw import load_raw
+from blocks.database.store.raw_payloads import load_raw
 from blocks.posts.identity import parse_post_url
 from blocks.quotas import rate_limiter
 from blocks.settings import get_settings

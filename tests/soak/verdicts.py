@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from blocks.database.engine import Store, open_store
-from blocks.database.store import export, overview, raw, spend
+from blocks.database.store import export, overview, raw_payloads, spend
 from blocks.database.store import imports as ledger
 from blocks.settings import Prices
 
@@ -80,7 +80,7 @@ class Database:
         """Posts whose answer is stored, parsed or not."""
         with self._opened() as store:
             with store.connect() as conn:
-                unparsed = {f"{one.ref.platform}:{one.ref.post_id}" for one in raw.unparsed(conn)}
+                unparsed = {f"{one.ref.platform}:{one.ref.post_id}" for one in raw_payloads.unparsed(conn)}
             rows = export.rows(store, "posts")
             return unparsed | {f"{row['platform']}:{row['post_id']}" for row in rows if row["status"] == "enriched"}
 

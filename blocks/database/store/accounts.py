@@ -1,14 +1,27 @@
-"""A new key of a known account: it goes on with the imports, limits and caps of the key that was refused before it."""
+"""Accounts: which one a key belongs to, whether the service refuses it, and what was found of its API's contract.
+
+A new key of a known account goes on with the imports, limits and caps of the key that was refused before it.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, exists, select
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, exists, func, select
 
 from blocks.database.store import meta
-from blocks.database.store.statements import table_of
-from blocks.database.tables import Import, Run
+from blocks.database.store.statements import insert_into, table_of
+from blocks.database.tables import Import, ImportItem, Meta, Run
 
-_runs, _imports = table_of(Run), table_of(Import)
+_runs = table_of(Run)
+_imports = table_of(Import)
+_meta = table_of(Meta)
+_items = table_of(ImportItem)
 
 
 def account_of(conn: Connection, name: str, credentials: str) -> str:
@@ -56,3 +69,97 @@ def _of_key(name: str) -> str:
 
 def _refused(credentials: str) -> str:
     return f"key refused {credentials[:50]}"
+
+
+TRY_AGAIN = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What the service said, when, and when a sweep tried last (None: none did since)."""
+
+    why: str
+    at: datetime
+    tried_at: datetime | None
+
+
+def note_refusal(conn: Connection, account: str, *, why: str, now: datetime, by_sweep: bool) -> None:
+    """The service refused a call just now, of a sweep or of a run that a person or a schedule started."""
+    before = _read_refusal(conn, account)
+    tried_at = now if by_sweep else None if before is None else before.tried_at
+    meta.remember(conn, _refusal_key(account), _refusal_as_text(Refusal(why, now, tried_at)))
+
+
+def forget_refusal(conn: Connection, account: str) -> None:
+    """The service serves the account."""
+    meta.forget(conn, _refusal_key(account))
+
+
+def may_try_again(conn: Connection, account: str, now: datetime) -> tuple[Refusal | None, bool]:
+    """The refusal that stands, and whether a sweep may make one call: then it counts as made from now on."""
+    refusal = _read_refusal(conn, account)
+    if refusal is None:
+        return None, True
+    if refusal.tried_at is not None and now < refusal.tried_at + TRY_AGAIN:
+        return refusal, False
+    meta.remember(conn, _refusal_key(account), _refusal_as_text(replace(refusal, tried_at=now)))
+    return refusal, True
+
+
+def _read_refusal(conn: Connection, account: str) -> Refusal | None:
+    query = select(_meta.c.value).where(_meta.c.key == _refusal_key(account)).with_for_update()
+    value = conn.execute(query).scalar()
+    if value is None:
+        return None
+    facts = json.loads(value)
+    at, tried_at = (None if facts[name] is None else datetime.fromisoformat(facts[name]) for name in ("at", "tried_at"))
+    assert at is not None
+    return Refusal(facts["why"], at, tried_at)
+
+
+def _refusal_as_text(refusal: Refusal) -> str:
+    times = {"at": refusal.at, "tried_at": refusal.tried_at}
+    return json.dumps({"why": refusal.why} | {name: at and at.isoformat() for name, at in times.items()})
+
+
+def _refusal_key(account: str) -> str:
+    return f"service refused {account}"
+
+
+def findings(conn: Connection, account: str) -> dict[str, dict[str, Any]]:
+    """What was found on an account: point → {verdict, said, at}; verdicts are `confirmed` and `contradicted`."""
+    kept = conn.execute(select(_meta.c.value).where(_meta.c.key == _findings_key(account))).scalar()
+    found: dict[str, dict[str, Any]] = orjson.loads(kept) if kept else {}
+    return found
+
+
+def keep_findings(conn: Connection, account: str, found: Mapping[str, tuple[str, str]], now: datetime) -> None:
+    """Keep (verdict, words) by point; what is unknown this time leaves an earlier finding as it is."""
+    kept = findings(conn, account)
+    at = as_text(now)
+    for point, (verdict, said) in found.items():
+        if verdict != "unknown":
+            kept[point] = {"verdict": verdict, "said": said, "at": at}
+    value = orjson.dumps(kept).decode()
+    row = insert_into(conn.dialect.name, _meta).values(key=_findings_key(account), value=value)
+    conn.execute(row.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
+
+
+def as_text(moment: datetime) -> str:
+    """A time in UTC as it stands in a finding; these compare as texts."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def hashtag_platforms(conn: Connection, account: str) -> dict[str, int]:
+    """How many posts of each platform the account's hashtag imports ever listed."""
+    query = (
+        select(_items.c.platform, func.count().label("posts"))
+        .join(_imports, _imports.c.import_id == _items.c.import_id)
+        .where(_imports.c.account == account, _imports.c.kind == "hashtag", _items.c.platform.is_not(None))
+        .group_by(_items.c.platform)
+    )
+    return {row.platform: row.posts for row in conn.execute(query)}
+
+
+def _findings_key(account: str) -> str:
+    return f"contract/{account}"

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from blocks.database.store.fitting import fit, fit_text
+from blocks.database.store.sanitise import sanitise, sanitise_text
 from blocks.database.store.statements import insert_into, one_of, table_of, write_rows
 from blocks.database.tables import Failure
 from blocks.errors import MemoriesError, TagtrailError
@@ -83,11 +83,11 @@ def give_up(conn: Connection, failures: Sequence[GivenUp], now: datetime) -> Non
             "item_key": failure.item_key,
             "platform": failure.ref.platform if failure.ref else None,
             "post_id": failure.ref.post_id if failure.ref else None,
-            "url": fit(failure.url),
+            "url": sanitise(failure.url),
             "stage": failure.stage,
             "error_class": failure.error_class,
-            "code": fit(failure.code),
-            "message": fit_text(failure.message),
+            "code": sanitise(failure.code),
+            "message": sanitise_text(failure.message),
             "attempts": failure.attempts,
             "channel": failure.channel,
             "raw_sha256": failure.raw_sha256,

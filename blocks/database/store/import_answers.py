@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from blocks.database.store import failures, leases
 from blocks.database.store.failures import GivenUp
-from blocks.database.store.raw import save_bodies
+from blocks.database.store.raw_payloads import save_bodies
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Failure
 from blocks.errors import Unreadable

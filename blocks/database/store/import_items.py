@@ -11,11 +11,11 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, case, delete, func, not_, select, update
 
-from blocks.database.store import erased, failures, leases, stops
-from blocks.database.store.fitting import fit_key, fit_text
+from blocks.database.store import erased_names, failures, leases, stops
 from blocks.database.store.import_answers import ODD, close_unreadable, give_up_odd, odd_key
 from blocks.database.store.import_rows import RUNNING, FoundPost, OpenImport, get, imports, items, read
 from blocks.database.store.posts import ensure_posts
+from blocks.database.store.sanitise import sanitise_key, sanitise_text
 from blocks.database.store.statements import chunks, insert_into, posts_among, table_of, write_rows
 from blocks.database.store.work import enqueue
 from blocks.database.tables import Post, Run
@@ -74,7 +74,7 @@ def key_of(item: ItemSeen) -> str | None:
         return item_key(item.ref)
     if item.source_url:
         return "url:" + hashlib.sha256(item.source_url.encode(errors="replace")).hexdigest()[:32]
-    return f"no:{fit_key(item.video_no)}" if item.video_no else None
+    return f"no:{sanitise_key(item.video_no)}" if item.video_no else None
 
 
 def record_poll(
@@ -110,7 +110,7 @@ def record_poll(
         new_keys |= _given_anew(conn, fresh, run_id=locked[0].run_id)
     # A URL came for items that were listed by number only: their rows give way to the posts'.
     by_number = {
-        f"no:{fit_key(item.video_no)}": key for key, item in by_key.items() if item.source_url and item.video_no
+        f"no:{sanitise_key(item.video_no)}": key for key, item in by_key.items() if item.source_url and item.video_no
     }
     resolved = sorted(by_number.keys() & known.keys())
     first_seen = {by_number[key]: known[key].first_seen_at for key in resolved}
@@ -151,7 +151,7 @@ def record_poll(
 
 def _without_erased(conn: Connection, listed: Sequence[ItemSeen]) -> tuple[Sequence[ItemSeen], int]:
     """The items without posts that were erased on request, and how many posts those are."""
-    out = erased.posts_among(conn, [item.ref for item in listed if item.ref is not None])
+    out = erased_names.posts_among(conn, [item.ref for item in listed if item.ref is not None])
     if not out:
         return listed, 0
     return [item for item in listed if item.ref is None or (item.ref.platform, item.ref.post_id) not in out], len(out)
@@ -168,7 +168,7 @@ def _by_number(keys: Iterable[str]) -> set[str]:
 
 
 def _fitted(text: str | None) -> str | None:
-    return None if text is None else fit_text(text)
+    return None if text is None else sanitise_text(text)
 
 
 def _merge(listed: Sequence[ItemSeen], by_number: dict[str, str]) -> dict[str, ItemSeen]:
@@ -179,10 +179,10 @@ def _merge(listed: Sequence[ItemSeen], by_number: dict[str, str]) -> dict[str, I
         if item.source_url and (key := key_of(item)) is not None:
             by_key[key] = item
             if item.video_no:
-                numbers[fit_text(item.video_no)] = key
+                numbers[sanitise_text(item.video_no)] = key
     for item in listed:
         if not item.source_url and (key := key_of(item)) is not None:
-            by_key.setdefault(numbers.get(fit_text(item.video_no or ""), key), item)
+            by_key.setdefault(numbers.get(sanitise_text(item.video_no or ""), key), item)
     return by_key
 
 

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, and_, exists, or_, select, update
 from blocks.callbacks import Callback, kind_of
 from blocks.completion import Said
 from blocks.database.store import leases
-from blocks.database.store.fitting import fit_text
 from blocks.database.store.import_rows import OPEN, imports, items
+from blocks.database.store.sanitise import sanitise_text
 from blocks.database.store.statements import chunks, insert_into, table_of, write_rows
 from blocks.database.tables import Inbox
 
@@ -73,7 +73,7 @@ def receive(conn: Connection, callbacks: Sequence[Callback], *, now: datetime | 
             "import_id": row.import_id,
             "video_no": one.video_no,
             "status": one.status,
-            "message": None if one.message is None else fit_text(one.message),
+            "message": None if one.message is None else sanitise_text(one.message),
             "received_at": at,
             "emitted_at": at if one.kind == "other" else None,
             "handled_at": None if row.state in OPEN or (row.missing and _is_news(conn, row.import_id, one)) else at,

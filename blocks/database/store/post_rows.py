@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, or_
 
-from blocks.database.store import resting
-from blocks.database.store.fitting import fit, fit_facts, fit_key
+from blocks.database.store import snapshots as snapshots_store
+from blocks.database.store.sanitise import sanitise, sanitise_facts, sanitise_key
 from blocks.database.store.statements import insert_into, table_of, write_rows
 from blocks.database.tables import Comment, Creator, Post, Snapshot, Work
 from blocks.posts.payloads.mapping import PARSER_VERSION
@@ -68,27 +68,27 @@ def write_all(conn: Connection, saved: Sequence[EnrichedPost], now: datetime) ->
     write_rows(conn, upsert_creators(dialect), sorted(creators, key=_creator_order))
     # The posts' rows are locked by now: of two measurements at once, the second finds what the first answered.
     snapshots = [snapshot_row(*pair) for pair in zip(saved, posts, strict=True)]
-    resting.set_targets(conn, snapshots, [one.plan for one in saved])
+    snapshots_store.set_targets(conn, snapshots, [one.plan for one in saved])
     write_rows(conn, insert_snapshots(dialect), snapshots)
-    resting.update_rests(conn, {one.key: one.plan for one in saved if one.plan is not None})
+    snapshots_store.update_rests(conn, {one.key: one.plan for one in saved if one.plan is not None})
     write_rows(conn, upsert_comments(dialect), sorted(comments, key=_comment_order))
 
 
 def post_row(one: EnrichedPost, now: datetime) -> dict[str, Any]:
     record = one.record
-    facts, reasons = fit_facts({name: getattr(record, name) for name in FACTS}, dict(record.null_reasons))
+    facts, reasons = sanitise_facts({name: getattr(record, name) for name in FACTS}, dict(record.null_reasons))
     if facts["author_id"] is not None:
-        facts["author_id"] = fit_key(facts["author_id"])
+        facts["author_id"] = sanitise_key(facts["author_id"])
     return facts | {
         "platform": record.platform,
         "post_id": record.post_id,
         "status": "enriched",
-        "shortcode": fit(record.shortcode),
-        "url": fit(record.url),
-        "source_url": fit(one.source_url),
+        "shortcode": sanitise(record.shortcode),
+        "url": sanitise(record.url),
+        "source_url": sanitise(one.source_url),
         "likes_hidden": record.likes_hidden,
         "null_reasons": reasons,
-        "extra": fit(record.extra),
+        "extra": sanitise(record.extra),
         "channel": one.channel,
         "first_seen_at": now,
         "last_seen_at": one.observed_at,
@@ -138,11 +138,11 @@ def comment_rows(one: EnrichedPost, post: dict[str, Any]) -> list[dict[str, Any]
     return [
         {
             "platform": post["platform"],
-            "comment_id": fit_key(comment.comment_id),
+            "comment_id": sanitise_key(comment.comment_id),
             "post_id": post["post_id"],
-            "author": fit(comment.author),
-            "text": fit(comment.text),
-            "likes": fit(comment.likes),
+            "author": sanitise(comment.author),
+            "text": sanitise(comment.text),
+            "likes": sanitise(comment.likes),
             "created_at": comment.created_at,
             "observed_at": one.observed_at,
         }

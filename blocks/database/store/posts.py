@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Boolean, Connection, and_, bindparam, case, exists, false, not_, or_, select, update
 
 from blocks.database.grouping import mergeable
-from blocks.database.store import erased, erasing, failures, post_rows, raw
+from blocks.database.store import erased_names, erasure, failures, post_rows, raw_payloads
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.post_rows import FACTS, EnrichedPost
 from blocks.database.store.statements import chunks, one_of, posts_among, same_post, table_of, write_rows
@@ -34,7 +34,7 @@ def ensure_posts(
     """
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     found = list(found)
-    out = erased.posts_among(conn, [ref for ref, _ in found])
+    out = erased_names.posts_among(conn, [ref for ref, _ in found])
     for ref, source_url in found:
         if (ref.platform, ref.post_id) in out:
             continue
@@ -123,24 +123,24 @@ def save_posts(conn: Connection, saved: Sequence[EnrichedPost], now: datetime) -
         if one.raw_sha256 is not None:
             by_version.setdefault(one.parser_version, []).append((*one.key, one.raw_sha256))
     for version, parsed in by_version.items():
-        raw.mark_parsed(conn, parsed, parser_version=version, now=now)
+        raw_payloads.mark_parsed(conn, parsed, parser_version=version, now=now)
 
 
 def _without_erased(conn: Connection, saved: Sequence[EnrichedPost], now: datetime) -> Sequence[EnrichedPost]:
     """The posts that may be stored; comments of people who were erased are left out of them."""
     records = [one.record for one in saved]
-    out = erased.records_among(conn, records)
+    out = erased_names.records_among(conn, records)
     if out:
-        erasing.erase_posts(conn, sorted(out), now=now, on_request=True)
-    erased.leave_commenters_out(conn, records)
+        erasure.erase_posts(conn, sorted(out), now=now, on_request=True)
+    erased_names.leave_commenters_out(conn, records)
     return [one for one in saved if one.key not in out]
 
 
 def _erase_again(conn: Connection, refs: Sequence[PostRef], now: datetime) -> set[tuple[str, str]]:
     """Posts that were erased on request while a run had them: what it wrote of them since goes; their keys."""
-    out = erased.posts_among(conn, refs)
+    out = erased_names.posts_among(conn, refs)
     if out:
-        erasing.erase_posts(conn, sorted(out), now=now, on_request=True)
+        erasure.erase_posts(conn, sorted(out), now=now, on_request=True)
     return out
 
 
@@ -197,7 +197,7 @@ def mark_gone(
         ended = {"lease_owner": None, "lease_until": None, "updated_at": now}
         conn.execute(update(_work).where(theirs, ~measured_since, not_(held)).values(state="gone", **ended))
         conn.execute(update(_work).where(theirs, measured_since, its_own).values(state="done", **ended))
-        raw.mark_seen(conn, part, now, until=said_at)
+        raw_payloads.mark_seen(conn, part, now, until=said_at)
     failures.resolve(conn, [":".join(key) for key in keys], now, stages=failures.POST_STAGES)
 
 
@@ -241,7 +241,7 @@ def mark_failed(
     }
     write_rows(conn, post_rows.work_failed(conn.dialect.name), [rows[key] for key in sorted(rows)])
     looked_at = [(ref.platform, ref.post_id, one.raw_sha256) for one, ref in posts if one.raw_sha256 is not None]
-    raw.mark_parsed(conn, looked_at, parser_version=None, now=now)
+    raw_payloads.mark_parsed(conn, looked_at, parser_version=None, now=now)
 
 
 def _lost(

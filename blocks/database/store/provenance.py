@@ -1,4 +1,4 @@
-"""Where posts came from: the hashtags, collections and imports that brought each of them in."""
+"""Where posts came from (hashtags, collections, imports), and what a run wrote, table by table."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Subquery, and_, exists, func, or_, select, union
 
-from blocks.database.store.statements import chunks, posts_among, table_of
-from blocks.database.tables import Import, ImportItem, Post, Run, RunImport, RunPost
+from blocks.database.store.statements import chunks, posts_among, same_post, table_of
+from blocks.database.tables import Comment, Import, ImportItem, Post, Run, RunImport, RunPost, Snapshot
 
-_posts, _imports, _items = table_of(Post), table_of(Import), table_of(ImportItem)
-_runs, _run_imports, _run_posts = table_of(Run), table_of(RunImport), table_of(RunPost)
+_posts = table_of(Post)
+_imports = table_of(Import)
+_items = table_of(ImportItem)
+_runs = table_of(Run)
+_run_imports = table_of(RunImport)
+_run_posts = table_of(RunPost)
+_snapshots = table_of(Snapshot)
+_comments = table_of(Comment)
 
 
 @dataclass(slots=True)
@@ -138,3 +144,73 @@ def posts_by_creator(conn: Connection, creators: Sequence[tuple[str, str]]) -> d
         .group_by(_posts.c.platform, _posts.c.author_id)
     )
     return {(platform, author_id): count for platform, author_id, count in conn.execute(query)}
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutputs:
+    """Rows that a run wrote or wrote anew, and the name of the database (`default` for a SQLite file).
+
+    `first_measured` are the posts that it was the first to measure, in whichever try of its flow run.
+    """
+
+    database: str
+    posts: int
+    snapshots: int
+    creators: int
+    comments: int
+    first_measured: int = 0
+
+    def by_table(self) -> dict[str, int]:
+        """The numbers by the tables' names."""
+        return {
+            "posts": self.posts,
+            "snapshots": self.snapshots,
+            "creators": self.creators,
+            "comments": self.comments,
+        }
+
+
+def run_outputs(conn: Connection, run_id: str) -> RunOutputs:
+    """Count what a run measured, among the posts that it was given and those that its imports listed."""
+    mine = _measured(run_id)
+    of_post = same_post(_posts.c, mine.c)
+    author = select(_posts.c.platform, _posts.c.author_id).join(mine, of_post).where(_posts.c.author_id.is_not(None))
+    comment = and_(same_post(_comments.c, mine.c), _comments.c.observed_at == mine.c.observed_at)
+    posts = select(mine.c.platform, mine.c.post_id).distinct().subquery()
+    earlier = _snapshots.alias()
+    # Earlier snapshots may have been erased by age; a run that is tried again keeps its first start.
+    began = select(_runs.c.started_at).where(_runs.c.run_id == run_id).scalar_subquery()
+    first = (
+        select(mine.c.platform, mine.c.post_id)
+        .join(_posts, and_(of_post, _posts.c.enriched_at >= began))
+        .where(~exists().where(same_post(earlier.c, mine.c), earlier.c.observed_at < mine.c.observed_at))
+    )
+    return RunOutputs(
+        database="default" if conn.dialect.name == "sqlite" else conn.engine.url.database or "default",
+        posts=_count(conn, posts),
+        snapshots=_count(conn, mine),
+        creators=_count(conn, author.distinct().subquery()),
+        comments=_count(conn, select(_comments.c.comment_id).join(mine, comment).subquery()),
+        first_measured=_count(conn, first.subquery()),
+    )
+
+
+def _measured(run_id: str) -> Subquery:
+    """The snapshots of a run, found by its posts: the table is too long to be looked through."""
+    listed = (
+        select(_items.c.platform, _items.c.post_id)
+        .join(_run_imports, _run_imports.c.import_id == _items.c.import_id)
+        .where(_run_imports.c.run_id == run_id, _items.c.post_id.is_not(None))
+    )
+    given = select(_run_posts.c.platform, _run_posts.c.post_id).where(_run_posts.c.run_id == run_id)
+    asked = union(listed, given).subquery()
+    by_this_run: ColumnElement[bool] = _snapshots.c.run_id == run_id
+    return (
+        select(_snapshots.c.platform, _snapshots.c.post_id, _snapshots.c.observed_at)
+        .join(asked, and_(same_post(_snapshots.c, asked.c), by_this_run))
+        .subquery()
+    )
+
+
+def _count(conn: Connection, rows: Subquery) -> int:
+    return conn.execute(select(func.count()).select_from(rows)).scalar_one()

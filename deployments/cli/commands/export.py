@@ -88,7 +88,7 @@ def export(
         if store is None and output is None:
             return 0
         # A home without a database is looked at without loading it.
-        from blocks.database.store.coverage import Coverage
+        from blocks.database.store.data_dictionary import Coverage
         from blocks.database.store.export import COLUMNS, count, rows
         from blocks.database.store.filters import Filters
         from deployments.cli import dictionaries
@@ -124,7 +124,7 @@ def export(
 
 
 def _maker(what: What, shape: Format, source: Iterable[Mapping[str, Any]], described: Any, *, excel: bool) -> Maker:
-    from blocks.database.store.column_facts import column_facts
+    from blocks.database.store.data_dictionary import column_facts
     from blocks.database.store.export import COLUMNS
     from deployments.cli import dictionaries
 

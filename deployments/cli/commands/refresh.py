@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from blocks.database.store import history
+from blocks.database.store import snapshots
 from blocks.database.store.filters import Filters
 from blocks.settings import Settings, get_settings
 from deployments.cli import forecasts, stores
@@ -69,21 +69,21 @@ def refresh(
             stores.require_collection(store, wish.collection)
             stores.tell_unknown(store, hashtag=wish.hashtag)
             with store.connect() as conn:
-                expected = history.next_snapshots(conn, settings.snapshot_plan, datetime.now(UTC)).due
+                expected = snapshots.next_snapshots(conn, settings.snapshot_plan, datetime.now(UTC)).due
     summary = run_flow(FLOW, parameters, server=server, expected=expected, output=output)
     return finish(summary, server=server, settings=settings, output=output)
 
 
 def _tell_forecast(wish: Wish, settings: Settings, output: Output) -> int:
     plan = settings.snapshot_plan
-    told = history.Outlook()
+    told = snapshots.Outlook()
     with stores.opened(settings) as store:
         if store is not None:
             stores.require_collection(store, wish.collection)
             stores.tell_unknown(store, hashtag=wish.hashtag)
             with store.connect() as conn:
                 filters = Filters(collection=wish.collection, hashtag=wish.hashtag)
-                told = history.outlook(conn, plan, datetime.now(UTC), filters)
+                told = snapshots.outlook(conn, plan, datetime.now(UTC), filters)
     facts = forecasts.forecast(told, settings, wish.channels(settings.tagtrail_channel_order))
     cap = None if wish.max_spend_usd >= NO_CAP_USD else wish.max_spend_usd
     if output.json:

@@ -29,9 +29,9 @@ from flows.steps.run.summary import SAMPLE, named
 if TYPE_CHECKING:
     # Where there is no database none of it is loaded.
     from blocks.database.store.gaps import GapRow
-    from blocks.database.store.history import NextSnapshots
     from blocks.database.store.imports import OpenImport as LedgerImport
     from blocks.database.store.overview import LastRun, LimitInUse, OpenImport, Overview
+    from blocks.database.store.snapshots import NextSnapshots
     from blocks.database.store.tallies import Tally
 
 LATEST: Final = 500
@@ -79,7 +79,7 @@ def status(
         if store is not None:
             stores.require_collection(store, collection)
             invented = holds_invented(store, collection)
-            from blocks.database.store import gaps, history, imports, known, overview, spend
+            from blocks.database.store import catalog, gaps, imports, overview, snapshots, spend
             from blocks.database.store.filters import Filters
 
             with store.connect() as conn:
@@ -87,11 +87,11 @@ def status(
                 seen = overview.overview(conn, now, cheapest, collection=collection)
                 empty = ended_empty(imports.find_imports(conn, "", limit=LATEST), now, collection)
                 missed = gaps.find(conn, collection=collection, since=now - GAPS_SHOWN)
-                coming = history.next_snapshots(conn, settings.snapshot_plan, now, Filters(collection))
+                coming = snapshots.next_snapshots(conn, settings.snapshot_plan, now, Filters(collection))
                 if collection is not None:
                     of_all_micros = spend.totals_of_day(conn, spend.day_of(now)).counted_micros
                 if settings.tagtrail_max_spend_usd_per_collection is not None:
-                    names = known.collections(conn) if collection is None else [collection]
+                    names = catalog.collections(conn) if collection is None else [collection]
                     ever = {name: spend.used_micros(conn, f"collection:{name}") for name in names}
     if output.json:
         shown = as_json(seen, server=server, database=stores.shown(settings), missed=missed)

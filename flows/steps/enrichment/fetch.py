@@ -9,10 +9,10 @@ from contextlib import suppress
 import orjson
 
 from blocks.database.store import posts as posts_store
-from blocks.database.store import raw as raw_store
+from blocks.database.store import raw_payloads as raw_store
 from blocks.database.store.failures import GivenUp, Stage
 from blocks.database.store.posts import EnrichedPost
-from blocks.database.store.raw import RawAnswer
+from blocks.database.store.raw_payloads import RawAnswer
 from blocks.database.store.tried import Tried, note_tries
 from blocks.errors import (
     Held,

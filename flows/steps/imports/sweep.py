@@ -8,7 +8,7 @@ from datetime import datetime
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import TERMINAL_STATES
 
-from blocks.database.store import held, refused, stops, sweeping
+from blocks.database.store import accounts, held, stops, sweeping
 from blocks.database.store.imports import Ticket
 from blocks.database.store.sweeping import LeftOver
 from flows.steps.enrichment.circuit_breaker import StillRefused
@@ -133,12 +133,12 @@ class _Sweep:
         """Whether the service serves the account, as far as is known; where it refused lately, by one call that is paid
         for anyway, once an hour."""
         run = self._run
-        refusal, may_try = await run.store.run(refused.try_again, run.client.account, run.clock())
+        refusal, may_try = await run.store.run(accounts.may_try_again, run.client.account, run.clock())
         if refusal is None:
             return True
         if not may_try:
             assert refusal.tried_at is not None
-            again = refusal.tried_at + refused.TRY_AGAIN
+            again = refusal.tried_at + accounts.TRY_AGAIN
             run.halt(
                 StillRefused(
                     f"the service refused at {refusal.at:%H:%M} UTC ({refusal.why}); a sweep tries again at "

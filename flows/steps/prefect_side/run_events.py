@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from blocks.database.store import imports as ledger
 from blocks.database.store.imports import OpenImport
-from blocks.database.store.written import Written
+from blocks.database.store.provenance import RunOutputs
 from blocks.errors import StoreError
 from flows.steps.prefect_side.events import (
     GAP_FOUND,
@@ -96,7 +96,7 @@ MOST_IMPORTS = 100
 """So many imports of a run are listed in its event; a sweep may have more."""
 
 
-def assets_written(written: Written, *, run_id: str) -> None:
+def assets_written(written: RunOutputs, *, run_id: str) -> None:
     """Tell Prefect which tables of the database a run wrote to: one asset each, with the number of its rows."""
     for table, rows in written.by_table().items():
         if rows:

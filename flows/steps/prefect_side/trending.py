@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from blocks.database.store import sample as rows
+from blocks.database.store import report as rows
 from blocks.errors import StoreError
 from flows.steps.prefect_side.events import POST_TRENDING, announce, event_id, related_to
 
 if TYPE_CHECKING:
-    from blocks.database.store.sample import LeadingPost, MeasuredPost
+    from blocks.database.store.report import LeadingPost, MeasuredPost
     from blocks.posts.snapshot_plan import SnapshotPlan
     from flows.steps.run.lifecycle import Run
 

@@ -19,7 +19,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from blocks.database.engine import Store, open_store
-from blocks.database.store import accounts, known, leases, meta, refused, runs
+from blocks.database.store import accounts, catalog, leases, meta, runs
 from blocks.database.store import stops as stops_store
 from blocks.database.store.imports import FoundPost
 from blocks.database.store.spend import Caps
@@ -200,7 +200,7 @@ class Run:
             flow=self.flow,
             account=self.client.account,
             collection=self.wish.collection,
-            parameters=outcome.parameters_of(self.wish) | {known.SERVICE: " and ".join(self.client.hosts)},
+            parameters=outcome.parameters_of(self.wish) | {catalog.SERVICE: " and ".join(self.client.hosts)},
             cap_micros=self.caps().run_micros,
             sweeps=self.wish.sweeps,
             owner=self.owner,
@@ -238,9 +238,11 @@ class Run:
         """Whether the service refused the account, for the sweeps: they try again once an hour."""
         if isinstance(self.halted, REFUSALS):
             why, by_sweep = str(self.halted), self.wish.sweeps
-            await self.store.run(refused.note, self.client.account, why=why, now=self.clock(), by_sweep=by_sweep)
+            await self.store.run(
+                accounts.note_refusal, self.client.account, why=why, now=self.clock(), by_sweep=by_sweep
+            )
         elif self.served:
-            await self.store.run(refused.forget, self.client.account)
+            await self.store.run(accounts.forget_refusal, self.client.account)
 
     async def _note_key(self) -> None:
         """Whether the service refused the key, for whoever comes with another one."""

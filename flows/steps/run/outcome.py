@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from blocks.database.store import erased, gaps, requests, runs, sample, spend, written
+from blocks.database.store import erased_names, gaps, provenance, report, requests, runs, spend
 from blocks.database.store import imports as ledger
 from blocks.database.store.gaps import Overlap
 from blocks.database.store.imports import OpenImport
@@ -91,10 +91,10 @@ async def _settled(run: Run, *, broken: BaseException | None) -> RunSummary:
         sums = await run.store.read(runs.reconcile, run.run_id)
         money = await run.store.read(spend.totals, run.run_id)
         rows = await run.store.read(ledger.of_run, run.run_id)
-        wrote = await run.store.read(written.written, run.run_id)
+        wrote = await run.store.read(provenance.run_outputs, run.run_id)
         overlaps = await run.store.read(gaps.overlaps, [row.import_id for row in rows])
-        leading = await run.store.read(sample.leading, [_key_of(key) for key in run.posts], MOST_LEADING)
-        out = await run.store.read(erased.posts_among, [post.ref for post in run.posts.values()])
+        leading = await run.store.read(report.leading, [_key_of(key) for key in run.posts], MOST_LEADING)
+        out = await run.store.read(erased_names.posts_among, [post.ref for post in run.posts.values()])
         open_ = [(post.ref.platform, post.ref.post_id) for post in run.posts.values() if post.outcome in UNSETTLED]
         why = await run.store.read(requests.reasons, open_, run.cheapest_micros(), ending=run.run_id)
     except StoreError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blocks.database.engine import Store
-from blocks.database.store import known
+from blocks.database.store import catalog
 from blocks.errors import UsageError
 from blocks.memories.client import MemoriesClient
 from blocks.network import is_here
@@ -19,7 +19,7 @@ async def must_not_mix(store: Store, client: MemoriesClient) -> None:
     """
     if any(is_here(host) for host in client.hosts):
         return
-    asked = await store.read(known.services)
+    asked = await store.read(catalog.services)
     if asked and all(of_this_machine(hosts) for hosts in asked):
         raise UsageError(
             f"{store.url_shown} holds answers of {', '.join(sorted(asked))} only, a server on this machine such as the "

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from blocks.database.store import canary as sightings
-from blocks.database.store import raw as raw_store
-from blocks.database.store.canary import RunAnswer, Sighting
+from blocks.database.store import raw_payloads as raw_store
+from blocks.database.store import raw_payloads as sightings
+from blocks.database.store.raw_payloads import RunAnswer, Sighting
 from blocks.errors import MemoriesError, PayloadError, UsageError
 from blocks.memories import responses
 from blocks.posts.payloads.locate import locate
@@ -68,7 +68,7 @@ async def _compare(run: Run, answer: RunAnswer) -> dict[str, Any] | None:
     before = await run.store.read(sightings.seen_before, now.platform, now.post_id, now.channel)
     gone, new = outline_difference(before.keys, now.keys) if before is not None else ([], [])
     changed = before is not None and (before.shape != now.shape or bool(gone or new))
-    await run.store.run(sightings.note, now, changed=changed)
+    await run.store.run(sightings.note_sighting, now, changed=changed)
     if before is None or not changed:
         return None
     return {

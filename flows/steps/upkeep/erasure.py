@@ -21,7 +21,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import ArtifactSort, DeploymentSort, FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
-from blocks.database.store.naming import Naming
+from blocks.database.store.erased_names import Naming
 from blocks.outside_words import out_of_markdown
 from blocks.posts.record import PLATFORMS
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from blocks.database.store import erased
+from blocks.database.store import erased_names
 from blocks.dedup_keys import wish_key
 from blocks.posts.identity import item_key, parse_creator_url, parse_post_url
 from flows.steps.run.request import ImportWish, Wish
@@ -41,12 +41,12 @@ async def without_erased(run: Run) -> Wish:
 
 async def _creator(run: Run, wish: ImportWish) -> list[ImportWish]:
     platform, handle, _ = parse_creator_url(wish.wanted["creator"])
-    return [] if await run.store.read(erased.creators_among, [(platform, handle)]) else [wish]
+    return [] if await run.store.read(erased_names.creators_among, [(platform, handle)]) else [wish]
 
 
 async def _posts(run: Run, wish: ImportWish) -> list[ImportWish]:
     refs = [parse_post_url(url) for url in wish.wanted["urls"]]
-    out = await run.store.read(erased.posts_among, refs)
+    out = await run.store.read(erased_names.posts_among, refs)
     left = [ref for ref in refs if (ref.platform, ref.post_id) not in out]
     if not out or not left:
         return [wish] if left else []

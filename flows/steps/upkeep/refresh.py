@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from blocks.database.store import history, leftovers, payers, runs, spend
+from blocks.database.store import leftovers, payers, runs, snapshots, spend
 from blocks.database.store.filters import Filters
-from blocks.database.store.history import DuePost
 from blocks.database.store.imports import FoundPost
+from blocks.database.store.snapshots import DuePost
 from blocks.posts.record import Channel, Platform
 from flows.steps.run.summary import plural
 
@@ -36,7 +36,7 @@ async def plan_refresh(run: Run) -> Due:
     """What is due, and how much of it the caps can pay for; of what is beyond them no trace is written."""
     await run.store.run(leftovers.drop_missed, run.settings.snapshot_plan, run.clock())
     filters = Filters(collection=run.wish.collection, hashtag=run.wish.hashtag)
-    found = await run.store.read(history.due, run.settings.snapshot_plan, run.clock(), filters)
+    found = await run.store.read(snapshots.due, run.settings.snapshot_plan, run.clock(), filters)
     left = await run.store.read(
         spend.left_micros,
         run.caps(),

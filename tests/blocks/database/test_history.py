@@ -10,10 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from blocks.database.engine import Store
-from blocks.database.store import export, history, leases, leftovers, posts, runs, work
+from blocks.database.store import export, leases, leftovers, posts, runs, snapshots, work
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.filters import Filters
-from blocks.database.store.raw import RawAnswer, save_raw
+from blocks.database.store.raw_payloads import RawAnswer, save_raw
 from blocks.errors import NotFound
 from blocks.posts.identity import parse_post_url
 from blocks.posts.record import PostRecord, PostRef
@@ -56,18 +56,18 @@ def rows(store: Store, number: int = 1) -> list[tuple[Any, ...]]:
     return [tuple(None if row[name] is None else row[name] / HOUR for name in names) for row in found]
 
 
-def due(store: Store, hours: float, **filters: Any) -> list[history.DuePost]:
+def due(store: Store, hours: float, **filters: Any) -> list[snapshots.DuePost]:
     with store.connect() as conn:
-        return history.due(conn, PLAN, after(hours), Filters(**filters))
+        return snapshots.due(conn, PLAN, after(hours), Filters(**filters))
 
 
-def numbers(found: list[history.DuePost]) -> list[int]:
+def numbers(found: list[snapshots.DuePost]) -> list[int]:
     return [int(one.ref.post_id) - 7_500_000_000_000_000_000 for one in found]
 
 
-def outlook(store: Store, hours: float, plan: SnapshotPlan = PLAN) -> history.Outlook:
+def outlook(store: Store, hours: float, plan: SnapshotPlan = PLAN) -> snapshots.Outlook:
     with store.connect() as conn:
-        return history.outlook(conn, plan, after(hours))
+        return snapshots.outlook(conn, plan, after(hours))
 
 
 def test_a_checkpoint_is_answered_once_in_its_window_and_never_later(
@@ -214,7 +214,7 @@ def test_a_post_whose_numbers_stand_still_rests_until_they_move(store: Store, me
     assert (told.resting_posts, told.spared, sum(told.due.values())) == (1, 2, 0)
     assert dict(outlook(store, 40 * 24).past)["resting"] == 1
     with store.connect() as conn:
-        seen = history.next_snapshots(conn, PLAN, after(8 * 24))
+        seen = snapshots.next_snapshots(conn, PLAN, after(8 * 24))
     assert (seen.due, seen.next_day, seen.next_at, seen.resting) == (0, 0, None, 1)
     # Somebody's run finds that it moves again.
     measure(1, 20 * 24, plays=250_000, likes=None, likes_hidden=True)
@@ -246,7 +246,7 @@ def test_the_outlook_adds_up(store: Store, measure: Callable[..., None]) -> None
     assert told.expected_new == {}
     assert outlook(store, 50).expected_new.keys() == {"tiktok"}
     with store.connect() as conn:
-        seen = history.next_snapshots(conn, PLAN, after(30))
+        seen = snapshots.next_snapshots(conn, PLAN, after(30))
     assert (seen.due, seen.next_day, seen.next_at, seen.resting) == (2, 0, after(72), 0)
     empty = outlook(store, 30, SnapshotPlan(ages=()))
     assert (sum(empty.due.values()), empty.upcoming, sum(empty.past.values())) == (0, {}, 0)

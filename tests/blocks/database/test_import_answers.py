@@ -15,7 +15,7 @@ from blocks.database.store.deciding import decide
 from blocks.database.store.ending import end_import
 from blocks.database.store.import_answers import keep_unreadable
 from blocks.database.store.imports import ItemSeen
-from blocks.database.store.raw import find_raw, load_raw
+from blocks.database.store.raw_payloads import find_raw, load_raw
 from blocks.database.store.spend import Caps, Purpose
 from blocks.errors import Unreadable, UsageError
 from blocks.posts.identity import parse_post_url

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, event
 
 from blocks.database.engine import Store
-from blocks.database.store import history, leftovers, overview, payers
+from blocks.database.store import leftovers, overview, payers
+from blocks.database.store import snapshots as snapshots_store
 from blocks.database.store.provenance import provenance
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Post, Snapshot
@@ -28,15 +29,15 @@ KEYS = [("tiktok", f"75{number:017d}") for number in range(40, 45)]
 
 QUESTIONS: dict[str, tuple[Callable[[Connection], Any], set[str]]] = {
     "what is due": (
-        lambda conn: history.due(conn, PLAN, NOW),
+        lambda conn: snapshots_store.due(conn, PLAN, NOW),
         {"ix_posts_status", "ix_snapshots_target", "pk work", "ix_run_posts_post", "ix_import_items_post"},
     ),
     "the outlook": (
-        lambda conn: history.outlook(conn, PLAN, NOW),
+        lambda conn: snapshots_store.outlook(conn, PLAN, NOW),
         {"ix_posts_status", "ix_snapshots_target", "pk work"},
     ),
     "the plan in `status`": (
-        lambda conn: history.next_snapshots(conn, PLAN, NOW),
+        lambda conn: snapshots_store.next_snapshots(conn, PLAN, NOW),
         {"ix_posts_status", "ix_snapshots_target", "pk work"},
     ),
     "open work in `status`": (lambda conn: overview.overview(conn, NOW), {"ix_work_state", "ix_posts_status"}),
@@ -69,7 +70,10 @@ def test_every_question_about_many_posts_leads_along_an_index(filled: Store) -> 
 
 def test_answers_are_looked_for_post_by_post(filled: Store) -> None:
     """A join would read the answers of all posts that are known, to find those of the few in a window."""
-    for ask in (lambda conn: history.due(conn, PLAN, NOW), lambda conn: history.outlook(conn, PLAN, NOW)):
+    for ask in (
+        lambda conn: snapshots_store.due(conn, PLAN, NOW),
+        lambda conn: snapshots_store.outlook(conn, PLAN, NOW),
+    ):
         plan = plans(filled, ask)
         assert any("CORRELATED SCALAR SUBQUERY" in line or "SubPlan" in line for line in plan)
         assert not [line for line in plan if "Anti Join" in line or "hashed SubPlan" in line]
@@ -95,7 +99,7 @@ def test_the_outlook_is_what_the_plan_says_of_each_post(filled: Store) -> None:
                     spared += 1
                 elif ends_at > NOW - timedelta(days=30):
                     past[state] += 1
-        told = history.outlook(conn, PLAN, NOW)
+        told = snapshots_store.outlook(conn, PLAN, NOW)
     assert (told.due, told.past, told.spared) == (due, past, spared)
     assert {platform: sum(days) for platform, days in told.upcoming.items()} == dict(coming)
     assert min(*due.values(), *coming.values(), past["taken"], past["missed"], spared) > 0

@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from blocks.database.store.naming import Names, Naming, folded
+from blocks.database.store.erased_names import Names, Naming, folded
 
 
 def person(name: str, *platforms: str) -> Naming:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, event, insert
 
 from blocks.database.engine import Store
-from blocks.database.store import history, overview, runs
+from blocks.database.store import overview, runs, snapshots
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.posts import EnrichedPost, mark_failed, mark_gone, save_posts
 from blocks.database.store.statements import table_of
@@ -165,7 +165,7 @@ def test_no_look_at_the_whole_reads_a_large_table_from_end_to_end(sqlite_store: 
     with sqlite_store.begin() as conn:
         runs.start_run(conn, run_id="r1", flow="track-hashtags", collection="c", now=T0)
         overview.overview(conn, T0 + HOUR)
-        history.next_snapshots(conn, SnapshotPlan(), T0 + HOUR)
+        snapshots.next_snapshots(conn, SnapshotPlan(), T0 + HOUR)
         looked = [one for one in asked if one[0].startswith("SELECT")]
         steps = [
             row[3]

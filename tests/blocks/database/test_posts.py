@@ -11,10 +11,10 @@ from sqlalchemy import Connection, Table, func, insert, select
 from sqlmodel import SQLModel
 
 from blocks.database.engine import Store
-from blocks.database.store import failures, raw
+from blocks.database.store import failures, raw_payloads
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.posts import EnrichedPost, ensure_posts, mark_failed, mark_gone, save_posts
-from blocks.database.store.raw import RawAnswer
+from blocks.database.store.raw_payloads import RawAnswer
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Comment, Creator, Failure, Post, Snapshot, Work
 from blocks.errors import NoAnswer, UnknownShape
@@ -75,7 +75,7 @@ def test_loading_twice_changes_nothing(store: Store) -> None:
 
     def load(conn: Connection) -> None:
         refs = [one.record for one in saved]
-        raw.save_raw(
+        raw_payloads.save_raw(
             conn,
             [
                 RawAnswer(ref(int(r.post_id)), b"x%d" % n, "apify", r.url, "enrich", T0, "r1")
@@ -214,7 +214,7 @@ def test_a_tiktok_post_learns_its_author_from_a_later_url(store: Store) -> None:
 
 def test_saving_ends_work_failures_and_parsing(store: Store) -> None:
     with store.begin() as conn:
-        [sha] = raw.save_raw(conn, [RawAnswer(ref(1), b"{}", "apify", "u", "enrich", T0, "r1")])
+        [sha] = raw_payloads.save_raw(conn, [RawAnswer(ref(1), b"{}", "apify", "u", "enrich", T0, "r1")])
         give_up = GivenUp.post(ref(1), "metadata", NoAnswer("gone quiet"), attempts=2, run_id="r1")
         other = GivenUp(item_key="instagram:1", stage="identify", error_class="X", message="m", attempts=0)
         mark_failed(conn, [give_up], T0)
@@ -224,7 +224,7 @@ def test_saving_ends_work_failures_and_parsing(store: Store) -> None:
         work = the_row(conn, Work, post_id="1")
         open_ones = failures.find(conn)
         row = the_row(conn, Post, post_id="1")
-        assert raw.unparsed(conn) == []
+        assert raw_payloads.unparsed(conn) == []
     assert (work.state, work.attempts, work.lease_owner, work.updated_at) == ("done", 2, None, T0 + HOUR)
     assert [failure.stage for failure in open_ones] == ["identify"]
     assert row.status == "enriched"
@@ -250,7 +250,7 @@ def test_a_refresh_also_ends_the_first_enrichment(store: Store) -> None:
 
 def test_gone_is_an_outcome_and_keeps_what_was_measured(store: Store) -> None:
     with store.begin() as conn:
-        raw.save_raw(conn, [RawAnswer(ref(2), b"null", "apify", "u", "enrich", T0, "r1")])
+        raw_payloads.save_raw(conn, [RawAnswer(ref(2), b"null", "apify", "u", "enrich", T0, "r1")])
         save_posts(conn, [enriched(1, plays=10)], T0)
         mark_failed(conn, [GivenUp.post(ref(2), "metadata", NoAnswer(""), attempts=1)], T0)
         mark_gone(conn, [ref(1), ref(2)], "r2", T0 + HOUR)
@@ -259,7 +259,7 @@ def test_gone_is_an_outcome_and_keeps_what_was_measured(store: Store) -> None:
         assert statuses(conn) == {"1": "gone", "2": "gone"}
         assert {row.state for row in conn.execute(select(table_of(Work)))} == {"gone"}
         assert failures.find(conn) == []
-        assert raw.unparsed(conn) == []
+        assert raw_payloads.unparsed(conn) == []
     assert (known.plays, known.gone_at, known.observed_at) == (10, T0 + HOUR, T0)
     assert set(known.null_reasons.values()) <= {"not_in_payload"}
     assert unknown.null_reasons["plays"] == unknown.null_reasons["caption"] == "post_gone"

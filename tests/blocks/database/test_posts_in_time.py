@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Connection, insert, select
 
 from blocks.database.engine import Store
-from blocks.database.store import raw, work
+from blocks.database.store import raw_payloads, work
 from blocks.database.store.posts import EnrichedPost, mark_gone, save_posts
-from blocks.database.store.raw import RawAnswer
+from blocks.database.store.raw_payloads import RawAnswer
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Post, Snapshot, Work
 from blocks.posts.record import PostRecord, PostRef
@@ -88,9 +88,9 @@ def test_an_answer_that_came_after_the_post_was_gone_is_still_parsed(store: Stor
 
     with store.begin() as conn:
         work.claim(conn, "slow", [REF], "enrich", fresh_after=None, now=T0)
-        _, newer = raw.save_raw(conn, [answer(b"gone", T0 + HOUR), answer(b"there again", T0 + 2 * HOUR)])
+        _, newer = raw_payloads.save_raw(conn, [answer(b"gone", T0 + HOUR), answer(b"there again", T0 + 2 * HOUR)])
         # The slow one lost the post; the other was killed before it parsed its answer.
         taken = work.claim(conn, "killed", [REF], "enrich", fresh_after=None, now=T0 + 2 * HOUR)
         assert len(taken.claimed) == 1
         mark_gone(conn, [REF], "r1", T0 + 3 * HOUR, observed_at=T0 + HOUR)
-        assert [seen.raw_sha256 for seen in raw.unparsed(conn)] == [newer]
+        assert [seen.raw_sha256 for seen in raw_payloads.unparsed(conn)] == [newer]

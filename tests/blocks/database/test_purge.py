@@ -14,13 +14,13 @@ from sqlmodel import SQLModel
 from blocks.database.engine import Store, open_store
 from blocks.database.purge import Target, purge
 from blocks.database.reparse import reparse
-from blocks.database.store import imports, meta, posts, raw, runs
-from blocks.database.store.erasing import tables_of_posts
+from blocks.database.store import imports, meta, posts, raw_payloads, runs
+from blocks.database.store.erasure import tables_of_posts
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.filters import Filters
 from blocks.database.store.imports import ItemSeen
 from blocks.database.store.posts import EnrichedPost
-from blocks.database.store.raw import RawAnswer
+from blocks.database.store.raw_payloads import RawAnswer
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Comment, Import, Post, RawPayload, Run, Snapshot, Spend
 from blocks.dedup_keys import wish_key
@@ -78,7 +78,7 @@ def buy(
         runs.take_posts(conn, run_id, [(post, post.url)], now=at)
         data = scrub_comments(answer(code, author, *commenters), policy, secret)
         body = orjson.dumps({"code": "0000", "data": data})
-        [sha] = raw.save_raw(conn, [RawAnswer(post, body, "apify", post.url, "enrich", at, run_id)])
+        [sha] = raw_payloads.save_raw(conn, [RawAnswer(post, body, "apify", post.url, "enrich", at, run_id)])
         record = map_post(data, post)
         saved = EnrichedPost(record=record, channel="apify", observed_at=at, run_id=run_id, raw_sha256=sha)
         posts.save_posts(conn, [saved], at)
@@ -283,7 +283,9 @@ async def test_a_shared_payload_stays_with_the_other_post(store: Store) -> None:
     with store.begin() as conn:
         for code in CODES[:2]:
             posts.ensure_posts(conn, [(ref(code), None)], NOW, "r1")
-            raw.save_raw(conn, [RawAnswer(ref(code), b"the same", "apify", ref(code).url, "enrich", NOW, "r1")])
+            raw_payloads.save_raw(
+                conn, [RawAnswer(ref(code), b"the same", "apify", ref(code).url, "enrich", NOW, "r1")]
+            )
     assert "raw_payloads" not in (await purge(store, Target(post=ref(CODES[0])))).erased
     assert len(the(store, RawPayload)) == 1
     assert (await purge(store, Target(post=ref(CODES[1])))).erased["raw_payloads"] == 1

@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import Connection, delete, func, select, text
 
 from blocks.database.engine import Store, open_store
-from blocks.database.store import erasing, raw
+from blocks.database.store import erasure, raw_payloads
 from blocks.database.store.posts import ensure_posts
-from blocks.database.store.raw import RawAnswer
+from blocks.database.store.raw_payloads import RawAnswer
 from blocks.database.store.statements import table_of
 from blocks.database.tables import RawFetch, RawPayload
 from blocks.errors import StoreError
@@ -33,12 +33,12 @@ def answer(number: int, body: bytes, *, minutes: int = 0, run_id: str = "r1") ->
 def test_bodies_come_back_byte_for_byte_and_are_kept_once(store: Store) -> None:
     bodies = [b"", b'{"a": "\xc3\xa9"}' * 4000, bytes(range(256))]
     with store.begin() as conn:
-        hashes = raw.save_raw(conn, [answer(n, body) for n, body in enumerate(bodies)])
+        hashes = raw_payloads.save_raw(conn, [answer(n, body) for n, body in enumerate(bodies)])
         assert hashes == [hashlib.sha256(body).hexdigest() for body in bodies]
         again = [answer(0, bodies[1], minutes=1), answer(1, bodies[1]), answer(2, bodies[1], minutes=2)]
-        assert raw.save_raw(conn, again) == [hashes[1]] * 3
+        assert raw_payloads.save_raw(conn, again) == [hashes[1]] * 3
     with store.connect() as conn:
-        assert [raw.load_raw(conn, sha) for sha in hashes] == bodies
+        assert [raw_payloads.load_raw(conn, sha) for sha in hashes] == bodies
         payloads, fetches = table_of(RawPayload), table_of(RawFetch)
         sizes = dict(conn.execute(select(payloads.c.sha256, payloads.c.size)).all())
         stored = conn.execute(select(func.length(payloads.c.body)).where(payloads.c.sha256 == hashes[1])).scalar_one()
@@ -53,7 +53,7 @@ def left_over(postgres: Any) -> Iterator[Store]:
     url = postgres.migrated()
     store = open_store(url.render_as_string(hide_password=False))
     with store.begin() as conn:
-        raw.save_raw(conn, [answer(0, b"the same")])
+        raw_payloads.save_raw(conn, [answer(0, b"the same")])
         conn.execute(delete(table_of(RawFetch)))
     yield store
     store.close()
@@ -68,10 +68,10 @@ def waits(store: Store) -> bool:
 @pytest.mark.parametrize("first", ["purge", "answer"])
 def test_a_purge_beside_it_takes_no_payload_away(left_over: Store, first: str) -> None:
     def save(conn: Connection) -> None:
-        raw.save_raw(conn, [answer(1, b"the same", minutes=5)])
+        raw_payloads.save_raw(conn, [answer(1, b"the same", minutes=5)])
 
     def purge(conn: Connection) -> None:
-        erasing.erase_answers_before(conn, T0 - timedelta(days=1), limit=100)
+        erasure.erase_answers_before(conn, T0 - timedelta(days=1), limit=100)
 
     def in_one_transaction(work: Callable[[Connection], None]) -> None:
         with left_over.begin() as conn:
@@ -88,25 +88,25 @@ def test_a_purge_beside_it_takes_no_payload_away(left_over: Store, first: str) -
         beside.result(60)
     with left_over.connect() as conn:
         [fetch] = conn.execute(select(table_of(RawFetch))).all()
-        assert raw.load_raw(conn, fetch.raw_sha256) == b"the same"
+        assert raw_payloads.load_raw(conn, fetch.raw_sha256) == b"the same"
 
 
 def test_an_unknown_hash_is_one_sentence(store: Store) -> None:
     with store.connect() as conn, pytest.raises(StoreError, match="no raw answer 00ff is stored"):
-        raw.load_raw(conn, "00ff")
+        raw_payloads.load_raw(conn, "00ff")
 
 
 def test_what_was_not_parsed_is_offered_oldest_first(store: Store) -> None:
     with store.begin() as conn:
         ensure_posts(conn, [(ref, None) for ref in REFS], T0, "r1")
-        first, second, third = raw.save_raw(
+        first, second, third = raw_payloads.save_raw(
             conn, [answer(0, b"0", minutes=5), answer(1, b"1", minutes=1), answer(2, b"2", minutes=3, run_id="r2")]
         )
-        assert [seen.raw_sha256 for seen in raw.unparsed(conn)] == [second, third, first]
-        assert [seen.raw_sha256 for seen in raw.unparsed(conn, run_id="r2")] == [third]
-        assert [seen.raw_sha256 for seen in raw.unparsed(conn, limit=1)] == [second]
-        raw.mark_parsed(conn, [("tiktok", "1", second), ("tiktok", "1", second)], parser_version="p1", now=T0)
-        raw.mark_seen(conn, [("tiktok", "2")], T0, until=T0 + timedelta(minutes=3))
-        [left] = raw.unparsed(conn)
+        assert [seen.raw_sha256 for seen in raw_payloads.unparsed(conn)] == [second, third, first]
+        assert [seen.raw_sha256 for seen in raw_payloads.unparsed(conn, run_id="r2")] == [third]
+        assert [seen.raw_sha256 for seen in raw_payloads.unparsed(conn, limit=1)] == [second]
+        raw_payloads.mark_parsed(conn, [("tiktok", "1", second), ("tiktok", "1", second)], parser_version="p1", now=T0)
+        raw_payloads.mark_seen(conn, [("tiktok", "2")], T0, until=T0 + timedelta(minutes=3))
+        [left] = raw_payloads.unparsed(conn)
     assert (left.ref, left.channel, left.url, left.purpose) == (REFS[0], "rapid", "https://asked.example", "enrich")
     assert (left.fetched_at, left.run_id) == (T0 + timedelta(minutes=5), "r1")

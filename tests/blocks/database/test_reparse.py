@@ -13,12 +13,12 @@ from sqlalchemy import select
 
 from blocks.database.engine import Store
 from blocks.database.reparse import reparse
-from blocks.database.store import failures, history, meta, posts, raw, work
-from blocks.database.store.difference import ColumnChanges, Difference
+from blocks.database.store import failures, meta, posts, raw_payloads, snapshots, work
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.filters import Filters
 from blocks.database.store.posts import EnrichedPost
-from blocks.database.store.raw import RawAnswer
+from blocks.database.store.raw_payloads import RawAnswer
+from blocks.database.store.replay import ColumnChanges, Difference
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Comment, Creator, Failure, Post, RawFetch, Snapshot, Work
 from blocks.errors import PayloadError
@@ -72,7 +72,7 @@ def buy(
         posts.ensure_posts(conn, [(post, None)], at, "r1")
         work.enqueue(conn, [post], purpose, now=at)
         body = orjson.dumps({"code": "0000", "data": scrub_comments(data, "pseudonymise", key)})
-        [sha] = raw.save_raw(conn, [RawAnswer(post, body, "apify", post.url, purpose, at, "r1")])
+        [sha] = raw_payloads.save_raw(conn, [RawAnswer(post, body, "apify", post.url, purpose, at, "r1")])
         try:
             record = map_post(orjson.loads(body)["data"], post)
         except PayloadError as error:
@@ -330,14 +330,14 @@ async def test_an_answer_that_a_killed_run_never_parsed_is_taken_in(store: Store
     with store.begin() as conn:
         posts.ensure_posts(conn, [(post, None)], T0, "r1")
         work.enqueue(conn, [post], "enrich", now=T0)
-        raw.save_raw(conn, [RawAnswer(post, body, "apify", post.url, "enrich", T0, "r1")])
+        raw_payloads.save_raw(conn, [RawAnswer(post, body, "apify", post.url, "enrich", T0, "r1")])
     done = await again(store)
     assert (done.recovered_posts, done.added["comments"]) == (1, 1)
     [comment] = rows(store, Comment)
     assert comment.author.startswith("anon-"), "the policy of today holds for what is read today"
     assert [row.state for row in rows(store, Work)] == ["done"]
     with store.connect() as conn:
-        assert raw.unparsed(conn) == []
+        assert raw_payloads.unparsed(conn) == []
 
 
 async def test_an_answer_that_says_gone_ends_the_failure(store: Store) -> None:
@@ -345,7 +345,7 @@ async def test_an_answer_that_says_gone_ends_the_failure(store: Store) -> None:
     body = orjson.dumps({"code": "0000", "data": {"xdt_shortcode_media": None}})
     with store.begin() as conn:
         posts.ensure_posts(conn, [(post, None)], T0, "r1")
-        [sha] = raw.save_raw(conn, [RawAnswer(post, body, "apify", post.url, "enrich", T0, "r1")])
+        [sha] = raw_payloads.save_raw(conn, [RawAnswer(post, body, "apify", post.url, "enrich", T0, "r1")])
         one = GivenUp.post(post, "parse", PayloadError("odd"), attempts=1, raw_sha256=sha)
         posts.mark_failed(conn, [one], T0)
     done = await again(store)
@@ -429,7 +429,7 @@ async def test_a_checkpoint_that_was_answered_in_time_is_not_due_again(
 
     def due_in(hours: float) -> set[tuple[str, str]]:
         with store.connect() as conn:
-            return {(one.ref.post_id, one.purpose) for one in history.due(conn, plan, T0 + hours * HOUR)}
+            return {(one.ref.post_id, one.purpose) for one in snapshots.due(conn, plan, T0 + hours * HOUR)}
 
     assert due_in(1) == set()
     assert due_in(21.5) == {(ref(code).post_id, "refresh:86400") for code in CODES[:2]}

@@ -13,7 +13,7 @@ from alembic import command
 
 from blocks.database import migrations
 from blocks.database.engine import Store
-from blocks.database.store import held, imports, leases, refused, requests, runs, spend, stops, sweeping, work
+from blocks.database.store import accounts, held, imports, leases, requests, runs, spend, stops, sweeping, work
 from blocks.database.store.imports import ItemSeen
 from blocks.database.store.posts import EnrichedPost, save_posts
 from blocks.database.store.statements import table_of
@@ -284,18 +284,18 @@ def test_runs_without_an_end_are_asked_about_once_they_are_dead(store: Store) ->
 
 def test_a_refusal_is_tried_once_an_hour(store: Store) -> None:
     def may_try(minutes: float) -> bool:
-        return refused.try_again(conn, "acc", NOW + timedelta(minutes=minutes))[1]
+        return accounts.may_try_again(conn, "acc", NOW + timedelta(minutes=minutes))[1]
 
     with store.begin() as conn:
-        assert refused.try_again(conn, "acc", NOW) == (None, True)
-        refused.note(conn, "acc", why="no credits", now=NOW, by_sweep=False)
+        assert accounts.may_try_again(conn, "acc", NOW) == (None, True)
+        accounts.note_refusal(conn, "acc", why="no credits", now=NOW, by_sweep=False)
         assert [may_try(minutes) for minutes in (10, 20, 69)] == [True, False, False]
         assert [may_try(minutes) for minutes in (70, 80)] == [True, False]
-        refused.note(conn, "acc", why="no credits", now=NOW + timedelta(minutes=80), by_sweep=False)
+        accounts.note_refusal(conn, "acc", why="no credits", now=NOW + timedelta(minutes=80), by_sweep=False)
         assert not may_try(90)
-        assert refused.try_again(conn, "other", NOW) == (None, True)
-        refused.forget(conn, "acc")
-        assert refused.try_again(conn, "acc", NOW + timedelta(minutes=90)) == (None, True)
+        assert accounts.may_try_again(conn, "other", NOW) == (None, True)
+        accounts.forget_refusal(conn, "acc")
+        assert accounts.may_try_again(conn, "acc", NOW + timedelta(minutes=90)) == (None, True)
 
 
 def test_old_databases_know_who_asked_and_who_was_stopped(store: Store) -> None:

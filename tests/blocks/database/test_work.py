@@ -11,10 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 from blocks.database.engine import Store, open_store
-from blocks.database.store import posts, raw, work
+from blocks.database.store import posts, raw_payloads, work
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.posts import EnrichedPost
-from blocks.database.store.raw import RawAnswer
+from blocks.database.store.raw_payloads import RawAnswer
 from blocks.database.store.statements import table_of
 from blocks.database.store.work import Claimed
 from blocks.database.tables import Work
@@ -190,7 +190,7 @@ def test_what_is_given_back_is_free_at_once(store: Store) -> None:
 def test_an_answer_that_nobody_parsed_is_handed_over(store: Store) -> None:
     def answer(one: PostRef, body: bytes, at: datetime, purpose: str = "enrich") -> str:
         with store.begin() as conn:
-            return raw.save_raw(conn, [RawAnswer(one, body, "rapid", one.url, purpose, at)])[0]
+            return raw_payloads.save_raw(conn, [RawAnswer(one, body, "rapid", one.url, purpose, at)])[0]
 
     claim(store, "me", [ref(1), ref(2), ref(3), ref(4)])
     answer(ref(1), b"{1}", T0)
@@ -199,7 +199,7 @@ def test_an_answer_that_nobody_parsed_is_handed_over(store: Store) -> None:
     answer(ref(3), b"{4}", T0, "refresh:3600")
     parsed = answer(ref(4), b"{5}", T0)
     with store.begin() as conn:
-        raw.mark_parsed(conn, [("tiktok", ref(4).post_id, parsed)], parser_version="1", now=T0)
+        raw_payloads.mark_parsed(conn, [("tiktok", ref(4).post_id, parsed)], parser_version="1", now=T0)
     found = claim(store, "you", [ref(1), ref(2), ref(3), ref(4)], now=after(2), dead="me")
     assert {item.ref: item.unparsed for item in found.claimed} == {
         ref(1): (newest, "rapid", after(1)),
@@ -214,7 +214,9 @@ def test_an_answer_of_a_killed_run_serves_the_next_however_young_it_wants_it(sto
 
     def answered(number: int, at: datetime) -> None:
         with store.begin() as conn:
-            raw.save_raw(conn, [RawAnswer(ref(number), b"{%d}" % number, "rapid", ref(number).url, "enrich", at)])
+            raw_payloads.save_raw(
+                conn, [RawAnswer(ref(number), b"{%d}" % number, "rapid", ref(number).url, "enrich", at)]
+            )
 
     claim(store, "killed", [ref(1), ref(2), ref(3)], now=T0, fresh_after=T0)
     answered(1, after(1))

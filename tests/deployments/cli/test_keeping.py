@@ -13,12 +13,12 @@ import pytest
 from sqlmodel import SQLModel
 
 from blocks.database.engine import Store
-from blocks.database.store import gaps, imports, posts, raw
+from blocks.database.store import gaps, imports, posts, raw_payloads
 from blocks.database.store.ending import end_import
+from blocks.database.store.erased_names import Naming
 from blocks.database.store.imports import ItemSeen
-from blocks.database.store.naming import Naming
 from blocks.database.store.post_rows import EnrichedPost
-from blocks.database.store.raw import RawAnswer
+from blocks.database.store.raw_payloads import RawAnswer
 from blocks.errors import TagtrailError
 from blocks.posts.identity import parse_post_url
 from blocks.posts.payloads.mapping import map_post
@@ -43,7 +43,7 @@ def answered(home_store: Store) -> Store:
     with home_store.begin() as conn:
         posts.ensure_posts(conn, [(ref, URL)], NOW, "r1")
         body = orjson.dumps({"code": "0000", "data": data})
-        [sha] = raw.save_raw(conn, [RawAnswer(ref, body, "apify", URL, "enrich", NOW, "r1")])
+        [sha] = raw_payloads.save_raw(conn, [RawAnswer(ref, body, "apify", URL, "enrich", NOW, "r1")])
         record = map_post(data, ref)
         record.plays, record.null_reasons["plays"] = None, "not_in_payload"
         saved = EnrichedPost(

@@ -110,6 +110,6 @@ def test_wrong_input_is_one_sentence(tagtrail: Callable[..., Any]) -> None:
 
 
 def test_a_line_without_anything_to_come() -> None:
-    from blocks.database.store.history import NextSnapshots
+    from blocks.database.store.snapshots import NextSnapshots
 
     assert next_line(NextSnapshots(0, 0, None, 2), SnapshotPlan()) == ("0 due now, 0 more within 24 h; 2 posts at rest")

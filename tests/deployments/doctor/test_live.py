@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from blocks.database.engine import Store
-from blocks.database.store import contract, export, imports
+from blocks.database.store import accounts, export, imports
 from blocks.database.store.filters import Filters
 from blocks.errors import UsageError
 from blocks.settings import get_settings
@@ -129,7 +129,7 @@ async def test_a_second_look_buys_no_second_import_and_its_findings_are_kept(eye
     assert round(first.summary.cost_usd, 6) == 0.13
     with eye.store.connect() as conn:
         account = imports.find_imports(conn, "")[0].account
-        known = contract.findings(conn, account)
+        known = accounts.findings(conn, account)
     assert known["item_casing"]["verdict"] == "confirmed"
     assert "gone" not in known, "what is unknown is not kept"
     posts = list(export.rows(eye.store, "posts", Filters()))
@@ -142,7 +142,7 @@ async def test_a_second_look_buys_no_second_import_and_its_findings_are_kept(eye
     assert verdicts(again) | {"list_of_objects": "confirmed"} == verdicts(first)
     assert verdicts(again)["list_of_objects"] == "contradicted"
     with eye.store.connect() as conn:
-        assert contract.findings(conn, account)["task_id"] == known["task_id"], "an earlier finding stays"
+        assert accounts.findings(conn, account)["task_id"] == known["task_id"], "an earlier finding stays"
     assert len(list(export.rows(eye.store, "posts", Filters()))) == 4
 
 

@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import Connection
 
 from blocks.database.engine import Store, open_store
-from blocks.database.store import erasing, posts, runs
-from blocks.database.store import sample as rows
+from blocks.database.store import erasure, posts, runs
+from blocks.database.store import report as rows
 from blocks.errors import UsageError
 from blocks.posts.identity import parse_post_url
 from blocks.posts.snapshot_plan import PlannedPost, SnapshotPlan
@@ -221,7 +221,7 @@ def test_what_was_erased_since_is_told(sqlite_store: Store, fill_weeks: Callable
 
 
 def erase_post(conn: Connection, platform: str, post_id: str, now: datetime) -> None:
-    erasing.erase_posts(conn, [(platform, post_id)], now=now, on_request=True)
+    erasure.erase_posts(conn, [(platform, post_id)], now=now, on_request=True)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,7 +1,8 @@
 """Rebuilds rows from stored answers: each is parsed as the mappers are now, and what comes out otherwise is written.
 
 A measurement is its answer and the moment of it, and those never change. The columns of a snapshot, like those of a
-post, are what a mapper read in the answer: they are read anew, and `parser_version` says by which mapper.
+post, are what a mapper read in the answer: they are read anew, and `parser_version` says by which mapper. Rows that an
+answer about another post filled are found out by this, and taken back.
 """
 
 from __future__ import annotations
@@ -12,21 +13,135 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Row, and_, bindparam, delete, select, update
 
-from blocks.database.store import erased, erasing, failures, foreign_rows, leftovers, post_rows, posts, raw
-from blocks.database.store.answers import Policy, Reading, next_posts, readings
-from blocks.database.store.difference import Difference, Key
+from blocks.database.store import erased_names, erasure, failures, leftovers, post_rows, posts, raw_payloads, snapshots
+from blocks.database.store.erasure import remove
+from blocks.database.store.failures import GivenUp
 from blocks.database.store.post_rows import FACTS, METRICS, EnrichedPost
-from blocks.database.store.retargeting import TARGET_COLUMNS, retarget
+from blocks.database.store.replay import Difference, Key, Policy, Reading, readings
+from blocks.database.store.snapshots import Moment
 from blocks.database.store.statements import chunks, one_of, posts_among, same_post, table_of, write_rows
 from blocks.database.tables import Comment, Creator, Failure, Post, Snapshot, Work
+from blocks.errors import NotAPostUrl
+from blocks.posts.addresses import tiktok_url
+from blocks.posts.identity import parse_post_url
 from blocks.posts.payloads import mapping
 from blocks.posts.record import Channel
 from blocks.posts.snapshot_plan import SnapshotPlan
 
-__all__ = ["Policy", "next_posts", "reparse_posts"]
+_posts = table_of(Post)
+_snapshots = table_of(Snapshot)
+_comments = table_of(Comment)
+_creators = table_of(Creator)
+_failures = table_of(Failure)
+_work = table_of(Work)
 
-_posts, _snapshots, _comments, _creators = (table_of(one) for one in (Post, Snapshot, Comment, Creator))
-_failures, _work = table_of(Failure), table_of(Work)
+TARGET_COLUMNS = ("target_age", "lateness_seconds")
+
+
+def retarget(
+    conn: Connection,
+    read: Mapping[Moment, dict[str, Any]],
+    there: Mapping[Moment, Row[Any]],
+    plan: SnapshotPlan | None,
+) -> tuple[dict[Moment, dict[str, Any]], set[Key]]:
+    """Fill `target_age` and `lateness_seconds` of snapshots as they are `read` now, by the plan of today.
+
+    A snapshot whose age is as it was keeps its target; one of another age, or a new one, is decided as if it were
+    stored now. What it answered so far is open to the other snapshots of its post that answer nothing: those of them
+    that are not among `read`, and get a target, are given back, with the keys of the posts of another age.
+    """
+    for moment, row in read.items():
+        old = there.get(moment)
+        row |= dict.fromkeys(TARGET_COLUMNS) if old is None else {name: old._mapping[name] for name in TARGET_COLUMNS}
+    to_decide = {
+        moment: row
+        for moment, row in read.items()
+        if moment not in there or there[moment].age_seconds != row["age_seconds"]
+    }
+    of_another_age = {moment[:2] for moment in to_decide if moment in there}
+    others: dict[Moment, dict[str, Any]] = {}
+    for moment, old in there.items():
+        if moment[:2] in of_another_age and moment not in to_decide and old.target_age is None:
+            if moment not in read:
+                others[moment] = dict(old._mapping)
+            to_decide[moment] = others[moment] if moment in others else read[moment]
+    rows = [to_decide[moment] for moment in sorted(to_decide)]
+    snapshots.set_targets(conn, rows, [plan] * len(rows), without=to_decide.keys())
+    return {moment: row for moment, row in others.items() if row["target_age"] is not None}, of_another_age
+
+
+_UNMEASURED: dict[str, Any] = dict.fromkeys(FACTS) | {
+    **dict.fromkeys(("enriched_at", "observed_at", "channel", "parser_version", "raw_sha256")),
+    "likes_hidden": False,
+    "extra": {},
+}
+
+
+def take_back(
+    conn: Connection, wrong: Sequence[Reading], stored: Mapping[Key, Row[Any]], diff: Difference, *, dry_run: bool
+) -> list[Reading]:
+    """Remove what these answers about other posts filled; the answers whose numbers a post's own row had.
+
+    Those rows are as before the first measurement, until an older answer fills them or `give_up` says why not.
+    """
+    of_rows = []
+    for one in wrong:
+        (platform, post_id), at, sha = one.key, one.row.fetched_at, one.row.raw_sha256
+        row = stored[one.key]
+        is_its_row = row.observed_at == at and row.raw_sha256 == sha
+        its = (_snapshots.c.platform == platform, _snapshots.c.post_id == post_id, _snapshots.c.observed_at == at)
+        removed = remove(conn, _snapshots, *its, _snapshots.c.raw_sha256 == sha, dry_run=dry_run)
+        if not removed and not is_its_row:
+            continue
+        diff.taken_back += 1
+        diff.removed["snapshots"] += removed
+        of_it = (_comments.c.platform == platform, _comments.c.post_id == post_id, _comments.c.observed_at == at)
+        diff.removed["comments"] += remove(conn, _comments, *of_it, dry_run=dry_run)
+        if is_its_row:
+            of_rows.append(one)
+            if not dry_run:
+                _unmeasure(conn, row)
+    return of_rows
+
+
+def _unmeasure(conn: Connection, row: Row[Any]) -> None:
+    gone = row.status == "gone"
+    reasons = dict.fromkeys(FACTS, "post_gone") if gone else {}
+    values = _UNMEASURED | {"status": "gone" if gone else "pending", "null_reasons": reasons, "url": _url_as_found(row)}
+    this = (_posts.c.platform == row.platform, _posts.c.post_id == row.post_id)
+    conn.execute(update(_posts).where(*this).values(values))
+
+
+def _url_as_found(row: Row[Any]) -> str:
+    """The post's address without what another post's answer may have put into it: its author's name."""
+    try:
+        return parse_post_url(row.source_url).url
+    except NotAPostUrl:
+        return tiktok_url(row.post_id, None) if row.platform == "tiktok" else str(row.url)
+
+
+def give_up_foreign(
+    conn: Connection, of_rows: Sequence[Reading], stored: Mapping[Key, Row[Any]], now: datetime
+) -> None:
+    """Write the failures of posts whose latest answer was about another post; the answers stay where they are.
+
+    A post that is gone needs none.
+    """
+    for one in of_rows:
+        if stored[one.key].status == "gone":
+            continue
+        assert one.wrong_post is not None
+        given_up = GivenUp.post(
+            one.ref,
+            "parse",
+            one.wrong_post,
+            attempts=1,
+            channel=one.row.channel,
+            raw_sha256=one.row.raw_sha256,
+            run_id=one.row.run_id,
+        )
+        posts.mark_failed(conn, [given_up], now, purpose=one.row.purpose)
+
 
 POST_COLUMNS = (*FACTS, "url", "shortcode", "likes_hidden", "null_reasons", "extra")
 SNAPSHOT_COLUMNS = (*METRICS, "likes_hidden", "age_seconds", "null_reasons", *TARGET_COLUMNS)
@@ -53,7 +168,7 @@ def reparse_posts(
         read = [*older, *(one for one in read if one.key not in wrong)]
     read = _without_erased(conn, read, now, dry_run=dry_run)
     foreign = [one for one in read if one.wrong_post is not None]
-    of_rows = foreign_rows.take_back(conn, foreign, stored, diff, dry_run=dry_run)
+    of_rows = take_back(conn, foreign, stored, diff, dry_run=dry_run)
     understood = [one for one in read if one.record is not None]
     version = mapping.PARSER_VERSION
     saved = [_enriched(one, version, policy.plan) for one in understood]
@@ -68,11 +183,11 @@ def reparse_posts(
     _creators_anew(conn, touched, taken_back, stored, diff, dry_run=dry_run)
     _settle(conn, read, diff, now=now, dry_run=dry_run)
     if not dry_run:
-        foreign_rows.give_up(conn, of_rows, stored, now)
+        give_up_foreign(conn, of_rows, stored, now)
         if policy.plan is not None:
             leftovers.drop_unanswered(conn, of_another_age, policy.plan, now)
         parsed = [(*one.key, one.row.raw_sha256) for one in understood if one.row.parser_version != version]
-        raw.mark_parsed(conn, parsed, parser_version=version, now=now)
+        raw_payloads.mark_parsed(conn, parsed, parser_version=version, now=now)
     return diff
 
 
@@ -93,10 +208,10 @@ def _enriched(one: Reading, version: str, plan: SnapshotPlan | None) -> Enriched
 def _without_erased(conn: Connection, readings: list[Reading], now: datetime, *, dry_run: bool) -> list[Reading]:
     """An answer that only now tells that it is by an erased creator goes, with its post."""
     records = [one.record for one in readings if one.record is not None]
-    erased.leave_commenters_out(conn, records)
-    out = erased.records_among(conn, records)
+    erased_names.leave_commenters_out(conn, records)
+    out = erased_names.records_among(conn, records)
     if out and not dry_run:
-        erasing.erase_posts(conn, sorted(out), now=now, on_request=True)
+        erasure.erase_posts(conn, sorted(out), now=now, on_request=True)
     return [one for one in readings if one.key not in out]
 
 
@@ -211,7 +326,7 @@ def _creators_anew(
     for platform, author_id in sorted((name, one) for name, one in before - rows.keys() if one is not None):
         theirs = select(_posts.c.post_id).where(_posts.c.platform == platform, _posts.c.author_id == author_id, ~ours)
         left = and_(_creators.c.platform == platform, _creators.c.author_id == author_id, ~theirs.exists())
-        diff.removed["creators"] += erasing.remove(conn, _creators, left, dry_run=dry_run)
+        diff.removed["creators"] += erasure.remove(conn, _creators, left, dry_run=dry_run)
 
 
 def _comments_anew(conn: Connection, pairs: _Pairs, diff: Difference, *, dry_run: bool) -> None:

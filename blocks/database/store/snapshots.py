@@ -1,8 +1,9 @@
-"""What the snapshot plan asks for: the posts that are due now, what comes next, and how past checkpoints went."""
+"""Snapshots and their plan: the checkpoint that each answers, what is due now, what comes next, and posts at rest."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
+    bindparam,
     case,
     extract,
     func,
@@ -21,19 +23,127 @@ from sqlalchemy import (
     or_,
     select,
     union_all,
+    update,
 )
 from sqlalchemy import cast as as_type
 
 from blocks.database.store import filters as conditions
-from blocks.database.store import payers, resting
+from blocks.database.store import payers
 from blocks.database.store.filters import Filters
-from blocks.database.store.statements import chunks, found_one_by_one, same_post, table_of
+from blocks.database.store.statements import chunks, found_one_by_one, posts_among, same_post, table_of, write_rows
 from blocks.database.store.work import SETTLED
 from blocks.database.tables import Post, RawFetch, Snapshot, Work
 from blocks.posts.record import Platform, PostRef
-from blocks.posts.snapshot_plan import DAY, Checkpoint, CheckpointState, SnapshotPlan, growth_per_day
+from blocks.posts.snapshot_plan import (
+    COUNTS,
+    DAY,
+    Checkpoint,
+    CheckpointState,
+    Measured,
+    SnapshotPlan,
+    counts_of,
+    growth_per_day,
+)
 
-_posts, _snapshots, _work, _fetches = table_of(Post), table_of(Snapshot), table_of(Work), table_of(RawFetch)
+_posts = table_of(Post)
+_snapshots = table_of(Snapshot)
+_work = table_of(Work)
+_fetches = table_of(RawFetch)
+
+LATEST = 40
+"""Snapshots of a post that are looked at: so many of one day would still say nothing about a rest."""
+
+Key = tuple[str, str]
+Moment = tuple[str, str, datetime]
+"""Key of a snapshot."""
+
+
+def set_targets(
+    conn: Connection,
+    rows: Sequence[dict[str, Any]],
+    plans: Sequence[SnapshotPlan | None],
+    *,
+    without: Collection[Moment] = (),
+) -> None:
+    """Fill `target_age` and `lateness_seconds` of new rows of `snapshots`, which are in the order of keys and times.
+
+    A checkpoint that an earlier snapshot of the post answered is not answered twice; what those of `without` answer,
+    as they stand in the database, does not count.
+    """
+    wanted = []
+    for row, plan in zip(rows, plans, strict=True):
+        row["target_age"] = row["lateness_seconds"] = None
+        checkpoint = None if plan is None else plan.at_age(row["age_seconds"])
+        if checkpoint is not None:
+            wanted.append((row, checkpoint.age_seconds))
+    answered = _answered_ages(conn, sorted({_key_of(row) for row, _ in wanted}), without)
+    for row, age in wanted:
+        if (*_key_of(row), age) not in answered:
+            answered.add((*_key_of(row), age))
+            row["target_age"] = age
+            row["lateness_seconds"] = row["age_seconds"] - age
+
+
+def _key_of(row: dict[str, Any]) -> Key:
+    return row["platform"], row["post_id"]
+
+
+def _answered_ages(conn: Connection, keys: Sequence[Key], without: Collection[Moment]) -> set[tuple[str, str, int]]:
+    found: set[tuple[str, str, int]] = set()
+    columns = (_snapshots.c.platform, _snapshots.c.post_id, _snapshots.c.observed_at, _snapshots.c.target_age)
+    for part in chunks(keys):
+        among = posts_among(_snapshots.c.platform, _snapshots.c.post_id, part)
+        for *moment, age in conn.execute(select(*columns).where(among, _snapshots.c.target_age.is_not(None))):
+            if tuple(moment) not in without:
+                found.add((moment[0], moment[1], age))
+    return found
+
+
+def update_rests(conn: Connection, plans: Mapping[Key, SnapshotPlan]) -> None:
+    """Let posts rest whose latest snapshots stand still, and end the rest of those that move again."""
+    for part in chunks(sorted(plans)):
+        among = posts_among(_posts.c.platform, _posts.c.post_id, part)
+        is_resting = _posts.c.resting_since.is_not(None) & _posts.c.rested_until.is_(None)
+        resting = {
+            (row.platform, row.post_id)
+            for row in conn.execute(select(_posts.c.platform, _posts.c.post_id).where(among, is_resting))
+        }
+        begun: list[dict[str, Any]] = []
+        ended: list[dict[str, Any]] = []
+        for key, newest_first in latest_of(conn, part, most=LATEST).items():
+            still = plans[key].stands_still(newest_first)
+            if still != (key in resting):
+                change = {"of_platform": key[0], "of_post": key[1], "at": newest_first[0].observed_at}
+                (begun if still else ended).append(change)
+        write_rows(conn, _begin_rest, begun)
+        write_rows(conn, _end_rest, ended)
+
+
+_this_post = (_posts.c.platform == bindparam("of_platform")) & (_posts.c.post_id == bindparam("of_post"))
+_begin_rest = update(_posts).where(_this_post).values(resting_since=bindparam("at"), rested_until=None)
+_end_rest = update(_posts).where(_this_post).values(rested_until=bindparam("at"))
+
+
+def latest_of(conn: Connection, keys: Sequence[Key], *, most: int) -> dict[Key, list[Measured]]:
+    """Up to `most` snapshots of each of these posts, newest first; a post without snapshots is not among them."""
+    found: dict[Key, list[Measured]] = {}
+    columns = (_snapshots.c.platform, _snapshots.c.post_id, _snapshots.c.observed_at)
+    place = (
+        func.row_number()
+        .over(
+            partition_by=(_snapshots.c.platform, _snapshots.c.post_id),
+            order_by=_snapshots.c.observed_at.desc(),
+        )
+        .label("place")
+    )
+    for part in chunks(keys):
+        among = posts_among(_snapshots.c.platform, _snapshots.c.post_id, part)
+        numbered = select(*columns, *(_snapshots.c[name] for name in COUNTS), place).where(among).subquery()
+        query = select(numbered).where(numbered.c.place <= most)
+        for row in conn.execute(query.order_by(numbered.c.platform, numbered.c.post_id, numbered.c.place)):
+            found.setdefault((row.platform, row.post_id), []).append(Measured(row.observed_at, counts_of(row)))
+    return found
+
 
 OUTLOOK_DAYS = 30
 """So many days ahead the plan's cost is told, and so many days back what was missed."""
@@ -78,7 +188,7 @@ def due(conn: Connection, plan: SnapshotPlan, now: datetime, filters: Filters | 
     query = _due_query(plan, now, filters)
     rows = [] if query is None else [row for row in conn.execute(query) if (row.platform, row.post_id) not in taken]
     for part in chunks(rows):
-        latest = resting.latest_of(conn, [(row.platform, row.post_id) for row in part], most=2)
+        latest = latest_of(conn, [(row.platform, row.post_id) for row in part], most=2)
         for row in part:
             growth = growth_per_day(latest.get((row.platform, row.post_id), []), row.posted_at)
             ends_at = row.posted_at + timedelta(seconds=row.ends_seconds)

@@ -1,4 +1,4 @@
-"""Which collections, hashtags and accounts a database knows."""
+"""The catalog: which collections, hashtags, services and accounts a database knows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from sqlalchemy import Connection, exists, select, union
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import, Run, Spend
 
-_imports, _runs, _spend = table_of(Import), table_of(Run), table_of(Spend)
+_imports = table_of(Import)
+_runs = table_of(Run)
+_spend = table_of(Spend)
 
 SERVICE = "service"
 """Under this name a run's parameters hold the hosts that it asked, such as `127.0.0.1:8787`."""

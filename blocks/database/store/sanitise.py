@@ -12,7 +12,7 @@ _LARGEST = 2**63 - 1
 _LONGEST_KEY = 200
 
 
-def fit_text(value: str) -> str:
+def sanitise_text(value: str) -> str:
     """The text without NUL characters (Postgres) and lone surrogates (both engines), which cannot be stored."""
     if "\x00" in value:
         value = value.replace("\x00", "")
@@ -25,31 +25,31 @@ def fit_text(value: str) -> str:
     return value
 
 
-def fit_key(value: str) -> str:
+def sanitise_key(value: str) -> str:
     """An id as a key: as it is, or its hash where it is longer than any real one."""
-    value = fit_text(value)
+    value = sanitise_text(value)
     return value if len(value) <= _LONGEST_KEY else "sha256:" + hashlib.sha256(value.encode()).hexdigest()
 
 
-def fit(value: Any) -> Any:
+def sanitise(value: Any) -> Any:
     """A value of a record, or its nearest storable form; None for a number that no column holds."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return fit_text(value)
+        return sanitise_text(value)
     if isinstance(value, int):
         return value if -_LARGEST <= value <= _LARGEST else None
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {fit_text(str(key)): fit(item) for key, item in value.items()}
+        return {sanitise_text(str(key)): sanitise(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [fit(item) for item in value]
+        return [sanitise(item) for item in value]
     return value
 
 
-def fit_facts(facts: dict[str, Any], null_reasons: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def sanitise_facts(facts: dict[str, Any], null_reasons: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Facts of a record and their reasons; a value that had to be left out gets the reason `unknown_shape`."""
-    fitted = {name: fit(value) for name, value in facts.items()}
+    fitted = {name: sanitise(value) for name, value in facts.items()}
     lost = [name for name, value in fitted.items() if value is None and facts[name] is not None]
-    return fitted, fit(null_reasons) | dict.fromkeys(lost, "unknown_shape")
+    return fitted, sanitise(null_reasons) | dict.fromkeys(lost, "unknown_shape")

@@ -1,9 +1,11 @@
-"""What each public column holds: its type, its unit and its meaning, for data dictionaries and typed formats."""
+"""The data dictionary: what each public column holds, and, counted while rows go by, how far it is filled."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from blocks.database.store.export import COLUMNS
 from blocks.database.what import What
@@ -177,3 +179,56 @@ _OF: Final[dict[What, dict[str, tuple[Kind, str, str]]]] = {
 def column_facts(what: What) -> list[ColumnFact]:
     """The facts of all public columns of `what`, in their order."""
     return [ColumnFact(name, *(_OF[what].get(name) or _SHARED[name])) for name in COLUMNS[what]]
+
+
+UNSTATED: Final = "unstated"
+"""The reason of an empty value where the row has no list of reasons, or none for it: see the column's meaning."""
+
+_BY_STATUS: Final = {"pending": "not_measured_yet", "failed": "fetch_failed", "gone": "post_gone"}
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnCoverage:
+    """How far one column is filled; `share` is None where there are no rows."""
+
+    name: str
+    filled: int
+    rows: int
+    reasons: dict[str, int]
+
+    @property
+    def share(self) -> float | None:
+        return self.filled / self.rows if self.rows else None
+
+
+class Coverage:
+    """The filled values and the reasons of the others, column by column, of all rows that went through `of`."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.columns = tuple(columns)
+        self.rows = 0
+        self._empty: dict[str, Counter[str]] = {name: Counter() for name in columns}
+
+    def of(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """The same rows, counted as they go by; memory does not grow with them."""
+        for row in rows:
+            self.count(row)
+            yield row
+
+    def count(self, row: Mapping[str, Any]) -> None:
+        """Count one row, which has these columns and no other."""
+        self.rows += 1
+        empty = [name for name, value in row.items() if value is None]
+        if empty:
+            reasons = row.get("null_reasons") or {}
+            otherwise = _BY_STATUS.get(str(row.get("status")), UNSTATED)
+            for name in empty:
+                self._empty[name][str(reasons.get(name, otherwise))] += 1
+
+    def by_column(self) -> list[ColumnCoverage]:
+        """What was counted so far, in the order of the columns; reasons with the most frequent first."""
+        found = []
+        for name, reasons in self._empty.items():
+            ordered = dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
+            found.append(ColumnCoverage(name, self.rows - sum(reasons.values()), self.rows, ordered))
+        return found
