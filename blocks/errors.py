@@ -70,7 +70,7 @@ class UsageError(TagtrailError):
 
 
 class NotAPostUrl(UsageError):
-    """A URL that names no post of Instagram, TikTok, YouTube or X."""
+    """A URL that names no post of a known platform."""
 
 
 class MemoriesError(TagtrailError):

@@ -12,7 +12,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 
 from blocks.env_file import ENV_FILE, names_in_file
 from blocks.errors import UsageError
-from blocks.posts.record import CHANNELS, PLATFORMS, Channel
+from blocks.posts.platforms.registry import PLATFORMS
+from blocks.posts.record import CHANNELS, Channel
 from blocks.posts.snapshot_plan import SnapshotPlan, parse_ages
 
 V1_BASE_URL = "https://api.memories.ai/serve/api/v1"

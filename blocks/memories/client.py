@@ -20,6 +20,7 @@ from blocks.memories.decoding import BadCoding, decoded
 from blocks.memories.redaction import Scrubber
 from blocks.memories.requests import Where
 from blocks.memories.responses import ImportItemSeen, MetadataAnswer
+from blocks.posts.platforms.registry import PLATFORMS
 from blocks.posts.record import Channel, PostRef
 
 __all__ = ["ImportItemSeen", "MemoriesClient", "MetadataAnswer", "Where"]
@@ -90,7 +91,7 @@ class MemoriesClient:
         """Names the account in the database; see `accounts`."""
         self.account_was_given = bool(account.strip())
         self._v2_shown = v2
-        self._metadata_urls = {platform: httpx.URL(v2 + path) for platform, path in requests.METADATA_PATHS.items()}
+        self._metadata_urls = {name: httpx.URL(v2 + spec.metadata_path) for name, spec in PLATFORMS.items()}
         # httpx shows `Authorization` as [secure]; prepared once, for a request copies them at little cost.
         self._headers = httpx.Headers(
             {"Authorization": key, "Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
@@ -192,7 +193,7 @@ class MemoriesClient:
             MemoriesError: the last call's error; its `calls` counts all.
         """
         requests.checked_channel(channel)
-        endpoint = requests.METADATA_PATHS[ref.platform]
+        endpoint = PLATFORMS[ref.platform].metadata_path
         forms = self._forms.in_order(ref, channel, source_url)
         for calls, asked in enumerate(forms, start=1):
             content = orjson.dumps({"video_url": asked, "channel": channel})

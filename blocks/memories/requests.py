@@ -9,25 +9,12 @@ from urllib.parse import urlencode, urlsplit
 from blocks import network
 from blocks.errors import UsageError
 from blocks.posts.captions import normalise_hashtag
-from blocks.posts.identity import (
-    NO_HANDLE,
-    item_key,
-    other_tiktok_form,
-    parse_creator_url,
-    parse_post_url,
-    private_instagram_url,
-    shown,
-    url_to_ask,
-)
+from blocks.posts.identity import item_key, parse_creator_url, parse_post_url, platform_of, private_url, url_to_ask
+from blocks.posts.platforms.registry import PLATFORMS
 from blocks.posts.record import CHANNELS, Channel, Platform, PostRef
+from blocks.posts.urls import shown
 
 STATUS_PATH = "/get_video_ids_by_task_id"
-METADATA_PATHS: dict[Platform, str] = {
-    "instagram": "/instagram/video/metadata",
-    "tiktok": "/tiktok/video/metadata",
-    "youtube": "/youtube/video/metadata",
-    "x": "/twitter/video/metadata",
-}
 MAX_URLS = 50
 """Post URLs of one import (contract §2.3)."""
 
@@ -189,12 +176,13 @@ def url_import(urls: Any, where: Where) -> tuple[str, dict[str, Any]]:
     platforms = sorted({ref.platform for ref in refs})
     if len(platforms) > 1:
         raise UsageError(f"one import takes the URLs of one platform, and these are of {' and '.join(platforms)}")
-    if platforms == ["x"]:
-        raise UsageError("the API imports no posts of X: enrich them by their URLs instead")
+    for spec in (PLATFORMS[name] for name in platforms):
+        if not spec.imports_urls:
+            raise UsageError(f"the API imports no posts of {spec.label}: enrich them by their URLs instead")
     # A private account's post opens by its long code alone.
     known: dict[str, str] = {}
     for url, ref in zip(urls, refs, strict=True):
-        known[item_key(ref)] = private_instagram_url(url) or known.get(item_key(ref), ref.url)
+        known[item_key(ref)] = private_url(url) or known.get(item_key(ref), ref.url)
     posts = list(known.values())
     if not 1 <= len(posts) <= MAX_URLS:
         raise UsageError(f"one import takes 1 to {MAX_URLS} post URLs, and these are {len(posts)}")
@@ -233,42 +221,22 @@ def checked_channel(channel: Channel) -> Channel:
 
 
 def url_forms(ref: PostRef, source_url: str | None) -> list[str]:
-    """The URLs under which metadata of a post can be asked for, the one to try first in front; one to three.
+    """The URLs under which metadata of a post can be asked for, the one to try first in front; one of each form.
 
-    Which forms the metadata endpoints take is not documented for TikTok's player (contract §3.3) and Instagram's
-    `/p/` (§5.1), so both have another one. TikTok and X are asked for as the import gave the URL, for the handle is
-    in it; a placeholder for TikTok's handle comes last, and only where the handle is not known. An Instagram post of a
-    private account opens by its long code alone, so that it is asked for by that, where it is known.
+    Which forms the metadata endpoints take is not documented for all platforms: where it is not, there are others to
+    try. A post of a private account opens by its long address alone: it is asked for by that, where it is known.
     """
-    given = url_to_ask(ref, source_url)
-    if ref.platform == "x":
-        return [given]
-    if ref.platform == "tiktok":
-        urls = [given, ref.url, other_tiktok_form(ref)]
-    elif ref.platform == "instagram":
-        post = private_instagram_url(source_url) or ref.url
-        urls = [post, post.replace("/p/", "/reel/")]
-    else:
-        return [ref.url]
+    urls = PLATFORMS[ref.platform].urls_to_try(ref, url_to_ask(ref, source_url), private_url(source_url))
     by_form: dict[str, str] = {}
     for url in urls:
-        if url is not None and not (url_form(url) == "placeholder" and "handle" in by_form):
-            by_form.setdefault(url_form(url), url)
+        by_form.setdefault(url_form(url), url)
     return list(by_form.values())
 
 
 def url_form(url: str) -> str:
-    """Which of its platform's URL forms this is.
-
-    TikTok: player, handle, placeholder (for a handle); Instagram: post (`/p/`), reel; all others are "other".
-    """
-    if "tiktok.com/" in url:
-        if "/@/" in url or f"/@{NO_HANDLE}/" in url:
-            return "placeholder"
-        return "player" if "/player/" in url else "handle" if "/@" in url else "other"
-    if "instagram.com/" in url:
-        return "reel" if "/reel/" in url or "/reels/" in url else "post" if "/p/" in url else "other"
-    return "other"
+    """Which of its platform's URL forms this is: TikTok's have names, and Instagram's; all others are "other"."""
+    platform = platform_of(url)
+    return PLATFORMS[platform].form_of(url) if platform else "other"
 
 
 class FormsTaken:

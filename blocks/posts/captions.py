@@ -15,7 +15,6 @@ import functools
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from blocks.errors import UsageError
 from blocks.posts.letters import (
@@ -28,9 +27,9 @@ from blocks.posts.letters import (
     letters_marks_and_digits,
     marks,
 )
-
-if TYPE_CHECKING:
-    from blocks.posts.record import Platform
+from blocks.posts.platforms.registry import PLATFORMS
+from blocks.posts.platforms.spec import MentionRule, TagRule
+from blocks.posts.record import Platform
 
 _HASHES = "#＃"
 _ATS = "@＠"
@@ -66,10 +65,10 @@ _SEPARATORS = frozenset(",;/\\，、；／")
 
 
 @functools.cache
-def _chains(platform: Platform) -> re.Pattern[str]:
+def _chains(rule: TagRule) -> re.Pattern[str]:
     """Finds tags that stand back to back, from a `#` that begins one; on TikTok it may be glued to a word."""
     tag = rf"\w{marks()}{VARIATION_16}{_JOINERS}{EMOJI}"
-    free = "(?<!&.)" if platform == "tiktok" else _not_glued()
+    free = "(?<!&.)" if rule == "glued" else _not_glued()
     return re.compile(rf"[{_HASHES}]{free}{_run_of(tag + _HASHES, ascii='#')}")
 
 
@@ -89,13 +88,13 @@ def _x_tag() -> re.Pattern[str]:
 
 
 @functools.cache
-def _mention(platform: Platform) -> re.Pattern[str]:
+def _mention(rule: MentionRule) -> re.Pattern[str]:
     """Finds user names behind an `@`; none where it goes on in letters that no name has (@über is nobody called "")."""
     no_more_letters = rf"(?!(?![{UNSPACED}])[^\W\d_])"
-    if platform == "youtube":
+    if rule == "any script":
         name = _run_of(rf"\w{marks()}{VARIATION_16}·", ascii=".-")
         return re.compile(rf"[{_ATS}](?![{_ATS}]){_not_glued()}({name})")
-    if platform == "x":
+    if rule == "twitter":
         # twitter-text's rule: no ASCII letter, digit or sign before it, but for RT.
         free = r"(?:(?<![A-Za-z0-9_!#$%&*@＠].)|(?<=\A[rR][tT].)|(?<=[^A-Za-z0-9_+~.-][rR][tT].))"
         return re.compile(
@@ -146,9 +145,9 @@ def _once(found: Iterable[str], key: Callable[[str], str]) -> list[str]:
     return list(kept.values())
 
 
-def _tags(text: str, platform: Platform) -> Iterable[str]:
+def _tags(text: str, rule: TagRule) -> Iterable[str]:
     # Behind a pure number, too, the next tag may start at once: #1#best.
-    runs = "#".join(_chains(platform).findall(_without_addresses(text))).replace("＃", "#").split("#")
+    runs = "#".join(_chains(rule).findall(_without_addresses(text))).replace("＃", "#").split("#")
     for run in dict.fromkeys(runs):
         tag = run if run.isascii() else _STRAY.sub("", run).rstrip(_JOINERS)
         if tag and _is_tag(tag):
@@ -167,7 +166,8 @@ def hashtags_in(text: str, platform: Platform = "instagram") -> list[str]:
 
     Variation selectors that select nothing are left out: nobody sees them, and they would make another tag.
     """
-    return each_tag_once(_x_tags(text) if platform == "x" else _tags(text, platform))
+    rule = PLATFORMS[platform].tags
+    return each_tag_once(_x_tags(text) if rule == "twitter" else _tags(text, rule))
 
 
 def each_tag_once(tags: Iterable[str]) -> list[str]:
@@ -175,9 +175,9 @@ def each_tag_once(tags: Iterable[str]) -> list[str]:
     return _once(tags, hashtag_key)
 
 
-def _mentions(text: str, platform: Platform) -> Iterable[str]:
-    names = dict.fromkeys(_mention(platform).findall(_without_addresses(text)))
-    if platform != "youtube":
+def _mentions(text: str, rule: MentionRule) -> Iterable[str]:
+    names = dict.fromkeys(_mention(rule).findall(_without_addresses(text)))
+    if rule != "any script":
         return names
     return (name for written in names if any(map(str.isalnum, name := written.rstrip("-.·"))))
 
@@ -188,7 +188,7 @@ def mentions_in(text: str, platform: Platform = "instagram") -> list[str]:
     User names are ASCII letters, digits, `_` and inner dots on Instagram and TikTok; on X without dots, 15 at most;
     on YouTube letters and digits of any script, `_` and inner `-`, `.`, `·`. E-mail addresses are no mentions.
     """
-    return _once(_mentions(text, platform), str.lower)
+    return _once(_mentions(text, PLATFORMS[platform].mentions), str.lower)
 
 
 def normalise_hashtag(typed: str) -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-Platform = Literal["instagram", "tiktok", "youtube", "x"]
-PLATFORMS: tuple[Platform, ...] = ("instagram", "tiktok", "youtube", "x")
+Platform = str
+"""The name of a platform in the registry (`blocks/posts/platforms`)."""
 
 Channel = Literal["apify", "rapid", "memories.ai"]
 CHANNELS: tuple[Channel, ...] = ("apify", "rapid", "memories.ai")

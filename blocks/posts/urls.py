@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from blocks.errors import NotAPostUrl
 
 _LONGEST_URL = 2048
-GIVE_ANY = "give the address of a post on Instagram, TikTok, YouTube or X"
+_GIVE_ONE = "give the address of a post"
 
+POST_NUMBER = re.compile(r"[1-9][0-9]{0,19}\Z")
+"""A post's id where ids are numbers."""
 _HOST = re.compile(r"[a-z0-9.-]+\Z")
 _UNSEEN = "\u200b\u200e\u200f\u2060\ufeff"
 """Characters that nobody sees and that come along when an address is copied."""
@@ -49,12 +52,12 @@ def split_url(url: object) -> Address:
         NotAPostUrl: no text, too long, or anything that makes it unclear which host is meant.
     """
     if not isinstance(url, str):
-        raise NotAPostUrl(f"a post's address is text, not {type(url).__name__}; {GIVE_ANY}")
+        raise NotAPostUrl(f"a post's address is text, not {type(url).__name__}; {_GIVE_ONE}")
     given = url.strip()
     if not given:
-        raise NotAPostUrl(f"the address is empty; {GIVE_ANY}")
+        raise NotAPostUrl(f"the address is empty; {_GIVE_ONE}")
     if len(given) > _LONGEST_URL:
-        raise NotAPostUrl(f"the address has {len(given)} characters, more than any post's; {GIVE_ANY}")
+        raise NotAPostUrl(f"the address has {len(given)} characters, more than any post's; {_GIVE_ONE}")
     text = bare(_unescaped(given))
     if any(letter.isspace() or not letter.isprintable() for letter in text) or "\\" in text:
         raise NotAPostUrl(f'"{shown(text)}" holds spaces, backslashes or control characters; give one plain address')
@@ -66,7 +69,7 @@ def split_url(url: object) -> Address:
     try:
         split = urlsplit(f"https://{rest}")
     except ValueError:
-        raise NotAPostUrl(f'"{shown(text)}" cannot be read as an address; {GIVE_ANY}') from None
+        raise NotAPostUrl(f'"{shown(text)}" cannot be read as an address; {_GIVE_ONE}') from None
     host = split.netloc.lower()
     if not split.netloc.isascii() or not _HOST.match(host):
         raise NotAPostUrl(
@@ -131,3 +134,30 @@ def bare(text: str) -> str:
         else:
             break
     return text
+
+
+def values_in(query: str, *names: str) -> set[str]:
+    """The values of these parameters, also where parameters are glued together by `?` or `;`."""
+    pieces = [unquote(piece).partition("=") for piece in re.split("[&;?]", query)]
+    return {value_of(value) for name, _, value in pieces if name in names and value}
+
+
+def value_of(parameter: str) -> str:
+    """A parameter's value without what was glued to it."""
+    return bare(re.split("[&?#;]", parameter)[0]).rstrip("/")
+
+
+def only(values: Iterable[str]) -> str:
+    """The one value that there is; '' where there is none or several."""
+    values = list(values)
+    return values[0] if len(values) == 1 else ""
+
+
+def short_link(what: str) -> NotAPostUrl:
+    """The error for an address that hides which post it means."""
+    return NotAPostUrl(f"{what} does not say which post it means; open it and give the address that it leads to")
+
+
+def with_www(*hosts: str) -> tuple[str, ...]:
+    """The hosts, each without and with `www.`."""
+    return tuple(prefix + host for host in hosts for prefix in ("", "www."))

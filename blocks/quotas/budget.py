@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 from blocks.database.store import spend
 from blocks.database.store.spend import MICROS_PER_USD, Caps, Purpose
 from blocks.errors import SpendCapReached
+from blocks.posts.platforms.registry import PLATFORMS
 from blocks.posts.record import Channel, Platform
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ as spent."""
 
 MOST_BLOCK_CALLS = 50
 """Where more calls than a block wait, they are reserved together, up to so many."""
-
-HASHTAG_PLATFORMS: tuple[Platform, ...] = ("tiktok", "instagram")
-"""Where hashtag imports find posts; the hosted API documents TikTok only so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +54,17 @@ def estimate(
     prices: Prices,
     order: Sequence[Channel],
     *,
-    platforms: Collection[Platform] = HASHTAG_PLATFORMS,
+    platforms: Collection[Platform] | None = None,
 ) -> Estimate:
     """The cost of importing `posts` posts for each of so many hashtags and buying the metadata of each once.
 
-    The first channel of `order` counts, at the dearest of `platforms`. Imports that are used again and posts whose
-    metadata is young enough cost less; posts that the first channel cannot serve may cost more.
+    The first channel of `order` counts, at the dearest of `platforms` (None: where hashtag imports find posts). Imports
+    that are used again and posts whose metadata is young enough cost less; posts that the first channel cannot serve
+    may cost more.
     """
     calls = hashtags * posts
+    if platforms is None:
+        platforms = [spec.name for spec in PLATFORMS.values() if spec.is_found_by_hashtag]
     dearest = max(prices.metadata_micros(platform, order[0]) for platform in platforms)
     return Estimate(prices.import_micros(calls), calls * dearest)
 

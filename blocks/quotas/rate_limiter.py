@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from blocks.database.store import limits
 from blocks.errors import MemoriesError, ServicePaused, TooManyRequests
+from blocks.posts.platforms.registry import PLATFORMS
+from blocks.posts.record import Channel
 from blocks.quotas.limit_queues import Lane, RowClock, Slot, Turn
 
 if TYPE_CHECKING:
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 1.0, 32.0
 """Pauses after refusals in a row that name no wait: 1, 2, 4 … 32 s, as the API's documentation asks."""
 
-YOUTUBE_RAPID_PER_HOUR = 12.0
-"""What the API's documentation grants metadata of YouTube through rapid, per account."""
-
 
 _ROW_CLOCKS: dict[str, RowClock] = {}
 
@@ -34,21 +33,25 @@ _ROW_CLOCKS: dict[str, RowClock] = {}
 def rates_from(settings: Settings) -> dict[str, float]:
     """All limits of an account, in slots per second, by name."""
     metadata = settings.tagtrail_metadata_per_second
+    of_platforms = {
+        f"metadata/{channel}/{spec.name}": calls / 3600
+        for spec in PLATFORMS.values()
+        for channel, calls in spec.calls_per_hour.items()
+    }
     return {
         "imports": settings.tagtrail_imports_per_minute / 60,
         "status": settings.tagtrail_status_per_second,
         "metadata/apify": metadata,
         "metadata/rapid": metadata,
         "metadata/memories.ai": metadata,
-        "metadata/rapid/youtube": YOUTUBE_RAPID_PER_HOUR / 3600,
+        **of_platforms,
     }
 
 
-def limits_for(platform: str, channel: str) -> tuple[str, ...]:
+def limits_for(platform: str, channel: Channel) -> tuple[str, ...]:
     """The limits under which one metadata call falls; a refusal of the call is a refusal by the first."""
-    if (platform, channel) == ("youtube", "rapid"):
-        return ("metadata/rapid/youtube", "metadata/rapid")
-    return (f"metadata/{channel}",)
+    of_channel = f"metadata/{channel}"
+    return (f"{of_channel}/{platform}", of_channel) if channel in PLATFORMS[platform].calls_per_hour else (of_channel,)
 
 
 class Limiter:

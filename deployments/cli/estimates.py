@@ -15,7 +15,7 @@ from blocks.errors import StoreError, UsageError
 from blocks.memories.accounts import account_name
 from blocks.posts.identity import parse_creator_url
 from blocks.posts.record import Channel, PostRef
-from blocks.quotas.budget import HASHTAG_PLATFORMS, Estimate, estimate
+from blocks.quotas.budget import Estimate, estimate
 from blocks.settings import Settings
 from deployments.cli import stores
 from deployments.cli.options import Output
@@ -120,7 +120,7 @@ def _cost(wish: Wish, settings: Settings, known: _Known, channel: Channel) -> Es
             import_micros += prices.import_micros(max(0, serving.requested - serving.seen - serving.withheld))
         if one.kind == "urls":
             continue
-        platforms = HASHTAG_PLATFORMS if one.kind == "hashtag" else [parse_creator_url(one.wanted["creator"])[0]]
+        platforms = None if one.kind == "hashtag" else [parse_creator_url(one.wanted["creator"])[0]]
         listed = [post.ref for post in known.listed.get(one.key, ())]
         # Also a finished import that listed fewer than were asked for may list more by now.
         known_posts = serving.seen if serving is not None and one.key in known.continued else len(listed)

@@ -7,15 +7,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter, Token
 
 from blocks.errors import UsageError
+from blocks.posts.platforms.registry import PLATFORMS
 from blocks.settings import LEAST_USD
 from flows.steps.run.request import NO_CAP_USD, ChannelChoice, Library
 
-PlatformName = Literal["instagram", "tiktok", "youtube", "x"]
+if TYPE_CHECKING:
+    PlatformName = str
+else:
+    PlatformName = Literal[*PLATFORMS]
 __all__ = [
     "ChannelChoice",
     "Flag",

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from blocks.memories.requests import METADATA_PATHS, STATUS_PATH
+from blocks.memories.requests import STATUS_PATH
 from blocks.memories.responses import load_json
+from blocks.posts.platforms.registry import PLATFORMS
 
 SUBMIT_PATHS = ("/scraper_tag", "/scraper_tag_public")
 
@@ -34,7 +35,7 @@ class Answer:
 
     @property
     def version(self) -> int:
-        return 2 if self.endpoint in METADATA_PATHS.values() else 1
+        return 2 if self.endpoint in {spec.metadata_path for spec in PLATFORMS.values()} else 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from blocks.errors import BadParameters, MemoriesError, NotFound, PayloadError, 
 from blocks.memories.requests import url_form, url_forms
 from blocks.posts.identity import parse_post_url
 from blocks.posts.payloads.mapping import map_post
-from blocks.posts.record import CHANNELS, PLATFORMS, Channel, Platform, PostRef
+from blocks.posts.platforms.registry import PLATFORMS
+from blocks.posts.record import CHANNELS, Channel, Platform, PostRef
 from blocks.settings import Settings
 from deployments.doctor.account import Account
 from deployments.doctor.evidence import Evidence, Metered, Verdict

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from blocks.memories.requests import url_form
 from blocks.posts.identity import platform_of
-from blocks.posts.record import CHANNELS, PLATFORMS
+from blocks.posts.platforms.registry import PLATFORMS
+from blocks.posts.record import CHANNELS, Channel
 from deployments.doctor.evidence import Answer, Evidence, Verdict
 
 Judged = tuple[Verdict, str]
@@ -203,16 +204,6 @@ def _gone(evidence: Evidence) -> Judged:
     return _all(told, lambda one: one == "PostGone", "no such post was met", lambda one: "it is refused as not found")
 
 
-DOCUMENTED: Final[dict[tuple[str, str], str]] = {
-    ("instagram", "apify"): "instagram_graphql",
-    ("tiktok", "apify"): "tiktok_item",
-    ("tiktok", "rapid"): "tiktok_item_struct",
-    ("tiktok", "memories.ai"): "tiktok_item_struct",
-    ("youtube", "rapid"): "youtube_object",
-    ("x", "apify"): "x_tweet",
-}
-"""Shapes that some source names; the others are open altogether, and any that is read will do."""
-
 NO_SHAPE: Final = ("UnknownShape", "WrongPost", "BadParameters", "Unreadable", "PermissionDenied")
 """Errors that say that a channel does not give what was assumed; all others say nothing about shapes."""
 
@@ -222,8 +213,9 @@ def shape_point(platform: str, channel: str) -> str:
     return f"metadata_{platform}_{channel}"
 
 
-def _shape(platform: str, channel: str) -> Point:
-    wanted = DOCUMENTED.get((platform, channel))
+def _shape(platform: str, channel: Channel) -> Point:
+    # Where no source names a shape, any that is read will do.
+    wanted = PLATFORMS[platform].documented.get(channel)
 
     def look(evidence: Evidence) -> Judged:
         one = evidence.metadata.get((platform, channel))

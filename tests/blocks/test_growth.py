@@ -24,10 +24,10 @@ from blocks.memories.callbacks import BadCallback, read_callback
 from blocks.memories.redaction import Scrubber
 from blocks.outside_words import for_html, for_json, for_markdown, for_terminal, plain
 from blocks.posts.captions import hashtag_key, hashtags_in, mentions_in, normalise_hashtag
-from blocks.posts.identity import parse_creator_url, parse_post_url, private_instagram_url
+from blocks.posts.identity import parse_creator_url, parse_post_url, private_url
 from blocks.posts.payloads.mapping import map_post
 from blocks.posts.payloads.pseudonyms import scrub_comments
-from blocks.posts.record import PLATFORMS
+from blocks.posts.platforms.registry import PLATFORMS
 from deployments.cli.writers import cell
 
 Reader = Callable[[str], object]
@@ -73,7 +73,7 @@ READERS: dict[str, Reader] = {
     "secrets of an answer": lambda text: SCRUB(f"&#115;{text}".encode("utf-8", "replace")),
     "secrets of an error": lambda text: SCRUB.told(ValueError(text)),
     "URL": parse_post_url,
-    "private URL": private_instagram_url,
+    "private URL": private_url,
     "creator": parse_creator_url,
     "envelope": _envelope,
     "refusal": _refusal,

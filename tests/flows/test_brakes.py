@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
 
-from blocks.quotas import rate_limiter
+from blocks.posts.platforms.registry import PLATFORMS
 from deployments.sandbox.answers import HTML, Answer
 from deployments.sandbox.scenario import Fault, Scenario
 from deployments.sandbox.scenarios import SCENARIOS
@@ -96,7 +97,8 @@ async def set_kill_switch(limit: int) -> None:
 async def test_the_kill_switch_ends_the_buying_while_posts_wait_for_a_slow_limit(
     weather: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rate_limiter, "YOUTUBE_RAPID_PER_HOUR", 3600.0)  # One a second instead of one in five minutes.
+    # One a second instead of one in five minutes.
+    monkeypatch.setitem(PLATFORMS, "youtube", replace(PLATFORMS["youtube"], calls_per_hour={"rapid": 3600.0}))
     running = asyncio.create_task(weather.enrich(*youtube(30), channel="rapid"))
     while weather.asked() < 2:
         await asyncio.sleep(0.05)

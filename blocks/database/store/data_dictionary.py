@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from blocks.database.store.export import COLUMNS
 from blocks.database.what import What
+from blocks.posts.platforms.registry import PLATFORMS
 
 Kind = Literal["text", "count", "number", "flag", "time", "texts", "mapping", "json"]
 """text · count: a whole number · number: with a fraction · flag: true or false · time: a moment in UTC · texts: a list
@@ -30,11 +31,13 @@ class ColumnFact:
     meaning: str
 
 
+*_SOME, _LAST = PLATFORMS
+_PLATFORMS: Final = f"{', '.join(_SOME)} or {_LAST}"
 _LAST_PAYLOAD: Final = "of the payload of observed_at, and unknown where that one does not tell"
 _DATE_ALONE: Final = "where the post's posted_at is a date alone, it may be a day off"
 
 _SHARED: Final[dict[str, tuple[Kind, str, str]]] = {
-    "platform": ("text", "", "instagram, tiktok, youtube or x"),
+    "platform": ("text", "", _PLATFORMS),
     "post_id": ("text", "", "the platform's own id of the post, always as text"),
     "url": ("text", "", "the post's canonical URL"),
     "author_id": ("text", "", "the platform's own id of the author"),
@@ -159,7 +162,7 @@ _OF: Final[dict[What, dict[str, tuple[Kind, str, str]]]] = {
         "note": ("text", "", "what is to be said about it, if anything"),
     },
     "failures": {
-        "platform": ("text", "", "instagram, tiktok, youtube or x; unknown where no post is known"),
+        "platform": ("text", "", f"{_PLATFORMS}; unknown where no post is known"),
         "post_id": ("text", "", "the platform's own id of the post; unknown where no post is known"),
         "url": ("text", "", "the URL that it is about"),
         "stage": ("text", "", "submit, poll, identify, metadata, parse or store"),

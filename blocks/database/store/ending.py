@@ -12,6 +12,7 @@ from blocks.database.store import failures, gaps, spend
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.import_answers import ODD
 from blocks.database.store.imports import ItemSeen, PollResult, finish_import, get, record_poll, without_post
+from blocks.posts.platforms.registry import labels
 
 UNNAMED = {True: "ItemWithoutUrl", False: "NotAPostUrl"}
 """Error classes of listed items that name no post: without a URL, or with one of something else."""
@@ -93,6 +94,6 @@ def _account_for_nameless(conn: Connection, import_id: str, *, run_id: str, now:
 
 def _why(import_id: str, item_key: str, url: str | None) -> str:
     if url is not None:
-        return "the import listed a URL that names no post of Instagram, TikTok, YouTube or X"
+        return f"the import listed a URL that names no post of {labels()}"
     number = item_key.removeprefix(f"{import_id}/no:")
     return f"import {import_id} listed item {number} without a URL, so that there is no post to enrich"

@@ -21,8 +21,7 @@ from sqlalchemy import Connection, select
 from blocks.database.store import meta
 from blocks.database.store.statements import chunks, insert_into, table_of, write_rows
 from blocks.database.tables import Erased
-from blocks.errors import UsageError
-from blocks.posts.identity import parse_creator_url
+from blocks.posts.platforms.registry import PLATFORMS
 from blocks.posts.record import PostRecord, PostRef
 
 _erased = table_of(Erased)
@@ -30,18 +29,6 @@ _erased = table_of(Erased)
 ERASED = "erased"
 """Stands where a text was that named somebody."""
 
-_PROFILES = {
-    "instagram": r"(?:instagram\.com|instagr\.am)/(?:stories/)?",
-    "tiktok": r"tiktok\.com/@",
-    "youtube": r"youtube\.com/(?:@|channel/|c/|user/)",
-    "x": r"(?:x|twitter)\.com/",
-}
-"""What stands before a user name in the address of a profile or of a post."""
-
-_X_PAGES = frozenset(
-    {"compose", "explore", "hashtag", "home", "i", "intent", "login", "messages", "notifications", "privacy", "search"}
-    | {"settings", "share", "tos"}
-)
 _NAMES_ITSELF = frozenset({"creator", "creators"})
 """Keys under which a bare name is a person's."""
 
@@ -109,7 +96,7 @@ class Names:
     they are found as `@name`, as a part of an address of their platforms, or standing alone as a wish's creator.
     """
 
-    platforms: tuple[str, ...] = tuple(_PROFILES)
+    platforms: tuple[str, ...] = field(default_factory=lambda: tuple(PLATFORMS))
     codes: set[str] = field(default_factory=set)
     author_ids: set[str] = field(default_factory=set)
     people: set[str] = field(default_factory=set)
@@ -124,9 +111,9 @@ class Names:
             parts.append(rf"(?:(?<=/)|(?<=[?&]v=)){_either(short)}(?![\w-])")
         if people:
             parts.append(rf"(?i:(?<![\w.@/-])@{_either(people)}{_ENDS})")
-            for platform in self.platforms:
-                if named := {name for name in people if _may_be_profile(platform, name)}:
-                    parts.append(rf"(?i:(?<![\w-]){_PROFILES[platform]}{_either(named)}{_ENDS})")
+            for spec in (PLATFORMS[name] for name in self.platforms):
+                if named := {name for name in people if spec.may_be_profile(name)}:
+                    parts.append(rf"(?i:(?<![\w-]){spec.profile_pattern}{_either(named)}{_ENDS})")
         if not (whole or parts):
             return None
         pattern = re.compile("|".join(parts) or _NOTHING)
@@ -135,18 +122,6 @@ class Names:
 
 def _either(words: Iterable[str]) -> str:
     return f"(?:{'|'.join(re.escape(word) for word in sorted(words, key=lambda word: (-len(word), word)))})"
-
-
-def _may_be_profile(platform: str, name: str) -> bool:
-    """Whether the name behind the host can be a profile: `instagram.com/p/` and `x.com/i/` are none."""
-    if platform == "x":
-        return name not in _X_PAGES
-    if platform != "instagram":
-        return True
-    try:
-        return parse_creator_url(f"https://www.instagram.com/{name}/")[1] == name
-    except UsageError:
-        return False
 
 
 Kind = Literal["post", "creator", "commenter"]

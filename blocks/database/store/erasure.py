@@ -54,6 +54,7 @@ from blocks.dedup_keys import wish_key
 from blocks.errors import NotAPostUrl
 from blocks.posts.identity import item_key, parse_post_url
 from blocks.posts.payloads.pseudonyms import pseudonym
+from blocks.posts.platforms.registry import PLATFORMS
 
 _posts = table_of(Post)
 _creators = table_of(Creator)
@@ -257,12 +258,12 @@ def posts_of_creator(
     after: Key,
     limit: int,
 ) -> list[Key]:
-    """Keys of a creator's posts behind the key `after`: by id, user name as `written`, or handle in a TikTok URL."""
+    """Keys of a creator's posts behind the key `after`: by id, user name as `written`, or handle in its URL."""
     by_name: list[ColumnElement[bool]] = [_posts.c.author_username.in_(list(written))]
-    for name in names:
-        handle = f"https://www.tiktok.com/@{name}/"
+    beginnings = [spec.handle_url for spec in PLATFORMS.values() if spec.handle_url]
+    for begins in (url.format(handle=name) for name in names for url in beginnings):
         by_name += [
-            func.lower(column).startswith(handle, autoescape=True) for column in (_posts.c.url, _posts.c.source_url)
+            func.lower(column).startswith(begins, autoescape=True) for column in (_posts.c.url, _posts.c.source_url)
         ]
     where: ColumnElement[bool] = (
         or_(*by_name) if platform is None else and_(_posts.c.platform == platform, or_(*by_name))
@@ -295,7 +296,7 @@ class Person:
     @property
     def platforms(self) -> tuple[str, ...]:
         """Where the names are theirs."""
-        return ("instagram", "tiktok", "youtube", "x") if self.platform is None else (self.platform,)
+        return tuple(PLATFORMS) if self.platform is None else (self.platform,)
 
 
 def person(conn: Connection, platform: str | None, name: str) -> Person:

@@ -14,7 +14,8 @@ from blocks.database.store.failures import GivenUp
 from blocks.database.store.post_rows import FACTS, EnrichedPost
 from blocks.database.store.statements import chunks, one_of, posts_among, same_post, table_of, write_rows
 from blocks.database.tables import Post, Work
-from blocks.posts.identity import item_key, private_instagram_url
+from blocks.posts.identity import item_key, private_url
+from blocks.posts.platforms.registry import PLATFORMS
 from blocks.posts.record import NullReason, PostRef
 
 __all__ = ["EnrichedPost", "ensure_posts", "mark_failed", "mark_gone", "save_posts"]
@@ -61,7 +62,7 @@ def ensure_posts(
             "at": now,
             "seen_url": row["url"],
             "seen_source_url": row["source_url"],
-            "seen_private": private_instagram_url(row["source_url"]) is not None,
+            "seen_private": private_url(row["source_url"]) is not None,
         }
         for row in in_order
         if (row["platform"], row["post_id"]) not in new
@@ -70,7 +71,10 @@ def ensure_posts(
     return {f"{platform}:{post_id}" for platform, post_id in new}
 
 
-_anonymous = and_(_posts.c.observed_at.is_(None), _posts.c.url.like("https://www.tiktok.com/player/v1/%"))
+_names_nobody = [
+    _posts.c.url.startswith(spec.post_url("", None), autoescape=True) for spec in PLATFORMS.values() if spec.handle_url
+]
+_anonymous = and_(_posts.c.observed_at.is_(None), or_(*_names_nobody))
 _seen_again = (
     update(_posts)
     .where(_KEY)

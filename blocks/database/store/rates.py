@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# The parts of engagement that a platform has at all; the others are not waited for.
-PARTS: dict[str, tuple[str, ...]] = {
-    "instagram": ("likes", "comments"),
-    "tiktok": ("likes", "comments", "shares", "saves"),
-    "youtube": ("likes", "comments"),
-    "x": ("likes", "comments", "shares", "saves"),
-}
+from blocks.posts.platforms.registry import PLATFORMS
 
 
 def engagement_rates(post: Mapping[str, Any]) -> tuple[dict[str, float | None], dict[str, str]]:
@@ -27,7 +21,7 @@ def engagement_rates(post: Mapping[str, Any]) -> tuple[dict[str, float | None], 
     reasons: dict[str, str] = {}
     for name, parts, divisor in (
         ("engagement_rate_by_followers", ("likes", "comments"), "author_followers"),
-        ("engagement_rate_by_plays", PARTS[post["platform"]], "plays"),
+        ("engagement_rate_by_plays", PLATFORMS[post["platform"]].engagement, "plays"),
     ):
         missing = [part for part in (*parts, divisor) if post[part] is None]
         if missing or post[divisor] == 0:

@@ -22,9 +22,9 @@ from blocks.database.store.snapshots import Moment
 from blocks.database.store.statements import chunks, one_of, posts_among, same_post, table_of, write_rows
 from blocks.database.tables import Comment, Creator, Failure, Post, Snapshot, Work
 from blocks.errors import NotAPostUrl
-from blocks.posts.addresses import tiktok_url
 from blocks.posts.identity import parse_post_url
 from blocks.posts.payloads import mapping
+from blocks.posts.platforms.registry import PLATFORMS
 from blocks.posts.record import Channel
 from blocks.posts.snapshot_plan import SnapshotPlan
 
@@ -117,7 +117,8 @@ def _url_as_found(row: Row[Any]) -> str:
     try:
         return parse_post_url(row.source_url).url
     except NotAPostUrl:
-        return tiktok_url(row.post_id, None) if row.platform == "tiktok" else str(row.url)
+        spec = PLATFORMS[row.platform]
+        return spec.post_url(row.post_id, row.shortcode) if spec.handle_url else str(row.url)
 
 
 def give_up_foreign(

@@ -13,11 +13,11 @@ from blocks.errors import PostGone, UnknownShape, WrongPost
 from blocks.posts.payloads.comments import CONTAINERS, REPLIES
 from blocks.posts.payloads.node_identity import addressed_to_another, mentions, named_by, tells_of_another
 from blocks.posts.payloads.reading import MISSING, dig, storable
-from blocks.posts.payloads.shape import Shape
+from blocks.posts.payloads.shape import Shape, with_alternatives
 from blocks.posts.payloads.synonyms import COUNTS
-from blocks.posts.payloads.tables import SHAPES
 from blocks.posts.payloads.unavailability import MEDIA_KEYS, mark_of, words_of
-from blocks.posts.record import Platform, PostRef
+from blocks.posts.platforms.registry import PLATFORMS
+from blocks.posts.record import PostRef
 
 _LEAST_MARKS = 2
 MAX_PLACES = 30_000
@@ -108,7 +108,7 @@ def locate(data: Any, asked: PostRef) -> Found:
 
 
 def _search(data: Any, asked: PostRef) -> _Search:
-    shapes, first_steps, beside = _of_platform(SHAPES, asked.platform)
+    shapes, first_steps, beside = _forms_of(PLATFORMS[asked.platform].shapes)
     search = _Search()
     waiting: deque[_Place] = deque([_Place(data)])
     taken, scored = 1, 0
@@ -133,13 +133,12 @@ def _search(data: Any, asked: PostRef) -> _Search:
 
 
 @lru_cache(maxsize=32)
-def _of_platform(
-    shapes: tuple[Shape, ...], platform: Platform
-) -> tuple[tuple[Shape, ...], frozenset[str], frozenset[str]]:
-    """The platform's shapes, the keys with which their marks begin, and those that may stand beside a node."""
-    ours = tuple(shape for shape in shapes if shape.platform == platform)
-    first_steps = frozenset(mark.partition(".")[0] for shape in ours for mark in shape.marks)
-    return ours, first_steps, frozenset(key for shape in ours for key in shape.beside)
+def _forms_of(tables: tuple[Shape, ...]) -> tuple[tuple[Shape, ...], frozenset[str], frozenset[str]]:
+    """A platform's tables, each followed by what the others know; the keys with which their marks begin; and those
+    that may stand beside a node."""
+    shapes = with_alternatives(tables)
+    first_steps = frozenset(mark.partition(".")[0] for shape in shapes for mark in shape.marks)
+    return shapes, first_steps, frozenset(key for shape in shapes for key in shape.beside)
 
 
 def _inner(place: _Place, is_post: bool, beside: frozenset[str]) -> Iterator[_Place]:

@@ -8,13 +8,6 @@ from functools import lru_cache
 from typing import Any
 
 from blocks.errors import UnknownShape
-from blocks.posts.addresses import (
-    id_to_shortcode,
-    instagram_url,
-    is_tiktok_handle,
-    public_shortcode,
-    tiktok_url,
-)
 from blocks.posts.captions import each_tag_once, hashtags_in, mentions_in
 from blocks.posts.payloads import reading
 from blocks.posts.payloads.comments import comment_rows
@@ -22,6 +15,7 @@ from blocks.posts.payloads.locate import SUBSTANCE, Found, locate, top_keys
 from blocks.posts.payloads.reading import MISSING, dig, first
 from blocks.posts.payloads.shape import Shape, decide, media_of
 from blocks.posts.payloads.synonyms import COUNTS, NAMES, holds_counts, unread
+from blocks.posts.platforms.registry import PLATFORMS
 from blocks.posts.record import MediaType, NullReason, PostRecord, PostRef
 
 PARSER_VERSION = "3"
@@ -82,18 +76,12 @@ def map_post(data: Any, asked: PostRef, *, observed_at: datetime | None = None) 
         WrongPost: the payload is about another post.
     """
     found = locate(data, asked)
-    record = PostRecord(
-        platform=asked.platform, post_id=asked.post_id, url=asked.url, shape=found.shape.name, shortcode=asked.shortcode
-    )
-    if asked.platform == "instagram":
-        record.shortcode = public_shortcode(asked.shortcode or id_to_shortcode(asked.post_id))
-        if asked.shortcode not in (None, record.shortcode):
-            record.url = instagram_url(record.shortcode)
+    record = PostRecord(platform=asked.platform, post_id=asked.post_id, url=asked.url, shape=found.shape.name)
     hidden = _fill(record, found.shape, found.node)
     if observed_at is not None and record.posted_at is not None and record.posted_at > observed_at + _ONE_DAY:
         record.posted_at = None
-    if asked.platform == "tiktok" and record.author_username is not None and is_tiktok_handle(record.author_username):
-        record.url = tiktok_url(asked.post_id, record.author_username)
+    stored = PLATFORMS[asked.platform].as_stored(asked, record.author_username)
+    record.url, record.shortcode = stored.url, stored.shortcode
     if all(getattr(record, column) is None for column in SUBSTANCE) and not record.likes_hidden:
         # An id alone is no measurement: stored as one it would count as a post whose numbers are all missing.
         raise UnknownShape(top_keys(data))
@@ -291,8 +279,8 @@ def _children(shape: Shape, node: dict[str, Any], hidden: set[str]) -> list[dict
         for item in items:
             child: dict[str, Any] = {"media_type": media_of(item, shape.child_media)}
             child |= {key: _read(item, key, paths, shape) for key, paths in shape.child.items()}
-            if shape.platform == "instagram" and child.get("post_id") is not None:
-                child["post_id"] = child["post_id"].partition("_")[0]
+            if child.get("post_id") is not None:
+                child["post_id"] = PLATFORMS[shape.platform].ids.read(child["post_id"]) or child["post_id"]
             told = {key: value for key, value in child.items() if value is not None}
             empty = hidden | (shape.never_for_images if child["media_type"] == "image" else frozenset())
             children.append({key: value for key, value in told.items() if not (key in empty and value == 0)})

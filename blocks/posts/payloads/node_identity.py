@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from blocks.errors import NotAPostUrl
-from blocks.posts.addresses import shortcode_to_id
 from blocks.posts.identity import parse_post_url
 from blocks.posts.payloads.reading import MISSING, dig, ident, text
 from blocks.posts.payloads.shape import ADDRESSES, ECHOES, OWN_IDS, POST_ADDRESSES, REFERENCES, Paths, Shape
+from blocks.posts.platforms.registry import PLATFORMS
 from blocks.posts.record import PostRef
 
-_NUMBER = re.compile(r"[0-9]{1,20}\Z")
-_VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{11}\Z")
 _ID_AS_TEXT = re.compile(r"[0-9]+(?:_[0-9]*)?\Z")
 _ADDRESS_KEYS = frozenset(path.partition(".")[0] for path in (*ADDRESSES, *POST_ADDRESSES, *ECHOES))
 _OWN_ID = re.compile(r"(?:[0-9]{15,20}(?:_[0-9]*)?|Ug[A-Za-z0-9_.-]{10,80})\Z")
@@ -24,10 +22,7 @@ _MOCK = re.compile(r"(?:mock|placeholder|dummy|no_?results?)(?:[_-].*)?\Z", re.I
 _ID_KEYS: Final = frozenset(
     {*OWN_IDS, *REFERENCES, "shortCode", "shortcode", "short_code", "resource_id", "value"} - {"statistics.aweme_id"}
 )
-_LONG_NUMBER = re.compile(r"[0-9]{15,20}(?:_[0-9]*)?\Z")
 _SHORTCODE = re.compile(r"(?=[A-Za-z0-9_-]*[A-Z0-9_])[A-Za-z0-9_-]{10,11}\Z")
-_NUMBER_IN_WORDS = re.compile(r"(?<![0-9A-Za-z])[0-9]{15,20}(?![0-9A-Za-z])")
-_VIDEO_ID_IN_WORDS = re.compile(r"(?<![A-Za-z0-9_-])(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{11}(?![A-Za-z0-9_-])")
 _LONGEST_MENTION = 500
 _EXACT_UP_TO = 2**53
 """A larger number may have lost its last digits on its way through JavaScript."""
@@ -55,7 +50,7 @@ def named_by(node: dict[str, Any], shape: Shape, asked: PostRef) -> Named:
     if isinstance(kind, str) and _MOCK.match(kind):
         return Named(other=kind[:40])
     ids, impossible = _ids(node, shape, asked)
-    codes = _codes(node, shape)
+    codes = _codes(node, shape, asked)
     urls = _addressed(node, shape.addresses, asked)
     if impossible is not None and asked.post_id not in ids:
         return Named(other=impossible)
@@ -64,7 +59,7 @@ def named_by(node: dict[str, Any], shape: Shape, asked: PostRef) -> Named:
     others = [one for one in (*told, *of_post, *_addressed(node, shape.echoes, asked)) if one != asked.post_id]
     if not ids and not codes:
         told += of_post
-    if asked.platform == "instagram" and asked.post_id in told:
+    if PLATFORMS[asked.platform].id_of_code and asked.post_id in told:
         ids = []
     elif (part := _id_of_a_part(node, shape, asked)) is not None:
         return Named(other=part)
@@ -108,10 +103,7 @@ def addressed_to_another(node: dict[str, Any], asked: PostRef) -> bool:
 def tells_of_another(node: dict[str, Any], words: list[str], asked: PostRef) -> bool:
     """Whether an object that says that a post is gone names another one, by an id of its own or in its words."""
     told = {written for key in _ID_KEYS if (written := _name_in_a_mark(node.get(key), asked)) is not None}
-    if asked.platform == "youtube":
-        told |= {one for word in words for one in _VIDEO_ID_IN_WORDS.findall(word)}
-    else:
-        told |= {one for word in words for one in _NUMBER_IN_WORDS.findall(word)}
+    told |= {one for word in words for one in PLATFORMS[asked.platform].ids.in_words.findall(word)}
     return bool(told) and told.isdisjoint({asked.post_id, asked.shortcode})
 
 
@@ -119,17 +111,17 @@ def _name_in_a_mark(value: Any, asked: PostRef) -> str | None:
     written = ident(value)
     if written is None:
         return None
-    if asked.platform == "youtube":
-        return written if _VIDEO_ID.match(written) else None
-    if _LONG_NUMBER.match(written):
-        return written.partition("_")[0]
-    return written if asked.platform == "instagram" and _SHORTCODE.match(written) else None
+    spec = PLATFORMS[asked.platform]
+    if found := spec.ids.alone.match(written):
+        return found[1]
+    return written if spec.id_of_code and _SHORTCODE.match(written) else None
 
 
 def _ids(node: dict[str, Any], shape: Shape, asked: PostRef) -> tuple[list[str], str | None]:
     """The ids that the node names, and what stands there that can be no id."""
     found: list[str] = []
     impossible: str | None = None
+    form = PLATFORMS[asked.platform].ids
     for path in shape.ids:
         value = dig(node, path)
         if value is MISSING or value is None or isinstance(value, dict | list | bool):
@@ -139,14 +131,14 @@ def _ids(node: dict[str, Any], shape: Shape, asked: PostRef) -> tuple[list[str],
         written = ident(value)
         if written is None or written.strip() in ("", "0") or written.startswith("-") or _MOCK.match(written):
             # A YouTube id may begin with a dash; a number that does is none.
-            if written is not None and shape.platform == "youtube" and _VIDEO_ID.match(written):
-                found.append(written)
+            if written is not None and not form.is_number and (read := form.read(written)) is not None:
+                found.append(read)
             else:
                 impossible = impossible or (repr(value[:40]) if isinstance(value, str) else "of an impossible number")
             continue
         if _has_lost_digits(value, asked):
             continue
-        if (read := _id_of(written, shape)) is not None:
+        if (read := form.read(written)) is not None:
             found.append(read)
     return found, impossible
 
@@ -158,22 +150,14 @@ def _has_lost_digits(value: Any, asked: PostRef) -> bool:
     return value != int(asked.post_id) and float(value) == float(asked.post_id)
 
 
-def _id_of(written: str, shape: Shape) -> str | None:
-    """The id in the form in which rows have it; None for what can be no id of the platform's."""
-    if shape.platform == "youtube":
-        return written if _VIDEO_ID.match(written) else None
-    # Instagram's v1 id is POST_OWNER.
-    digits = written.partition("_")[0] if shape.platform == "instagram" else written
-    return digits if _NUMBER.match(digits) else None
-
-
-def _codes(node: dict[str, Any], shape: Shape) -> list[str]:
-    found = []
-    for path in shape.codes:
+def _codes(node: dict[str, Any], shape: Shape, asked: PostRef) -> list[str]:
+    found: list[str] = []
+    id_of_code = PLATFORMS[asked.platform].id_of_code
+    for path in shape.codes if id_of_code else ():
         code = text(dig(node, path))
-        if code is not None and not _ID_AS_TEXT.match(code):
+        if id_of_code and code is not None and not _ID_AS_TEXT.match(code):
             try:
-                found.append(shortcode_to_id(code))
+                found.append(id_of_code(code))
             except ValueError:
                 continue
     return found

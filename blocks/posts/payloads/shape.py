@@ -194,14 +194,12 @@ def media_of(node: Any, cases: tuple[Case, ...]) -> MediaType | None:
 
 
 def with_alternatives(tables: tuple[Shape, ...]) -> tuple[Shape, ...]:
-    """The tables, each followed by what the other tables of its platform know.
+    """A platform's tables, each followed by what the others know.
 
     A table decides the order, not the closed list: where its own paths hold nothing, those of the others are
     looked up. So a service that mixes two forms loses nothing.
     """
-    return tuple(
-        _followed(one, [two for two in tables if two.platform == one.platform and two is not one]) for one in tables
-    )
+    return tuple(_followed(one, [two for two in tables if two is not one]) for one in tables)
 
 
 def _followed(own: Shape, others: list[Shape]) -> Shape:

@@ -6,7 +6,7 @@ from typing import Final
 
 from blocks.posts.payloads import comments
 from blocks.posts.payloads.shape import Shape
-from blocks.posts.payloads.tables import TABLES
+from blocks.posts.platforms.registry import all_shapes
 
 _PARSED: Final = {"hashtags": "parsed from the caption", "mentions": "parsed from the caption"}
 _CREATORS: Final = {"verified": "author_verified", "followers": "author_followers"}
@@ -22,9 +22,9 @@ def post_sources(column: str) -> dict[str, list[str]]:
         parsed = _PARSED[column]
         return {
             shape.name: [*_paths(shape, column), *(f"{parsed} ({path})" for path in _caption(shape))]
-            for shape in TABLES
+            for shape in all_shapes()
         }
-    found = {shape.name: _paths(shape, column) for shape in TABLES}
+    found = {shape.name: _paths(shape, column) for shape in all_shapes()}
     return {name: paths for name, paths in found.items() if paths}
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from blocks.posts.payloads.comments import CONTAINERS, REPLIES
 from blocks.posts.payloads.reading import moment, seconds, whole
 from blocks.posts.payloads.shape import Shape
+from blocks.posts.platforms.registry import PLATFORMS
 from blocks.posts.record import Platform
 
 COUNTS: Final = ("plays", "views", "likes", "comments", "shares", "saves")
@@ -121,7 +122,7 @@ def _is_number(value: Any) -> bool:
 @lru_cache(maxsize=8)
 def columns_by_name(platform: Platform) -> dict[str, tuple[str, ...]]:
     """Name → the columns that it can mean on a platform: favourites are likes on X, and saves on TikTok."""
-    meant = {"x": "likes", "tiktok": "saves"}.get(platform)
+    meant = PLATFORMS[platform].favourites
     names = NAMES if meant is None else {**NAMES, meant: NAMES[meant] | _FAVORITES}
     every = frozenset().union(*names.values())
     return {name: tuple(column for column in names if name in names[column]) for name in every}

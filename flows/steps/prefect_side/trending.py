@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from blocks.database.store import report as rows
 from blocks.errors import StoreError
+from blocks.posts.platforms.registry import PLATFORMS
 from flows.steps.prefect_side.events import POST_TRENDING, announce, event_id, related_to
 
 if TYPE_CHECKING:
@@ -144,8 +145,4 @@ def _announce(one: Rising, run_id: str) -> None:
 
 def link(post: MeasuredPost | LeadingPost) -> str:
     """Where the post can be seen; an address that holds no name of a person."""
-    return {
-        "instagram": f"https://www.instagram.com/p/{post.shortcode or post.post_id}/",
-        "tiktok": f"https://www.tiktok.com/player/v1/{post.post_id}",
-        "youtube": f"https://www.youtube.com/watch?v={post.post_id}",
-    }.get(post.platform, f"https://x.com/i/status/{post.post_id}")
+    return PLATFORMS[post.platform].post_url(post.post_id, post.shortcode)

@@ -11,8 +11,10 @@ from blocks.dedup_keys import wish_key
 from blocks.errors import NotAPostUrl, UsageError
 from blocks.memories.requests import MAX_URLS
 from blocks.posts.captions import hashtag_key, normalise_hashtag
-from blocks.posts.identity import item_key, parse_creator_url, parse_post_url, private_instagram_url, shown
+from blocks.posts.identity import item_key, parse_creator_url, parse_post_url, private_url
+from blocks.posts.platforms.registry import PLATFORMS, labels
 from blocks.posts.record import CHANNELS, Channel, PostRef
+from blocks.posts.urls import shown
 from blocks.settings import LEAST_USD, MAX_CAP_USD, MAX_HOURS
 
 Library = Literal["private", "public"]
@@ -136,17 +138,17 @@ def wish_for_post_imports(urls: Sequence[str], *, permanent: bool = False, **com
     batches in the order of their ids, which grow with time: newer posts beside known ones change the last batch only.
 
     Raises:
-        UsageError: as `wish_for_urls`, or a post of X, which the API does not import.
+        UsageError: as `wish_for_urls`, or a post of a platform of which the API imports none.
     """
     shared = _common(permanent=permanent, **common)
     posts = _posts_named_by(urls)
-    if not_imported := sum(ref.platform == "x" for ref, _ in posts):
+    if not_imported := [spec for ref, _ in posts if not (spec := PLATFORMS[ref.platform]).imports_urls]:
         raise UsageError(
-            f"the API imports no posts of X, and {not_imported} of these {len(posts)} are: leave them out here, "
-            "and give them to `tagtrail enrich`; nothing was submitted"
+            f"the API imports no posts of {not_imported[0].label}, and {len(not_imported)} of these {len(posts)} are: "
+            "leave them out here, and give them to `tagtrail enrich`; nothing was submitted"
         )
     imports = []
-    given = {item_key(ref): private_instagram_url(url) or ref.url for ref, url in posts}
+    given = {item_key(ref): private_url(url) or ref.url for ref, url in posts}
     for platform in sorted({ref.platform for ref, _ in posts}):
         of_platform = sorted((ref for ref, _ in posts if ref.platform == platform), key=_by_age)
         for at in range(0, len(of_platform), MAX_URLS):
@@ -211,8 +213,7 @@ def _posts_named_by(urls: Sequence[str]) -> tuple[tuple[PostRef, str], ...]:
         named = ", ".join(f'"{shown(url.strip())}"' for url, _ in wrong[:MOST_SHOWN])
         more = f" and {len(wrong) - MOST_SHOWN} more" if len(wrong) > MOST_SHOWN else ""
         raise NotAPostUrl(
-            f"{len(wrong)} of {len(urls)} addresses name no post of Instagram, TikTok, YouTube or X: {named}{more}; "
-            "nothing was submitted"
+            f"{len(wrong)} of {len(urls)} addresses name no post of {labels()}: {named}{more}; nothing was submitted"
         )
     return tuple(posts.values())
 

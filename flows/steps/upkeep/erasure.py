@@ -23,7 +23,7 @@ from prefect.exceptions import ObjectNotFound
 
 from blocks.database.store.erased_names import Naming
 from blocks.outside_words import out_of_markdown
-from blocks.posts.record import PLATFORMS
+from blocks.posts.platforms.registry import PLATFORMS
 
 OURS = (
     "track-hashtags", "enrich-posts", "collect-imports", "import-posts", "import-creators", "refresh-metrics",

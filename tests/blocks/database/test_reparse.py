@@ -29,6 +29,9 @@ from blocks.posts.payloads.instagram import GRAPHQL
 from blocks.posts.payloads.mapping import map_post
 from blocks.posts.payloads.node_identity import Named
 from blocks.posts.payloads.pseudonyms import scrub_comments
+from blocks.posts.payloads.shape import Shape
+from blocks.posts.platforms.instagram import INSTAGRAM
+from blocks.posts.platforms.registry import PLATFORMS
 from blocks.posts.record import PostRef
 from blocks.posts.snapshot_plan import SnapshotPlan
 
@@ -85,13 +88,18 @@ def buy(
             posts.save_posts(conn, [saved], at)
 
 
+def read_by(patch: pytest.MonkeyPatch, *shapes: Shape) -> None:
+    """Have Instagram's payloads read by these tables alone."""
+    patch.setitem(PLATFORMS, "instagram", replace(INSTAGRAM, shapes=shapes))
+
+
 @pytest.fixture
 def mended(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """A mapper change: saves are found under `kept_by`, and the version goes up."""
 
     def mend(columns: dict[str, Any] | None = None) -> None:
         new = replace(GRAPHQL, columns={**GRAPHQL.columns, **(columns or {"saves": ("kept_by.count",)})})
-        monkeypatch.setattr(locate, "SHAPES", (new, *locate.SHAPES[1:]))
+        read_by(monkeypatch, new, *INSTAGRAM.shapes[1:])
         monkeypatch.setattr(mapping, "PARSER_VERSION", mapping.PARSER_VERSION + "1")
 
     return mend
@@ -165,10 +173,10 @@ async def test_a_failure_of_unknown_shape_is_mended_without_a_call(store: Store,
     buy(store, CODES[1], {"nothing": "of use"})
     assert [row.status for row in rows(store, Post)] == ["failed", "failed"]
     mended()
-    odd_shape = replace(locate.SHAPES[0], marks=("odd_id", "kept_by", "oddly"), ids=("odd_id",))
-    shapes = (odd_shape, *locate.SHAPES[1:])
+    mended_shape, *others = PLATFORMS["instagram"].shapes
+    odd_shape = replace(mended_shape, marks=("odd_id", "kept_by", "oddly"), ids=("odd_id",))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(locate, "SHAPES", shapes)
+        read_by(patch, odd_shape, *others)
         done = await again(store)
         assert (done.recovered_posts, done.recovered_snapshots, done.resolved_failures) == (1, 1, 1)
         assert done.not_understood == 1
@@ -186,7 +194,7 @@ async def test_a_failure_of_unknown_shape_is_mended_without_a_call(store: Store,
 async def test_a_broken_mapper_takes_nothing_away(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     buy(store, CODES[0], media(CODES[0]))
     before = everything(store)
-    monkeypatch.setattr(locate, "SHAPES", tuple(one for one in locate.SHAPES if one.platform != "instagram"))
+    read_by(monkeypatch)
     done = await again(store)
     assert (done.no_longer_understood, done.is_empty) == (1, True)
     assert everything(store) == before

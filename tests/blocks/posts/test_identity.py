@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 
 from blocks.errors import NotAPostUrl
 from blocks.posts.identity import (
-    id_to_shortcode,
     item_key,
-    other_tiktok_form,
     parse_post_url,
     platform_of,
-    private_instagram_url,
-    shortcode_to_id,
+    private_url,
 )
+from blocks.posts.platforms.instagram import id_to_shortcode, shortcode_to_id
+from blocks.posts.platforms.tiktok import other_form
 from blocks.posts.record import PostRef
 
 CODE, PK = "DQk1lnGlaz3", "3757363670205967607"
@@ -75,8 +74,8 @@ def test_private_codes_are_the_post_of_the_public_code() -> None:
 
 def test_the_url_that_opens_a_private_post() -> None:
     opens = f"https://www.instagram.com/p/{CODE}{TOKEN}/"
-    assert private_instagram_url(opens) == opens
-    assert private_instagram_url(f"instagram.com/harbour.kiln/reel/{CODE}{TOKEN}?igsh=x") == opens
+    assert private_url(opens) == opens
+    assert private_url(f"instagram.com/harbour.kiln/reel/{CODE}{TOKEN}?igsh=x") == opens
     for other in (
         None,
         "",
@@ -87,7 +86,7 @@ def test_the_url_that_opens_a_private_post() -> None:
         f"https://www.tiktok.com/@a.b/video/{NUMBER}",
         f"https://x.example/p/{CODE}{TOKEN}/",
     ):
-        assert private_instagram_url(other) is None
+        assert private_url(other) is None
 
 
 @pytest.mark.parametrize("code", [f"{CODE}_", f"{CODE}abc", (CODE + TOKEN)[:28], f"{CODE}x{TOKEN}", "A", "A" * 11])
@@ -276,8 +275,7 @@ def test_tiktok_forms_round_trip(post_id: str, handle: str) -> None:
     ref = parse_post_url(f"https://www.tiktok.com/@{handle}/video/{post_id}")
     assert (ref.post_id, ref.handle) == (post_id, handle)
     assert parse_post_url(ref.url) == ref
-    other = other_tiktok_form(ref)
-    assert other is not None
+    other = other_form(ref)
     assert parse_post_url(other).post_id == post_id
     player = parse_post_url(f"https://www.tiktok.com/player/v1/{post_id}")
     assert parse_post_url(player.url) == player
@@ -333,12 +331,11 @@ def test_platform_of_knows_hosts_only() -> None:
     assert platform_of("") is None
 
 
-def test_the_other_tiktok_form() -> None:
+def test_the_other_form() -> None:
     with_handle = PostRef("tiktok", NUMBER, f"https://www.tiktok.com/@a.b/video/{NUMBER}", handle="a.b")
-    assert other_tiktok_form(with_handle) == f"https://www.tiktok.com/player/v1/{NUMBER}"
+    assert other_form(with_handle) == f"https://www.tiktok.com/player/v1/{NUMBER}"
     player = PostRef("tiktok", NUMBER, f"https://www.tiktok.com/player/v1/{NUMBER}", handle="a.b")
-    assert other_tiktok_form(player) == f"https://www.tiktok.com/@a.b/video/{NUMBER}"
-    nobody = other_tiktok_form(parse_post_url(player.url))
+    assert other_form(player) == f"https://www.tiktok.com/@a.b/video/{NUMBER}"
+    nobody = other_form(parse_post_url(player.url))
     assert nobody == f"https://www.tiktok.com/@_/video/{NUMBER}"
     assert parse_post_url(nobody) == parse_post_url(player.url), "the placeholder is nobody's handle"
-    assert other_tiktok_form(parse_post_url(f"https://youtu.be/{VIDEO}")) is None

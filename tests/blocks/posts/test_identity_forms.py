@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from blocks.errors import NotAPostUrl
-from blocks.posts.identity import parse_creator_url, parse_post_url, private_instagram_url, url_to_ask
+from blocks.posts.identity import parse_creator_url, parse_post_url, private_url, url_to_ask
 
 CODE = "DQk1lnGlaz3"
 NUMBER = "7434361641896103211"
@@ -304,8 +304,8 @@ def test_a_short_link_behind_a_page_names_no_post() -> None:
 
 def test_a_private_post_behind_a_page_keeps_its_token() -> None:
     opens = f"https://www.instagram.com/p/{CODE}{TOKEN}/"
-    assert private_instagram_url(f"https://l.instagram.com/?u={q(opens)}") == opens
-    assert private_instagram_url(f"({opens}).") == opens
+    assert private_url(f"https://l.instagram.com/?u={q(opens)}") == opens
+    assert private_url(f"({opens}).") == opens
 
 
 @pytest.mark.parametrize(

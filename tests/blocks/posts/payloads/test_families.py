@@ -15,7 +15,7 @@ import pytest
 
 from blocks.posts.payloads.locate import locate
 from blocks.posts.payloads.synonyms import is_count, leaves_in, unread
-from blocks.posts.payloads.tables import TABLES
+from blocks.posts.platforms.registry import all_shapes
 from blocks.posts.record import PostRecord, PostRef
 
 NAMES = sorted(path.stem for path in (Path(__file__).parent / "invented").glob("*.json"))
@@ -68,7 +68,7 @@ def test_what_a_form_tells_is_what_the_others_tell(mapped: Mapped, name: str) ->
 def test_every_table_has_an_invented_payload(mapped: Mapped) -> None:
     others = ("video_graphql", "video_v1", "video_flat_camel", "tiktok_item", "tiktok_item_struct", "youtube_item")
     seen = {shape for _, shape, _ in FAMILIES.values()} | {mapped(name).shape for name in others}
-    assert {table.name for table in TABLES} == seen | {"youtube_object", "x_tweet"}
+    assert {table.name for table in all_shapes()} == seen | {"youtube_object", "x_tweet"}
 
 
 COUNT_LIKE = re.compile(

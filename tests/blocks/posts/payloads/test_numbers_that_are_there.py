@@ -12,7 +12,7 @@ from blocks.errors import UnknownShape
 from blocks.posts.identity import parse_post_url
 from blocks.posts.payloads.mapping import map_post
 from blocks.posts.payloads.shape import Shape, always, with_alternatives
-from blocks.posts.payloads.tables import SHAPES, TABLES
+from blocks.posts.platforms.registry import PLATFORMS
 from blocks.posts.record import PostRef
 
 REEL = parse_post_url("https://www.instagram.com/p/DQk1lnGlaz3/")
@@ -144,8 +144,10 @@ def test_children_and_pictures_of_a_hybrid_are_found() -> None:
     assert map_post(HYBRID | pictures, REEL).extra["display_url"] == "https://cdn.example.invalid/i.jpg"
 
 
-def test_a_table_decides_the_order() -> None:
-    for shape, table in zip(SHAPES, TABLES, strict=True):
+@pytest.mark.parametrize("platform", BARE)
+def test_a_table_decides_the_order(platform: str) -> None:
+    tables = PLATFORMS[platform].shapes
+    for shape, table in zip(with_alternatives(tables), tables, strict=True):
         assert (shape.name, shape.marks) == (table.name, table.marks)
         for column, paths in table.columns.items():
             assert shape.columns[column][: len(paths)] == paths

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.errors import PayloadError, PostGone, UnknownShape, WrongPost
-from blocks.posts.payloads.locate import SHAPES
 from blocks.posts.payloads.mapping import NULLABLE, map_post
 from blocks.posts.payloads.pseudonyms import scrub_comments
+from blocks.posts.platforms.registry import all_shapes
 from blocks.posts.record import PostRecord, PostRef
 
 Load, Asked = Callable[[str], Any], Callable[[str], PostRef]
@@ -30,8 +30,14 @@ COUNTS = ("plays", "views", "likes", "comments", "shares", "saves", "author_foll
 
 known_keys = st.sampled_from(
     sorted(
-        {step for shape in SHAPES for paths in shape.columns.values() for path in paths for step in path.split(".")}
-        | {step for shape in SHAPES for mark in shape.marks for step in mark.split(".")}
+        {
+            step
+            for shape in all_shapes()
+            for paths in shape.columns.values()
+            for path in paths
+            for step in path.split(".")
+        }
+        | {step for shape in all_shapes() for mark in shape.marks for step in mark.split(".")}
         | {
             "data",
             "items",

@@ -15,7 +15,7 @@ import pytest
 from blocks.errors import UnknownShape, WrongPost
 from blocks.posts.payloads.locate import locate
 from blocks.posts.payloads.mapping import NULLABLE, map_post
-from blocks.posts.payloads.tables import TABLES
+from blocks.posts.platforms.registry import all_shapes
 from blocks.posts.record import PostRecord, PostRef
 
 FILE = Path(__file__).with_name("shape_matrix.md")
@@ -34,7 +34,7 @@ OTHERS = {
 
 def tells(platform: str, column: str) -> bool:
     """Whether any shape of the platform has a place for the column."""
-    of_platform = [shape for shape in TABLES if shape.platform == platform]
+    of_platform = [shape for shape in all_shapes() if shape.platform == platform]
     named = (column in {**shape.columns, **shape.flags, **shape.lists} for shape in of_platform)
     return column in DERIVED or (platform == "instagram" and column == "shortcode") or any(named)
 

@@ -1,0 +1,1 @@
+"""The platforms, one file each, and the registry that everything asks about them."""
