@@ -12,7 +12,7 @@ from typing import Any
 from blocks.errors import PostGone, UnknownShape, WrongPost
 from blocks.posts.payloads.comments import CONTAINERS, REPLIES
 from blocks.posts.payloads.node_identity import addressed_to_another, mentions, named_by, tells_of_another
-from blocks.posts.payloads.reading import MISSING, dig, storable
+from blocks.posts.payloads.reading import MISSING, begun, dig, storable
 from blocks.posts.payloads.shape import Shape, with_alternatives
 from blocks.posts.payloads.synonyms import COUNTS
 from blocks.posts.payloads.unavailability import MEDIA_KEYS, mark_of, words_of
@@ -230,7 +230,7 @@ def _plain(value: Any, prefix: re.Pattern[str], depth: int) -> Any:
 def _substance(found: Found, columns: tuple[str, ...] = SUBSTANCE) -> int:
     """How many of the columns a node tells."""
     paths = (found.shape.columns.get(column, ()) for column in columns)
-    return sum(any(dig(found.node, path) not in (MISSING, None) for path in column) for column in paths)
+    return sum(any(dig(found.node, path) not in (MISSING, None) for path in begun(found.node, one)) for one in paths)
 
 
 def _judge(place: _Place, asked: PostRef, search: _Search, is_post: bool) -> None:

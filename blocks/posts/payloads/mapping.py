@@ -12,7 +12,7 @@ from blocks.posts.captions import each_tag_once, hashtags_in, mentions_in
 from blocks.posts.payloads import reading
 from blocks.posts.payloads.comments import comment_rows
 from blocks.posts.payloads.locate import SUBSTANCE, Found, locate, top_keys
-from blocks.posts.payloads.reading import MISSING, dig, first
+from blocks.posts.payloads.reading import MISSING, begun, dig, first
 from blocks.posts.payloads.shape import Shape, decide, media_of
 from blocks.posts.payloads.synonyms import COUNTS, NAMES, holds_counts, unread
 from blocks.posts.platforms.registry import PLATFORMS
@@ -110,7 +110,7 @@ def _has_no_count_that_it_should(record: PostRecord, data: Any) -> bool:
 def _read(node: Any, column: str, paths: tuple[str, ...], shape: Shape) -> Any:
     if column != "duration_seconds":
         return first(node, paths, _READERS[column])
-    for path in paths:
+    for path in begun(node, paths):
         read = reading.milliseconds if path in shape.milliseconds else reading.seconds
         value = read(dig(node, path))
         if value is not None and value <= shape.longest_seconds:
@@ -212,7 +212,7 @@ def _reasons(
 
 def _is_told(column: str, shape: Shape, node: dict[str, Any]) -> bool:
     """Whether anything stands where a column is looked for: if the column is null, it could not be read."""
-    return any(_says_something(dig(node, path), column) for path in _places_of(shape, column))
+    return any(_says_something(dig(node, path), column) for path in begun(node, _places_of(shape, column)))
 
 
 @lru_cache(maxsize=1024)

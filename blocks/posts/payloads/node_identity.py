@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from blocks.errors import NotAPostUrl
 from blocks.posts.identity import parse_post_url
-from blocks.posts.payloads.reading import MISSING, dig, ident, text
+from blocks.posts.payloads.reading import MISSING, begun, dig, ident, text
 from blocks.posts.payloads.shape import ADDRESSES, ECHOES, OWN_IDS, POST_ADDRESSES, REFERENCES, Paths, Shape
 from blocks.posts.platforms.registry import PLATFORMS
 from blocks.posts.record import PostRef
@@ -166,7 +166,7 @@ def _codes(node: dict[str, Any], shape: Shape, asked: PostRef) -> list[str]:
 def _addressed(node: dict[str, Any], paths: Paths, asked: PostRef) -> list[str]:
     """The posts of the asked platform that addresses name."""
     found = []
-    for path in paths:
+    for path in begun(node, paths):
         value = dig(node, path)
         if isinstance(value, str) and value:
             try:

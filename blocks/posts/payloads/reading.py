@@ -74,9 +74,21 @@ def dig(node: Any, path: str) -> Any:
     return node
 
 
-def first(node: Any, paths: Iterable[str], read: Callable[[Any], T | None]) -> T | None:
+@lru_cache(maxsize=8192)
+def _with_first_keys(paths: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((path.partition(".")[0], path) for path in paths)
+
+
+def begun(node: Any, paths: tuple[str, ...]) -> list[str]:
+    """The paths, in order, whose first key stands in the node: a table names a hundred, and a node has a few."""
+    if not isinstance(node, dict):
+        return list(paths)
+    return [path for key, path in _with_first_keys(paths) if not key or key in node]
+
+
+def first(node: Any, paths: tuple[str, ...], read: Callable[[Any], T | None]) -> T | None:
     """The first path's value that can be read; only None is passed over, so that 0 and False stay."""
-    for path in paths:
+    for path in begun(node, paths):
         value = read(dig(node, path))
         if value is not None:
             return value

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
-from blocks.posts.payloads.reading import MISSING, dig
+from blocks.posts.payloads.reading import MISSING, begun, dig
 from blocks.posts.record import MediaType, Platform
 
 FILLED: Final = "something is there"
@@ -179,7 +179,7 @@ class Shape:
 
     def score(self, node: dict[str, Any]) -> int:
         """How much the node looks like this form; 0: not at all."""
-        marks = sum(dig(node, mark) is not MISSING for mark in self.marks)
+        marks = sum(dig(node, mark) is not MISSING for mark in begun(node, self.marks))
         return marks + sum(int(sign.then) for sign in self.signs if sign.holds(node))
 
 
