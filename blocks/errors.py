@@ -122,8 +122,14 @@ class BadParameters(Refused):
 
 
 class BadKey(Refused):
+    """The key is refused; `advice` says where to put another one, if the client knows where it came from."""
+
     halts = True
     what = "the API key is missing or not accepted"
+    advice = ""
+
+    def __str__(self) -> str:
+        return "; ".join(part for part in (super().__str__(), self.advice) if part)
 
 
 class NoCredits(Refused):

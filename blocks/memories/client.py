@@ -13,7 +13,7 @@ import orjson
 from pydantic import SecretStr
 
 from blocks import network
-from blocks.errors import BadParameters, MemoriesError, NoAnswer, NotFound, NotSent, Unreadable, UsageError
+from blocks.errors import BadKey, BadParameters, MemoriesError, NoAnswer, NotFound, NotSent, Unreadable, UsageError
 from blocks.memories import requests, responses
 from blocks.memories.accounts import account_name
 from blocks.memories.decoding import BadCoding, decoded
@@ -64,6 +64,7 @@ class MemoriesClient:
         now: the clock by which a `Retry-After` date is read.
         witness: is shown each answer as it came, without the key: (endpoint, HTTP status, body).
         allow_http: the key may go over http:// to another machine (TAGTRAIL_ALLOW_HTTP).
+        key_advice: what to do where the key is refused, such as "set MEMORIES_API_KEY to a valid key".
 
     Raises UsageError where the key, a base URL, or a proxy or certificate of the environment cannot be used.
     """
@@ -82,6 +83,7 @@ class MemoriesClient:
         callback_url: str | None = None,
         account: str = "",
         allow_http: bool = False,
+        key_advice: str = "",
     ) -> None:
         key = requests.checked_key(api_key.get_secret_value())
         self._v1 = requests.checked_base_url("MEMORIES_V1_BASE_URL", v1_base_url, allow_http=allow_http)
@@ -108,6 +110,7 @@ class MemoriesClient:
         self._transport = transport
         self._now = now
         self._witness = witness
+        self._key_advice = key_advice
         self._http: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._forms = requests.FormsTaken()
@@ -259,13 +262,17 @@ class MemoriesClient:
                 self._witness(endpoint, response.status_code, body)
             if len(body) > MAX_BODY_BYTES:
                 raise Unreadable("larger than any answer", endpoint=endpoint, body=body[:MAX_BODY_BYTES])
-            return body, responses.open_envelope(
-                body,
-                http_status=response.status_code,
-                endpoint=endpoint,
-                retry_after=response.headers.get("retry-after"),
-                now=self._now,
-            )
+            try:
+                return body, responses.open_envelope(
+                    body,
+                    http_status=response.status_code,
+                    endpoint=endpoint,
+                    retry_after=response.headers.get("retry-after"),
+                    now=self._now,
+                )
+            except BadKey as error:
+                error.advice = self._key_advice
+                raise
         # Raised out here, so that httpx's exception, whose request holds the key, is not carried along as context.
         raise failure
 

@@ -97,4 +97,5 @@ class MemoriesCredentials(CredentialsBlock):
             callback_url=callback_url or self.get_callback(),
             account=self.account,
             allow_http=get_settings().tagtrail_allow_http,
+            key_advice=f"put a valid key into the block memories-credentials/{self._block_document_name or 'NAME'}",
         )

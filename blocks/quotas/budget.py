@@ -165,6 +165,8 @@ class Budget:
         block_calls: int = BLOCK_CALLS,
     ) -> None:
         self._store, self._caps, self._prices, self._clock = store, caps, prices, clock
+        self.billed_micros = 0
+        """What metadata calls have cost so far, in millionths of a US dollar."""
         self._account, self._run_id, self._collection = account, run_id, collection
         self._block_calls = block_calls
         self._cells: dict[tuple[str | None, Platform, Channel, str | None], _Cell] = {}
@@ -234,11 +236,6 @@ class Budget:
         self._for_nobody.discard(block)
         block.taken = posts
         return Voucher(self, block, posts)
-
-    @property
-    def unspent_micros(self) -> int:
-        """What is reserved for metadata calls that nobody took yet or that cost nothing, in millionths of a dollar."""
-        return sum(one.left * one.price_micros for one in self._blocks)
 
     async def close(self) -> None:
         """Settle all metadata: give back what was not used, and count calls of unknown outcome as spent.
@@ -343,6 +340,8 @@ class Budget:
     async def ended(self, block: _Block, calls: int, made: int, billed: int) -> None:
         """Account for calls of a block; for vouchers only."""
         block.taken, block.ended, block.made = block.taken - (calls - billed), block.ended + billed, block.made + made
+        if block in self._blocks:
+            self.billed_micros += billed * block.price_micros
         drawn_from = any(cell.block is block for cell in self._cells.values())
         if block.ended == block.taken and not (block.left and drawn_from):
             await self._settle(block)

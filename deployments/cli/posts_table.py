@@ -54,12 +54,6 @@ def number(value: int | float | None) -> str:
 _COLUMNS: Final = (
     _Column("platform", lambda post: Text(post.platform)),
     _Column("post", lambda post: Text(plain(post.shortcode or post.post_id), style=_link(post.url))),
-    _Column(
-        "author",
-        lambda post: Text(f"@{plain(post.author_username)}" if post.author_username else UNKNOWN),
-        shortest=10,
-        longest=20,
-    ),
     _Column("posted", lambda post: Text(post.posted_at.date().isoformat() if post.posted_at else UNKNOWN)),
     _count("plays"),
     _count("views"),
@@ -69,6 +63,12 @@ _COLUMNS: Final = (
     _count("saves"),
     _count("author_followers"),
     # Last: terminals disagree about the width of Devanagari and emoji, and numbers after those would not be straight.
+    _Column(
+        "author",
+        lambda post: Text(f"@{plain(post.author_username)}" if post.author_username else UNKNOWN),
+        shortest=10,
+        longest=20,
+    ),
     _Column("caption", lambda post: Text(plain(post.caption or UNKNOWN)), shortest=16, longest=26),
 )
 

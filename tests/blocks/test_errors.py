@@ -28,6 +28,12 @@ from blocks.errors import (
 )
 
 
+def refused_key(advice: str) -> BadKey:
+    error = BadKey(http_status=401)
+    error.advice = advice
+    return error
+
+
 def below(cls: type[TagtrailError], depth: int = 0) -> Iterator[tuple[int, str]]:
     yield depth, cls.__name__
     for child in cls.__subclasses__():
@@ -98,6 +104,10 @@ def test_what_happened_remotely_is_kept_apart() -> None:
         (
             NoCredits("Insufficient credits", endpoint="/scraper_tag", code="0402", http_status=200),
             'the account has no credits left at /scraper_tag (code 0402): "Insufficient credits"',
+        ),
+        (
+            refused_key("set MEMORIES_API_KEY"),
+            "the API key is missing or not accepted (HTTP 401); set MEMORIES_API_KEY",
         ),
         (BadKey(endpoint="/scraper", http_status=401), "the API key is missing or not accepted at /scraper (HTTP 401)"),
         (ServerFault(code="500", http_status=500), "the API failed (code 500, HTTP 500)"),

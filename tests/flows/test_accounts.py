@@ -70,10 +70,19 @@ async def test_an_account_that_is_not_there_is_named(weather: Any) -> None:
     assert weather.submissions() == {}
 
 
+async def test_a_refused_key_of_a_block_names_the_block(weather: Any, two_blocks: None) -> None:
+    weather.play("key-revoked", after=4)
+    halted = await weather.track("lvmh", credentials="studio")
+    assert halted.exit_status == 4
+    assert "; put a valid key into the block memories-credentials/studio. " in halted.message
+    assert "MEMORIES_API_KEY" not in halted.message
+
+
 async def test_a_new_key_goes_on_where_the_refused_one_stopped(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     weather.play("key-revoked", after=4)
     halted = await weather.track("lvmh")
     assert (halted.exit_status, halted.enriched) == (4, 4)
+    assert "; set MEMORIES_API_KEY to a valid key. The same command continues." in halted.message
     weather.play("default")
     monkeypatch.setenv("MEMORIES_API_KEY", "sk-invented-and-new")
     done = await weather.track("lvmh")

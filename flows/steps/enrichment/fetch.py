@@ -211,7 +211,6 @@ async def buy_metadata(run: Run, post: PostTask, channel: Channel) -> Bought:
     async with run.calls_of(names[0]):
         await may_call()
         calls, bought = await finished(call(), cancelled=run.say_it_ends)
-    run.progress.cost_usd += run.settings.tagtrail_prices.metadata_micros(post.ref.platform, channel) / 1_000_000
     post.attempts += calls
     for name in names:
         run.limiter.succeeded(name)

@@ -359,7 +359,6 @@ async def _follow(run: Run, import_id: str, name: str) -> str:
         else:
             unanswered = 0
             result = await run.store.run(ledger.record_poll, import_id, items, post_micros=post_micros)
-            run.progress.cost_usd += result.new_items * post_micros / 1_000_000
             if result.new_posts:
                 if row.seen == 0:
                     run.log.of_import(

@@ -38,11 +38,9 @@ def artifact_key(flow: str, collection: str | None) -> str:
 
 
 def markdown(summary: RunSummary) -> str:
-    """The summary as Markdown, with one table of imports and one of outcomes."""
+    """The summary as Markdown, with one table of imports and one of outcomes; its message is the description."""
     per_1000 = "–" if summary.usd_per_1000_new is None else f"{summary.usd_per_1000_new:.2f} USD"
     lines = [
-        f"## {for_markdown(summary.message)}",
-        "",
         "| requested | enriched | of them fresh | failed | gone | pending | cost (estimate) | per 1,000 new |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|",
         f"| {summary.requested} | {summary.enriched} | {summary.fresh} | {summary.failed} | {summary.gone} "
@@ -121,8 +119,8 @@ async def look_into_books(run: Run) -> None:
     """
     money = await run.store.read(spend.totals, run.run_id)
     rows = await run.store.read(ledger.of_run, run.run_id)
-    # What is reserved ahead, and for calls that were refused, is given back at the run's end.
-    run.progress.booked_usd = max(0, money.counted_micros - run.budget.unspent_micros) / 1_000_000
+    # Not what is reserved: an import may list fewer posts than it was asked for, and a call may be refused.
+    run.progress.cost_usd = (money.spent_micros("import") + run.budget.billed_micros) / 1_000_000
     run.progress.imports_settled = sum(row.state not in NOT_ENDED for row in rows)
 
 

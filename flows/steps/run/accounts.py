@@ -41,6 +41,7 @@ async def open_client(credentials: str, settings: Settings) -> MemoriesClient:
         callback_url=_callback(None, settings),
         account=settings.tagtrail_account,
         allow_http=settings.tagtrail_allow_http,
+        key_advice="set MEMORIES_API_KEY to a valid key",
     )
 
 

@@ -37,9 +37,7 @@ class Progress:
     failed: int = 0
     gone: int = 0
     cost_usd: float = 0.0
-    """Of what was answered; see `spent_usd`."""
-    booked_usd: float | None = None
-    """What the books hold for the run, looked up now and then: also calls that failed, and what is reserved."""
+    """What was billed so far, looked up now and then: metadata calls, and imports that have ended. It never falls."""
     imports_settled: int | None = None
     """Imports that are finished by the ledger, looked up now and then; those in doubt or put off are not."""
     started_at: datetime | None = None
@@ -68,10 +66,8 @@ class Progress:
 
     @property
     def spent_usd(self) -> float:
-        """What the run cost so far: by its summary, else by the books, else by what was answered."""
-        if self.summary is not None:
-            return self.summary.cost_usd
-        return self.cost_usd if self.booked_usd is None else self.booked_usd
+        """What the run cost so far, or in all once it has ended."""
+        return self.cost_usd if self.summary is None else self.summary.cost_usd
 
     @property
     def settled(self) -> int:

@@ -70,7 +70,7 @@ def test_a_wait_between_posts_is_no_part_of_the_pace() -> None:
 
 def test_money_and_imports_are_told_by_the_books_and_in_the_end_by_the_summary() -> None:
     progress = half_way()
-    progress.booked_usd, progress.imports_settled = 1.56, 0
+    progress.cost_usd, progress.imports_settled = 1.56, 0
     assert line(progress, 50, NOW).startswith("imports 0 of 2 finished · ")
     assert line(progress, 50, NOW).endswith(" · 1.56 USD")
     progress.imports_open, progress.imports_done = 0, 2

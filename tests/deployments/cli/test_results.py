@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
+from rich.console import Console
 
 from blocks.database.tables import Post
 from blocks.dedup_keys import wish_shown
-from deployments.cli.posts_table import Metric, posts_table
+from deployments.cli.posts_table import UNKNOWN, Metric, posts_table
 from deployments.cli.results import next_steps, result_lines, tell_result
 from deployments.cli.terminal import results, unbroken
 from flows.steps.run.summary import TODAY, ImportSummary, RunSummary
@@ -73,7 +74,7 @@ def test_the_result_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: 
     (row,) = [line for line in out.splitlines() if "@loom.studio" in line]
     # A real 0 is a 0, an unknown number a dash, hidden likes are called so; markup of others stays text.
     assert row.split() == [
-        "instagram", "DNb_x1", "@loom.studio", "2026-11-19", "3,001,157,112", "0", "hidden", "487", "–",
+        "instagram", "DNb_x1", "2026-11-19", "3,001,157,112", "0", "hidden", "487", "–", "@loom.studio",
         "Linen", "and", "[b]light[/b]",
     ]  # fmt: skip
     assert "25 posts: 22 enriched, 1 failed, 2 gone; about 0.45 USD" in out
@@ -86,6 +87,20 @@ def test_the_result_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert "25.00 USD per 1,000 new posts" in out
     assert "Failures: UnknownShape 1." in out
     assert "Database: /home/x/tagtrail.db" in out
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_numbers_stand_before_all_that_terminals_draw_in_several_widths(
+    width: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = [
+        post(author_username=name, caption=name) for name in ("कपड़ा.दुनिया", "ผ้าไหม", "布地東京", "👩‍👩‍👧‍👦", "plain")
+    ]
+    Console(width=width, color_system=None).print(posts_table(wide, width=width))
+    heading, _, *rows = capsys.readouterr().out.splitlines()
+    numbers = heading.index("author")
+    assert "comments" in heading[:numbers]
+    assert all(row[:numbers].replace(UNKNOWN, "-").isascii() and row[numbers] == "@" for row in rows)
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 160, 200])
