@@ -9,6 +9,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-ch
 
 # Runs of ours tell nobody anything: no telemetry of Prefect's client.
 export DO_NOT_TRACK := 1
+# What Python compiled is kept, also where the shell says otherwise: else each process compiles all of it again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo unit test stacks cover lint bench soak lock clean
 .DEFAULT_GOAL := help
