@@ -119,6 +119,7 @@ def _fill_weeks(
         conn, run_id=f"r-{collection}", flow="track-hashtags", account="acc", collection=collection, now=begin
     )
     of_tag: dict[str, list[PostRef]] = {tag: [] for tag in hashtags}
+    measured: dict[int, list[EnrichedPost]] = {age: [] for age in MEASURED_AT}
     for at in range(2 * a_week):
         post_id = 7_100_000_000_000_000_000 + number * 100_000 + at
         ref = parse_post_url(f"https://www.tiktok.com/@weaver.{at % creators}/video/{post_id}")
@@ -142,7 +143,9 @@ def _fill_weeks(
                 record=record, channel="apify", observed_at=observed_at, run_id=f"r-{collection}", plan=PLAN,
                 raw_sha256=f"{at:064x}", parser_version="1",
             )  # fmt: skip
-            posts.save_posts(conn, [saved], observed_at)
+            measured[age].append(saved)
         of_tag[hashtags[at % len(hashtags)]].append(ref)
+    for of_one_age in measured.values():
+        posts.save_posts(conn, of_one_age, until)
     for tag, refs in of_tag.items():
         _import(conn, tag, collection, refs, at=begin, requested=len(refs) + 5)
