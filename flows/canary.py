@@ -13,7 +13,7 @@ from pydantic import Field
 from flows.steps.enrichment.dispatcher import Enrichment
 from flows.steps.imports.given_posts import take_given_posts
 from flows.steps.prefect_side.run_names import run_name
-from flows.steps.run.lifecycle import Run
+from flows.steps.run.lifecycle import open_run
 from flows.steps.run.request import ChannelChoice
 from flows.steps.upkeep.canary import compare_shapes, wish_for_canary
 
@@ -37,11 +37,11 @@ async def canary(
         max_spend_usd: Cap on what this run may spend, in US dollars (estimated by the price table).
         credentials: Name of the memories-credentials block; without such a block the settings are used.
     """
-    async with Run("canary", credentials=credentials) as run:
-        await run.accept(
-            lambda: wish_for_canary(urls, channel=channel, collection=collection, max_spend_usd=max_spend_usd)
+    async with open_run("canary", credentials=credentials) as opened:
+        run = await opened.accept(
+            wish_for_canary, urls, channel=channel, collection=collection, max_spend_usd=max_spend_usd
         )
-        async with Enrichment(run):
-            await take_given_posts(run)
+        async with Enrichment(run) as enrichment:
+            enrichment.add(await take_given_posts(run))
         await compare_shapes(run)
-    return run.state
+    return opened.state

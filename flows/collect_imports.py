@@ -10,10 +10,13 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.steps.enrichment.dispatcher import Enrichment
-from flows.steps.imports.recheck import look_once_more
+from flows.steps.imports.followed import FollowedImport
+from flows.steps.imports.poll import poll_import
+from flows.steps.imports.recheck import recheck_imports
+from flows.steps.imports.submit import submit_import
 from flows.steps.imports.sweep import take_up_what_is_held, take_up_what_is_open
 from flows.steps.prefect_side.run_names import run_name
-from flows.steps.run.lifecycle import Run
+from flows.steps.run.lifecycle import open_run
 from flows.steps.run.request import ChannelChoice, wish_for_sweep
 
 
@@ -44,22 +47,28 @@ async def collect_imports(
             counts under this run's cap.
         collection: With held, only what this collection pays for; empty means all of it.
     """
-    async with Run("collect-imports", credentials=credentials) as run:
-        await run.accept(
-            lambda: wish_for_sweep(
-                channel=channel,
-                max_spend_usd=max_spend_usd,
-                max_age_hours=max_age_hours,
-                held=held,
-                collection=collection,
-                asks=look_again_at is not None,
-            )
+    async with open_run("collect-imports", credentials=credentials) as opened:
+        run = await opened.accept(
+            wish_for_sweep,
+            channel=channel,
+            max_spend_usd=max_spend_usd,
+            max_age_hours=max_age_hours,
+            held=held,
+            collection=collection,
+            asks=look_again_at is not None,
         )
         async with Enrichment(run) as enrichment:
+
+            async def follow(planned: FollowedImport) -> None:
+                submitted = await submit_import(run, planned) if planned.is_planned else planned
+                enrichment.add(submitted.listed)
+                while submitted.is_open and (batch := await poll_import(run, submitted)):
+                    enrichment.add(batch)
+
             if held:
-                await take_up_what_is_held(run)
+                await take_up_what_is_held(run, enrichment, follow)
             elif look_again_at is None:
-                await take_up_what_is_open(run, enrichment)
+                await take_up_what_is_open(run, enrichment, follow)
             else:
-                await look_once_more(run, look_again_at)
-    return run.state
+                await recheck_imports(run, look_again_at, enrichment)
+    return opened.state

@@ -12,7 +12,7 @@ from pydantic import Field
 from flows.steps.enrichment.dispatcher import Enrichment
 from flows.steps.imports.given_posts import take_given_posts
 from flows.steps.prefect_side.run_names import run_name
-from flows.steps.run.lifecycle import Run
+from flows.steps.run.lifecycle import open_run
 from flows.steps.run.request import ChannelChoice, wish_for_urls
 
 
@@ -37,17 +37,16 @@ async def enrich_posts(
         credentials: Name of the memories-credentials block; without such a block the settings are used.
         posts_per_task: Posts in one Prefect task; 0 means 1 for up to 500 posts and batches of 50 above.
     """
-    async with Run("enrich-posts", credentials=credentials) as run:
-        await run.accept(
-            lambda: wish_for_urls(
-                urls,
-                channel=channel,
-                collection=collection,
-                max_spend_usd=max_spend_usd,
-                max_age_hours=max_age_hours,
-                posts_per_task=posts_per_task,
-            )
+    async with open_run("enrich-posts", credentials=credentials) as opened:
+        run = await opened.accept(
+            wish_for_urls,
+            urls,
+            channel=channel,
+            collection=collection,
+            max_spend_usd=max_spend_usd,
+            max_age_hours=max_age_hours,
+            posts_per_task=posts_per_task,
         )
-        async with Enrichment(run):
-            await take_given_posts(run)
-    return run.state
+        async with Enrichment(run) as enrichment:
+            enrichment.add(await take_given_posts(run))
+    return opened.state

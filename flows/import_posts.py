@@ -10,10 +10,14 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.steps.enrichment.dispatcher import Enrichment
-from flows.steps.imports.collect import collect_posts, plan_imports
+from flows.steps.imports.followed import FollowedImport
 from flows.steps.imports.given_posts import take_given_posts
+from flows.steps.imports.plan import plan_imports
+from flows.steps.imports.poll import poll_import
+from flows.steps.imports.side_by_side import side_by_side
+from flows.steps.imports.submit import submit_import
 from flows.steps.prefect_side.run_names import run_name
-from flows.steps.run.lifecycle import Run
+from flows.steps.run.lifecycle import open_run
 from flows.steps.run.request import ChannelChoice, Library, wish_for_post_imports
 
 
@@ -53,25 +57,31 @@ async def import_posts(
         fresh: Buy a new import even if a young one exists.
         posts_per_task: Posts in one Prefect task; 0 means 1 for up to 500 posts and batches of 50 above.
     """
-    async with Run("import-posts", credentials=credentials) as run:
-        await run.accept(
-            lambda: wish_for_post_imports(
-                urls,
-                channel=channel,
-                collection=collection,
-                namespace=namespace,
-                library=library,
-                permanent=permanent,
-                max_spend_usd=max_spend_usd,
-                max_age_hours=max_age_hours,
-                wait=wait,
-                reuse_hours=reuse_hours,
-                fresh=fresh,
-                posts_per_task=posts_per_task,
-            )
+    async with open_run("import-posts", credentials=credentials) as opened:
+        run = await opened.accept(
+            wish_for_post_imports,
+            urls,
+            channel=channel,
+            collection=collection,
+            namespace=namespace,
+            library=library,
+            permanent=permanent,
+            max_spend_usd=max_spend_usd,
+            max_age_hours=max_age_hours,
+            wait=wait,
+            reuse_hours=reuse_hours,
+            fresh=fresh,
+            posts_per_task=posts_per_task,
         )
         imports = await plan_imports(run)
-        async with Enrichment(run):
-            await take_given_posts(run)
-            await collect_posts(run, imports)
-    return run.state
+        async with Enrichment(run) as enrichment:
+
+            async def follow(planned: FollowedImport) -> None:
+                submitted = await submit_import(run, planned) if planned.is_planned else planned
+                enrichment.add(submitted.listed)
+                while submitted.is_open and (batch := await poll_import(run, submitted)):
+                    enrichment.add(batch)
+
+            enrichment.add(await take_given_posts(run))
+            await side_by_side(run, imports, follow)
+    return opened.state

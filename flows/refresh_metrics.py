@@ -12,7 +12,7 @@ from pydantic import Field
 
 from flows.steps.enrichment.dispatcher import Enrichment
 from flows.steps.prefect_side.run_names import run_name
-from flows.steps.run.lifecycle import Run
+from flows.steps.run.lifecycle import open_run
 from flows.steps.run.request import ChannelChoice, wish_for_refresh
 from flows.steps.upkeep.refresh import halt_at_the_cap, plan_refresh, take_due_posts
 
@@ -37,18 +37,17 @@ async def refresh_metrics(
         credentials: Name of the memories-credentials block; without such a block the settings are used.
         posts_per_task: Posts in one Prefect task; 0 means 1 for up to 500 posts and batches of 50 above.
     """
-    async with Run("refresh-metrics", credentials=credentials) as run:
-        await run.accept(
-            lambda: wish_for_refresh(
-                collection=collection,
-                hashtag=hashtag,
-                channel=channel,
-                max_spend_usd=max_spend_usd,
-                posts_per_task=posts_per_task,
-            )
+    async with open_run("refresh-metrics", credentials=credentials) as opened:
+        run = await opened.accept(
+            wish_for_refresh,
+            collection=collection,
+            hashtag=hashtag,
+            channel=channel,
+            max_spend_usd=max_spend_usd,
+            posts_per_task=posts_per_task,
         )
         due = await plan_refresh(run)
-        async with Enrichment(run):
-            await take_due_posts(run, due)
+        async with Enrichment(run, expected_posts=len(due.taken)) as enrichment:
+            enrichment.add(await take_due_posts(run, due))
         await halt_at_the_cap(run, due)
-    return run.state
+    return opened.state

@@ -100,6 +100,8 @@ class MemoriesClient:
         )
         self._json_headers = httpx.Headers({**self._headers, "Content-Type": "application/json"})
         self._scrub = Scrubber(key, callback_url)
+        self.callback_url = callback_url
+        """Where the service may report an import's end, with the secret as its last part; None if not set up."""
         self._timeout_seconds = requests.checked_timeout(timeout_seconds)
         # Read and write have no limit of their own: the one over the whole call holds for them too.
         connect_seconds = min(CONNECT_SECONDS, timeout_seconds / 3)

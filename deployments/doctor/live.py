@@ -29,8 +29,12 @@ from deployments.doctor.points import Finding, judge, shape_point
 from deployments.doctor.service import NOT_THERE
 from flows.steps.enrichment.fetch import buy_metadata
 from flows.steps.enrichment.post_state import Bought, PostTask
-from flows.steps.imports.collect import SUBMIT_TRIES, plan_imports, poll_import, submit_once, turn_to_send
-from flows.steps.run.lifecycle import Run
+from flows.steps.imports.followed import read_import
+from flows.steps.imports.plan import plan_imports
+from flows.steps.imports.poll import poll_import
+from flows.steps.imports.submit import SUBMIT_TRIES, submit_once, turn_to_send
+from flows.steps.run.context import RunContext
+from flows.steps.run.lifecycle import open_run, utc_now
 from flows.steps.run.request import Wish, wish_for_hashtags
 from flows.steps.run.summary import RunSummary
 
@@ -80,17 +84,15 @@ async def look(
     async with account.client(evidence) as client:
         known = await store.read(accounts.findings, client.account)
         young = {name for name, found in known.items() if found["at"] >= _since(settings.tagtrail_max_age_hours)}
-        async with Run(FLOW) as run:
-            run.wish, run.settings, run.callback_url = wish, settings, account.callback
-            await run.begin(store, client)
-            run.opened = True
+        async with open_run(FLOW) as opened:
+            run = await opened.accept_on(store, client, wish, settings)
             await _Looker(run, evidence, wanted, young, say).look()
     evidence.hashtag_platforms = await store.read(accounts.hashtag_platforms, client.account)
     judged = judge(evidence)
     now = {one.name: (one.verdict, one.said) for one in judged}
-    await store.run(accounts.keep_findings, client.account, now, run.clock())
-    assert run.summary is not None
-    return Look([_as_known(one, known) for one in judged], run.summary)
+    await store.run(accounts.keep_findings, client.account, now, utc_now())
+    assert opened.summary is not None
+    return Look([_as_known(one, known) for one in judged], opened.summary)
 
 
 def _since(hours: float) -> str:
@@ -111,7 +113,7 @@ class _Looker:
     """The steps of one look, in the order of what they tell for their money."""
 
     def __init__(
-        self, run: Run, evidence: Evidence, wanted: Wanted, young: Collection[str], say: Callable[[str], None]
+        self, run: RunContext, evidence: Evidence, wanted: Wanted, young: Collection[str], say: Callable[[str], None]
     ) -> None:
         self.run, self.evidence, self.wanted, self.say = run, evidence, wanted, say
         self._young = young
@@ -120,11 +122,9 @@ class _Looker:
 
     async def look(self) -> None:
         await self._ask_for_nothing()
-        posts: list[FoundPost] = []
-        self.run.found = posts.extend
         longest = self.run.settings.tagtrail_import_deadline_seconds
         self.say(f"importing one post of #{self.wanted.hashtag}, which may take up to {longest:g} s …")
-        await self._import_one()
+        posts = await self._import_one()
         posts += [FoundPost(parse_post_url(url), url) for url in self.wanted.urls]
         by_platform = {found.ref.platform: found for found in reversed(posts)}
         for platform in PLATFORMS:
@@ -142,7 +142,7 @@ class _Looker:
 
     async def _ask_for_nothing(self) -> None:
         """What the API says of a task that does not exist, which is free; also whether it takes the key at all."""
-        await self.run.slot("status")
+        await self.run.limits.slot("status")
         before = len(self.evidence.answers)
         await self._status(str(NOT_THERE))
         if len(self.evidence.answers) > before:
@@ -150,25 +150,32 @@ class _Looker:
 
     async def _status(self, task_id: str) -> None:
         try:
-            await self.run.client.import_status(task_id, namespace=self.run.wish.namespace)
+            await self.run.client.import_status(task_id, namespace=self.run.request.namespace)
         except MemoriesError as error:
             if error.halts:
                 raise
 
-    async def _import_one(self) -> None:
+    async def _import_one(self) -> list[FoundPost]:
+        """Import one post, and give what the import lists."""
         run = self.run
-        self.evidence.namespace = run.wish.namespace
+        self.evidence.namespace = run.request.namespace
         [ticket] = await plan_imports(run)
-        state: str | None = ticket.state
+        state = ticket.state
         for attempt in range(1, SUBMIT_TRIES + 1):
-            if state != "planned" or not await turn_to_send(run, ticket.import_id) or not await run.slot("imports"):
+            if state != "planned" or not await turn_to_send(run, ticket.import_id):
                 break
-            self.evidence.callback_sent = run.callback_url is not None
+            if not await run.limits.slot("imports"):
+                break
+            self.evidence.callback_sent = run.client.callback_url is not None
             state = await submit_once(run, ticket.import_id, attempt=attempt) or "planned"
-        await poll_import.fn(ticket.import_id, "the live look")
-        if state == "complete" and ticket.task_id is not None and await run.slot("status"):
+        followed = await read_import(run, replace(ticket, state=state))
+        posts = followed.listed
+        while followed.is_open and (batch := await poll_import.fn(run, followed)):
+            posts += batch
+        if state == "complete" and ticket.task_id is not None and await run.limits.slot("status"):
             # An earlier look has it already: asking for it again is free, and shows how its items are written.
             await self._status(ticket.task_id)
+        return posts
 
     async def _known_post(self, platform: Platform) -> FoundPost | None:
         """A post of the platform that is in the database, whichever leads."""
@@ -189,7 +196,7 @@ class _Looker:
         try:
             bought = await buy_metadata(self.run, task, channel)
         except SpendCapReached:
-            self.run.note("the cap of this look is reached; what was not asked for stays unknown")
+            self.run.journal.note("the cap of this look is reached; what was not asked for stays unknown")
             return False
         except MemoriesError as error:
             refused = isinstance(error, BadParameters | NotFound)

@@ -85,17 +85,15 @@ async def mapped(count: int) -> float:
         from flows.steps.enrichment.fetch import enrich_one
         from flows.steps.enrichment.post_state import PostTask
         from flows.steps.imports.given_posts import take_given_posts
-        from flows.steps.run.lifecycle import Run
+        from flows.steps.run.lifecycle import open_run
 
-        async with Run("mapped") as run:
-            await run.accept(lambda: wish_for_urls([url], channel="apify", max_spend_usd=1e9))
-            run.found = lambda _: None
-            await take_given_posts(run)
-            ref, typed = run.wish.posts[0]
-            post = PostTask(ref, typed)
-            run.posts["only"] = post
+        async with open_run("mapped") as opened:
+            run = await opened.accept(wish_for_urls, [url], channel="apify", max_spend_usd=1e9)
+            [found] = await take_given_posts(run)
+            post = PostTask(found.ref, found.source_url)
+            run.journal.posts["only"] = post
             await enrich_one(run, post)
-        assert post.outcome == "enriched", run.summary
+        assert post.outcome == "enriched", opened.summary
         return post.outcome
 
     @flow(persist_result=False)

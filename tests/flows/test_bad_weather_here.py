@@ -23,8 +23,9 @@ from blocks.database.store import imports, leases
 from blocks.settings import get_settings
 from deployments.sandbox import v2
 from flows.steps.enrichment import circuit_breaker
-from flows.steps.run import lifecycle as run_step
+from flows.steps.run import opening
 from flows.steps.run.accounts import open_client
+from flows.steps.run.call_limits import CallLimits
 from flows.steps.run.request import wish_for_hashtags
 
 
@@ -154,14 +155,14 @@ conn.execute("ROLLBACK")
 @contextmanager
 def another_program_locks(database: Path, *, seconds: float) -> Iterator[None]:
     """Once two of the first five posts are stored, and before a sixth one is bought."""
-    slot, turns, locked = run_step.Run.slot, itertools.count(1), asyncio.Event()
+    slot, turns, locked = CallLimits.slot, itertools.count(1), asyncio.Event()
 
     def stored() -> int:
         with closing(sqlite3.connect(database)) as conn:
             (count,) = conn.execute("SELECT count(*) FROM snapshots").fetchone()
             return int(count)
 
-    async def slot_after_the_lock(self: run_step.Run, *names: str, **missed: Any) -> Any:
+    async def slot_after_the_lock(self: CallLimits, *names: str, **missed: Any) -> Any:
         turn = next(turns) if names[0].startswith("metadata") else 0
         if turn == 6:
             while stored() < 2:
@@ -179,7 +180,7 @@ def another_program_locks(database: Path, *, seconds: float) -> Iterator[None]:
         pytest.MonkeyPatch.context() as patch,
         subprocess.Popen([sys.executable, "-c", LOCK, str(database), str(seconds)], **pipes) as program,
     ):
-        patch.setattr(run_step.Run, "slot", slot_after_the_lock)
+        patch.setattr(CallLimits, "slot", slot_after_the_lock)
         try:
             yield
         finally:
@@ -198,7 +199,7 @@ async def test_a_database_that_another_program_locks_for_a_while_is_waited_for(w
 async def test_a_database_that_stays_locked_is_told_and_the_same_command_goes_on(
     weather: Any, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_step, "open_store", partial(engine.open_store, lock_seconds=0.1))
+    monkeypatch.setattr(opening, "open_store", partial(engine.open_store, lock_seconds=0.1))
     monkeypatch.setattr(engine, "RETRY_SECONDS", (0.05,))
     with another_program_locks(database, seconds=300):
         locked = await weather.track("lvmh")

@@ -20,7 +20,7 @@ from deployments.sandbox.scenarios import SCENARIOS
 from deployments.sandbox.weather import KINDS
 from flows.steps.enrichment import circuit_breaker
 from flows.steps.enrichment.verdict import REST_AFTER_FAULTS, RESTS_IN_VAIN
-from flows.steps.imports.ambiguity_limit import MOST_DOUBTS
+from flows.steps.imports.ambiguity_limit import MAX_AMBIGUOUS
 from flows.steps.prefect_side import kill_switch
 
 
@@ -155,14 +155,14 @@ async def test_after_three_submissions_in_doubt_no_other_is_sent(weather: Any, p
     play(Fault(on="submit", kind="html_502", every=1, times=None))
     summary = await weather.track(*tags, posts_per_hashtag=2)
     assert (summary.outcome, summary.exit_status) == ("attention", 3)
-    assert Counter(one.state for one in summary.imports) == {"ambiguous": MOST_DOUBTS, "planned": 8 - MOST_DOUBTS}
-    assert weather.sandbox.books()["faults"]["html_502"] == MOST_DOUBTS
+    assert Counter(one.state for one in summary.imports) == {"ambiguous": MAX_AMBIGUOUS, "planned": 8 - MAX_AMBIGUOUS}
+    assert weather.sandbox.books()["faults"]["html_502"] == MAX_AMBIGUOUS
     assert [note.partition(",")[0] for note in summary.notes if "in a row" in note] == [
         "3 submissions in a row ended in doubt"
     ]
-    assert summary.cost_usd == pytest.approx(MOST_DOUBTS * 2 * 0.01)
+    assert summary.cost_usd == pytest.approx(MAX_AMBIGUOUS * 2 * 0.01)
     weather.play("default")
     again = await weather.track(*tags, posts_per_hashtag=2)
-    assert Counter(one.state for one in again.imports) == {"ambiguous": MOST_DOUBTS, "complete": 8 - MOST_DOUBTS}
+    assert Counter(one.state for one in again.imports) == {"ambiguous": MAX_AMBIGUOUS, "complete": 8 - MAX_AMBIGUOUS}
     assert set(weather.submissions().values()) == {1}
-    assert len(weather.submissions()) == 8 - MOST_DOUBTS
+    assert len(weather.submissions()) == 8 - MAX_AMBIGUOUS

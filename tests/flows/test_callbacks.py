@@ -244,7 +244,7 @@ async def test_what_comes_while_a_run_is_under_way_is_taken_up_by_it(
 async def test_an_import_that_a_living_run_follows_is_left_to_it(
     weather: Any, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.steps.run.lifecycle.HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr("flows.steps.run.lease_health.HEARTBEAT_SECONDS", 0.1)
     monkeypatch.setenv("TAGTRAIL_IMPORT_DEADLINE_SECONDS", "60")
     weather.play("default", first_item_seconds=1e6)
     following = asyncio.create_task(weather.track("LVMH"))

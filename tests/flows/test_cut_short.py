@@ -13,7 +13,7 @@ import pytest
 from blocks.errors import StoreError
 from blocks.posts.identity import parse_post_url
 from flows.steps.enrichment.dispatcher import Enrichment
-from flows.steps.imports import collect
+from flows.steps.imports import poll, submit
 
 SLOW_MS = 500
 
@@ -55,11 +55,11 @@ async def test_a_claim_that_fails_cuts_off_no_call_under_way(weather: Any, monke
 async def test_a_database_that_fails_one_import_leaves_none_in_doubt(
     breaks: str, weather: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send, sendings = collect._send, itertools.count(1)
+    send, sendings = submit._send, itertools.count(1)
     second_is_sent, failed_at_all = threading.Event(), asyncio.Event()
 
-    async def second_is_slow(run: Any, row: Any) -> str:
-        task_id = await send(run, row)
+    async def second_is_slow(client: Any, row: Any) -> str:
+        task_id = await send(client, row)
         if next(sendings) == 2:
             second_is_sent.set()
             async with asyncio.timeout(20):
@@ -81,11 +81,11 @@ async def test_a_database_that_fails_one_import_leaves_none_in_doubt(
 
     loop = asyncio.get_running_loop()
     with monkeypatch.context() as patch:
-        patch.setattr(collect, "_send", second_is_slow)
+        patch.setattr(submit, "_send", second_is_slow)
         if breaks == "claim":
             patch.setattr(Enrichment, "_claim_for", claim_broke)
         else:
-            patch.setattr(collect, "ask", poll_broke)
+            patch.setattr(poll, "poll_once", poll_broke)
         failed = await weather.track("one", "two")
     assert (failed.outcome, failed.exit_status) == ("failed", 1)
     assert "ambiguous" not in {one.state for one in failed.imports}
@@ -126,16 +126,16 @@ async def test_a_run_that_slept_buys_nothing_that_another_took_over(
     """Two runs of one process, so that the lease of a holder that lives is made to end by hand."""
     from blocks.database.store import leases, work
     from flows.steps.run import lease_health
-    from flows.steps.run.lifecycle import Run
+    from flows.steps.run.call_limits import CallLimits
 
-    turn, turns, woken = Run.slot, itertools.count(1), asyncio.Event()
+    turn, turns, woken = CallLimits.slot, itertools.count(1), asyncio.Event()
 
-    async def two_before_it_sleeps(self: Run, *names: str, **missed: Any) -> Any:
+    async def two_before_it_sleeps(self: CallLimits, *names: str, **missed: Any) -> Any:
         if next(turns) > 2:
             await woken.wait()
         return await turn(self, *names, **missed)
 
-    monkeypatch.setattr(Run, "slot", two_before_it_sleeps)
+    monkeypatch.setattr(CallLimits, "slot", two_before_it_sleeps)
     slept = [0.0]
     awake = lease_health.awake_seconds
     monkeypatch.setattr(lease_health, "awake_seconds", lambda: awake() + slept[0])
@@ -143,13 +143,13 @@ async def test_a_run_that_slept_buys_nothing_that_another_took_over(
     while weather.asked() < 2 and not sleepy.done():
         await asyncio.sleep(0.01)
     # Asleep for a minute: its leases ended, and nobody renews them.
-    renewing = Run._renew
+    renewing = lease_health.LeaseHealth.renew
 
-    async def asleep(self: Run) -> None:
+    async def asleep(self: lease_health.LeaseHealth, *whose: Any) -> None:
         if slept[0] == 0:
-            await renewing(self)
+            await renewing(self, *whose)
 
-    monkeypatch.setattr(Run, "_renew", asleep)
+    monkeypatch.setattr(lease_health.LeaseHealth, "renew", asleep)
     slept[0] = 60.0
     looked, look = list[bool](), work.still_mine
 

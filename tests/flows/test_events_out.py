@@ -8,8 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from prefect.assets import Asset, materialize
@@ -19,13 +18,11 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from blocks.settings import get_settings
 from flows.steps.prefect_side import events, run_events
-from flows.steps.run.lifecycle import Run
 from flows.steps.run.summary import ImportSummary, RunSummary
 
 SEEN_SECONDS = 60.0
 """How long an event may take to be stored; Prefect's server writes them in batches."""
 
-RUN_WITHOUT_HALT = cast(Run, SimpleNamespace(halted=None))
 
 KINDS = (
     events.IMPORT_COMPLETED, events.RUN_COMPLETED, events.RUN_HALTED, events.POSTS_FAILED, run_events.MATERIALIZED,
@@ -100,8 +97,8 @@ async def test_every_end_is_announced_once_with_its_numbers(weather: Any, monkey
     held = tables(weather)
     again = await weather.track("lvmh", "Dior", collection="houses")
     # As if the same run had ended once more, and once more in another way.
-    run_events.run_ended(RUN_WITHOUT_HALT, first)
-    run_events.run_ended(RUN_WITHOUT_HALT, first.model_copy(update={"outcome": "attention"}))
+    run_events.run_ended(first, None)
+    run_events.run_ended(first.model_copy(update={"outcome": "attention"}), None)
     weather.play("unknown-shape")
     odd = await weather.track("gucci")
     weather.play("never-fills")
@@ -185,11 +182,11 @@ def test_gaps_and_holds_are_told_as_events(monkeypatch: pytest.MonkeyPatch) -> N
     summary = RunSummary(
         run_id="r", flow="track-hashtags", outcome="done", message="", imports=imports, started_at=at, finished_at=at
     )
-    run_events.run_ended(RUN_WITHOUT_HALT, summary)
+    run_events.run_ended(summary, None)
     assert "tagtrail.run.held" not in dict(told)
     [gap] = [payload for event, payload in told if event == "tagtrail.import.gap"]
     assert (gap["import_id"], gap["hashtag"], gap["run_id"]) == ("0", "moss", "r")
-    run_events.run_ended(RUN_WITHOUT_HALT, summary.model_copy(update={"outcome": "cancelled", "held": 3}))
+    run_events.run_ended(summary.model_copy(update={"outcome": "cancelled", "held": 3}), None)
     held = dict(told)["tagtrail.run.held"]
     assert (held["posts"], held["imports"], held["run_id"]) == (3, 0, "r")
 

@@ -16,7 +16,8 @@ from blocks.database.store.raw_payloads import RawAnswer
 from blocks.posts.identity import parse_post_url
 from blocks.posts.snapshot_plan import SnapshotPlan
 from flows.refresh_metrics import refresh_metrics
-from flows.steps.run.lifecycle import Run, utc_now
+from flows.steps.run.call_limits import CallLimits
+from flows.steps.run.lifecycle import open_run, utc_now
 from flows.steps.run.summary import RunSummary
 
 
@@ -24,7 +25,7 @@ from flows.steps.run.summary import RunSummary
 def later(weather: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Moves the flows' clock, and the sandbox's, so many hours ahead."""
     ahead = timedelta(0)
-    monkeypatch.setitem(Run.__init__.__kwdefaults__, "clock", lambda: utc_now() + ahead)
+    monkeypatch.setitem(open_run.__init__.__kwdefaults__, "clock", lambda: utc_now() + ahead)
 
     def move(hours: float) -> None:
         nonlocal ahead
@@ -181,9 +182,9 @@ async def test_what_became_too_late_while_it_waited_is_not_bought(
     wanted, asked = len(due(weather, 80)), weather.asked()
     assert wanted > 2
     monkeypatch.setenv("TAGTRAIL_IN_FLIGHT", "1")
-    slot, slots = Run.slot, 0
+    slot, slots = CallLimits.slot, 0
 
-    async def slow(self: Run, *names: str, **missed: Any) -> Any:
+    async def slow(self: CallLimits, *names: str, **missed: Any) -> Any:
         nonlocal slots
         slots += 1
         if slots == 2:
@@ -191,7 +192,7 @@ async def test_what_became_too_late_while_it_waited_is_not_bought(
         return await slot(self, *names, **missed)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Run, "slot", slow)
+        patched.setattr(CallLimits, "slot", slow)
         late = await refresh()
     assert slots == 2, "nobody waits for a slot for what is over"
     assert weather.asked() - asked == late.enriched == 1
@@ -242,9 +243,3 @@ async def test_what_a_killed_refresh_paid_for_is_stored_and_not_bought_again(
     stored = [row for row in snapshots(weather) if row["target_age"] == 259_200]
     assert len(stored) == asked - 10
     assert all(row["lateness_seconds"] < 100 * 3600 for row in stored)
-
-
-def test_the_clock_of_a_test_is_the_clock_of_the_run(later: Callable[[float], None]) -> None:
-    later(24)
-    now: datetime = Run("x").clock()
-    assert now - utc_now() > timedelta(hours=23)

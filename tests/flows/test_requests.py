@@ -205,7 +205,7 @@ async def test_a_scheduled_run_does_not_pay_for_yesterday_s_rest(chain: Any, mon
     [row] = rows(chain, Import)
     yesterday = row.submitted_at - timedelta(days=1)
     changed(chain, sa.update(table_of(Import)).values(submitted_at=yesterday, planned_at=yesterday))
-    monkeypatch.setattr("flows.steps.imports.collect.is_scheduled", lambda: True)
+    monkeypatch.setattr("flows.steps.imports.plan.is_scheduled", lambda: True)
     before = chain.asked()
     daily = await chain.track("LVMH", posts_per_hashtag=2)
     assert daily.imports[0].import_id != row.import_id
@@ -287,7 +287,7 @@ async def test_an_import_that_was_not_sent_is_held_too(chain: Any, monkeypatch: 
     # A schedule's run of the same hashtags leaves it alone, and plans its own.
     [planned] = [row for row in rows(chain, Import) if row.state == "planned"]
     with monkeypatch.context() as patch:
-        patch.setattr("flows.steps.imports.collect.is_scheduled", lambda: True)
+        patch.setattr("flows.steps.imports.plan.is_scheduled", lambda: True)
         daily = await chain.track(planned.hashtag, posts_per_hashtag=4)
     assert daily.imports[0].import_id != planned.import_id
     assert [row.state for row in rows(chain, Import) if row.import_id == planned.import_id] == ["planned"]

@@ -11,7 +11,7 @@ import pytest
 
 from blocks.errors import ValveClosed
 from flows.steps.enrichment import circuit_breaker
-from flows.steps.run.lifecycle import Run
+from flows.steps.run.halt_switch import HaltSwitch
 
 
 @pytest.fixture(autouse=True)
@@ -61,16 +61,22 @@ async def test_a_service_that_comes_back_is_found_by_one_call_and_serves_all(
 
 
 async def test_waiting_for_a_service_that_is_down_ends_at_once(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    pause, waiting = Run.pause, asyncio.Event()
+    pause, waiting = HaltSwitch.pause, asyncio.Event()
+    rest, resting = circuit_breaker.Channels.wait_seconds, [False]
 
-    async def told(run: Run, seconds: float) -> None:
-        if not any(run.channels.awake(channel) for channel in run.channels.order):
+    def all_rest(self: circuit_breaker.Channels, refused_by: Any) -> float:
+        resting[0] = not any(self.awake(channel) for channel in self.order)
+        return rest(self, refused_by)
+
+    async def told(halt: HaltSwitch, seconds: float) -> None:
+        if resting[0]:
             if not waiting.is_set():
-                asyncio.get_running_loop().call_soon(run.halt, ValveClosed("an operator closed it"))
+                asyncio.get_running_loop().call_soon(halt.pull, ValveClosed("an operator closed it"))
             waiting.set()
-        await pause(run, seconds)
+        await pause(halt, seconds)
 
-    monkeypatch.setattr(Run, "pause", told)
+    monkeypatch.setattr(circuit_breaker.Channels, "wait_seconds", all_rest)
+    monkeypatch.setattr(HaltSwitch, "pause", told)
     monkeypatch.setattr(circuit_breaker, "REST_SECONDS", 3600.0)
     weather.play("channels-down")
     running = asyncio.create_task(weather.track("lvmh", posts_per_task=10))

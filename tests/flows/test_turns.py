@@ -14,7 +14,7 @@ from blocks.database.store import imports as ledger
 from blocks.memories.client import MemoriesClient
 from blocks.quotas.budget import Budget
 from deployments.sandbox import v1
-from flows.steps.run import lifecycle as run_step
+from flows.steps.run import lease_health
 
 POSTS = [f"https://www.tiktok.com/@someone/video/7{number:018d}" for number in range(45)]
 
@@ -73,7 +73,7 @@ async def test_imports_that_waited_for_the_database_are_not_sent_together(
 
     monkeypatch.setattr(ledger, "mark_sending", marked)
     monkeypatch.setattr(v1, "befall", befall)
-    monkeypatch.setattr(run_step, "HEARTBEAT_SECONDS", 60.0)
+    monkeypatch.setattr(lease_health, "HEARTBEAT_SECONDS", 60.0)
     monkeypatch.setenv("TAGTRAIL_IMPORTS_PER_MINUTE", "60")
     summary = await weather.track("one", "two", "three", posts_per_hashtag=2)
     assert [one.state for one in summary.imports] == ["complete"] * 3

@@ -22,8 +22,8 @@ from flows.steps.enrichment.fetch import StillPending, enrich_one
 from flows.steps.enrichment.post_state import PostTask
 from flows.steps.enrichment.verdict import MAX_RETRIES, retry_delays_seconds
 from flows.steps.prefect_side.run_names import posts_named
+from flows.steps.run.context import RunContext
 from flows.steps.run.lease_health import awake_seconds
-from flows.steps.run.lifecycle import Run, current_run
 
 GROUP_POSTS = 50
 """Posts that are claimed in one transaction, at most."""
@@ -46,8 +46,8 @@ def _still_pending(task: Task[..., object], task_run: TaskRun, state: State[obje
     persist_result=False,
     cache_policy=NO_CACHE,
 )
-async def enrich(keys: list[str], what: str) -> dict[str, int]:
-    """Enrich the posts of these keys (`platform:post_id`), claimed before; gives counts by outcome.
+async def enrich(run: RunContext, posts: list[FoundPost], what: str) -> dict[str, int]:
+    """Enrich posts that were claimed before; gives counts by outcome.
 
     `what` is their name in Prefect: `instagram/CODE`, or `50 posts`.
 
@@ -56,8 +56,8 @@ async def enrich(keys: list[str], what: str) -> dict[str, int]:
     Raises:
         StillPending: some posts failed in a way that may pass; Prefect runs the task again after a while.
     """
-    run = current_run()
-    pending = [run.posts[key] for key in keys if run.posts[key].outcome is None]
+    tasks = [run.journal.posts[item_key(post.ref)] for post in posts]
+    pending = [post for post in tasks if post.outcome is None]
     if len(pending) == 1:
         again = [await enrich_one(run, pending[0])]
     else:
@@ -69,7 +69,7 @@ async def enrich(keys: list[str], what: str) -> dict[str, int]:
         again = [each is True for each in ended]
     if waiting := [post for post, again_ in zip(pending, again, strict=True) if again_]:
         raise StillPending([post.last_failure for post in waiting], what)
-    return dict(Counter(run.posts[key].outcome or "pending" for key in keys))
+    return dict(Counter(post.outcome or "pending" for post in tasks))
 
 
 class _Share:
@@ -117,8 +117,11 @@ class _Share:
 class Enrichment:
     """Takes posts while they are being found, and is done when each of them is settled."""
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    def __init__(self, run: RunContext, *, expected_posts: int | None = None) -> None:
+        self._run = run
+        self._posts = run.journal.posts
+        self._found: dict[str, FoundPost] = {}
+        self._size = run.request.batch_size(expected_posts)
         self._shares: dict[str, _Share] = {}
         """By platform; platforms under the same limits have one together."""
         self._new_shares: asyncio.Queue[_Share | None] = asyncio.Queue()
@@ -126,21 +129,22 @@ class Enrichment:
         self._body: asyncio.Task[None] | None = None
         self._stopped_body = False
         # Twice what can be in flight, so that the next tasks are ready when a call ends.
-        in_flight, size = run.settings.tagtrail_in_flight, run.wish.batch_size
-        self._share_slots = max(2, 2 * in_flight // size)
+        in_flight = run.settings.tagtrail_in_flight
+        self._share_slots = max(2, 2 * in_flight // self._size)
         # Never more tasks than there are slots.
-        self._group_posts = min(GROUP_POSTS, max(in_flight, size))
+        self._group_posts = min(GROUP_POSTS, max(in_flight, self._size))
         self._task = enrich.with_options(retry_delay_seconds=retry_delays_seconds(run.settings.tagtrail_retry_seconds))
 
     def add(self, posts: Sequence[FoundPost]) -> None:
         """Take posts in; one that is known to the run already is not taken twice."""
         for post in posts:
             key = item_key(post.ref)
-            if key not in self.run.posts:
+            if key not in self._posts:
                 # A run of one collection pays for all that it takes; one over all has each pay for what it found.
-                payer = post.collection if self.run.wish.collection is None else None
-                self.run.posts[key] = PostTask(post.ref, post.source_url, post.purpose, payer, post.ends_at)
-                self.run.progress.found += 1
+                payer = post.collection if self._run.request.collection is None else None
+                self._found[key] = post
+                self._posts[key] = PostTask(post.ref, post.source_url, post.purpose, payer, post.ends_at)
+                self._run.progress.found += 1
                 self._share_of(post.ref.platform).queue.put_nowait(key)
 
     def _share_of(self, platform: str) -> _Share:
@@ -154,12 +158,12 @@ class Enrichment:
         return self._shares[platform]
 
     def _limits_of(self, platform: str) -> list[tuple[str, ...]]:
-        return [limits_for(platform, channel) for channel in self.run.channels.order]
+        return [limits_for(platform, channel) for channel in self._run.channels.order]
 
     @property
     def busy(self) -> bool:
         """Whether a post is not settled yet."""
-        return any(post.outcome is None for post in self.run.posts.values())
+        return any(post.outcome is None for post in self._posts.values())
 
     @property
     def elsewhere(self) -> bool:
@@ -171,13 +175,12 @@ class Enrichment:
         elsewhere, self._elsewhere = self._elsewhere, []
         of_share: dict[_Share, list[str]] = {}
         for key in elsewhere:
-            of_share.setdefault(self._share_of(self.run.posts[key].ref.platform), []).append(key)
+            of_share.setdefault(self._share_of(self._posts[key].ref.platform), []).append(key)
         async with asyncio.TaskGroup() as groups:
             for share, keys in of_share.items():
                 groups.create_task(self._start_groups(groups, share, keys))
 
     async def __aenter__(self) -> Enrichment:
-        self.run.found = self.add
         self._body = asyncio.current_task()
         self._dispatching = asyncio.create_task(self._dispatch())
         self._dispatching.add_done_callback(self._broke_off)
@@ -203,9 +206,9 @@ class Enrichment:
         await self._dispatching
         if error is None:
             await self._wait_for_others()
-            if self.run.channels.unserved is not None:
+            if self._run.channels.unserved is not None:
                 # Only now: other posts were served meanwhile.
-                self.run.halt(self.run.channels.unserved)
+                self._run.halt.pull(self._run.channels.unserved)
 
     async def _dispatch(self) -> None:
         async with asyncio.TaskGroup() as groups:
@@ -225,18 +228,18 @@ class Enrichment:
     async def _start_group(self, groups: asyncio.TaskGroup, share: _Share, keys: list[str]) -> None:
         """Begin with the posts as soon as there are slots for their tasks: in one group, or in several where tasks that
         wait to be tried again keep slots for long."""
-        size = self.run.wish.batch_size
-        while keys and self.run.halted is None:
+        size = self._size
+        while keys and self._run.halt.reason is None:
             slots = await share.gather_slots(-(-len(keys) // size))
             groups.create_task(self._run_group(share, keys[: slots * size], slots))
             keys = keys[slots * size :]
 
     async def _run_group(self, share: _Share, keys: list[str], slots: int) -> None:
         """Claim the posts, and run their tasks; each slot is given back as soon as it can be."""
-        size = self.run.wish.batch_size
+        size = self._size
         try:
             # Before the group of tasks, which would wrap its error in another.
-            claimed = await self._claim(keys) if self.run.halted is None else []
+            claimed = await self._claim(keys) if self._run.halt.reason is None else []
             async with asyncio.TaskGroup() as tasks:
                 for at in range(0, len(claimed), size):
                     slots -= 1
@@ -246,7 +249,7 @@ class Enrichment:
                 slots = 0
         except TagtrailError as error:
             # No database: what other groups have bought is awaited, and stored.
-            self.run.halt(error)
+            self._run.halt.pull(error)
         finally:
             share.release(slots)
 
@@ -259,68 +262,69 @@ class Enrichment:
     def _by_purpose(self, keys: list[str]) -> dict[str, list[str]]:
         purposes: dict[str, list[str]] = {}
         for key in keys:
-            purposes.setdefault(self.run.posts[key].purpose, []).append(key)
+            purposes.setdefault(self._posts[key].purpose, []).append(key)
         return purposes
 
     async def _claim_for(self, purpose: str, keys: list[str]) -> list[str]:
-        run = self.run
+        run = self._run
         of_plan = purpose != "enrich"
         claimed_at = awake_seconds()
         claim = await run.store.run(
             work.claim,
             run.owner,
-            [run.posts[key].ref for key in keys],
+            [self._posts[key].ref for key in keys],
             purpose,
             # A checkpoint is answered once; whoever measured the post since the plan was read may have answered it.
             fresh_after=None if of_plan else run.fresh_after,
             measured_after=run.fresh_after if of_plan else None,
-            asker=run.asker,
-            sweeps=run.wish.sweeps,
+            asker=run.request.asker(run.run_id),
+            sweeps=run.request.sweeps,
         )
         for item in claim.claimed:
-            post = run.posts[item_key(item.ref)]
+            post = self._posts[item_key(item.ref)]
             post.claimed_at = claimed_at
             post.source_url = item.source_url if item.source_url is not None else post.source_url
             post.unparsed = item.unparsed
             post.ever = Counter(item.tries)
-            if run.wish.sweeps:
+            if run.request.sweeps:
                 post.asked_by, post.collection = item.asked_by, item.collection or post.collection
         for ref in claim.held:
-            run.posts[item_key(ref)].outcome = "pending"
+            self._posts[item_key(ref)].outcome = "pending"
         for ref in claim.fresh:
-            run.posts[item_key(ref)].outcome = "enriched"
-            run.fresh.add(item_key(ref))
+            self._posts[item_key(ref)].outcome = "enriched"
+            run.journal.fresh.add(item_key(ref))
             run.progress.fresh += 1
         for ref, status in claim.ended:
-            run.posts[item_key(ref)].outcome = status
+            self._posts[item_key(ref)].outcome = status
             setattr(run.progress, status, getattr(run.progress, status) + 1)
             if status == "failed" and not of_plan:
-                run.failed_before.add(item_key(ref))
+                run.journal.failed_before.add(item_key(ref))
         self._elsewhere += [item_key(ref) for ref in claim.busy]
         return [item_key(item.ref) for item in claim.claimed]
 
     async def _run_task(self, keys: list[str]) -> None:
         try:
-            await self._task(keys, posts_named([self.run.posts[key].ref for key in keys]))
+            posts = [self._found[key] for key in keys]
+            await self._task(self._run, posts, posts_named([post.ref for post in posts]))
         except StoreError as error:
             # Nothing more is bought; the answers that are under way are still awaited, and stored if they can be.
-            self.run.halt(error)
+            self._run.halt.pull(error)
         finally:
-            lost = [key for key in keys if self.run.posts[key].lost]
+            lost = [key for key in keys if self._posts[key].lost]
             for key in lost:
-                self.run.posts[key].lost = False
+                self._posts[key].lost = False
             self._elsewhere += lost
-            left = [key for key in keys if self.run.posts[key].outcome in (None, "pending")]
+            left = [key for key in keys if self._posts[key].outcome in (None, "pending")]
             for purpose, of_purpose in self._by_purpose(left).items():
-                refs = [self.run.posts[key].ref for key in of_purpose]
+                refs = [self._posts[key].ref for key in of_purpose]
                 # Where the database cannot be used their leases end by themselves.
                 with suppress(StoreError):
-                    await asyncio.shield(self.run.store.run(work.release, self.run.owner, refs, purpose))
+                    await asyncio.shield(self._run.store.run(work.release, self._run.owner, refs, purpose))
 
     async def _wait_for_others(self) -> None:
         """Posts that another live run buys at this moment: wait for its result, or take over if it dies."""
-        run = self.run
+        run = self._run
         until = run.clock().timestamp() + run.settings.tagtrail_import_deadline_seconds
-        while self._elsewhere and run.halted is None and run.clock().timestamp() < until:
-            await run.pause(1.0)
+        while self._elsewhere and run.halt.reason is None and run.clock().timestamp() < until:
+            await run.halt.pause(1.0)
             await self.try_elsewhere()

@@ -47,8 +47,8 @@ from flows.steps.enrichment.verdict import (
 )
 from flows.steps.prefect_side.run_log import reason_of
 from flows.steps.run.cancellation import ANSWER_SECONDS, ended, finished, protected
-from flows.steps.run.lease_health import Lost, must_hold
-from flows.steps.run.lifecycle import Run
+from flows.steps.run.context import RunContext
+from flows.steps.run.lease_health import LeaseLost, ensure_lease
 
 MAX_REASONS = 3
 """So many reasons a task's retry names, the most frequent first."""
@@ -71,7 +71,7 @@ class TooLate(TagtrailError):
     """The window of the post's checkpoint closed while it waited; nothing was bought."""
 
 
-async def enrich_one(run: Run, post: PostTask) -> bool:
+async def enrich_one(run: RunContext, post: PostTask) -> bool:
     """Bring one claimed post to its end, as far as this try goes; True if it should be tried again later."""
     if post.unparsed is not None and await _parse_stored(run, post):
         return False
@@ -80,17 +80,17 @@ async def enrich_one(run: Run, post: PostTask) -> bool:
         lost = NoAnswer("its calls of earlier runs were lost, or answered with what nobody can read")
         await _give_up(run, post, lost, stage="metadata", channel=run.channels.order[0], raw_sha256=None)
         return False
-    while run.halted is None and post.collection not in run.full and post.asked_by not in run.full_requests:
+    while not run.halt.stops(post.collection, post.asked_by):
         if not run.channels.left(post.refused_by):
             raise AssertionError("a post without a channel left was not given up")
         channel = run.channels.pick(post.refused_by, post.key)
         if channel is None:
             if run.channels.gives_up(post.refused_by):
                 break
-            run.note(
+            run.journal.note(
                 "posts wait for channels that do not answer: after each rest of a minute one call tries each again"
             )
-            await run.pause(run.channels.wait_seconds(post.refused_by))
+            await run.halt.pause(run.channels.wait_seconds(post.refused_by))
             continue
         try:
             bought = await buy_metadata(run, post, channel)
@@ -103,15 +103,15 @@ async def enrich_one(run: Run, post: PostTask) -> bool:
             raise
         except TagtrailError as error:
             if error.halts:
-                run.stop_buying(error, post.collection, post.asked_by)
+                run.halt.limit_buying(error, post.collection, post.asked_by)
                 break
-            if isinstance(error, TooLate | Held) or error in (run.halted, run.stops.cut_off):
+            if isinstance(error, TooLate | Held) or error in (run.halt.reason, run.halt.cut_off):
                 break
-            if isinstance(error, Lost):
+            if isinstance(error, LeaseLost):
                 post.lost = True
                 return False
-            if run.on_trial and (bars_everybody(error) or patience_with(error).blames_channel):
-                run.halt(StillRefused(f"the service still does not serve this account: {error}"))
+            if run.journal.on_trial and (bars_everybody(error) or patience_with(error).blames_channel):
+                run.halt.pull(StillRefused(f"the service still does not serve this account: {error}"))
                 break
             if not isinstance(error, MemoriesError):
                 raise  # The database cannot be used: another try would only buy what cannot be stored.
@@ -133,7 +133,7 @@ async def enrich_one(run: Run, post: PostTask) -> bool:
     return False
 
 
-async def buy_metadata(run: Run, post: PostTask, channel: Channel) -> Bought:
+async def buy_metadata(run: RunContext, post: PostTask, channel: Channel) -> Bought:
     """One call, within the limits and the caps, and its answer stored; every failed one is counted on the post.
 
     Raises:
@@ -141,7 +141,7 @@ async def buy_metadata(run: Run, post: PostTask, channel: Channel) -> Bought:
         Held: a person stopped the run that asked for it.
         ChannelRests: the channel was sent to rest while the call waited for its turn.
         TooLate: what it is bought for is over.
-        Lost: another run took the post over.
+        LeaseLost: another run took the post over.
         MemoriesError: the call failed.
         StoreError: the answer could not be stored.
     """
@@ -166,18 +166,18 @@ async def buy_metadata(run: Run, post: PostTask, channel: Channel) -> Bought:
             # Again where the database took so long that the slot has passed: late calls would leave all at once.
             while voucher is None or turn is None or not turn.use():
                 paid = voucher is not None
-                turn = await run.slot(*names, missed=turn, paid=paid)
-                if (turn is None or not await run.may_still_buy(paid=paid)) and run.ends(paid=paid):
-                    assert run.halted is not None
-                    raise run.halted
+                turn = await run.limits.slot(*names, missed=turn, paid=paid)
+                if run.halt.ends(paid=paid):
+                    assert run.halt.reason is not None
+                    raise run.halt.reason
                 must_be_worth_it()
-                await must_hold(run, post)
+                await ensure_lease(run.store, run.owner, run.leases, post)
                 if voucher is None:
                     voucher = await run.budget.take(
                         post.ref.platform, channel, collection=post.collection, asked_by=post.asked_by
                     )
-            if run.stops.cut_off is not None:
-                raise run.stops.cut_off
+            if run.halt.cut_off is not None:
+                raise run.halt.cut_off
         except BaseException:
             if voucher is not None:
                 with suppress(StoreError):
@@ -191,7 +191,7 @@ async def buy_metadata(run: Run, post: PostTask, channel: Channel) -> Bought:
                 post.ref, channel, source_url=post.source_url, before_second_call=may_call
             )
         except MemoriesError as error:
-            if error not in (run.halted, run.stops.cut_off):
+            if error not in (run.halt.reason, run.halt.cut_off):
                 await vouchers[-1].settle(0 if surely_unbilled(error) else 1)
                 await _count_failed_call(run, post, channel, error)
                 if post.claimed_at is not None and counts_over_runs(error):
@@ -199,7 +199,7 @@ async def buy_metadata(run: Run, post: PostTask, channel: Channel) -> Bought:
                     await run.store.run_grouped(note_tries, [tried], owner=run.owner)
             raise
         run.channels.answered(channel)
-        run.served, run.on_trial = True, False
+        run.journal.served, run.journal.on_trial = True, False
         # Before another call takes its place: so what a kill loses, or a stuck disk keeps waiting, is never more
         # than the calls in flight.
         post.answer = kept = await _keep(run, post, answer)
@@ -208,21 +208,20 @@ async def buy_metadata(run: Run, post: PostTask, channel: Channel) -> Bought:
             await vouchers[-1].settle(1)
         return answer.calls, kept
 
-    async with run.calls_of(names[0]):
+    async with run.limits.place(names[0]):
         await may_call()
-        calls, bought = await finished(call(), cancelled=run.say_it_ends)
+        calls, bought = await finished(call(), cancelled=run.halt.cancelled)
     post.attempts += calls
-    for name in names:
-        run.limiter.succeeded(name)
+    run.limits.succeeded(*names)
     return bought
 
 
-def _must_be_in_time(run: Run, post: PostTask) -> None:
+def _must_be_in_time(run: RunContext, post: PostTask) -> None:
     if post.ends_at is not None and run.clock() >= post.ends_at:
         raise TooLate("the window of the post's checkpoint is over")
 
 
-async def _count_failed_call(run: Run, post: PostTask, channel: Channel, error: MemoriesError) -> None:
+async def _count_failed_call(run: RunContext, post: PostTask, channel: Channel, error: MemoriesError) -> None:
     post.attempts += error.calls
     post.last_failure = f"{reason_of(error)} from {channel}"
     run.log.call_failed(error, channel, attempt=post.tries[counted_as(error)] + 1, of=patience_with(error).calls)
@@ -233,17 +232,19 @@ async def _count_failed_call(run: Run, post: PostTask, channel: Channel, error: 
         post.ever[counted_as(error)] += 1
     if bars_everybody(error):
         if run.channels.barred(post.key, error):
-            run.halt(run.channels.silent or error)
+            run.halt.pull(run.channels.silent or error)
     elif not patience_with(error).blames_channel:
         run.channels.answered(channel)
     elif run.channels.failed(channel, post.key, for_good=used_up(error, post.ever, len(run.channels.order))):
-        run.note(f"channel {channel} rests for a minute: it failed again and again ({error.what})")
+        run.journal.note(f"channel {channel} rests for a minute: it failed again and again ({error.what})")
     elif run.channels.silent is not None:
-        run.halt(run.channels.silent)
-    await run.heed(limits_for(post.ref.platform, channel)[0], error)
+        run.halt.pull(run.channels.silent)
+    await run.limits.apply_retry_after(limits_for(post.ref.platform, channel)[0], error)
 
 
-async def _channel_cannot(run: Run, post: PostTask, channel: Channel, error: TagtrailError, *, spent: bool) -> bool:
+async def _channel_cannot(
+    run: RunContext, post: PostTask, channel: Channel, error: TagtrailError, *, spent: bool
+) -> bool:
     """The channel could not serve the post: go on with the next one, or give the post up (True).
 
     `spent`: its patience is used up over all channels and runs.
@@ -259,7 +260,7 @@ async def _channel_cannot(run: Run, post: PostTask, channel: Channel, error: Tag
     return True
 
 
-async def _keep(run: Run, post: PostTask, answer: MetadataAnswer) -> Bought:
+async def _keep(run: RunContext, post: PostTask, answer: MetadataAnswer) -> Bought:
     """Store the payload, as the settings allow for comments, before anybody parses it."""
     data, body = answer.data, answer.body
     scrubbed = scrub_comments(data, run.settings.tagtrail_comments, run.comment_key)
@@ -279,7 +280,7 @@ async def _keep(run: Run, post: PostTask, answer: MetadataAnswer) -> Bought:
     return Bought(data, sha256, observed_at)
 
 
-async def _parse_stored(run: Run, post: PostTask) -> bool:
+async def _parse_stored(run: RunContext, post: PostTask) -> bool:
     """Take up a payload that a killed run stored and did not parse; False if it is of no use."""
     assert post.unparsed is not None
     sha256, channel, fetched_at = post.unparsed
@@ -293,7 +294,7 @@ async def _parse_stored(run: Run, post: PostTask) -> bool:
     return True
 
 
-async def _parse_and_store(run: Run, post: PostTask, channel: Channel, bought: Bought) -> None:
+async def _parse_and_store(run: RunContext, post: PostTask, channel: Channel, bought: Bought) -> None:
     sha256, observed_at = bought.sha256, bought.observed_at
     try:
         record = map_post(bought.data, post.ref, observed_at=observed_at)
@@ -308,7 +309,7 @@ async def _parse_and_store(run: Run, post: PostTask, channel: Channel, bought: B
         )
         post.outcome = "gone"
         run.progress.gone += 1
-        run.tell_progress(post)
+        _tell_progress(run, post)
         return
     except PayloadError as error:
         await _give_up(run, post, error, stage="parse", channel=channel, raw_sha256=sha256)
@@ -325,10 +326,10 @@ async def _parse_and_store(run: Run, post: PostTask, channel: Channel, bought: B
     await run.store.run_grouped(posts_store.save_posts, [enriched], now=run.clock())
     post.outcome = "enriched"
     run.progress.one_enriched(run.clock())
-    run.tell_progress(post)
+    _tell_progress(run, post)
 
 
-async def _store_raw(run: Run, post: PostTask, body: bytes, channel: Channel) -> str:
+async def _store_raw(run: RunContext, post: PostTask, body: bytes, channel: Channel) -> str:
     fetch = RawAnswer(
         ref=post.ref,
         body=body,
@@ -343,7 +344,7 @@ async def _store_raw(run: Run, post: PostTask, body: bytes, channel: Channel) ->
 
 
 async def _give_up(
-    run: Run, post: PostTask, error: TagtrailError, *, stage: Stage, channel: Channel, raw_sha256: str | None
+    run: RunContext, post: PostTask, error: TagtrailError, *, stage: Stage, channel: Channel, raw_sha256: str | None
 ) -> None:
     given_up = GivenUp.post(
         post.ref,
@@ -359,4 +360,11 @@ async def _give_up(
     )
     post.outcome = "failed"
     run.progress.failed += 1
-    run.tell_progress(post)
+    _tell_progress(run, post)
+
+
+def _tell_progress(run: RunContext, post: PostTask) -> None:
+    """Log that a post is settled, and every so many posts how far the run is."""
+    done = run.progress
+    run.log.post_settled(f"{post.ref.platform}/{post.shown}", post.outcome or "pending")
+    run.log.progress(done.settled, done.found, per_second=done.rate_per_second(run.clock()), spent_usd=done.spent_usd)

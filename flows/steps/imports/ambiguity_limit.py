@@ -5,19 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
-from blocks.database.store import imports as ledger
-
-if TYPE_CHECKING:
-    from flows.steps.run.lifecycle import Run
-
-MOST_DOUBTS = 3
+MAX_AMBIGUOUS = 3
 """So many submissions in a row whose outcome is unknown, and a run sends no other: each is a decision for somebody."""
 
 
-class Doubts:
-    """Lets so many submissions go at once that no more than `MOST_DOUBTS` can end in doubt one after another."""
+class AmbiguityLimit:
+    """Lets so many submissions go at once that no more than `MAX_AMBIGUOUS` can end in doubt one after another."""
 
     def __init__(self) -> None:
         self._in_a_row = 0
@@ -27,12 +21,12 @@ class Doubts:
     @property
     def too_many(self) -> bool:
         """Whether nothing more is sent by this run."""
-        return self._in_a_row >= MOST_DOUBTS
+        return self._in_a_row >= MAX_AMBIGUOUS
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[bool]:
         """Wait for a place to send one submission; gives False where nothing more is to be sent."""
-        while not self.too_many and self._in_a_row + self._under_way >= MOST_DOUBTS:
+        while not self.too_many and self._in_a_row + self._under_way >= MAX_AMBIGUOUS:
             self._moved.clear()
             await self._moved.wait()
         if self.too_many:
@@ -51,13 +45,3 @@ class Doubts:
             self._in_a_row += 1
         elif state in ("submitted", "failed"):
             self._in_a_row = 0
-
-
-async def leave_planned(run: Run, import_id: str) -> None:
-    """Leave an import to another run: it might be billed as well, and would be one more question to somebody."""
-    same = "the same command without --fresh" if run.wish.fresh else "the same command"
-    run.note(
-        f"{MOST_DOUBTS} submissions in a row ended in doubt, so this run sends no other: what was not sent stays "
-        f"planned, and {same} sends it later"
-    )
-    await run.store.run(ledger.release_import, import_id, owner=run.owner)

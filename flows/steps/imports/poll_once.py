@@ -7,12 +7,12 @@ from blocks.database.store.imports import ItemSeen, OpenImport
 from blocks.errors import MemoriesError, NotAPostUrl, TagtrailError, Unreadable
 from blocks.memories.client import ImportItemSeen
 from blocks.posts.identity import parse_post_url
-from flows.steps.run.lifecycle import Run
+from flows.steps.run.context import RunContext
 
 
-async def ask(run: Run, row: OpenImport) -> list[ItemSeen] | None:
+async def poll_once(run: RunContext, row: OpenImport) -> list[ItemSeen] | None:
     """One poll; None where no answer came. A poll's error is never the import's failure."""
-    if not await run.slot("status"):
+    if not await run.limits.slot("status"):
         return None
     assert row.task_id is not None
     try:
@@ -25,11 +25,11 @@ async def ask(run: Run, row: OpenImport) -> list[ItemSeen] | None:
         if isinstance(error, Unreadable) and error.body:
             await run.store.run(keep_unreadable, row.import_id, error, run_id=run.run_id)
         if isinstance(error, MemoriesError):
-            await run.heed("status", error)
-        run.poll_errors[error.error_class] += 1
+            await run.limits.apply_retry_after("status", error)
+        run.journal.poll_errors[error.error_class] += 1
         return None
-    run.limiter.succeeded("status")
-    run.on_trial = False
+    run.limits.succeeded("status")
+    run.journal.on_trial = False
     return [_seen(item) for item in items]
 
 

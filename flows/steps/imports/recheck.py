@@ -7,55 +7,53 @@ from collections.abc import Sequence
 from blocks.database.store import imports as ledger
 from blocks.database.store import runs
 from blocks.database.store.ending import record_late_look
-from blocks.database.store.imports import OpenImport
+from blocks.database.store.imports import FoundPost, OpenImport
 from blocks.errors import TagtrailError
-from flows.steps.imports.poll_once import ask
-from flows.steps.run.lifecycle import Run
+from flows.steps.enrichment.dispatcher import Enrichment
+from flows.steps.imports.poll_once import poll_once
+from flows.steps.run.context import RunContext
 from flows.steps.run.summary import plural
 
-MOST_LATE_LOOKS = 60
+MAX_LATE_LOOKS = 60
 """So many short imports one sweep looks at: about a minute of the status calls that the account may make."""
 
 
-async def look_at_short_imports(run: Run) -> None:
+async def recheck_short_imports(run: RunContext, enrichment: Enrichment) -> None:
     """Poll each import that ended with less than was asked for, where that is due; what it lists anew is enriched."""
     try:
-        due = await run.store.run(ledger.take_late_looks, run.client.account, most=MOST_LATE_LOOKS)
-        for row in due:
-            if run.halted is None and (more := await _look_at(run, row)):
-                run.note(f"import {row.import_id} had ended short, and lists {plural(more, 'more post')} by now")
+        for row in await run.store.run(ledger.take_late_looks, run.client.account, most=MAX_LATE_LOOKS):
+            if run.halt.reason is None and (new := await _recheck(run, row)):
+                count = plural(len(new), "more post")
+                run.journal.note(f"import {row.import_id} had ended short, and lists {count} by now")
+                enrichment.add(new)
     except TagtrailError as error:
-        run.halt(error)
+        run.halt.pull(error)
 
 
-async def look_once_more(run: Run, import_ids: Sequence[str]) -> None:
-    """Poll each of these imports once, if it is finished; what it lists anew is enriched. A poll costs nothing."""
+async def recheck_imports(run: RunContext, import_ids: Sequence[str], enrichment: Enrichment) -> None:
+    """Poll each of these imports once, if it is finished; what they list anew is enriched. A poll costs nothing."""
     run.progress.stage = "importing"
     for import_id in import_ids:
-        if run.halted is None:
-            await _look(run, import_id)
+        if run.halt.reason is None:
+            found = await run.store.read(ledger.find_imports, import_id)
+            mine = (import_id, run.client.account, "complete")
+            rows = [row for row in found if (row.import_id, row.account, row.state) == mine and row.task_id]
+            if rows:
+                enrichment.add(await _recheck(run, rows[0]))
+            else:
+                run.journal.note(
+                    f"import {import_id} is not polled again: this key's ledger holds no such finished import"
+                )
     run.progress.stage = "enriching"
 
 
-async def _look(run: Run, import_id: str) -> None:
-    rows = [
-        row
-        for row in await run.store.read(ledger.find_imports, import_id)
-        if (row.import_id, row.account, row.state) == (import_id, run.client.account, "complete") and row.task_id
-    ]
-    if not rows:
-        run.note(f"import {import_id} is not polled again: this key's ledger holds no such finished import")
-        return
-    await _look_at(run, rows[0])
-
-
-async def _look_at(run: Run, row: OpenImport) -> int:
-    """Poll a finished import; how many posts it lists for the first time."""
-    listed = await ask(run, row)
+async def _recheck(run: RunContext, row: OpenImport) -> list[FoundPost]:
+    """Poll a finished import; gives the posts that it lists for the first time."""
+    listed = await poll_once(run, row)
     if listed is None:
-        if run.halted is None:
-            run.note(f"import {row.import_id} could not be polled")
-        return 0
+        if run.halt.reason is None:
+            run.journal.note(f"import {row.import_id} could not be polled")
+        return []
     now = run.clock()
     post_micros = run.settings.tagtrail_prices.import_micros(1)
     result = await run.store.run(
@@ -63,6 +61,6 @@ async def _look_at(run: Run, row: OpenImport) -> int:
     )
     if result.new_posts:
         posts = [(post.ref, post.source_url) for post in result.new_posts]
-        await run.store.run(runs.take_posts, run.run_id, posts, now=now, asks=run.asker is not None)
-        run.found(result.new_posts)
-    return len(result.new_posts)
+        asks = run.request.asker(run.run_id) is not None
+        await run.store.run(runs.take_posts, run.run_id, posts, now=now, asks=asks)
+    return list(result.new_posts)

@@ -13,9 +13,9 @@ from blocks.database.store.imports import Ticket
 from blocks.database.store.sweeping import LeftOver
 from flows.steps.enrichment.circuit_breaker import StillRefused
 from flows.steps.enrichment.dispatcher import Enrichment
-from flows.steps.imports.collect import collect_one, collect_posts
-from flows.steps.imports.recheck import look_at_short_imports
-from flows.steps.run.lifecycle import Run
+from flows.steps.imports.recheck import recheck_short_imports
+from flows.steps.imports.side_by_side import Follow, follow_one, side_by_side
+from flows.steps.run.context import RunContext
 from flows.steps.run.stops import CANCELLED, IN_PREFECT, states_of
 from flows.steps.run.summary import plural
 
@@ -29,23 +29,23 @@ MOST_IMPORTS = 500
 """So many imports one run takes up at most; the next one takes the others."""
 
 
-async def take_up_what_is_open(run: Run, enrichment: Enrichment) -> None:
+async def take_up_what_is_open(run: RunContext, enrichment: Enrichment, follow: Follow) -> None:
     """Follow every open import of the account to its end; pending posts go to the enrichment at once.
 
     Where the service refused lately one call comes first, and where it was tried in the last hour, none. It looks
     again for as long as it has anything to do, and once more before it ends: of runs that callbacks ask for while this
     one is under way none is started, so that what they are about is this run's.
     """
-    sweep = _Sweep(run, enrichment)
+    sweep = _Sweep(run, enrichment, follow)
     async with asyncio.TaskGroup() as group:
         if await sweep.is_served(group):
-            group.create_task(look_at_short_imports(run))
-            while run.halted is None and await sweep.look(group):
+            group.create_task(recheck_short_imports(run, enrichment))
+            while run.halt.reason is None and await sweep.look(group):
                 await sweep.wait()
     run.progress.stage = "enriching"
 
 
-async def take_up_what_is_held(run: Run) -> None:
+async def take_up_what_is_held(run: RunContext, enrichment: Enrichment, follow: Follow) -> None:
     """Go on with what a person's stop holds, of the run's collection or of all: it is this run's request from now on.
 
     Imports that were never sent are sent, the others are followed, and their posts are bought.
@@ -55,19 +55,19 @@ async def take_up_what_is_held(run: Run) -> None:
         held.take_up,
         run_id=run.run_id,
         account=run.client.account,
-        collection=run.wish.collection,
+        collection=run.request.collection,
         now=run.clock(),
     )
     if not tickets and not posts:
-        run.note("nothing is held")
-    run.found(posts)
+        run.journal.note("nothing is held")
+    enrichment.add(posts)
     run.progress.imports_open = len(tickets)
-    await collect_posts(run, tickets)
+    await side_by_side(run, tickets, follow)
 
 
 class _Sweep:
-    def __init__(self, run: Run, enrichment: Enrichment) -> None:
-        self._run, self._enrichment = run, enrichment
+    def __init__(self, run: RunContext, enrichment: Enrichment, follow: Follow) -> None:
+        self._run, self._enrichment, self._follow = run, enrichment, follow
         self._taken: set[str] = set()
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._leases: dict[str, datetime] = {}
@@ -83,7 +83,7 @@ class _Sweep:
         run.progress.stage = "importing"
         left = await self._take_up(most_posts=0 if self._looked else MOST_POSTS)
         self._looked = True
-        run.found(left.posts)
+        self._enrichment.add(left.posts)
         for ticket in left.tickets:
             if self._is_new(ticket, left):
                 self._take(ticket, group)
@@ -98,7 +98,7 @@ class _Sweep:
             run_id=run.run_id,
             account=run.client.account,
             now=run.clock(),
-            cheapest_micros=run.cheapest_micros(),
+            cheapest_micros=run.request.cheapest_micros(run.settings),
             owner=run.owner,
             leave=await self._ask_about_the_dead(),
             most_posts=most_posts,
@@ -117,7 +117,7 @@ class _Sweep:
             async with get_client() as client:
                 states = await states_of(client, dead)
         except Exception as error:  # noqa: BLE001 - Prefect's client raises many kinds
-            run.note(f"Prefect does not say what became of {plural(len(dead), 'run')} ({type(error).__name__})")
+            run.journal.note(f"Prefect does not say what became of {plural(len(dead), 'run')} ({type(error).__name__})")
             return dead
         for run_id in dead:
             known = states.get(run_id)
@@ -139,26 +139,26 @@ class _Sweep:
         if not may_try:
             assert refusal.tried_at is not None
             again = refusal.tried_at + accounts.TRY_AGAIN
-            run.halt(
+            run.halt.pull(
                 StillRefused(
                     f"the service refused at {refusal.at:%H:%M} UTC ({refusal.why}); a sweep tries again at "
                     f"{again:%H:%M} UTC, any other run at once"
                 )
             )
             return False
-        run.on_trial = True
+        run.journal.on_trial = True
         for _ in range(MAX_TRIALS):
             left = await self._take_up(most_posts=1)
-            run.found(left.posts)
+            self._enrichment.add(left.posts)
             if not left.posts:
                 for ticket in left.tickets[:1]:
                     self._take(ticket, group)
-            while run.on_trial and run.halted is None and (self._under_way or self._enrichment.busy):
+            while run.journal.on_trial and run.halt.reason is None and (self._under_way or self._enrichment.busy):
                 await self.wait()
-            if not run.on_trial or run.halted is not None or not (left.posts or left.tickets):
+            if not run.journal.on_trial or run.halt.reason is not None or not (left.posts or left.tickets):
                 break
-        run.on_trial = False
-        return run.halted is None
+        run.journal.on_trial = False
+        return run.halt.reason is None
 
     async def wait(self) -> None:
         """Until it is time to look again: at once where an import has just come to its end."""
@@ -166,7 +166,7 @@ class _Sweep:
             seconds = self._run.settings.tagtrail_poll_seconds
             await asyncio.wait(self._under_way.values(), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         else:
-            await self._run.pause(min(1.0, self._run.settings.tagtrail_poll_seconds))
+            await self._run.halt.pause(min(1.0, self._run.settings.tagtrail_poll_seconds))
 
     def _is_new(self, ticket: Ticket, left: LeftOver) -> bool:
         if ticket.import_id in self._under_way or len(self._taken) >= MOST_IMPORTS:
@@ -176,7 +176,7 @@ class _Sweep:
     def _take(self, ticket: Ticket, group: asyncio.TaskGroup) -> None:
         self._taken.add(ticket.import_id)
         self._run.progress.imports_open += 1
-        following = group.create_task(collect_one(self._run, ticket))
+        following = group.create_task(follow_one(self._run, ticket, self._follow))
         self._under_way[ticket.import_id] = following
         following.add_done_callback(lambda _: self._under_way.pop(ticket.import_id))
 

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifact, aupdate_progress_artifact
 from prefect.context import FlowRunContext
 from prefect.logging import get_logger
 
+from blocks.database.engine import Store
 from blocks.database.store import imports as ledger
 from blocks.database.store import spend
 from blocks.errors import StoreError
 from blocks.outside_words import for_markdown
+from blocks.quotas.budget import Budget
 from flows.steps.prefect_side.artifact_names import distinct
-from flows.steps.run.progress import NOT_ENDED
+from flows.steps.run.progress import NOT_ENDED, Progress
 from flows.steps.run.summary import SAMPLE, TODAY, RunSummary
-
-if TYPE_CHECKING:
-    from flows.steps.run.lifecycle import Run
 
 UPDATE_SECONDS = 2.0
 """Shortest time between two updates of the progress artifact; one costs 50 to 150 ms."""
@@ -111,37 +109,37 @@ def best_effort(what: str) -> Iterator[None]:
         get_logger(__name__).warning("%s could not be kept as an artifact: %s", what, type(error).__name__)
 
 
-async def look_into_books(run: Run) -> None:
-    """Bring what the run's watcher is told of money and imports up to what is booked.
+async def look_into_books(store: Store, budget: Budget, run_id: str, progress: Progress) -> None:
+    """Bring what a run's watcher is told of money and imports up to what is booked.
 
     Raises:
         StoreError: the database cannot be read.
     """
-    money = await run.store.read(spend.totals, run.run_id)
-    rows = await run.store.read(ledger.of_run, run.run_id)
+    money = await store.read(spend.totals, run_id)
+    rows = await store.read(ledger.of_run, run_id)
     # Not what is reserved: an import may list fewer posts than it was asked for, and a call may be refused.
-    run.progress.cost_usd = (money.spent_micros("import") + run.budget.billed_micros) / 1_000_000
-    run.progress.imports_settled = sum(row.state not in NOT_ENDED for row in rows)
+    progress.cost_usd = (money.spent_micros("import") + budget.billed_micros) / 1_000_000
+    progress.imports_settled = sum(row.state not in NOT_ENDED for row in rows)
 
 
 class ProgressBar:
     """Keeps a progress artifact of a run up to date from the side, at most every two seconds, and what its watcher is
-    told of money and imports by the books and the ledger."""
+    told of money and imports by the books and the ledger (`look`)."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, progress: Progress, look: Callable[[], Awaitable[None]]) -> None:
+        self._progress, self._look = progress, look
         self._artifact: UUID | None = None
         self._shown = -1.0
         self._task: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Begin, if there is a flow run to show it on."""
+    async def start(self, key: str) -> None:
+        """Begin, if there is a flow run to show it on, under this artifact key."""
         if FlowRunContext.get() is not None:
             with best_effort("the progress"):
                 self._artifact = await acreate_progress_artifact(
                     progress=0.0,
-                    key=artifact_key(f"{self._run.flow}-progress", self._run.wish.collection),
+                    key=key,
                     description="Posts settled, of those found so far.",
                 )
             self._looking = asyncio.create_task(self._look_again())
@@ -166,11 +164,11 @@ class ProgressBar:
         while True:
             # A database that is away or locked for a moment is the run's own affair.
             with suppress(StoreError):
-                await look_into_books(self._run)
+                await self._look()
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _update(self) -> None:
-        progress = self._run.progress
+        progress = self._progress
         percent = 100.0 * progress.settled / progress.found if progress.found else 0.0
         if self._artifact is not None and percent != self._shown:
             self._shown = percent

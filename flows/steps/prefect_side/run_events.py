@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from blocks.database.engine import Store
 from blocks.database.store import imports as ledger
 from blocks.database.store.imports import OpenImport
 from blocks.database.store.provenance import RunOutputs
-from blocks.errors import StoreError
+from blocks.errors import StoreError, TagtrailError
 from flows.steps.prefect_side.events import (
     GAP_FOUND,
     IMPORT_COMPLETED,
@@ -21,10 +22,7 @@ from flows.steps.prefect_side.events import (
     event_id,
     related_to,
 )
-
-if TYPE_CHECKING:
-    from flows.steps.run.lifecycle import Run
-    from flows.steps.run.summary import RunSummary
+from flows.steps.run.summary import RunSummary
 
 MATERIALIZED = "prefect.asset.materialization.succeeded"
 """The event by which Prefect knows that a run wrote to an asset."""
@@ -35,10 +33,10 @@ COUNTS = (
 )  # fmt: skip
 
 
-async def import_ended(run: Run, import_id: str) -> None:
+async def import_ended(store: Store, import_id: str, *, run_id: str) -> None:
     """Announce an import that this run ended complete, empty or failed; once for each of these states."""
     with suppress(StoreError):
-        _import_ended(await run.store.read(ledger.get, import_id), run_id=run.run_id)
+        _import_ended(await store.read(ledger.get, import_id), run_id=run_id)
 
 
 def _import_ended(row: OpenImport, *, run_id: str) -> None:
@@ -61,8 +59,9 @@ def _import_ended(row: OpenImport, *, run_id: str) -> None:
     )
 
 
-def run_ended(run: Run, summary: RunSummary) -> None:
-    """Announce how a run ended; a halt, a hold, each class of failures and each gap have events of their own.
+def run_ended(summary: RunSummary, halted: TagtrailError | None) -> None:
+    """Announce how a run ended, by what `halted` it; a halt, a hold, each class of failures and each gap have events
+    of their own.
 
     A run that is taken up again under its own id is announced anew only where it ended in another way.
     """
@@ -79,8 +78,8 @@ def run_ended(run: Run, summary: RunSummary) -> None:
 
     for error_class, count in summary.failures.items():
         tell(POSTS_FAILED, {"error_class": error_class, "count": count}, error_class)
-    if summary.outcome == "halted" and run.halted is not None:
-        tell(RUN_HALTED, {"error_class": run.halted.error_class, "reason": summary.halted_because})
+    if summary.outcome == "halted" and halted is not None:
+        tell(RUN_HALTED, {"error_class": halted.error_class, "reason": summary.halted_because})
     if summary.outcome == "cancelled" and (summary.held or summary.held_imports):
         tell(RUN_HELD, {"posts": summary.held, "imports": summary.held_imports})
     for one in summary.imports:

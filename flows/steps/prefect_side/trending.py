@@ -15,9 +15,10 @@ from blocks.posts.platforms.registry import PLATFORMS
 from flows.steps.prefect_side.events import POST_TRENDING, announce, event_id, related_to
 
 if TYPE_CHECKING:
+    from blocks.database.engine import Store
     from blocks.database.store.report import LeadingPost, MeasuredPost
     from blocks.posts.snapshot_plan import SnapshotPlan
-    from flows.steps.run.lifecycle import Run
+    from blocks.settings import Settings
 
 WINDOW = timedelta(days=30)
 """Peers are posts of so many days."""
@@ -40,22 +41,20 @@ class Rising:
     thresholds: tuple[float, ...]
 
 
-async def announce_trending(run: Run) -> None:
-    """Tell which of the posts that this run measured are trending; what cannot be read is not told."""
-    started_at = run.progress.started_at
-    if not run.opened or started_at is None:
-        return
-    settings = run.settings
+async def announce_trending(
+    store: Store, settings: Settings, *, run_id: str, started_at: datetime, now: datetime
+) -> None:
+    """Tell which of the posts that a run measured since it started are trending; what cannot be read is not told."""
     thresholds = settings.tagtrail_trending_times
     if not thresholds:
         return
     with suppress(StoreError):
-        found = await run.store.read(
-            rising, run.run_id, started_at, run.clock(), settings.snapshot_plan, thresholds,
+        found = await store.read(
+            rising, run_id, started_at, now, settings.snapshot_plan, thresholds,
             settings.tagtrail_trending_peers,
         )  # fmt: skip
         for one in found:
-            _announce(one, run.run_id)
+            _announce(one, run_id)
 
 
 def rising(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from prefect.blocks.core import Block
 from prefect.exceptions import ObjectNotFound
 
 from blocks.database.credentials import TagtrailDatabase
-from blocks.errors import UsageError
+from blocks.database.engine import Store
+from blocks.database.store import accounts
+from blocks.errors import BadKey, UsageError
 from blocks.memories.callbacks import address
 from blocks.memories.client import MemoriesClient
 from blocks.memories.credentials import MAX_CONNECTIONS, MemoriesCredentials
 from blocks.settings import Settings
+from flows.steps.enrichment.circuit_breaker import REFUSALS
+from flows.steps.run.context import RunContext
 
 BlockT = TypeVar("BlockT", bound=Block)
 
@@ -45,9 +50,32 @@ async def open_client(credentials: str, settings: Settings) -> MemoriesClient:
     )
 
 
-async def callback_of(credentials: str, settings: Settings) -> str | None:
-    """Where the service may call back about imports, with the secret: by the block, else by the settings."""
-    return _callback(await _saved(MemoriesCredentials, credentials), settings)
+async def name_account(store: Store, client: MemoriesClient, credentials: str, note: Callable[[str], None]) -> None:
+    """A new key goes on with the account of the one that was refused, unless the account was given a name."""
+    if not client.account_was_given:
+        mine = client.account
+        client.account = await store.run(accounts.account_of, mine, credentials)
+        if client.account != mine:
+            note(f"the key is another one of account {client.account}; TAGTRAIL_ACCOUNT names accounts")
+
+
+async def note_service(run: RunContext, credentials: str, *, failed: bool) -> None:
+    """Whether the service refused the key, for whoever comes with another one, or the account, for the sweeps: they try
+    again once an hour.
+
+    Raises:
+        StoreError: the database cannot be used.
+    """
+    halted, account = run.halt.reason, run.client.account
+    if isinstance(halted, BadKey):
+        await run.store.run(accounts.key_was_refused, account, credentials)
+    elif halted is None and not failed:
+        await run.store.run(accounts.key_was_taken, credentials)
+    if isinstance(halted, REFUSALS):
+        by_sweep = run.request.sweeps
+        await run.store.run(accounts.note_refusal, account, why=str(halted), now=run.clock(), by_sweep=by_sweep)
+    elif run.journal.served:
+        await run.store.run(accounts.forget_refusal, account)
 
 
 def _callback(block: MemoriesCredentials | None, settings: Settings) -> str | None:

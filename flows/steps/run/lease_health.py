@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import TYPE_CHECKING
+from contextlib import suppress
 
+from blocks.database.engine import Store
 from blocks.database.store import leases, work
-from blocks.errors import TagtrailError
+from blocks.errors import StoreError, TagtrailError
+from flows.steps.enrichment.post_state import PostTask
 
-if TYPE_CHECKING:
-    from flows.steps.enrichment.post_state import PostTask
-    from flows.steps.run.lifecycle import Run
+HEARTBEAT_SECONDS = 5.0
+"""How often a run renews its leases; they end 15 s after the last renewal."""
 
 DOUBT_SECONDS = leases.LEASE_SECONDS * 2 / 3
 """Leases that were renewed longer ago than this are looked at before anything is bought: twice the heartbeat."""
 
 
-class Lost(TagtrailError):
+class LeaseLost(TagtrailError):
     """Another run took the post over meanwhile; nothing was bought by this one."""
 
 
@@ -25,12 +27,25 @@ def awake_seconds() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-class Holding:
+class LeaseHealth:
     """When the leases of a run were renewed, and whether that ever came too late."""
 
     def __init__(self) -> None:
         self.renewed_at = awake_seconds()
         self._late_until = 0.0
+
+    async def keep_renewing(self, store: Store, owner: str) -> None:
+        """Renew all leases of this owner, until cancelled."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            # A database that is away or locked for a moment must not end the renewing for good.
+            with suppress(StoreError):
+                await self.renew(store, owner)
+
+    async def renew(self, store: Store, owner: str) -> None:
+        """Renew them once."""
+        await store.run(leases.renew_all, owner)
+        self.renewed()
 
     def renewed(self) -> None:
         """All that the run still holds is its own for LEASE_SECONDS."""
@@ -45,15 +60,15 @@ class Holding:
         return claimed_at <= self._late_until or awake_seconds() - last > DOUBT_SECONDS
 
 
-async def must_hold(run: Run, post: PostTask) -> None:
-    """Look, where it is in doubt, whether the post is still this run's to buy.
+async def ensure_lease(store: Store, owner: str, health: LeaseHealth, post: PostTask) -> None:
+    """Look, where it is in doubt, whether the post is still this owner's to buy.
 
     Raises:
-        Lost: it is another's by now.
+        LeaseLost: it is another's by now.
         StoreError: nobody can say.
     """
-    if post.claimed_at is not None and run.holding.in_doubt(post.claimed_at):
+    if post.claimed_at is not None and health.in_doubt(post.claimed_at):
         looked_at = awake_seconds()
-        if not await run.store.run(work.still_mine, run.owner, [post.ref], post.purpose):
-            raise Lost("another run took the post over")
+        if not await store.run(work.still_mine, owner, [post.ref], post.purpose):
+            raise LeaseLost("another run took the post over")
         post.claimed_at = looked_at

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from blocks.database.store.spend import Caps
 from blocks.dedup_keys import wish_key
 from blocks.errors import NotAPostUrl, UsageError
 from blocks.memories.requests import MAX_URLS
@@ -15,7 +16,8 @@ from blocks.posts.identity import item_key, parse_creator_url, parse_post_url, p
 from blocks.posts.platforms.registry import PLATFORMS, labels
 from blocks.posts.record import CHANNELS, Channel, PostRef
 from blocks.posts.urls import shown
-from blocks.settings import LEAST_USD, MAX_CAP_USD, MAX_HOURS
+from blocks.quotas.budget import micros_of
+from blocks.settings import LEAST_USD, MAX_CAP_USD, MAX_HOURS, Settings
 
 Library = Literal["private", "public"]
 ChannelChoice = Literal["auto", "apify", "rapid", "memories.ai"]
@@ -77,16 +79,31 @@ class Wish:
         listed = (wish.requested for wish in self.imports if wish.kind != "urls")
         return len(self.posts) + sum(listed)
 
-    @property
-    def batch_size(self) -> int:
-        """Posts per enrich task."""
+    def batch_size(self, posts: int | None = None) -> int:
+        """Posts per enrich task, in a run of so many posts; None: as many as are expected."""
         if self.posts_per_task > 0:
             return self.posts_per_task
-        return 1 if self.expected_posts <= SMALL_RUN_POSTS else BATCH_POSTS
+        return 1 if (self.expected_posts if posts is None else posts) <= SMALL_RUN_POSTS else BATCH_POSTS
 
     def channels(self, order: Sequence[Channel]) -> tuple[Channel, ...]:
         """The channels to try, in order: the one that was named, or all of the settings' order."""
         return tuple(order) if self.channel == "auto" else (self.channel,)
+
+    def asker(self, run_id: str) -> str | None:
+        """The run that asks for what is bought: the run itself, or, of a sweep, whoever asked for it (None)."""
+        return None if self.sweeps else run_id
+
+    def caps(self, settings: Settings) -> Caps:
+        """What a run of this request may spend."""
+        return Caps(
+            run_micros=None if self.max_spend_usd >= NO_CAP_USD else micros_of(self.max_spend_usd),
+            day_micros=micros_of(settings.tagtrail_max_spend_usd_per_day),
+            collection_micros=micros_of(settings.tagtrail_max_spend_usd_per_collection),
+        )
+
+    def cheapest_micros(self, settings: Settings) -> dict[str, int]:
+        """What the cheapest metadata call of a run of this request costs, by platform."""
+        return settings.tagtrail_prices.cheapest_micros(self.channels(settings.tagtrail_channel_order))
 
 
 def wish_for_hashtags(

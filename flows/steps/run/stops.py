@@ -24,8 +24,9 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 
-from blocks.errors import StoreError, TagtrailError
+from blocks.errors import StoreError
 from flows.steps.run.cancellation import ended, protected
+from flows.steps.run.halt_switch import HaltSwitch, Interrupted, Stopped
 
 SIGNALS = {
     signal.SIGINT: "Ctrl-C",
@@ -59,16 +60,6 @@ class Stop:
     why: str
 
 
-class Stopped(TagtrailError):
-    """A person stopped the run; nothing more is bought."""
-
-    halts = True
-
-
-class Interrupted(TagtrailError):
-    """The run was cut off from outside, and nobody decided that what is left is not to be bought."""
-
-
 async def states_of(client: PrefectClient, run_ids: list[str]) -> dict[str, FlowRun]:
     """The flow runs that Prefect knows of these; its own errors where it cannot be asked."""
     ids = [UUID(run_id) for run_id in run_ids if _is_uuid(run_id)]
@@ -87,15 +78,11 @@ def _is_uuid(text: str) -> bool:
 class StopListener:
     """Hears of a person's stop of one run. `halt` ends all buying at once, `write` keeps the stop in the database."""
 
-    def __init__(
-        self, run_id: str, *, halt: Callable[[TagtrailError], None], write: Callable[[Stop], Awaitable[bool]]
-    ) -> None:
+    def __init__(self, run_id: str, *, halt: HaltSwitch, write: Callable[[Stop], Awaitable[bool]]) -> None:
         self.stop: Stop | None = None
         """The stop, once it is written."""
         self.signal: int | None = None
         """The signal that ended the run."""
-        self.cut_off: TagtrailError | None = None
-        """Set as soon as anything is heard: from then on no call is made."""
         self.undecided = False
         """The run was cut off, and Prefect did not say whether by a person."""
         self._run_id, self._halt, self._write_down = run_id, halt, write
@@ -145,11 +132,10 @@ class StopListener:
         if self._under_way is not None:
             await ended(self._under_way, 2 * ANSWER_SECONDS)
 
-    def _end_buying(self, error: TagtrailError) -> None:
-        self.cut_off = self.cut_off or error
+    def _end_buying(self, error: Stopped | Interrupted) -> None:
         # Each task in flight would log two red lines of its own; the run's end says it once.
         _TASK_LOG.setLevel(logging.CRITICAL)
-        self._halt(error)
+        self._halt.cut(error)
 
     def _cancel(self) -> None:
         if self._flow is not None:
@@ -190,7 +176,7 @@ class StopListener:
             async with asyncio.timeout(ANSWER_SECONDS):
                 if await self._write_down(stop):
                     self.stop = stop
-                    self._halt(Stopped(stop.why))
+                    self._halt.pull(Stopped(stop.why))
 
 
 CUT_OFF = "cut off from outside; the sweep (collect-imports/sweep) takes up what is left"

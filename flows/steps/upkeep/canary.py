@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from blocks.database.engine import Store
 from blocks.database.store import raw_payloads as raw_store
 from blocks.database.store import raw_payloads as sightings
 from blocks.database.store.raw_payloads import RunAnswer, Sighting
@@ -12,7 +13,7 @@ from blocks.memories import responses
 from blocks.posts.payloads.locate import locate
 from blocks.posts.payloads.outline import outline, outline_difference
 from flows.steps.prefect_side.events import announce, event_id, related_to
-from flows.steps.run.lifecycle import Run
+from flows.steps.run.context import RunContext
 from flows.steps.run.request import Wish, wish_for_urls
 from flows.steps.run.summary import plural
 
@@ -40,35 +41,35 @@ def wish_for_canary(urls: list[str], **common: Any) -> Wish:
     return wish_for_urls(urls, max_age_hours=0, **common)
 
 
-async def compare_shapes(run: Run) -> None:
+async def compare_shapes(run: RunContext) -> None:
     """Compare what this run was answered with the last time; differences become notes and one event."""
-    keys = [(ref.platform, ref.post_id) for ref, _ in run.wish.posts]
+    keys = [(ref.platform, ref.post_id) for ref, _ in run.request.posts]
     answers = await run.store.read(sightings.answers_of, run.run_id, keys)
-    changes = [change for answer in answers if (change := await _compare(run, answer)) is not None]
+    changes = [change for answer in answers if (change := await _compare(run.store, answer)) is not None]
     missing = len(keys) - len(answers)
     if missing:
-        run.note(f"{plural(missing, 'post')} of the canary gave no payload, and nothing was compared for them")
+        run.journal.note(f"{plural(missing, 'post')} of the canary gave no payload, and nothing was compared for them")
     if not changes:
-        run.note(f"{plural(len(answers), 'payload')} compared: no shape has changed")
+        run.journal.note(f"{plural(len(answers), 'payload')} compared: no shape has changed")
         return
     for change in changes:
-        run.note(_told(change))
+        run.journal.note(_told(change))
     announce(
         SHAPES_CHANGED,
         resource_id=f"tagtrail.run.{run.run_id}",
-        related=related_to(collection=run.wish.collection),
-        payload={"run_id": run.run_id, "collection": run.wish.collection, "posts": changes},
+        related=related_to(collection=run.request.collection),
+        payload={"run_id": run.run_id, "collection": run.request.collection, "posts": changes},
         event_id=event_id(SHAPES_CHANGED, run.run_id),
     )
 
 
-async def _compare(run: Run, answer: RunAnswer) -> dict[str, Any] | None:
+async def _compare(store: Store, answer: RunAnswer) -> dict[str, Any] | None:
     """One payload beside the one before it, which it replaces; None for the first, and where nothing differs."""
-    now = await _seen(run, answer)
-    before = await run.store.read(sightings.seen_before, now.platform, now.post_id, now.channel)
+    now = await _seen(store, answer)
+    before = await store.read(sightings.seen_before, now.platform, now.post_id, now.channel)
     gone, new = outline_difference(before.keys, now.keys) if before is not None else ([], [])
     changed = before is not None and (before.shape != now.shape or bool(gone or new))
-    await run.store.run(sightings.note_sighting, now, changed=changed)
+    await store.run(sightings.note_sighting, now, changed=changed)
     if before is None or not changed:
         return None
     return {
@@ -83,8 +84,8 @@ async def _compare(run: Run, answer: RunAnswer) -> dict[str, Any] | None:
     }
 
 
-async def _seen(run: Run, answer: RunAnswer) -> Sighting:
-    body = await run.store.read(raw_store.load_raw, answer.raw_sha256)
+async def _seen(store: Store, answer: RunAnswer) -> Sighting:
+    body = await store.read(raw_store.load_raw, answer.raw_sha256)
     shape, keys = None, []
     try:
         data = responses.open_stored(body)

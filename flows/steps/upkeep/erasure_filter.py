@@ -1,56 +1,51 @@
-"""What was erased on request is not asked for again: it is taken out of a run's wish before anything is written."""
+"""What was erased on request is not asked for again: it is taken out of a request before anything is written."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from blocks.database.engine import Store
 from blocks.database.store import erased_names
 from blocks.dedup_keys import wish_key
 from blocks.posts.identity import item_key, parse_creator_url, parse_post_url
 from flows.steps.run.request import ImportWish, Wish
 from flows.steps.run.summary import ImportSummary, plural
 
-if TYPE_CHECKING:
-    from flows.steps.run.lifecycle import Run
 
-
-async def without_erased(run: Run) -> Wish:
-    """The run's wish without imports of erased creators, and without erased posts in the imports of posts.
+async def without_erased(store: Store, request: Wish, note: Callable[[str], None]) -> Wish:
+    """The request without imports of erased creators, and without erased posts in the imports of posts.
 
     Batches of posts keep their places, so that the other batches are known again. Creators that are left out are
     noted; given posts are when they are taken up.
     """
     kept: list[ImportWish] = []
-    for wish in run.wish.imports:
+    for wish in request.imports:
         if wish.kind == "creator":
-            kept += await _creator(run, wish)
+            kept += await _creator(store, wish)
         elif wish.kind == "urls":
-            kept += await _posts(run, wish)
+            kept += await _posts(store, request, wish)
         else:
             kept.append(wish)
-    if left_out := sum(wish.kind == "creator" for wish in run.wish.imports) - sum(
-        one.kind == "creator" for one in kept
-    ):
-        run.note(
+    if left_out := sum(wish.kind == "creator" for wish in request.imports) - sum(one.kind == "creator" for one in kept):
+        note(
             f"{plural(left_out, 'creator')} left out: erased on request (`tagtrail purge`); nothing was bought of them"
         )
-    return replace(run.wish, imports=tuple(kept))
+    return replace(request, imports=tuple(kept))
 
 
-async def _creator(run: Run, wish: ImportWish) -> list[ImportWish]:
+async def _creator(store: Store, wish: ImportWish) -> list[ImportWish]:
     platform, handle, _ = parse_creator_url(wish.wanted["creator"])
-    return [] if await run.store.read(erased_names.creators_among, [(platform, handle)]) else [wish]
+    return [] if await store.read(erased_names.creators_among, [(platform, handle)]) else [wish]
 
 
-async def _posts(run: Run, wish: ImportWish) -> list[ImportWish]:
+async def _posts(store: Store, request: Wish, wish: ImportWish) -> list[ImportWish]:
     refs = [parse_post_url(url) for url in wish.wanted["urls"]]
-    out = await run.store.read(erased_names.posts_among, refs)
+    out = await store.read(erased_names.posts_among, refs)
     left = [ref for ref in refs if (ref.platform, ref.post_id) not in out]
     if not out or not left:
         return [wish] if left else []
-    key = wish_key("urls", [item_key(ref) for ref in left], run.wish.namespace, run.wish.library)
+    key = wish_key("urls", [item_key(ref) for ref in left], request.namespace, request.library)
     return [replace(wish, wanted={"urls": [ref.url for ref in left]}, requested=len(left), key=key)]
 
 

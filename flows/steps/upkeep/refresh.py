@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 from blocks.database.store import leftovers, payers, runs, snapshots, spend
 from blocks.database.store.filters import Filters
 from blocks.database.store.imports import FoundPost
 from blocks.database.store.snapshots import DuePost
 from blocks.posts.record import Channel, Platform
+from blocks.settings import Settings
+from flows.steps.run.context import RunContext
+from flows.steps.run.request import Wish
 from flows.steps.run.summary import plural
-
-if TYPE_CHECKING:
-    from flows.steps.run.lifecycle import Run
 
 CHUNK = 500
 
@@ -32,32 +31,34 @@ class Due:
     of_full: Mapping[str, int] = field(default_factory=dict)
 
 
-async def plan_refresh(run: Run) -> Due:
+async def plan_refresh(run: RunContext) -> Due:
     """What is due, and how much of it the caps can pay for; of what is beyond them no trace is written."""
     await run.store.run(leftovers.drop_missed, run.settings.snapshot_plan, run.clock())
-    filters = Filters(collection=run.wish.collection, hashtag=run.wish.hashtag)
+    filters = Filters(collection=run.request.collection, hashtag=run.request.hashtag)
     found = await run.store.read(snapshots.due, run.settings.snapshot_plan, run.clock(), filters)
+    caps = run.request.caps(run.settings)
     left = await run.store.read(
         spend.left_micros,
-        run.caps(),
+        caps,
         account=run.client.account,
         day=spend.day_of(run.clock()),
         run_id=run.run_id,
-        collection=run.wish.collection,
+        collection=run.request.collection,
     )
-    prices = {platform: _cheapest(run, platform)[0] for platform in {one.ref.platform for one in found}}
+    prices = {
+        platform: _cheapest(run.request, run.settings, platform)[0] for platform in {one.ref.platform for one in found}
+    }
     left_of = {}
-    if run.wish.collection is None:
+    if run.request.collection is None:
         names = {one.collection for one in found if one.collection is not None}
-        left_of = await run.store.read(payers.left_by_collection, names, run.caps().collection_micros)
+        left_of = await run.store.read(payers.left_by_collection, names, caps.collection_micros)
     due = affordable(found, left, prices, left_of)
     if not found:
-        run.note("no snapshot is due now")
+        run.journal.note("no snapshot is due now")
     for name, count in due.of_full.items():
-        run.note(f"collection {name}: {plural(count, 'post')} due beyond its cap; they stay due")
+        run.journal.note(f"collection {name}: {plural(count, 'post')} due beyond its cap; they stay due")
     if due.beyond:
-        run.note(f"{plural(len(found), 'post')} due; {len(due.beyond)} of them are beyond the cap and stay due")
-    run.wish = replace(run.wish, posts=tuple((one.ref, one.source_url or one.ref.url) for one in due.taken))
+        run.journal.note(f"{plural(len(found), 'post')} due; {len(due.beyond)} of them are beyond the cap and stay due")
     return due
 
 
@@ -89,23 +90,23 @@ def affordable(
     return Due(taken, [], of_full)
 
 
-def _cheapest(run: Run, platform: Platform) -> tuple[int, Channel]:
-    prices = run.settings.tagtrail_prices
-    channels = run.wish.channels(run.settings.tagtrail_channel_order)
+def _cheapest(request: Wish, settings: Settings, platform: Platform) -> tuple[int, Channel]:
+    prices = settings.tagtrail_prices
+    channels = request.channels(settings.tagtrail_channel_order)
     return min((prices.metadata_micros(platform, channel), channel) for channel in channels)
 
 
-async def take_due_posts(run: Run, due: Due) -> None:
-    """Write the due posts down for the run, each with its checkpoint, and have them enriched in this order."""
+async def take_due_posts(run: RunContext, due: Due) -> list[FoundPost]:
+    """Write the due posts down for the run, each with its checkpoint; gives them in this order."""
     for at in range(0, len(due.taken), CHUNK):
         chunk = due.taken[at : at + CHUNK]
         for purpose in sorted({one.purpose for one in chunk}):
             posts = [(one.ref, one.source_url) for one in chunk if one.purpose == purpose]
             await run.store.run(runs.take_posts, run.run_id, posts, purpose=purpose, now=run.clock())
-        run.found([FoundPost(one.ref, one.source_url, one.purpose, one.collection, one.ends_at) for one in chunk])
+    return [FoundPost(one.ref, one.source_url, one.purpose, one.collection, one.ends_at) for one in due.taken]
 
 
-async def halt_at_the_cap(run: Run, due: Due) -> None:
+async def halt_at_the_cap(run: RunContext, due: Due) -> None:
     """End the run as halted where a cap has no room for the next due post; what is due stays due.
 
     Where it is the cap of one collection in a run over all, the run is not halted, but needs a look.
@@ -113,8 +114,8 @@ async def halt_at_the_cap(run: Run, due: Due) -> None:
     Raises:
         SpendCapReached: it has none.
     """
-    run.full.update(due.of_full)
-    if due.beyond and run.halted is None:
+    run.halt.full.update(due.of_full)
+    if due.beyond and run.halt.reason is None:
         platform = due.beyond[0].ref.platform
-        voucher = await run.budget.take(platform, _cheapest(run, platform)[1])
+        voucher = await run.budget.take(platform, _cheapest(run.request, run.settings, platform)[1])
         await voucher.release()

@@ -23,17 +23,15 @@ from pydantic import SecretStr
 from blocks.database.engine import Store
 from blocks.database.store import export
 from blocks.database.store.filters import Filters
-from blocks.database.store.imports import FoundPost
 from blocks.memories.client import MemoriesClient
 from blocks.posts.identity import parse_post_url
 from blocks.posts.record import CHANNELS
 from blocks.quotas import rate_limiter
 from blocks.settings import get_settings
-from flows.steps.enrichment.circuit_breaker import Channels
 from flows.steps.enrichment.fetch import enrich_one
 from flows.steps.enrichment.post_state import PostTask
 from flows.steps.imports.given_posts import take_given_posts
-from flows.steps.run.lifecycle import Run
+from flows.steps.run.lifecycle import open_run
 from flows.steps.run.request import wish_for_urls
 from flows.steps.run.summary import RunSummary
 
@@ -317,25 +315,20 @@ async def enrich(
         v2_base_url="https://api.invalid/v2",
         transport=httpx.MockTransport(service),
     )
-    async with client, Run("enrich-posts") as run:
-        run.wish, run.settings = wish_for_urls(urls, channel=case.channel), get_settings()
-        await run.begin(store, client)
-        run.opened, run.on_trial = True, case.on_trial
-        # Time passes where a post waits, and nowhere else.
-        clock = Clock()
-        run.channels = Channels(run.channels.order, monotonic=clock)
-        monkeypatch.setattr(run, "pause", clock.pause)
-        found: list[FoundPost] = []
-        run.found = found.extend
-        await take_given_posts(run)
-        for post in found:
-            run.posts[post.ref.post_id] = PostTask(post.ref, post.source_url, ends_at=case.ends_at)
+    # Time passes where a post waits, and nowhere else.
+    clock = Clock()
+    async with client, open_run("enrich-posts", monotonic=clock) as opened:
+        run = await opened.accept_on(store, client, wish_for_urls(urls, channel=case.channel), get_settings())
+        run.journal.on_trial = case.on_trial
+        monkeypatch.setattr(run.halt, "pause", clock.pause)
+        for post in await take_given_posts(run):
+            run.journal.posts[post.ref.post_id] = PostTask(post.ref, post.source_url, ends_at=case.ends_at)
             run.progress.found += 1
-        waiting = list(run.posts.values())
+        waiting = list(run.journal.posts.values())
         while waiting:
             waiting = [post for post in waiting if await enrich_one(run, post)]
-    assert run.summary is not None
-    return run.summary, run.channels.rested
+    assert opened.summary is not None
+    return opened.summary, run.channels.rested
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.what) for case in CASES])

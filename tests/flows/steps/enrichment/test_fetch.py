@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +16,9 @@ from flows.steps.enrichment.circuit_breaker import Channels
 from flows.steps.enrichment.fetch import _count_failed_call
 from flows.steps.enrichment.post_state import PostTask
 from flows.steps.prefect_side.run_log import RunLog
-from flows.steps.run.lifecycle import Run
+from flows.steps.run.call_limits import CallLimits
+from flows.steps.run.halt_switch import HaltSwitch
+from flows.steps.run.journal import Journal
 from flows.steps.run.progress import Progress
 
 
@@ -35,8 +36,11 @@ async def test_a_wait_that_the_server_names_is_the_whole_accounts(
     sqlite_store: Store, error: MemoriesError, pause: float | None
 ) -> None:
     limiter = Limiter(sqlite_store, "a", {"metadata/apify": 10.0})
-    run: Any = SimpleNamespace(channels=Channels(("apify",)), limiter=limiter, progress=Progress(), log=RunLog())
-    run.heed = partial(Run.heed, run)
+    progress = Progress()
+    halt = HaltSwitch(Journal(progress).note)
+    run: Any = SimpleNamespace(
+        channels=Channels(("apify",)), limits=CallLimits(limiter, halt, progress, 1), progress=progress, log=RunLog()
+    )
     post = PostTask(parse_post_url("https://www.instagram.com/p/DNb_x1/"), None)
     before = datetime.now(UTC)
     await _count_failed_call(run, post, "apify", error)

@@ -6,45 +6,45 @@ import asyncio
 
 import pytest
 
-from flows.steps.imports.ambiguity_limit import MOST_DOUBTS, Doubts
+from flows.steps.imports.ambiguity_limit import MAX_AMBIGUOUS, AmbiguityLimit
 
 
-async def submit(doubts: Doubts, state: str | None, sent: list[str | None]) -> None:
-    async with doubts.place() as free:
+async def submit(limit: AmbiguityLimit, state: str | None, sent: list[str | None]) -> None:
+    async with limit.place() as free:
         if free:
             sent.append(state)
             await asyncio.sleep(0)
-            doubts.ended(state)
+            limit.ended(state)
 
 
 async def test_as_many_go_at_once_as_may_end_in_doubt_one_after_another() -> None:
-    doubts, sent = Doubts(), list[str | None]()
-    await asyncio.gather(*(submit(doubts, "ambiguous", sent) for _ in range(12)))
-    assert (len(sent), doubts.too_many) == (MOST_DOUBTS, True)
+    limit, sent = AmbiguityLimit(), list[str | None]()
+    await asyncio.gather(*(submit(limit, "ambiguous", sent) for _ in range(12)))
+    assert (len(sent), limit.too_many) == (MAX_AMBIGUOUS, True)
 
 
 @pytest.mark.parametrize("answer", ["submitted", "failed"])
 async def test_an_answer_that_can_be_read_starts_the_count_anew(answer: str) -> None:
-    doubts, sent = Doubts(), list[str | None]()
+    limit, sent = AmbiguityLimit(), list[str | None]()
     for _ in range(4):
-        for _ in range(MOST_DOUBTS - 1):
-            await submit(doubts, "ambiguous", sent)
-        await submit(doubts, answer, sent)
-    assert (len(sent), doubts.too_many) == (4 * MOST_DOUBTS, False)
+        for _ in range(MAX_AMBIGUOUS - 1):
+            await submit(limit, "ambiguous", sent)
+        await submit(limit, answer, sent)
+    assert (len(sent), limit.too_many) == (4 * MAX_AMBIGUOUS, False)
 
 
 async def test_what_was_not_sent_says_nothing() -> None:
-    doubts, sent = Doubts(), list[str | None]()
+    limit, sent = AmbiguityLimit(), list[str | None]()
     for state in ("ambiguous", None, "planned", "ambiguous", "ambiguous", "ambiguous"):
-        await submit(doubts, state, sent)
+        await submit(limit, state, sent)
     assert sent == ["ambiguous", None, "planned", "ambiguous", "ambiguous"]
 
 
 async def test_a_submission_that_breaks_off_gives_its_place_back() -> None:
-    doubts = Doubts()
-    for _ in range(2 * MOST_DOUBTS):
+    limit = AmbiguityLimit()
+    for _ in range(2 * MAX_AMBIGUOUS):
         with pytest.raises(RuntimeError, match="broken"):
-            async with doubts.place():
+            async with limit.place():
                 raise RuntimeError("broken")
-    async with asyncio.timeout(5), doubts.place() as free:
+    async with asyncio.timeout(5), limit.place() as free:
         assert free

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -14,28 +13,16 @@ import pytest
 from blocks.database.engine import Store
 from blocks.database.store import imports, runs, spend
 from blocks.database.store.spend import Caps
-from blocks.errors import NoCredits, StoreError, TagtrailError
+from blocks.errors import NoCredits, StoreError
 from blocks.quotas.budget import Budget
 from blocks.settings import Prices
 from flows.steps.prefect_side.artifacts import SAMPLE, TODAY, artifact_key, look_into_books, markdown
-from flows.steps.run.outcome import _message, _outcome
+from flows.steps.run.ending import Ending, message_of, outcome_of
 from flows.steps.run.progress import Progress
 from flows.steps.run.request import Wish
 from flows.steps.run.summary import EXIT_STATUS, ImportSummary, LeadingPost, RunSummary, plural
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-
-
-@dataclass
-class AnyRun:
-    """What the closing words look at."""
-
-    wish: Wish = field(default_factory=Wish)
-    error: TagtrailError | None = None
-    halted: TagtrailError | None = None
-    posts: dict[str, Any] = field(default_factory=dict)
-    callback_url: str | None = None
-    full: set[str] = field(default_factory=set)
 
 
 def summary(**changes: Any) -> RunSummary:
@@ -54,22 +41,22 @@ def one_import(**changes: Any) -> ImportSummary:
     return ImportSummary(**known | changes)
 
 
-def ending(run: AnyRun, closed: RunSummary, *, broken: BaseException | None = None) -> tuple[str, str]:
-    any_run: Any = run
-    return _outcome(any_run, closed, broken=broken), _message(any_run, closed, broken=broken)
+def ending(closed: RunSummary, **how: Any) -> tuple[str, str]:
+    came = Ending(**{"request": Wish(), **how})
+    return outcome_of(came, closed), message_of(came, closed)
 
 
 def test_a_plain_run_says_its_counts_and_cost() -> None:
     closed = summary(requested=5, enriched=3, fresh=1, gone=1, failed=1, cost_usd=0.0512)
-    assert ending(AnyRun(), closed) == (
+    assert ending(closed) == (
         "attention",
         "5 posts: 3 enriched (1 of them fresh already), 1 failed, 1 gone; about 0.05 USD",
     )
-    assert ending(AnyRun(), summary(requested=1, enriched=1)) == ("done", "1 post: 1 enriched; about 0.00 USD")
+    assert ending(summary(requested=1, enriched=1)) == ("done", "1 post: 1 enriched; about 0.00 USD")
 
 
 def test_posts_that_are_gone_need_nobody() -> None:
-    assert ending(AnyRun(), summary(requested=2, gone=2))[0] == "done"
+    assert ending(summary(requested=2, gone=2))[0] == "done"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +72,7 @@ def test_posts_that_are_gone_need_nobody() -> None:
     ],
 )
 def test_imports_that_need_a_look_are_told(states: list[str], outcome: str, words: str) -> None:
-    came_to, message = ending(AnyRun(), summary(imports=[one_import(state=state) for state in states]))
+    came_to, message = ending(summary(imports=[one_import(state=state) for state in states]))
     assert came_to == outcome
     assert words in message
 
@@ -96,22 +83,22 @@ def refused(hashtag: str, why: str) -> ImportSummary:
 
 def test_imports_that_were_not_accepted_are_named_with_the_reason() -> None:
     away = 'the API could not be reached at /scraper_tag: "127.0.0.1:9: All connection attempts failed"'
-    none = ending(AnyRun(), summary(imports=[refused("moss", away), refused("fern", away)]))
+    none = ending(summary(imports=[refused("moss", away), refused("fern", away)]))
     assert none == (
         "failed",
         f"failed: no import was accepted (#moss, #fern: {away}). 0 posts: 0 enriched; about 0.00 USD",
     )
     said = 'the account may not do this at /scraper_tag (code 9009): "permission denied"'
-    one = ending(AnyRun(), summary(requested=2, enriched=2, imports=[one_import(), refused("fern", said)]))
+    one = ending(summary(requested=2, enriched=2, imports=[one_import(), refused("fern", said)]))
     assert one == ("attention", f"2 posts: 2 enriched, 1 import not accepted (#fern: {said}); about 0.00 USD")
-    halted = ending(AnyRun(halted=NoCredits("none")), summary(imports=[one_import(), refused("fern", said)]))[1]
+    halted = ending(summary(imports=[one_import(), refused("fern", said)]), halted=NoCredits("none"))[1]
     assert halted.startswith("halted: ")
     assert f"1 import not accepted (#fern: {said})" in halted
 
 
 def test_a_message_of_many_refusals_stays_short() -> None:
     many = [refused(f"t{number}", f"reason {number % 5}") for number in range(40)]
-    message = ending(AnyRun(), summary(imports=many))[1]
+    message = ending(summary(imports=many))[1]
     assert "#t0, #t5, #t10, #t15, #t20 …: reason 0; #t1," in message
     assert "reason 2; …)." in message
     assert "reason 3" not in message
@@ -122,7 +109,7 @@ def test_a_message_of_many_refusals_stays_short() -> None:
 )
 def test_the_services_words_on_a_creator_stay_in_the_ledger(note: str | None) -> None:
     creator = one_import(import_id="a" * 32, kind="creator", hashtag=None, state="failed", note=note)
-    message = ending(AnyRun(), summary(imports=[creator]))[1]
+    message = ending(summary(imports=[creator]))[1]
     assert "loom" not in message
     why = "the API does not know it at /scraper" if note and "API" in note else "see `tagtrail export imports`"
     assert f"failed: no import was accepted (creator aaaaaaaa: {why})." in message
@@ -130,12 +117,12 @@ def test_the_services_words_on_a_creator_stay_in_the_ledger(note: str | None) ->
 
 def test_a_run_that_was_not_to_wait_is_done_with_imports_under_way_and_posts_pending() -> None:
     closed = summary(requested=1, pending=1, imports=[one_import(state="collecting")])
-    assert ending(AnyRun(wish=Wish(wait=False)), closed)[0] == "done"
-    assert ending(AnyRun(), closed)[0] == "attention"
+    assert ending(closed, request=Wish(wait=False))[0] == "done"
+    assert ending(closed)[0] == "attention"
 
 
 def test_a_halt_says_why_and_that_the_same_command_continues() -> None:
-    outcome, message = ending(AnyRun(halted=NoCredits("none")), summary(requested=3, pending=3))
+    outcome, message = ending(summary(requested=3, pending=3), halted=NoCredits("none"))
     assert outcome == "halted"
     assert message.startswith("halted: the account has no credits left")
     assert "The same command continues. 3 posts: 0 enriched, 3 pending" in message
@@ -143,8 +130,8 @@ def test_a_halt_says_why_and_that_the_same_command_continues() -> None:
 
 @pytest.mark.parametrize("where", ["error", "halted"])
 def test_a_database_that_cannot_be_used_is_a_failure_wherever_it_was_met(where: str) -> None:
-    run = AnyRun(**{where: StoreError("the disk is full; free some space")})
-    outcome, message = ending(run, summary(requested=3, enriched=1, pending=2))
+    full = StoreError("the disk is full; free some space")
+    outcome, message = ending(summary(requested=3, enriched=1, pending=2), **{where: full})
     assert (outcome, message) == (
         "failed",
         "failed: the disk is full; free some space. 3 posts: 1 enriched, 2 pending; about 0.00 USD",
@@ -152,17 +139,17 @@ def test_a_database_that_cannot_be_used_is_a_failure_wherever_it_was_met(where: 
 
 
 def test_sums_that_differ_fail_the_run_with_the_difference() -> None:
-    outcome, message = ending(AnyRun(), summary(requested=5, enriched=3, pending=1))
+    outcome, message = ending(summary(requested=5, enriched=3, pending=1))
     assert outcome == "failed"
     assert "requested 5 posts, but enriched + failed + gone + pending = 4" in message
-    outcome, message = ending(AnyRun(posts=dict.fromkeys("abc")), summary(requested=2, enriched=2))
+    outcome, message = ending(summary(requested=2, enriched=2), posts=3)
     assert outcome == "failed"
     assert "took in 3 posts, but the database accounts for 2" in message
 
 
 def test_faults_of_our_own_and_cancellations_are_told_apart() -> None:
-    assert "a fault of Tagtrail's own" in ending(AnyRun(), summary(), broken=ZeroDivisionError())[1]
-    assert "cancelled; the same command goes on" in ending(AnyRun(), summary(), broken=KeyboardInterrupt())[1]
+    assert "a fault of Tagtrail's own" in ending(summary(), broken=ZeroDivisionError())[1]
+    assert "cancelled; the same command goes on" in ending(summary(), broken=KeyboardInterrupt())[1]
 
 
 def test_exit_statuses_are_the_public_ones() -> None:
@@ -225,7 +212,7 @@ def test_keys_of_artifacts_are_lower_case_digits_and_dashes() -> None:
 
 
 def test_counts_of_outcomes_are_not_lost_in_words() -> None:
-    words = ending(AnyRun(), summary(requested=4, enriched=1, failed=1, gone=1, pending=1))[1]
+    words = ending(summary(requested=4, enriched=1, failed=1, gone=1, pending=1))[1]
     assert Counter(part.split()[-1] for part in words.split(": ")[1].split(";")[0].split(", ")) == Counter(
         ["enriched", "failed", "gone", "pending"]
     )
@@ -235,7 +222,7 @@ async def test_a_watcher_is_told_what_is_billed_and_which_imports_have_ended(sql
     run: Any = SimpleNamespace(store=sqlite_store, run_id="r1", progress=Progress(imports_open=1, imports_done=1))
     prices = Prices(import_post=0.01, metadata_default=0.01)
     async with Budget(sqlite_store, "acc", "r1", "fibres", Caps(), prices) as run.budget:
-        await look_into_books(run)
+        await look_into_books(run.store, run.budget, run.run_id, run.progress)
         assert (run.progress.spent_usd, run.progress.imports_finished) == (0, 0)
         with sqlite_store.begin() as conn:
             runs.start_run(conn, run_id="r1", flow="track-hashtags", account="acc", collection="fibres", now=NOW)
@@ -251,15 +238,15 @@ async def test_a_watcher_is_told_what_is_billed_and_which_imports_have_ended(sql
         failed, refused, _under_way = [await run.budget.take("tiktok", "apify") for _ in range(3)]
         await failed.settle(1)
         await refused.settle(0)
-        await look_into_books(run)
+        await look_into_books(run.store, run.budget, run.run_id, run.progress)
         # Neither the import, which may list fewer posts, nor a call that is under way, and may be refused.
         assert (run.progress.spent_usd, run.progress.imports_finished) == (0.01, 1)
         await (await run.budget.take("tiktok", "apify")).release()
-        await look_into_books(run)
+        await look_into_books(run.store, run.budget, run.run_id, run.progress)
         assert run.progress.spent_usd == 0.01
         with sqlite_store.begin() as conn:
             spend.settle_import(conn, ticket.import_id, spent_micros=30_000, posts=3, now=NOW)
-        await look_into_books(run)
+        await look_into_books(run.store, run.budget, run.run_id, run.progress)
         assert run.progress.spent_usd == 0.04
 
 

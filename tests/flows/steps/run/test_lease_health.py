@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flows.steps.run import lease_health
-from flows.steps.run.lease_health import DOUBT_SECONDS, Holding
+from flows.steps.run.lease_health import DOUBT_SECONDS, LeaseHealth
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_what_is_renewed_in_time_is_held(clock: list[float]) -> None:
-    held = Holding()
+    held = LeaseHealth()
     for _ in range(5):
         clock[0] += 5
         held.renewed()
@@ -24,14 +24,14 @@ def test_what_is_renewed_in_time_is_held(clock: list[float]) -> None:
 
 
 def test_what_was_renewed_long_ago_is_in_doubt_until_it_was_looked_at(clock: list[float]) -> None:
-    held = Holding()
+    held = LeaseHealth()
     clock[0] += DOUBT_SECONDS + 0.1
     assert held.in_doubt(claimed_at=1000.0)
     assert not held.in_doubt(claimed_at=clock[0])
 
 
 def test_a_renewal_that_came_too_late_does_not_clear_what_was_claimed_before_it(clock: list[float]) -> None:
-    held = Holding()
+    held = LeaseHealth()
     clock[0] += 60
     held.renewed()
     assert held.in_doubt(claimed_at=1000.0)

@@ -106,10 +106,10 @@ def test_zero_is_a_cap_and_an_age_and_not_the_default() -> None:
 
 
 def test_small_runs_have_a_task_for_each_post_and_large_ones_batches() -> None:
-    assert wish_for_hashtags(["moss"], SMALL_RUN_POSTS).batch_size == 1
-    assert wish_for_hashtags(["moss"], SMALL_RUN_POSTS + 1).batch_size == BATCH_POSTS
-    assert wish_for_hashtags(["moss", "fern"], SMALL_RUN_POSTS).batch_size == BATCH_POSTS
-    assert wish_for_hashtags(["moss"], 10_000, posts_per_task=7).batch_size == 7
+    assert wish_for_hashtags(["moss"], SMALL_RUN_POSTS).batch_size() == 1
+    assert wish_for_hashtags(["moss"], SMALL_RUN_POSTS + 1).batch_size() == BATCH_POSTS
+    assert wish_for_hashtags(["moss", "fern"], SMALL_RUN_POSTS).batch_size() == BATCH_POSTS
+    assert wish_for_hashtags(["moss"], 10_000, posts_per_task=7).batch_size() == 7
 
 
 def test_auto_tries_the_settings_order_and_a_named_channel_stands_alone() -> None:
