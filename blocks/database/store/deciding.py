@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from blocks.database.store import imports, leases, spend
-from blocks.database.store.import_rows import RUNNING
-from blocks.database.store.imports import Decision, OpenImport
+from blocks.database.store import leases, spend
+from blocks.database.store.import_rows import RUNNING, OpenImport, find_imports, get
+from blocks.database.store.resolving import Decision, resolve
 from blocks.errors import UsageError
 
 FEWEST_LETTERS = 4
@@ -25,13 +25,13 @@ def decide(conn: Connection, typed: str, decision: Decision, *, task_id: str | N
     start = typed.strip().lower()
     if len(start) < FEWEST_LETTERS:
         raise UsageError(f"name the import by at least the first {FEWEST_LETTERS} letters of its id")
-    found = imports.find_imports(conn, start, limit=2)
+    found = find_imports(conn, start, limit=2)
     if not found:
         raise UsageError(f"there is no import {typed}; `tagtrail status` shows those that are in doubt")
     if len(found) > 1:
         raise UsageError(f"several imports begin with {typed}; type more of the id")
     [row] = found
-    if not imports.resolve(conn, row.import_id, decision, task_id=task_id):
+    if not resolve(conn, row.import_id, decision, task_id=task_id):
         if decision == "drop" and row.state in RUNNING:
             raise UsageError(f"a run follows import {row.import_id} at this moment: drop it when that run has ended")
         raise UsageError(
@@ -40,4 +40,4 @@ def decide(conn: Connection, typed: str, decision: Decision, *, task_id: str | N
         )
     if decision == "resubmit":
         spend.release_import(conn, row.import_id, now=leases.clock(conn))
-    return imports.get(conn, row.import_id)
+    return get(conn, row.import_id)

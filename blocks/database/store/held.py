@@ -119,7 +119,7 @@ def give_up(conn: Connection, *, collection: str | None, now: datetime) -> tuple
     found = find(conn, collection=collection)
     unsent = and_(imports.c.import_id.in_(found.imports), imports.c.state == "planned")
     dropped = {"state": "dropped", "finished_at": now, "note": "never sent: held, and given up by hand"}
-    count = conn.execute(update(imports).where(unsent, _free(now)).values(dropped)).rowcount
+    count = conn.execute(update(imports).where(unsent, _is_unfollowed(now)).values(dropped)).rowcount
     refs = [post.ref for post in found.posts]
     measured: set[work.Key] = set()
     for part in chunks([(ref.platform, ref.post_id) for ref in refs]):
@@ -151,5 +151,5 @@ def give_up(conn: Connection, *, collection: str | None, now: datetime) -> tuple
     return len(refs), count
 
 
-def _free(now: datetime) -> ColumnElement[bool]:
+def _is_unfollowed(now: datetime) -> ColumnElement[bool]:
     return or_(imports.c.lease_until.is_(None), imports.c.lease_until <= now)

@@ -17,6 +17,7 @@ from blocks.database.store.import_rows import (
     RUNNING,
     SENT_AGAIN,
     OpenImport,
+    give_up_submissions,
     imports,
     read,
     run_imports,
@@ -28,8 +29,6 @@ from blocks.database.tables import Hashtag
 
 How = Literal["submit", "attached", "reused"]
 _RECORDED = {"submit": "submitted", "attached": "attached", "reused": "reused"}
-
-IN_DOUBT = "its sender ended between sending and the answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,28 +186,9 @@ def _candidates(
         wanted.append(and_(row.state.in_(("complete", "empty")), young))
     of_wish = and_(row.account == account, row.wish == wish, or_(*wanted))
     found = read(conn, of_wish)
-    if doubtful(conn, [one for one in found if one.state == "sending"], now=now, alive=alive):
+    if give_up_submissions(conn, [one for one in found if one.state == "sending"], now=now, alive=alive):
         found = read(conn, of_wish)
     return sorted(found, key=lambda one: one.since, reverse=True)
-
-
-def doubtful(conn: Connection, sending: Sequence[OpenImport], *, now: datetime, alive: Alive) -> list[str]:
-    """Mark those submissions `ambiguous` whose holder is dead or silent; their ids.
-
-    The holder stays written: should its answer come after all, it is still taken (see `mark_submitted`).
-    """
-    changed = []
-    for one in sending:
-        if not leases.is_free(one.lease_owner, one.lease_until, now=now, alive=alive):
-            continue
-        unchanged = and_(
-            imports.c.import_id == one.import_id,
-            imports.c.state == "sending",
-            imports.c.lease_until.is_not_distinct_from(one.lease_until),
-        )
-        if conn.execute(update(imports).where(unchanged).values(state="ambiguous", note=IN_DOUBT)).rowcount:
-            changed.append(one.import_id)
-    return changed
 
 
 def _is_free(row: OpenImport, owner: str, now: datetime, alive: Alive) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -10,6 +10,8 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, or_, select, update
 
 from blocks.completion import Clocks
+from blocks.database.store import leases
+from blocks.database.store.leases import Alive
 from blocks.database.store.statements import same_post, table_of
 from blocks.database.store.work import OPEN_WORK
 from blocks.database.tables import Import, ImportItem, Post, RunImport, Work
@@ -26,6 +28,8 @@ OPEN = ("planned", "sending", *RUNNING)
 ENDED = ("complete", "empty", "failed", "dropped")
 STATES = (*OPEN, "ambiguous", *ENDED)
 
+
+SENDER_ENDED = "its sender ended between sending and the answer"
 
 SENT_AGAIN = "sent again by hand"
 """In the note of an import that somebody had sent again, with how often."""
@@ -224,3 +228,22 @@ def move(conn: Connection, import_id: str, where: Any, **values: Any) -> bool:
 def with_note(note: str | None, more: str) -> str:
     """A note with more behind it."""
     return f"{note}; {plain(more)}" if note else plain(more)
+
+
+def give_up_submissions(conn: Connection, sending: Sequence[OpenImport], *, now: datetime, alive: Alive) -> list[str]:
+    """Mark those submissions `ambiguous` whose holder is dead or silent; their ids.
+
+    The holder stays written: should its answer come after all, it is still taken (see `mark_submitted`).
+    """
+    changed = []
+    for one in sending:
+        if not leases.is_free(one.lease_owner, one.lease_until, now=now, alive=alive):
+            continue
+        unchanged = and_(
+            imports.c.import_id == one.import_id,
+            imports.c.state == "sending",
+            imports.c.lease_until.is_not_distinct_from(one.lease_until),
+        )
+        if conn.execute(update(imports).where(unchanged).values(state="ambiguous", note=SENDER_ENDED)).rowcount:
+            changed.append(one.import_id)
+    return changed

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, and_, case, literal, or_
 
 from blocks.database.store import leases, spend
 from blocks.database.store.import_items import ItemSeen, PollResult, record_poll
-from blocks.database.store.import_plans import Ticket, doubtful, plan_import
+from blocks.database.store.import_plans import Ticket, plan_import
 from blocks.database.store.import_rows import (
     RUNNING,
     SENT_AGAIN,
@@ -30,6 +30,7 @@ from blocks.database.store.import_rows import (
     find_imports,
     found_posts,
     get,
+    give_up_submissions,
     imports,
     move,
     of_run,
@@ -189,7 +190,7 @@ def recover_sending(
 ) -> list[str]:
     """sending → ambiguous for each submission whose sender is dead or silent; the ids of those."""
     mine = [] if account is None else [imports.c.account == account]
-    return doubtful(conn, read(conn, imports.c.state == "sending", *mine), now=leases.clock(conn, now), alive=alive)
+    return give_up_submissions(conn, read(conn, imports.c.state == "sending", *mine), now=leases.clock(conn, now), alive=alive)
 
 
 def lease_import(
@@ -202,7 +203,7 @@ def lease_import(
     at = leases.clock(conn, now)
     for row in read(conn, imports.c.import_id == import_id, lock=True):
         if row.state == "sending" and row.lease_owner != owner:
-            doubtful(conn, [row], now=at, alive=alive)
+            give_up_submissions(conn, [row], now=at, alive=alive)
         elif row.state in ("planned", "empty", *RUNNING) and leases.is_free(
             row.lease_owner, row.lease_until, now=at, me=owner, alive=alive
         ):

@@ -13,13 +13,13 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, or_
 from blocks.database.store import snapshots as snapshots_store
 from blocks.database.store.sanitise import sanitise, sanitise_facts, sanitise_key
 from blocks.database.store.statements import insert_into, table_of, write_rows
-from blocks.database.tables import Comment, Creator, Post, Snapshot, Work
+from blocks.database.tables import Comment, Creator, Post, Snapshot
 from blocks.posts.payloads.mapping import PARSER_VERSION
 from blocks.posts.record import Channel, PostRecord
 from blocks.posts.snapshot_plan import SnapshotPlan
 
 _posts, _creators, _snapshots = table_of(Post), table_of(Creator), table_of(Snapshot)
-_comments, _work = table_of(Comment), table_of(Work)
+_comments = table_of(Comment)
 
 # Columns of `posts` that a payload fills and that null_reasons speak of.
 FACTS = tuple(
@@ -223,22 +223,3 @@ def upsert_comments(dialect: str) -> Any:
         set_={name: statement.excluded[name] for name in names},
         where=statement.excluded.observed_at >= _comments.c.observed_at,
     )
-
-
-@lru_cache(maxsize=2)
-def work_done(dialect: str) -> Any:
-    """End work in the state given; the calls counted on it stay."""
-    return _end_work(dialect, "state", "updated_at")
-
-
-@lru_cache(maxsize=2)
-def work_failed(dialect: str) -> Any:
-    """End work in the state given, with the calls that were made."""
-    return _end_work(dialect, "state", "updated_at", "attempts")
-
-
-def _end_work(dialect: str, *names: str) -> Any:
-    statement = insert_into(dialect, _work)
-    set_: dict[str, Any] = {name: statement.excluded[name] for name in names}
-    set_ |= {"lease_owner": None, "lease_until": None}
-    return statement.on_conflict_do_update(index_elements=["platform", "post_id", "purpose"], set_=set_)

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, Connection, and_, bindparam, case, exists, false, not_, or_, select, update
+from sqlalchemy import Boolean, Connection, and_, bindparam, case, exists, false, not_, or_, update
 
 from blocks.database.grouping import mergeable
-from blocks.database.store import erased_names, erasure, failures, post_rows, raw_payloads
+from blocks.database.store import erased_names, erasure, failures, post_rows, raw_payloads, work
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.post_rows import FACTS, EnrichedPost
 from blocks.database.store.statements import chunks, one_of, posts_among, same_post, table_of, write_rows
@@ -115,7 +115,7 @@ def save_posts(conn: Connection, saved: Sequence[EnrichedPost], now: datetime) -
     ended = {"state": "done", "attempts": 1, "updated_at": now}
     write_rows(
         conn,
-        post_rows.work_done(conn.dialect.name),
+        work.done_statement(conn.dialect.name),
         [{"platform": platform, "post_id": post_id, "purpose": purpose} | ended for platform, post_id, purpose in done],
     )
     measured = sorted({one.key for one in ordered if one.purpose != "enrich"})
@@ -183,7 +183,7 @@ def mark_gone(
     ensure_posts(conn, [(ref, None) for ref in refs], now, run_id)
     keys = sorted({(ref.platform, ref.post_id) for ref in refs} - out)
     if owner is not None:
-        lost = _lost(conn, keys, owner)
+        lost = work.lost_to_others(conn, keys, owner)
         keys = [key for key in keys if key not in lost]
     said_at = now if observed_at is None else observed_at
     measured_since = exists().where(same_post(_posts.c, _work.c), _posts.c.observed_at > said_at)
@@ -227,7 +227,7 @@ def mark_failed(
         given_up = [one for one in given_up if one.ref is None or (one.ref.platform, one.ref.post_id) not in out]
     ensure_posts(conn, [(ref, None) for _, ref in posts], now, None)
     if owner is not None:
-        lost = _lost(conn, sorted({(ref.platform, ref.post_id) for _, ref in posts}), owner, purpose)
+        lost = work.lost_to_others(conn, sorted({(ref.platform, ref.post_id) for _, ref in posts}), owner, purpose)
         posts = [(one, ref) for one, ref in posts if (ref.platform, ref.post_id) not in lost]
         given_up = [one for one in given_up if one.ref is None or (one.ref.platform, one.ref.post_id) not in lost]
     failures.give_up(conn, given_up, now)
@@ -243,29 +243,9 @@ def mark_failed(
         item_key(ref): {"platform": ref.platform, "post_id": ref.post_id, "attempts": one.attempts} | ended
         for one, ref in posts
     }
-    write_rows(conn, post_rows.work_failed(conn.dialect.name), [rows[key] for key in sorted(rows)])
+    write_rows(conn, work.failed_statement(conn.dialect.name), [rows[key] for key in sorted(rows)])
     looked_at = [(ref.platform, ref.post_id, one.raw_sha256) for one, ref in posts if one.raw_sha256 is not None]
     raw_payloads.mark_parsed(conn, looked_at, parser_version=None, now=now)
-
-
-def _lost(
-    conn: Connection, keys: Sequence[tuple[str, str]], owner: str, purpose: str | None = None
-) -> set[tuple[str, str]]:
-    """Posts whose work (of one purpose, or any) `owner` does not hold, and another holds or has done; rows locked."""
-    mine: set[tuple[str, str]] = set()
-    others: set[tuple[str, str]] = set()
-    for part in chunks(keys):
-        query = select(_work).where(posts_among(_work.c.platform, _work.c.post_id, part))
-        if purpose is not None:
-            query = query.where(_work.c.purpose == purpose)
-        # In the order in which all transactions lock rows.
-        in_order = query.order_by(_work.c.platform, _work.c.post_id, _work.c.purpose).with_for_update()
-        for row in conn.execute(in_order):
-            if row.state == "claimed" and row.lease_owner == owner:
-                mine.add((row.platform, row.post_id))
-            elif row.state in ("claimed", "done"):
-                others.add((row.platform, row.post_id))
-    return others - mine
 
 
 def _explain_nulls(conn: Connection, among: Any, reason: NullReason) -> None:

@@ -6,7 +6,7 @@ arrives held by itself. It ends where another run, that a person or a schedule s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -85,7 +85,7 @@ def _leave_to(conn: Connection, run_id: str, other: str) -> None:
     work.ask(conn, _open_posts(conn, mine, _taken_in_by(other)), "enrich", other, only_of=mine)
 
 
-def _hold_what_was_taken_up(conn: Connection, run_id: str, living: Collection[str]) -> None:
+def _hold_what_was_taken_up(conn: Connection, run_id: str, living: set[str]) -> None:
     """A sweep's open posts and imports become its own, but for those that a living run asks for."""
     taken = select(_run_imports.c.import_id).where(_run_imports.c.run_id == run_id)
     others = or_(_imports.c.asked_by.is_(None), _imports.c.asked_by.not_in(living))

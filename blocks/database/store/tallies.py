@@ -49,9 +49,9 @@ def of_day(conn: Connection, now: datetime, collection: str | None = None) -> Ta
         .where(_runs.c.started_at >= start)
     )
     again = union(listed, given).subquery()
-    known = _counted(conn, again.join(_posts, same_post(_posts.c, again.c)), _posts.c.first_seen_at < start, *theirs)
-    new = _counted(conn, _posts, _posts.c.first_seen_at >= start, *theirs)
-    enriched = _counted(conn, _posts, _posts.c.enriched_at >= start, *theirs)
+    known = _count_rows(conn, again.join(_posts, same_post(_posts.c, again.c)), _posts.c.first_seen_at < start, *theirs)
+    new = _count_rows(conn, _posts, _posts.c.first_seen_at >= start, *theirs)
+    enriched = _count_rows(conn, _posts, _posts.c.enriched_at >= start, *theirs)
     return _tally(spend.totals_of_day(conn, spend.day_of(now), collection), new, known, enriched)
 
 
@@ -68,12 +68,12 @@ def of_run(conn: Connection, run_id: str, started_at: datetime) -> Tally:
     counted_already = exists().where(same_post(_items.c, _posts.c), brought)
     others = select(func.count(case((~is_new, 1))), func.count(case((and_(is_new, ~counted_already), 1))))
     known, more = conn.execute(others.select_from(again.join(_posts, same_post(_posts.c, again.c)))).one()
-    new = more + _counted(conn, _items, brought, _items.c.post_id.is_not(None))
-    enriched = _counted(conn, _posts, _posts.c.enriched_at >= started_at, _posts.c.run_id == run_id)
+    new = more + _count_rows(conn, _items, brought, _items.c.post_id.is_not(None))
+    enriched = _count_rows(conn, _posts, _posts.c.enriched_at >= started_at, _posts.c.run_id == run_id)
     return _tally(spend.totals(conn, run_id), new, known, enriched)
 
 
-def _counted(conn: Connection, rows: FromClause, *which: ColumnElement[bool]) -> int:
+def _count_rows(conn: Connection, rows: FromClause, *which: ColumnElement[bool]) -> int:
     return conn.execute(select(func.count()).select_from(rows).where(*which)).scalar_one()
 
 

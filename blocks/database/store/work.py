@@ -403,3 +403,42 @@ def requeue(conn: Connection, refs: Iterable[PostRef], purpose: str, *, now: dat
         rows = _locked(conn, part, purpose, skip=False).values()
         taken_up += _update(conn, [row for row in rows if row.state in ("failed", "gone")], values)
     return taken_up
+
+
+def lost_to_others(
+    conn: Connection, keys: Sequence[Key], owner: str, purpose: str | None = None
+) -> set[Key]:
+    """Posts whose work (of one purpose, or any) `owner` does not hold, and another holds or has done; rows locked."""
+    mine: set[Key] = set()
+    others: set[Key] = set()
+    for part in chunks(keys):
+        query = select(_work).where(posts_among(_work.c.platform, _work.c.post_id, part))
+        if purpose is not None:
+            query = query.where(_work.c.purpose == purpose)
+        # In the order in which all transactions lock rows.
+        in_order = query.order_by(_work.c.platform, _work.c.post_id, _work.c.purpose).with_for_update()
+        for row in conn.execute(in_order):
+            if row.state == "claimed" and row.lease_owner == owner:
+                mine.add((row.platform, row.post_id))
+            elif row.state in ("claimed", "done"):
+                others.add((row.platform, row.post_id))
+    return others - mine
+
+
+@lru_cache(maxsize=2)
+def done_statement(dialect: str) -> Any:
+    """End work in the state given; the calls counted on it stay."""
+    return _end_work(dialect, "state", "updated_at")
+
+
+@lru_cache(maxsize=2)
+def failed_statement(dialect: str) -> Any:
+    """End work in the state given, with the calls that were made."""
+    return _end_work(dialect, "state", "updated_at", "attempts")
+
+
+def _end_work(dialect: str, *names: str) -> Any:
+    statement = insert_into(dialect, _work)
+    set_: dict[str, Any] = {name: statement.excluded[name] for name in names}
+    set_ |= {"lease_owner": None, "lease_until": None}
+    return statement.on_conflict_do_update(index_elements=["platform", "post_id", "purpose"], set_=set_)
