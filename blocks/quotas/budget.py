@@ -1,6 +1,6 @@
 """A run's purse: money is taken from it before a call and accounted for after, under all caps of run, day, collection.
 
-Calls are drawn from small blocks that are reserved in the database at once (`blocks/database/store/spend.py`), so
+Calls are drawn from small blocks that are reserved in the database at once (`blocks/database/store/money.py`), so
 that a call costs a tenth of a transaction; near a cap blocks shrink down to the single call, so that it is used up.
 """
 
@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from blocks.database.store import spend
-from blocks.database.store.spend import MICROS_PER_USD, Caps, Purpose
+from blocks.database.store import money
+from blocks.database.store.money import MICROS_PER_USD, Caps, Purpose
 from blocks.errors import SpendCapReached
 from blocks.posts.platforms.registry import PLATFORMS
 from blocks.posts.record import Channel, Platform
@@ -209,7 +209,7 @@ class Budget:
         try:
             async with cell.lock:
                 block = cell.block
-                if block is not None and (block.left == 0 or block.day != spend.day_of(self._clock())):
+                if block is not None and (block.left == 0 or block.day != money.day_of(self._clock())):
                     cell.block = None
                     await self._trim(block)
                     block = None
@@ -301,7 +301,7 @@ class Budget:
         if block.ended == block.taken:
             await self._settle(block)
         elif left and block.price_micros:
-            await self._store.run(spend.shrink, block.spend_id, micros=left * block.price_micros)
+            await self._store.run(money.shrink, block.spend_id, micros=left * block.price_micros)
 
     async def _reserve(
         self, purpose: Purpose, price_micros: int, calls: int, at_least: int, cell: _Cell | None
@@ -322,7 +322,7 @@ class Budget:
     ) -> _Block:
         now = self._clock()
         spend_id, size = await self._store.run(
-            spend.reserve_calls,
+            money.reserve_calls,
             purpose,
             price_micros=price_micros,
             calls=calls,
@@ -331,7 +331,7 @@ class Budget:
             now=now,
             spend_id=str(uuid.uuid4()),
         )
-        block = _Block(spend_id, purpose.collection, spend.day_of(now), price_micros, size)
+        block = _Block(spend_id, purpose.collection, money.day_of(now), price_micros, size)
         (self._blocks if purpose.kind == "metadata" else self._for_nobody).add(block)
         if cell is not None:
             cell.block = block
@@ -350,7 +350,7 @@ class Budget:
         spent_micros = block.ended * block.price_micros
         # In a transaction of its own: the day's total is shared by all workers, and must be the last lock taken.
         await self._store.run(
-            spend.settle, block.spend_id, spent_micros=spent_micros, calls=block.made, now=self._clock()
+            money.settle, block.spend_id, spent_micros=spent_micros, calls=block.made, now=self._clock()
         )
         self._blocks.discard(block)
         self._for_nobody.discard(block)

@@ -12,7 +12,17 @@ from typing import Any, Final
 import orjson
 
 from blocks.database.engine import Store
-from blocks.database.store import imports, posts, raw_payloads, runs, snapshots, spend, work
+from blocks.database.store import (
+    import_planning,
+    import_polls,
+    imports,
+    money,
+    posts,
+    raw_payloads,
+    runs,
+    snapshots,
+    work,
+)
 from blocks.database.store.catalog import SERVICE
 from blocks.errors import PayloadError, PostGone
 from blocks.posts.identity import parse_post_url
@@ -150,24 +160,24 @@ class Month:
         self, conn: Any, run_id: str, calls: int, *, platform: str | None = None, import_id: str | None = None
     ) -> None:
         """Book calls of a platform, or the posts that an import listed."""
-        purpose = spend.Purpose(
+        purpose = money.Purpose(
             account=ACCOUNT, run_id=run_id, collection=self.collection, import_id=import_id, platform=platform,
             kind="import" if platform is None else "metadata", channel=None if platform is None else "apify",
         )  # fmt: skip
         micros = calls * PRICE_MICROS
-        taken = spend.reserve(conn, purpose, micros=micros, caps=spend.Caps(None, None, None), now=self.now)
-        spend.settle(conn, taken, spent_micros=micros, calls=calls, now=self.now)
+        taken = money.reserve(conn, purpose, micros=micros, caps=money.Caps(None, None, None), now=self.now)
+        money.settle(conn, taken, spent_micros=micros, calls=calls, now=self.now)
 
     def _import(self, conn: Any, run_id: str, refs: Sequence[PostRef], count: int) -> None:
-        ticket = imports.plan_import(
+        ticket = import_planning.plan_import(
             conn, account=ACCOUNT, kind="hashtag", hashtag=self.hashtag, wanted={"hashtag": self.hashtag},
             wish=run_id, collection=self.collection, namespace=self.collection, library="private", requested=count,
             run_id=run_id, owner="month", reuse_after=None, fresh=False, now=self.now,
         )  # fmt: skip
         imports.mark_sending(conn, ticket.import_id, owner="month", now=self.now)
         imports.mark_submitted(conn, ticket.import_id, f"simulated-{run_id}", owner="month", now=self.now)
-        seen = [imports.ItemSeen(f"V{ref.post_id}", ref.url, "PARSE", ref) for ref in refs]
-        imports.record_poll(conn, ticket.import_id, seen, post_micros=PRICE_MICROS, now=self.now)
+        seen = [import_polls.ItemSeen(f"V{ref.post_id}", ref.url, "PARSE", ref) for ref in refs]
+        import_polls.record_poll(conn, ticket.import_id, seen, post_micros=PRICE_MICROS, now=self.now)
         self._pay(conn, run_id, len(refs), import_id=ticket.import_id)
         imports.finish_import(conn, ticket.import_id, state="complete", now=self.now)
 

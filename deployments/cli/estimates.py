@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from blocks.database.store import Connection, accounts, imports, spend, work
+from blocks.database.store import Connection, accounts, imports, money, work
 from blocks.database.store.imports import FoundPost, OpenImport
 from blocks.dedup_keys import wish_shown
 from blocks.errors import StoreError, UsageError
@@ -170,7 +170,7 @@ def _read(conn: Connection, wish: Wish, account: str | None, now: datetime) -> _
     listed = {key: imports.found_posts(conn, one.import_id, open_only=key in open_only) for key, one in serving.items()}
     refs = [ref for ref, _ in wish.posts] + [post.ref for found in listed.values() for post in found]
     spared = work.spared(conn, refs, "enrich", fresh_after=now - timedelta(hours=wish.max_age_hours))
-    spent = None if account is None else spend.day_total(conn, account, spend.day_of(now))
+    spent = None if account is None else money.day_total(conn, account, money.day_of(now))
     return _Known(spent, serving, listed, spared, open_only)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from blocks.database.store import held
-from blocks.database.store.held import Held
+from blocks.database.store import stale_work
+from blocks.database.store.stale_work import Held
 from blocks.settings import Settings
 from deployments.cli import stores
 from deployments.cli.options import Output
@@ -42,10 +42,10 @@ def close(collection: str | None, settings: Settings, output: Output, *, dry_run
         if store is not None:
             if dry_run:
                 with store.connect() as conn:
-                    unsent = held.unsent(conn, found)
+                    unsent = stale_work.count_unsent(conn, found)
             else:
                 with store.begin(durable=True) as conn:
-                    posts, unsent = held.give_up(conn, collection=collection, now=datetime.now(UTC))
+                    posts, unsent = stale_work.give_up_held(conn, collection=collection, now=datetime.now(UTC))
     if output.json:
         write_json({"dry_run": dry_run, "posts": posts, "imports": unsent})
     else:
@@ -59,7 +59,7 @@ def _find(settings: Settings, collection: str | None) -> Held:
         if store is None:
             return Held([], [])
         with store.connect() as conn:
-            return held.find(conn, collection=collection)
+            return stale_work.find_held(conn, collection=collection)
 
 
 def _named(found: Held, collection: str | None) -> str:

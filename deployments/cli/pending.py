@@ -9,7 +9,7 @@ from deployments.cli.terminal import counted
 
 if TYPE_CHECKING:
     # Where there is no database none of it is loaded.
-    from blocks.database.store.requests import Pending
+    from blocks.database.store.runs import Pending
 
 SWEEP = "prefect deployment run collect-imports/sweep"
 

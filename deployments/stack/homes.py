@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from blocks.database.engine import Store
-from blocks.database.store import catalog, import_rows, overview
+from blocks.database.store import catalog, imports, overview
 from blocks.errors import UsageError
 from blocks.memories.accounts import account_name
 from blocks.settings import Settings
@@ -75,7 +75,7 @@ def _invented(store: Store) -> Literal["all", "some", "none"]:
     Runs of older versions did not note their hosts: they are known by the sandbox's own account.
     """
     with store.connect() as conn:
-        sent = [one for one in import_rows.find_imports(conn, "", limit=LATEST) if one.task_id is not None]
+        sent = [one for one in imports.find_imports(conn, "", limit=LATEST) if one.task_id is not None]
         others = catalog.accounts_without_service(conn) - {one.account for one in sent}
         asked = catalog.services(conn)
     marks = [was_made_here(one.task_id or "", one.namespace) for one in sent]

@@ -14,7 +14,6 @@ import numpy as np
 
 from blocks.database.engine import Store
 from blocks.database.store import gaps, report
-from blocks.database.store import report as rows
 from blocks.database.store.catalog import collections
 from blocks.database.store.report import ChangedSince, ImportLines, SpendTotal
 from blocks.errors import UsageError
@@ -149,8 +148,8 @@ def gather(store: Store, *, collection: str | None, hashtag: str | None, period:
 
 def _section(conn: Any, name: str, hashtag: str | None, period: Period, plan: SnapshotPlan) -> Section:
     contents = Contents(period.begin, period.end)
-    scope = rows.Scope(name, hashtag, period.posted_from, period.end, period.as_of)
-    read = rows.post_rows(conn, scope, plan.ages, CHECKPOINT_SECONDS)
+    scope = report.Scope(name, hashtag, period.posted_from, period.end, period.as_of)
+    read = report.post_rows(conn, scope, plan.ages, CHECKPOINT_SECONDS)
     sample = load(read, plan, period.as_of, contents)
     now = sample.posted_in(seconds(period.begin), period.end.timestamp())
     before = None
@@ -196,18 +195,18 @@ def _read_more(conn: Any, made: Section, hashtag: str | None, period: Period) ->
     made.receipts = [int(at) for at in newest[:MAX_RECEIPTS]]
     keys = [sample.keys[at] for at in made.receipts]
     for start in range(0, len(keys), 500):
-        for row in rows.measurements(conn, keys[start : start + 500], as_of):
+        for row in report.measurements(conn, keys[start : start + 500], as_of):
             if row.target_age == CHECKPOINT_SECONDS:
                 made.measured[row.platform, row.post_id] = row
-        made.links |= rows.links(conn, keys[start : start + 500])
+        made.links |= report.links(conn, keys[start : start + 500])
     named = set()
     for one in made.search.leading:
         peers = [sample.keys[at] for at in leading.baseline_posts(sample, one)[:MAX_BASELINE]]
         made.baselines.append(peers)
         named |= {sample.keys[one.post], *peers}
-    made.shown = rows.shown_posts(conn, sorted(named))
+    made.shown = report.shown_posts(conn, sorted(named))
     made.histories = {}
-    for row in rows.measurements(conn, sorted(named), as_of):
+    for row in report.measurements(conn, sorted(named), as_of):
         made.histories.setdefault((row.platform, row.post_id), []).append(row)
     made.imports = report.imports_of(conn, made.collection, hashtag, period.begin, as_of)
     made.rates = list(_rates(made))

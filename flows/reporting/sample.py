@@ -93,7 +93,7 @@ class Sample:
 def load(
     batches: Iterable[Sequence[Any]], plan: SnapshotPlan, as_of: datetime, contents: Contents | None = None
 ) -> Sample:
-    """The rows of `blocks.database.store.sample.post_rows` as a sample; `contents` counts what it does not keep.
+    """The rows of `blocks.database.store.report.post_rows` as a sample; `contents` counts what it does not keep.
 
     What happened to a post after `as_of` is left out.
     """

@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 
 from blocks.database.engine import Store, open_store
+from blocks.database.store import import_planning
 from blocks.database.store import imports as ledger
 
 SECRET = "q7Zk2CALLBACKmark9wXv4"
@@ -126,7 +127,7 @@ def megabytes(pid: int) -> float:
 def submitted(store: Store, tasks: list[str]) -> None:
     with store.begin() as conn:
         for task in tasks:
-            ticket = ledger.plan_import(
+            ticket = import_planning.plan_import(
                 conn, account="acc", kind="hashtag", hashtag="moss", wanted={}, wish=task, collection="c",
                 namespace="c", library="private", requested=5, run_id="r", owner="o", reuse_after=None, fresh=False,
             )  # fmt: skip

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
-from blocks.database.store import export, failures, imports, work
+from blocks.database.store import export, failures, import_planning, work
 from blocks.database.store.filters import Filters
 from blocks.memories import responses
 from blocks.memories.client import MemoriesClient
@@ -299,7 +299,7 @@ async def next_step(case: Case, weather: Any, before: Any) -> None:
     if case.then in ("resubmit", "attach"):
         task_id = books["imports"][0]["task_id"] if case.then == "attach" else None
         with weather.store() as store, store.begin() as conn:
-            assert imports.resolve(conn, before.imports[0].import_id, case.then, task_id=task_id)
+            assert import_planning.resolve(conn, before.imports[0].import_id, case.then, task_id=task_id)
     elif case.then != "same":
         weather.play("default")
     if case.then == "retry":

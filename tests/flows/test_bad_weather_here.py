@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 
 from blocks.database import engine
-from blocks.database.store import imports, leases
+from blocks.database.store import import_planning, leases
 from blocks.settings import get_settings
 from deployments.sandbox import v2
 from flows.steps.enrichment import circuit_breaker
@@ -240,7 +240,7 @@ async def test_an_import_that_another_run_is_about_to_send_is_waited_for_and_tak
     with weather.store() as store:
         other = leases.holder()
         with store.begin() as conn:
-            planned = imports.plan_import(
+            planned = import_planning.plan_import(
                 conn, account=client.account, kind=wish.kind, hashtag=wish.hashtag, wanted=wish.wanted, wish=wish.key,
                 collection="default", namespace="default", library="private", requested=10, run_id="other",
                 owner=other, reuse_after=None, fresh=False,

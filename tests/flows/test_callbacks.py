@@ -13,7 +13,7 @@ from prefect.client.orchestration import get_client
 from sqlalchemy import update
 
 from blocks.database.engine import Store, open_store
-from blocks.database.store import export, imports, inbox, spend
+from blocks.database.store import export, imports, inbox, money
 from blocks.database.store.filters import Filters
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import
@@ -183,7 +183,7 @@ async def test_what_comes_after_a_failure_is_collected_and_paid_for(
     summary = await tracking
     assert [one.state for one in summary.imports] == ["empty"]
     with store.connect() as conn:
-        assert spend.totals(conn, summary.run_id).open_micros > 0, "held until the last look"
+        assert money.totals(conn, summary.run_id).open_micros > 0, "held until the last look"
 
     weather.sandbox.advance(2e6)
     with store.begin() as conn:
@@ -191,7 +191,7 @@ async def test_what_comes_after_a_failure_is_collected_and_paid_for(
     later = await collect(weather)
     assert (later.outcome, later.enriched, [one.state for one in later.imports]) == ("done", 10, ["complete"])
     with store.connect() as conn:
-        bought = [line for line in spend.totals(conn, summary.run_id).lines if line.kind == "import"]
+        bought = [line for line in money.totals(conn, summary.run_id).lines if line.kind == "import"]
     assert [(line.calls, line.open_micros) for line in bought] == [(10, 0)]
     again = await weather.track("LVMH")
     assert (again.outcome, again.enriched, weather.submissions()) == ("done", 10, {"hashtag:lvmh": 1})
@@ -214,7 +214,7 @@ async def test_success_after_the_end_brings_the_rest(
     assert row_of(store, early.import_id).state == "complete"
     with store.connect() as conn:
         imported = [
-            line for line in spend.totals(conn, row_of(store, early.import_id).run_id).lines if line.kind == "import"
+            line for line in money.totals(conn, row_of(store, early.import_id).run_id).lines if line.kind == "import"
         ]
         assert [(line.calls, line.open_micros) for line in imported] == [(10, 0)]
     said(store, early.import_id, "SUCCEEDED")

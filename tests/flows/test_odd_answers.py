@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from blocks.database.store import failures
-from blocks.database.store import imports as ledger
+from blocks.database.store import failures, import_planning
 from deployments.sandbox import v1
 from deployments.sandbox.answers import Answer
 from deployments.sandbox.weather import Strike
@@ -75,7 +74,7 @@ async def test_an_import_that_cannot_be_read_is_told_kept_and_can_be_dropped(
             [row] = failures.find(conn, stages=["poll"])
         assert row.import_id == one.import_id
         with store.begin() as conn:
-            assert ledger.resolve(conn, one.import_id, "drop")
+            assert import_planning.resolve(conn, one.import_id, "drop")
 
 
 @pytest.mark.parametrize(

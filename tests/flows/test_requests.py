@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from prefect.client.orchestration import get_client
 from prefect.states import Cancelled, Cancelling
 
-from blocks.database.store import leases, spend, stops
+from blocks.database.store import leases, money, runs
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Budget, Import, Run, Spend, Work
 from flows.collect_imports import collect_imports
@@ -55,7 +55,7 @@ def rows(weather: Any, table: Any) -> list[Any]:
 
 def used(weather: Any, run_id: str) -> int:
     with weather.store() as store, store.connect() as conn:
-        return spend.used_micros(conn, f"run:{run_id}")
+        return money.used_micros(conn, f"run:{run_id}")
 
 
 async def until(holds: Callable[[], Any]) -> None:
@@ -106,7 +106,7 @@ async def test_a_run_that_does_not_wait_gives_the_sweeps_what_is_left_of_its_cap
     assert (chain.asked(), used(chain, left.run_id)) == (7, 27 * CENT)
     # What the sweep bought is its own, too.
     with chain.store() as store, store.connect() as conn:
-        assert spend.totals(conn, swept.run_id).spent_micros() == 7 * CENT
+        assert money.totals(conn, swept.run_id).spent_micros() == 7 * CENT
 
 
 async def test_two_sweeps_at_once_share_what_is_left(chain: Any) -> None:
@@ -129,8 +129,8 @@ async def test_a_killed_run_s_reservations_count_as_spent(chain: Any) -> None:
     """It reserved ten calls ahead, and nobody knows how many were made."""
     left = await chain.track("LVMH", posts_per_hashtag=20, max_spend_usd=0.35, wait=False)
     with chain.store() as store, store.begin() as conn:
-        purpose = spend.Purpose("acc", left.run_id, "default", "metadata", "tiktok", "apify")
-        spend.reserve(conn, purpose, micros=10 * CENT, caps=spend.Caps(), now=left.started_at)
+        purpose = money.Purpose("acc", left.run_id, "default", "metadata", "tiktok", "apify")
+        money.reserve(conn, purpose, micros=10 * CENT, caps=money.Caps(), now=left.started_at)
     swept = await sweep(chain)
     assert (swept.enriched, swept.out_of_room, chain.asked()) == (5, 15, 5)
 
@@ -175,7 +175,7 @@ async def test_what_a_person_stopped_is_held(chain: Any, *, wait: bool) -> None:
 async def test_posts_that_arrive_after_a_stop_arrive_held(chain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     left = await chain.track("LVMH", posts_per_hashtag=10, wait=False)
     with chain.store() as store, store.begin() as conn:
-        assert stops.stop(conn, left.run_id, by="ada@loom", why="Ctrl-C", at=left.finished_at)
+        assert runs.stop(conn, left.run_id, by="ada@loom", why="Ctrl-C", at=left.finished_at)
     swept = await sweep(chain)
     assert (swept.enriched, swept.pending, swept.held) == (0, 10, 10)
     assert [one.state for one in swept.imports] == ["complete"], "polling what is paid for goes on"
@@ -321,7 +321,7 @@ async def test_a_run_that_crashed_is_taken_up_within_what_it_was_allowed(chain: 
     await two_sweeps(chain)
     assert (chain.asked(), used(chain, left.run_id)) == (4, 24 * CENT)
     [crashed] = [row for row in rows(chain, Run) if row.run_id == left.run_id]
-    assert (crashed.outcome, crashed.message) == ("failed", stops.CRASHED), "nobody is asked about it again"
+    assert (crashed.outcome, crashed.message) == ("failed", runs.CRASHED), "nobody is asked about it again"
 
 
 @pytest.mark.parametrize("state", [Cancelling(), Cancelled()])

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from blocks.database.engine import Store, open_store
-from blocks.database.store import export, overview, raw_payloads, spend
+from blocks.database.store import export, money, overview, raw_payloads
 from blocks.database.store import imports as ledger
 from blocks.settings import Prices
 
@@ -92,7 +92,7 @@ class Database:
     def spent_usd(self) -> float:
         """What counts as spent today, reserved money among it."""
         with self._opened() as store, store.connect() as conn:
-            return overview.overview(conn, datetime.now(UTC)).spent_micros / spend.MICROS_PER_USD
+            return overview.overview(conn, datetime.now(UTC)).spent_micros / money.MICROS_PER_USD
 
 
 def billed_usd(books: Mapping[str, Any]) -> float:

@@ -32,7 +32,7 @@ from sqlmodel import SQLModel
 from blocks.database import tables
 from blocks.database.store import erased_names, leases, meta
 from blocks.database.store.erased_names import ERASED, Naming, folded
-from blocks.database.store.import_rows import ENDED, read
+from blocks.database.store.imports import ENDED, read
 from blocks.database.store.raw_payloads import find_raw
 from blocks.database.store.statements import chunks, posts_among, same_post, table_of
 from blocks.database.tables import (

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, exists, or_, select, update
 from blocks.callbacks import Callback, kind_of
 from blocks.completion import Said
 from blocks.database.store import leases
-from blocks.database.store.import_rows import OPEN, imports, items
+from blocks.database.store.imports import OPEN, imports, items
 from blocks.database.store.sanitise import sanitise_text
 from blocks.database.store.statements import chunks, insert_into, table_of, write_rows
 from blocks.database.tables import Inbox

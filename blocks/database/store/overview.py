@@ -1,4 +1,4 @@
-"""Figures for a look at the whole: what is open, what failed, what was spent, and which posts lead."""
+"""Figures for a look at the whole: what is open, what failed, what was spent and what it brought, which posts lead."""
 
 from __future__ import annotations
 
@@ -7,22 +7,114 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, and_, case, exists, func, or_, select, union
 
 from blocks.database.store import filters as conditions
-from blocks.database.store import requests, spend, tallies
+from blocks.database.store import money, runs
 from blocks.database.store.filters import Filters
-from blocks.database.store.import_rows import ENDED
+from blocks.database.store.imports import ENDED
 from blocks.database.store.limits import ASKED_FOR, LEARNED_SECONDS
-from blocks.database.store.requests import Pending
-from blocks.database.store.statements import chunks, posts_among, table_of
-from blocks.database.store.tallies import Tally
-from blocks.database.tables import Failure, Import, Post, RateLimit, Run, Snapshot, Spend, Work
+from blocks.database.store.money import RunSpend
+from blocks.database.store.runs import Pending
+from blocks.database.store.statements import chunks, posts_among, same_post, table_of
+from blocks.database.tables import (
+    Failure,
+    Import,
+    ImportItem,
+    Post,
+    RateLimit,
+    Run,
+    RunImport,
+    RunPost,
+    Snapshot,
+    Spend,
+    Work,
+)
 from blocks.dedup_keys import wish_shown
 from blocks.errors import UsageError
 
-_imports, _posts, _work, _failures = table_of(Import), table_of(Post), table_of(Work), table_of(Failure)
-_spend, _runs, _snapshots, _limits = table_of(Spend), table_of(Run), table_of(Snapshot), table_of(RateLimit)
+_items = table_of(ImportItem)
+_posts = table_of(Post)
+_runs = table_of(Run)
+_run_imports = table_of(RunImport)
+_run_posts = table_of(RunPost)
+_imports = table_of(Import)
+_work = table_of(Work)
+_failures = table_of(Failure)
+_spend = table_of(Spend)
+_snapshots = table_of(Snapshot)
+_limits = table_of(RateLimit)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Calls that were made, their cost (reserved money counts), and the distinct posts that were listed or given.
+
+    `calls` are named as in a run's summary; of imports, the posts that they listed. `new_posts` were seen for the
+    first time, `known_posts` before; `new_enriched` were measured for the first time, whenever they were found.
+    `usd_per_1000_new` is None where none was.
+    """
+
+    calls: dict[str, int] = field(default_factory=dict)
+    spent_micros: int = 0
+    new_posts: int = 0
+    known_posts: int = 0
+    new_enriched: int = 0
+    usd_per_1000_new: float | None = None
+
+
+def totals_of_day(conn: Connection, now: datetime, collection: str | None = None) -> Totals:
+    """The UTC day of `now` up to now, over all runs, and over all collections or one."""
+    theirs = conditions.of_posts(Filters(collection=collection), _posts)
+    start = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    # A post that was new when it was listed was first seen at that very moment: only the others are looked up.
+    listed = select(_items.c.platform, _items.c.post_id).where(
+        _items.c.first_seen_at >= start, ~_items.c.was_new, _items.c.post_id.is_not(None)
+    )
+    given = (
+        select(_run_posts.c.platform, _run_posts.c.post_id)
+        .join(_runs, _runs.c.run_id == _run_posts.c.run_id)
+        .where(_runs.c.started_at >= start)
+    )
+    again = union(listed, given).subquery()
+    known = _count_rows(conn, again.join(_posts, same_post(_posts.c, again.c)), _posts.c.first_seen_at < start, *theirs)
+    new = _count_rows(conn, _posts, _posts.c.first_seen_at >= start, *theirs)
+    enriched = _count_rows(conn, _posts, _posts.c.enriched_at >= start, *theirs)
+    return _tally(money.totals_of_day(conn, money.day_of(now), collection), new, known, enriched)
+
+
+def totals_of_run(conn: Connection, run_id: str, started_at: datetime) -> Totals:
+    """One run; it may be under way."""
+    of_imports = select(_run_imports.c.import_id).where(_run_imports.c.run_id == run_id)
+    brought = and_(_items.c.import_id.in_(of_imports), _items.c.was_new, _items.c.first_seen_at >= started_at)
+    listed = select(_items.c.platform, _items.c.post_id).where(
+        _items.c.import_id.in_(of_imports), _items.c.post_id.is_not(None), ~brought
+    )
+    given = select(_run_posts.c.platform, _run_posts.c.post_id).where(_run_posts.c.run_id == run_id)
+    again = union(listed, given).subquery()
+    is_new = _posts.c.first_seen_at >= started_at
+    counted_already = exists().where(same_post(_items.c, _posts.c), brought)
+    others = select(func.count(case((~is_new, 1))), func.count(case((and_(is_new, ~counted_already), 1))))
+    known, more = conn.execute(others.select_from(again.join(_posts, same_post(_posts.c, again.c)))).one()
+    new = more + _count_rows(conn, _items, brought, _items.c.post_id.is_not(None))
+    enriched = _count_rows(conn, _posts, _posts.c.enriched_at >= started_at, _posts.c.run_id == run_id)
+    return _tally(money.totals(conn, run_id), new, known, enriched)
+
+
+def _count_rows(conn: Connection, rows: FromClause, *which: ColumnElement[bool]) -> int:
+    return conn.execute(select(func.count()).select_from(rows).where(*which)).scalar_one()
+
+
+def _tally(spend: RunSpend, new: int, known: int, new_enriched: int) -> Totals:
+    return Totals(
+        calls=spend.named_calls,
+        spent_micros=spend.counted_micros,
+        new_posts=new,
+        known_posts=known,
+        new_enriched=new_enriched,
+        usd_per_1000_new=money.cost_per_1000_new(spend.counted_micros, new_enriched),
+    )
+
 
 METRICS = ("plays", "views", "likes", "comments", "shares", "saves", "author_followers")
 
@@ -65,7 +157,7 @@ class LastRun:
     stopped_at: datetime | None = None
     stopped_by: str | None = None
     stopped_why: str | None = None
-    tally: Tally = field(default_factory=Tally)
+    tally: Totals = field(default_factory=Totals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +187,7 @@ class Overview:
     spent_micros: int
     reserved_micros: int
     last_run: LastRun | None
-    today: Tally = field(default_factory=Tally)
+    today: Totals = field(default_factory=Totals)
     requests: list[Pending] = field(default_factory=list)
     """What runs asked for and is not settled, and why."""
     limits: list[LimitInUse] = field(default_factory=list)
@@ -143,8 +235,8 @@ def overview(
         spent_micros=spent,
         reserved_micros=reserved,
         last_run=_last_run(conn, collection),
-        today=tallies.of_day(conn, now, collection),
-        requests=[one for one in requests.pending(conn, cheapest_micros or {}) if collection in (None, one.collection)],
+        today=totals_of_day(conn, now, collection),
+        requests=[one for one in runs.pending(conn, cheapest_micros or {}) if collection in (None, one.collection)],
         limits=_limits_in_use(conn, now.timestamp()),
     )
 
@@ -257,7 +349,7 @@ def _last_run(conn: Connection, collection: str | None) -> LastRun | None:
     row = conn.execute(query).one_or_none()
     if row is None:
         return None
-    tally = tallies.of_run(conn, row.run_id, row.started_at)
+    tally = totals_of_run(conn, row.run_id, row.started_at)
     return LastRun(
         run_id=row.run_id,
         flow=row.flow,
@@ -269,7 +361,7 @@ def _last_run(conn: Connection, collection: str | None) -> LastRun | None:
         message=row.message,
         spent_micros=tally.spent_micros,
         cap_micros=row.cap_micros,
-        used_micros=spend.used_micros(conn, f"run:{row.run_id}"),
+        used_micros=money.used_micros(conn, f"run:{row.run_id}"),
         stopped_at=row.stopped_at,
         stopped_by=row.stopped_by,
         stopped_why=row.stopped_why,

@@ -13,10 +13,10 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Row, and_, bindparam, delete, select, update
 
-from blocks.database.store import erased_names, erasure, failures, leftovers, post_rows, posts, raw_payloads, snapshots
+from blocks.database.store import erased_names, erasure, failures, posts, raw_payloads, snapshots, stale_work
 from blocks.database.store.erasure import remove
 from blocks.database.store.failures import GivenUp
-from blocks.database.store.post_rows import FACTS, METRICS, EnrichedPost
+from blocks.database.store.posts import FACTS, METRICS, EnrichedPost
 from blocks.database.store.replay import Difference, Key, Policy, Reading, readings
 from blocks.database.store.snapshots import Moment
 from blocks.database.store.statements import chunks, one_of, posts_among, same_post, table_of, write_rows
@@ -173,7 +173,7 @@ def reparse_posts(
     understood = [one for one in read if one.record is not None]
     version = mapping.PARSER_VERSION
     saved = [_enriched(one, version, policy.plan) for one in understood]
-    rows = [post_rows.post_row(one, now) for one in saved]
+    rows = [posts.post_row(one, now) for one in saved]
     pairs = list(zip(saved, rows, strict=True))
     lost = [one for one in read if one.record is None and one.wrong_post is None]
     diff.not_understood += len(foreign)
@@ -186,7 +186,7 @@ def reparse_posts(
     if not dry_run:
         give_up_foreign(conn, of_rows, stored, now)
         if policy.plan is not None:
-            leftovers.drop_unanswered(conn, of_another_age, policy.plan, now)
+            stale_work.drop_unanswered(conn, of_another_age, policy.plan, now)
         parsed = [(*one.key, one.row.raw_sha256) for one in understood if one.row.parser_version != version]
         raw_payloads.mark_parsed(conn, parsed, parser_version=version, now=now)
     return diff
@@ -234,7 +234,7 @@ def _snapshots_anew(
     there = {(row.platform, row.post_id, row.observed_at): row for row in conn.execute(select(_snapshots).where(among))}
     added: list[dict[str, Any]] = []
     changed: list[dict[str, Any]] = []
-    read = {(*one.key, one.observed_at): post_rows.snapshot_row(one, post) for one, post in pairs}
+    read = {(*one.key, one.observed_at): posts.snapshot_row(one, post) for one, post in pairs}
     others, of_another_age = retarget(conn, read, there, plan)
     for moment, new in (read | others).items():
         old = there.get(moment)
@@ -251,7 +251,7 @@ def _snapshots_anew(
     diff.not_understood += sum(lost.key not in kept and not lost.gone for lost in not_understood)
     if not dry_run:
         write_rows(conn, _mend_snapshot, changed)
-        write_rows(conn, post_rows.insert_snapshots(conn.dialect.name), added)
+        write_rows(conn, posts.insert_snapshots(conn.dialect.name), added)
     return sorted(of_another_age)
 
 
@@ -292,7 +292,7 @@ def _posts_anew(
             stamped.append(new)
     diff.restamped += len(stamped)
     if not dry_run:
-        statement = post_rows.upsert_posts(conn.dialect.name, same_moment=True)
+        statement = posts.upsert_posts(conn.dialect.name, same_moment=True)
         write_rows(conn, statement, [*touched, *stamped])
     return touched
 
@@ -308,7 +308,7 @@ def _creators_anew(
 ) -> None:
     """The authors of posts that differ; one whom no post names any more goes."""
     rows = {
-        (row["platform"], row["author_id"]): post_rows.creator_row(row)
+        (row["platform"], row["author_id"]): posts.creator_row(row)
         for row in sorted(touched, key=lambda row: row["observed_at"])
         if row["author_id"] is not None
     }
@@ -320,7 +320,7 @@ def _creators_anew(
         elif there[key].observed_at <= row["observed_at"]:
             diff.compare("creators", key, there[key], row, CREATOR_COLUMNS)
     if not dry_run:
-        write_rows(conn, post_rows.upsert_creators(conn.dialect.name), [rows[key] for key in sorted(rows)])
+        write_rows(conn, posts.upsert_creators(conn.dialect.name), [rows[key] for key in sorted(rows)])
     these = {(row["platform"], row["post_id"]) for row in touched} | set(taken_back)
     before = {(key[0], stored[key].author_id) for key in these}
     ours = posts_among(_posts.c.platform, _posts.c.post_id, these)
@@ -332,9 +332,7 @@ def _creators_anew(
 
 def _comments_anew(conn: Connection, pairs: _Pairs, diff: Difference, *, dry_run: bool) -> None:
     """Comments by their newest answer; one that its own answer does not hold any more goes."""
-    told = {
-        (row["platform"], row["comment_id"]): row for one, post in pairs for row in post_rows.comment_rows(one, post)
-    }
+    told = {(row["platform"], row["comment_id"]): row for one, post in pairs for row in posts.comment_rows(one, post)}
     answers = {(*one.key, one.observed_at) for one, _ in pairs}
     there: dict[Key, Row[Any]] = {}
     for part in chunks(sorted({one.key for one, _ in pairs})):
@@ -359,7 +357,7 @@ def _comments_anew(conn: Connection, pairs: _Pairs, diff: Difference, *, dry_run
     ]
     diff.removed["comments"] += len(lost)
     if not dry_run:
-        write_rows(conn, post_rows.upsert_comments(conn.dialect.name), written)
+        write_rows(conn, posts.upsert_comments(conn.dialect.name), written)
         for part in chunks(sorted(lost)):
             conn.execute(delete(_comments).where(posts_among(_comments.c.platform, _comments.c.comment_id, part)))
 

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy import cast as as_type
 
 from blocks.database.store import filters as conditions
-from blocks.database.store import payers
+from blocks.database.store import money
 from blocks.database.store.filters import Filters
 from blocks.database.store.statements import chunks, found_one_by_one, posts_among, same_post, table_of, write_rows
 from blocks.database.store.work import SETTLED
@@ -200,7 +200,7 @@ def due(conn: Connection, plan: SnapshotPlan, now: datetime, filters: Filters | 
 def _with_payers(conn: Connection, found: list[DuePost], filters: Filters) -> list[DuePost]:
     if filters.collection is not None:
         return [replace(one, collection=filters.collection) for one in found]
-    known = payers.payers(conn, [(one.ref.platform, one.ref.post_id) for one in found])
+    known = money.paying_collections(conn, [(one.ref.platform, one.ref.post_id) for one in found])
     return [replace(one, collection=known.get((one.ref.platform, one.ref.post_id))) for one in found]
 
 

@@ -21,8 +21,9 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, select, true, update
 
+from blocks.database.grouping import mergeable
 from blocks.database.store import leases
 from blocks.database.store.leases import Alive
 from blocks.database.store.statements import (
@@ -38,7 +39,10 @@ from blocks.database.store.statements import (
 from blocks.database.tables import Post, RawFetch, Run, Work
 from blocks.posts.record import Channel, PostRef
 
-_work, _posts, _fetches, _runs = table_of(Work), table_of(Post), table_of(RawFetch), table_of(Run)
+_work = table_of(Work)
+_posts = table_of(Post)
+_fetches = table_of(RawFetch)
+_runs = table_of(Run)
 
 SETTLED = ("done", "failed", "gone")
 
@@ -405,9 +409,7 @@ def requeue(conn: Connection, refs: Iterable[PostRef], purpose: str, *, now: dat
     return taken_up
 
 
-def lost_to_others(
-    conn: Connection, keys: Sequence[Key], owner: str, purpose: str | None = None
-) -> set[Key]:
+def lost_to_others(conn: Connection, keys: Sequence[Key], owner: str, purpose: str | None = None) -> set[Key]:
     """Posts whose work (of one purpose, or any) `owner` does not hold, and another holds or has done; rows locked."""
     mine: set[Key] = set()
     others: set[Key] = set()
@@ -442,3 +444,36 @@ def _end_work(dialect: str, *names: str) -> Any:
     set_: dict[str, Any] = {name: statement.excluded[name] for name in names}
     set_ |= {"lease_owner": None, "lease_until": None}
     return statement.on_conflict_do_update(index_elements=["platform", "post_id", "purpose"], set_=set_)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCalls:
+    """A post, the purpose of the work on it, and its failed calls by kind."""
+
+    ref: PostRef
+    purpose: str
+    tries: dict[str, int]
+
+
+_note = (
+    update(_work)
+    .where(
+        _work.c.platform == bindparam("of_platform"),
+        _work.c.post_id == bindparam("of_post"),
+        _work.c.purpose == bindparam("of_purpose"),
+        _work.c.state == "claimed",
+        _work.c.lease_owner == bindparam("of_owner"),
+    )
+    .values(tries=bindparam("tries", type_=_work.c.tries.type))
+)
+
+
+@mergeable
+def note_failed_calls(conn: Connection, tried: Sequence[FailedCalls], owner: str) -> None:
+    """Write down what was tried for posts whose work `owner` holds; of other posts it changes nothing."""
+    newest = {(one.ref.platform, one.ref.post_id, one.purpose): one.tries for one in tried}
+    rows: list[dict[str, Any]] = [
+        {"of_platform": key[0], "of_post": key[1], "of_purpose": key[2], "of_owner": owner, "tries": newest[key]}
+        for key in sorted(newest)
+    ]
+    write_rows(conn, _note, rows)

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from blocks.database.store import deciding, spend
-from blocks.database.store.imports import Decision, OpenImport
+from blocks.database.store import import_planning, money
+from blocks.database.store.import_planning import Decision
+from blocks.database.store.imports import OpenImport
 from blocks.dedup_keys import wish_shown
 from blocks.errors import UsageError
 from blocks.settings import get_settings
@@ -47,8 +48,8 @@ def resolve(
         if store is None:
             raise UsageError(f"there is no import {import_id}: the database is not made yet")
         with store.begin() as conn:
-            now = deciding.decide(conn, import_id, decision, task_id=attach)
-            counted_usd = spend.counted_for_import(conn, now.import_id) / 1_000_000
+            now = import_planning.decide(conn, import_id, decision, task_id=attach)
+            counted_usd = money.counted_for_import(conn, now.import_id) / 1_000_000
     if output.json:
         told = {"import_id": now.import_id, "state": now.state, "task_id": now.task_id, "note": now.note}
         write_json(told | {"counted_usd": counted_usd})

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from blocks.database.store import Connection, failures, payers, runs, work
+from blocks.database.store import Connection, failures, money, runs, work
 from blocks.database.store.failures import POST_STAGES
 from blocks.errors import UsageError
 from blocks.posts.identity import parse_post_url
@@ -163,7 +163,7 @@ def _failed(conn: Connection, *, error: str | None, platform: str | None, older_
     rows = failures.find(conn, stages=POST_STAGES, **chosen)
     of_run = runs.collections_of(conn, {row.run_id for row in rows if row.run_id is not None})
     orphans = [(row.platform, row.post_id) for row in rows if row.platform and row.post_id and row.run_id not in of_run]
-    payer = payers.payers(conn, orphans) if orphans else {}
+    payer = money.paying_collections(conn, orphans) if orphans else {}
     posts: dict[str, dict[str, None]] = defaultdict(dict)
     for row in rows:
         if row.url is not None:

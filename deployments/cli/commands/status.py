@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     # Where there is no database none of it is loaded.
     from blocks.database.store.gaps import GapRow
     from blocks.database.store.imports import OpenImport as LedgerImport
-    from blocks.database.store.overview import LastRun, LimitInUse, OpenImport, Overview
+    from blocks.database.store.overview import LastRun, LimitInUse, OpenImport, Overview, Totals
     from blocks.database.store.snapshots import NextSnapshots
-    from blocks.database.store.tallies import Tally
 
 LATEST: Final = 500
 """Imports of the ledger that are looked through for empty ones."""
@@ -79,7 +78,7 @@ def status(
         if store is not None:
             stores.require_collection(store, collection)
             invented = holds_invented(store, collection)
-            from blocks.database.store import catalog, gaps, imports, overview, snapshots, spend
+            from blocks.database.store import catalog, gaps, imports, money, overview, snapshots
             from blocks.database.store.filters import Filters
 
             with store.connect() as conn:
@@ -89,10 +88,10 @@ def status(
                 missed = gaps.find(conn, collection=collection, since=now - GAPS_SHOWN)
                 coming = snapshots.next_snapshots(conn, settings.snapshot_plan, now, Filters(collection))
                 if collection is not None:
-                    of_all_micros = spend.totals_of_day(conn, spend.day_of(now)).counted_micros
+                    of_all_micros = money.totals_of_day(conn, money.day_of(now)).counted_micros
                 if settings.tagtrail_max_spend_usd_per_collection is not None:
                     names = catalog.collections(conn) if collection is None else [collection]
-                    ever = {name: spend.used_micros(conn, f"collection:{name}") for name in names}
+                    ever = {name: money.used_micros(conn, f"collection:{name}") for name in names}
     if output.json:
         shown = as_json(seen, server=server, database=stores.shown(settings), missed=missed)
         shown |= {"invented": INVENTED} if invented else {}
@@ -303,7 +302,7 @@ def _run(run: LastRun) -> str:
     return f"{run.flow} of {run.started_at:%Y-%m-%d %H:%M} UTC, {ended}{message}{cap}"
 
 
-def _tally(tally: Tally) -> str:
+def _tally(tally: Totals) -> str:
     """What was called, what it cost and what it brought; '' where nothing was."""
     if not (tally.calls or tally.spent_micros or tally.new_posts or tally.known_posts or tally.new_enriched):
         return ""

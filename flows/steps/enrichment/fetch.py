@@ -13,7 +13,7 @@ from blocks.database.store import raw_payloads as raw_store
 from blocks.database.store.failures import GivenUp, Stage
 from blocks.database.store.posts import EnrichedPost
 from blocks.database.store.raw_payloads import RawAnswer
-from blocks.database.store.tried import Tried, note_tries
+from blocks.database.store.work import FailedCalls, note_failed_calls
 from blocks.errors import (
     Held,
     MemoriesError,
@@ -195,8 +195,8 @@ async def buy_metadata(run: RunContext, post: PostTask, channel: Channel) -> Bou
                 await vouchers[-1].settle(0 if surely_unbilled(error) else 1)
                 await _count_failed_call(run, post, channel, error)
                 if post.claimed_at is not None and counts_over_runs(error):
-                    tried = Tried(post.ref, post.purpose, dict(post.ever))
-                    await run.store.run_grouped(note_tries, [tried], owner=run.owner)
+                    tried = FailedCalls(post.ref, post.purpose, dict(post.ever))
+                    await run.store.run_grouped(note_failed_calls, [tried], owner=run.owner)
             raise
         run.channels.answered(channel)
         run.journal.served, run.journal.on_trial = True, False

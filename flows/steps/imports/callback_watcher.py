@@ -8,7 +8,7 @@ from datetime import datetime
 from blocks.completion import Said
 from blocks.database.engine import Store
 from blocks.database.store import inbox
-from blocks.database.store.imports import PollResult
+from blocks.database.store.import_polls import PollResult
 from blocks.database.store.inbox import Heard
 from flows.steps.run.halt_switch import HaltSwitch
 

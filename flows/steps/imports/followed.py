@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from blocks.database.store import imports as ledger
-from blocks.database.store.imports import FoundPost, OpenImport, Ticket
+from blocks.database.store.import_planning import Ticket
+from blocks.database.store.imports import FoundPost, OpenImport
 from blocks.posts.identity import item_key
 from flows.steps.imports.callback_watcher import CallbackWatcher
 from flows.steps.imports.poll_once import poll_once

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from blocks.database.store import imports as ledger
-from blocks.database.store.imports import Ticket
+from blocks.database.store import import_planning
+from blocks.database.store.import_planning import Ticket
 from flows.steps.prefect_side.schedule import is_scheduled
 from flows.steps.run.context import RunContext
 from flows.steps.run.summary import named
@@ -18,7 +18,7 @@ async def plan_imports(run: RunContext) -> list[Ticket]:
         run.journal.note(f"the public library knows no namespaces: {request.namespace!r} is not sent")
     for wanted in request.imports:
         ticket = await run.store.run_durable(
-            ledger.plan_import,
+            import_planning.plan_import,
             account=run.client.account,
             kind=wanted.kind,
             hashtag=wanted.hashtag,

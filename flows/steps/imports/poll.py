@@ -10,9 +10,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from blocks.completion import finished_state, next_poll_seconds, overdue
+from blocks.database.store import import_polls
 from blocks.database.store import imports as ledger
-from blocks.database.store.ending import SAID_FAILED, end_import
-from blocks.database.store.imports import FoundPost, ItemSeen
+from blocks.database.store.import_polls import SAID_FAILED, ItemSeen, end_import
+from blocks.database.store.imports import FoundPost
 from flows.steps.imports.followed import FollowedImport
 from flows.steps.imports.poll_once import poll_once
 from flows.steps.prefect_side import run_events
@@ -86,7 +87,7 @@ async def _record(run: RunContext, submitted: FollowedImport, items: list[ItemSe
     """Write one poll down, and the import's end where it is finished; gives the posts that it listed first."""
     now, name, before = run.clock(), submitted.name, submitted.row
     post_micros = run.settings.tagtrail_prices.import_micros(1)
-    result = await run.store.run(ledger.record_poll, before.import_id, items, post_micros=post_micros)
+    result = await run.store.run(import_polls.record_poll, before.import_id, items, post_micros=post_micros)
     submitted.unanswered_polls, submitted.row = 0, (row := result.row)
     if result.new_posts and before.seen == 0:
         run.log.of_import("%s: the first %s posts are listed; their metadata is bought now", name, len(items))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from blocks.database.store.import_answers import keep_unreadable
-from blocks.database.store.imports import ItemSeen, OpenImport
+from blocks.database.store.import_polls import ItemSeen, keep_unreadable
+from blocks.database.store.imports import OpenImport
 from blocks.errors import MemoriesError, NotAPostUrl, TagtrailError, Unreadable
 from blocks.memories.client import ImportItemSeen
 from blocks.posts.identity import parse_post_url

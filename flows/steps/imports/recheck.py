@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from blocks.database.store import imports as ledger
 from blocks.database.store import runs
-from blocks.database.store.ending import record_late_look
+from blocks.database.store.import_polls import record_late_look
 from blocks.database.store.imports import FoundPost, OpenImport
 from blocks.errors import TagtrailError
 from flows.steps.enrichment.dispatcher import Enrichment

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from blocks.database.store.imports import Ticket
+from blocks.database.store.import_planning import Ticket
 from blocks.errors import TagtrailError
 from flows.steps.imports.followed import FollowedImport, read_import
 from flows.steps.run.context import RunContext

@@ -9,8 +9,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from blocks.database.engine import Store
+from blocks.database.store import import_planning
 from blocks.database.store import imports as ledger
-from blocks.database.store import repeated
 from blocks.errors import (
     Busy,
     Duplicate,
@@ -56,7 +56,7 @@ async def submit_import(run: RunContext, planned: FollowedImport) -> FollowedImp
     ticket = planned.ticket
     state = await _submit(run, ticket.import_id)
     run.log.of_import("%s: import %s (asked for %s posts)", planned.name, state, planned.row.requested)
-    if state == "dropped" and (twin := await run.store.read(repeated.running_twin, ticket.import_id)):
+    if state == "dropped" and (twin := await run.store.read(import_planning.running_twin, ticket.import_id)):
         return await read_import(run, replace(ticket, import_id=twin.import_id, how="attached", state=twin.state))
     return await read_import(run, replace(ticket, state=state))
 
@@ -224,7 +224,7 @@ async def _unknown_outcome(run: RunContext, import_id: str, voucher: Voucher, er
     """Nobody knows what the API did. Where it says that it did so before, the import that it means is looked for."""
     if isinstance(error, Duplicate):
         twin_id = await run.store.run_durable(
-            repeated.give_way, import_id, run_id=run.run_id, owner=run.owner, why=str(error)
+            import_planning.give_way, import_id, run_id=run.run_id, owner=run.owner, why=str(error)
         )
         if twin_id is not None:
             await voucher.release()

@@ -8,9 +8,9 @@ from datetime import datetime
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import TERMINAL_STATES
 
-from blocks.database.store import accounts, held, stops, sweeping
-from blocks.database.store.imports import Ticket
-from blocks.database.store.sweeping import LeftOver
+from blocks.database.store import accounts, runs, stale_work
+from blocks.database.store.import_planning import Ticket
+from blocks.database.store.stale_work import StaleWork
 from flows.steps.enrichment.circuit_breaker import StillRefused
 from flows.steps.enrichment.dispatcher import Enrichment
 from flows.steps.imports.recheck import recheck_short_imports
@@ -52,7 +52,7 @@ async def take_up_what_is_held(run: RunContext, enrichment: Enrichment, follow: 
     """
     run.progress.stage = "importing"
     tickets, posts = await run.store.run_durable(
-        held.take_up,
+        stale_work.take_up_held,
         run_id=run.run_id,
         account=run.client.account,
         collection=run.request.collection,
@@ -91,10 +91,10 @@ class _Sweep:
             await self._enrichment.try_elsewhere()
         return self._busy(left)
 
-    async def _take_up(self, *, most_posts: int) -> LeftOver:
+    async def _take_up(self, *, most_posts: int) -> StaleWork:
         run = self._run
         return await run.store.run_durable(
-            sweeping.take_up,
+            stale_work.take_up,
             run_id=run.run_id,
             account=run.client.account,
             now=run.clock(),
@@ -109,7 +109,7 @@ class _Sweep:
         a crash. Gives those of which it does not say anything now; they are left to the next sweep."""
         run = self._run
         dead = [
-            run_id for run_id in await run.store.read(stops.without_end, run.client.account) if run_id not in self._dead
+            run_id for run_id in await run.store.read(runs.without_end, run.client.account) if run_id not in self._dead
         ]
         if not dead:
             return []
@@ -123,9 +123,9 @@ class _Sweep:
             known = states.get(run_id)
             if known is not None and known.state_type in CANCELLED:
                 at = known.state.timestamp if known.state is not None else run.clock()
-                await run.store.run_durable(stops.stop, run_id, by=IN_PREFECT, why="cancelled in Prefect", at=at)
+                await run.store.run_durable(runs.stop, run_id, by=IN_PREFECT, why="cancelled in Prefect", at=at)
             elif known is None or known.state_type in TERMINAL_STATES:
-                await run.store.run(stops.crashed, run_id, now=run.clock())
+                await run.store.run(runs.crashed, run_id, now=run.clock())
         self._dead.update(dead)
         return []
 
@@ -168,7 +168,7 @@ class _Sweep:
         else:
             await self._run.halt.pause(min(1.0, self._run.settings.tagtrail_poll_seconds))
 
-    def _is_new(self, ticket: Ticket, left: LeftOver) -> bool:
+    def _is_new(self, ticket: Ticket, left: StaleWork) -> bool:
         if ticket.import_id in self._under_way or len(self._taken) >= MOST_IMPORTS:
             return False
         return ticket.import_id not in self._taken or ticket.import_id in left.called_back
@@ -180,7 +180,7 @@ class _Sweep:
         self._under_way[ticket.import_id] = following
         following.add_done_callback(lambda _: self._under_way.pop(ticket.import_id))
 
-    def _busy(self, left: LeftOver) -> bool:
+    def _busy(self, left: StaleWork) -> bool:
         # A lease that was renewed is a living run's, which follows its import itself; the others end soon.
         dying = [self._leases.setdefault(import_id, until) == until for import_id, until in left.held.items()]
         if self._under_way or any(dying):

@@ -14,7 +14,7 @@ from prefect.logging import get_logger
 
 from blocks.database.engine import Store
 from blocks.database.store import imports as ledger
-from blocks.database.store import spend
+from blocks.database.store import money as money_store
 from blocks.errors import StoreError
 from blocks.outside_words import for_markdown
 from blocks.quotas.budget import Budget
@@ -115,7 +115,7 @@ async def look_into_books(store: Store, budget: Budget, run_id: str, progress: P
     Raises:
         StoreError: the database cannot be read.
     """
-    money = await store.read(spend.totals, run_id)
+    money = await store.read(money_store.totals, run_id)
     rows = await store.read(ledger.of_run, run_id)
     # Not what is reserved: an import may list fewer posts than it was asked for, and a call may be refused.
     progress.cost_usd = (money.spent_micros("import") + budget.billed_micros) / 1_000_000

@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from blocks.database.engine import Store
-from blocks.database.store import stops as stops_store
+from blocks.database.store import runs as stops_store
 from blocks.errors import StoreError, TagtrailError
 from blocks.memories.client import MemoriesClient
 from blocks.settings import Settings

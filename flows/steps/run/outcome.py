@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from blocks.database.store import erased_names, gaps, provenance, report, requests, runs, spend
+from blocks.database.store import erased_names, gaps, provenance, report, runs
 from blocks.database.store import imports as ledger
+from blocks.database.store import money as money_store
 from blocks.database.store.gaps import Overlap
 from blocks.database.store.imports import OpenImport
+from blocks.database.store.money import RunSpend
 from blocks.database.store.provenance import RunOutputs
-from blocks.database.store.spend import RunSpend
 from blocks.errors import StoreError, TagtrailError, UsageError
 from blocks.outside_words import for_log
 from flows.steps.prefect_side import artifacts, run_events
@@ -145,14 +146,14 @@ async def _count(run: RunContext, flow: str, now: datetime, *, stopped: bool) ->
     """
     journal, read = run.journal, run.store.read
     sums = await read(runs.reconcile, run.run_id)
-    money = await read(spend.totals, run.run_id)
+    money = await read(money_store.totals, run.run_id)
     rows = await read(ledger.of_run, run.run_id)
     wrote = await read(provenance.run_outputs, run.run_id)
     overlaps = await read(gaps.overlaps, [row.import_id for row in rows])
     leading = await read(report.leading, [_key_of(key) for key in journal.posts], MAX_LEADING)
     out = await read(erased_names.posts_among, [post.ref for post in journal.posts.values()])
     open_ = [(post.ref.platform, post.ref.post_id) for post in journal.posts.values() if post.outcome in UNSETTLED]
-    why = await read(requests.reasons, open_, run.request.cheapest_micros(run.settings), ending=run.run_id)
+    why = await read(runs.reasons, open_, run.request.cheapest_micros(run.settings), ending=run.run_id)
     if out:
         journal.leave_out(":".join(key) for key in out)
         journal.note(
@@ -187,7 +188,7 @@ async def _count(run: RunContext, flow: str, now: datetime, *, stopped: bool) ->
         calls=money.named_calls,
         failures=sums.failures,
         cost_usd=money.counted_micros / 1_000_000,
-        usd_per_1000_new=spend.cost_per_1000_new(money.counted_micros, wrote.first_measured),
+        usd_per_1000_new=money_store.cost_per_1000_new(money.counted_micros, wrote.first_measured),
         halted_because=_halted_because(run),
         notes=[
             *journal.notes,

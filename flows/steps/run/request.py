@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from blocks.database.store.spend import Caps
+from blocks.database.store.money import Caps
 from blocks.dedup_keys import wish_key
 from blocks.errors import NotAPostUrl, UsageError
 from blocks.memories.requests import MAX_URLS

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from blocks.database.store import leftovers, payers, runs, snapshots, spend
+from blocks.database.store import money, runs, snapshots, stale_work
 from blocks.database.store.filters import Filters
 from blocks.database.store.imports import FoundPost
 from blocks.database.store.snapshots import DuePost
@@ -33,15 +33,15 @@ class Due:
 
 async def plan_refresh(run: RunContext) -> Due:
     """What is due, and how much of it the caps can pay for; of what is beyond them no trace is written."""
-    await run.store.run(leftovers.drop_missed, run.settings.snapshot_plan, run.clock())
+    await run.store.run(stale_work.drop_missed, run.settings.snapshot_plan, run.clock())
     filters = Filters(collection=run.request.collection, hashtag=run.request.hashtag)
     found = await run.store.read(snapshots.due, run.settings.snapshot_plan, run.clock(), filters)
     caps = run.request.caps(run.settings)
     left = await run.store.read(
-        spend.left_micros,
+        money.left_micros,
         caps,
         account=run.client.account,
-        day=spend.day_of(run.clock()),
+        day=money.day_of(run.clock()),
         run_id=run.run_id,
         collection=run.request.collection,
     )
@@ -51,7 +51,7 @@ async def plan_refresh(run: RunContext) -> Due:
     left_of = {}
     if run.request.collection is None:
         names = {one.collection for one in found if one.collection is not None}
-        left_of = await run.store.read(payers.left_by_collection, names, caps.collection_micros)
+        left_of = await run.store.read(money.left_by_collection, names, caps.collection_micros)
     due = affordable(found, left, prices, left_of)
     if not found:
         run.journal.note("no snapshot is due now")

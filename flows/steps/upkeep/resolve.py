@@ -9,8 +9,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from blocks.database.engine import open_store
-from blocks.database.store import deciding
-from blocks.database.store.imports import Decision
+from blocks.database.store import import_planning
+from blocks.database.store.import_planning import Decision
 from blocks.errors import TagtrailError
 from blocks.outside_words import for_log
 from blocks.settings import get_settings
@@ -29,7 +29,7 @@ async def decide(import_id: str, decision: Decision, task_id: str) -> State[Any]
         url = await saved_database_url() or get_settings().database_url
         store = await asyncio.to_thread(open_store, url, create=True)
         try:
-            row = await store.run_durable(deciding.decide, import_id, decision, task_id=task_id)
+            row = await store.run_durable(import_planning.decide, import_id, decision, task_id=task_id)
         finally:
             store.close()
     except TagtrailError as error:

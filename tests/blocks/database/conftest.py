@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from blocks.database.engine import Store
+from blocks.database.store import import_planning, import_polls
 from blocks.database.store import imports as ledger
-from blocks.database.store.imports import ItemSeen, OpenImport, Ticket
+from blocks.database.store.import_planning import Ticket
+from blocks.database.store.import_polls import ItemSeen
+from blocks.database.store.imports import OpenImport
 from blocks.posts.identity import parse_post_url
 
 T0 = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
@@ -52,7 +55,7 @@ class Ledger:
         }
         reuse_after = None if reuse_hours is None else self.now - timedelta(hours=reuse_hours)
         with self.store.begin() as conn:
-            return ledger.plan_import(
+            return import_planning.plan_import(
                 conn, requested=count, run_id=run, reuse_after=reuse_after, now=self.now, alive=self.alive, **wish
             )
 
@@ -71,8 +74,10 @@ class Ledger:
         assert self.do(ledger.mark_submitted, ticket.import_id, f"task-{ticket.import_id}", owner=run)
         return ticket.import_id
 
-    def poll(self, import_id: str, *numbers: int) -> ledger.PollResult:
-        result: ledger.PollResult = self.do(ledger.record_poll, import_id, [item(number) for number in numbers])
+    def poll(self, import_id: str, *numbers: int) -> import_polls.PollResult:
+        result: import_polls.PollResult = self.do(
+            import_polls.record_poll, import_id, [item(number) for number in numbers]
+        )
         return result
 
     def get(self, import_id: str) -> OpenImport:

@@ -6,11 +6,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from blocks.database.store import import_planning
 from blocks.database.store import imports as ledger
-from blocks.database.store import spend
-from blocks.database.store.deciding import decide
-from blocks.database.store.ending import end_import
-from blocks.database.store.spend import Caps, Purpose
+from blocks.database.store import money as money_store
+from blocks.database.store.import_planning import decide
+from blocks.database.store.import_polls import end_import
+from blocks.database.store.money import Caps, Purpose
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import, Spend
 
@@ -24,13 +25,13 @@ def reserve(book: Ledger, import_id: str, run: str, posts: int = 25) -> str:
     book.wait(1)
     purpose = Purpose("acc", run, "c", "import", import_id=import_id)
     with book.store.begin() as conn:
-        return spend.reserve(conn, purpose, micros=posts * PRICE, caps=Caps(), now=book.now)
+        return money_store.reserve(conn, purpose, micros=posts * PRICE, caps=Caps(), now=book.now)
 
 
 def release(book: Ledger, spend_id: str) -> None:
     book.wait(1)
     with book.store.begin() as conn:
-        spend.release(conn, spend_id, now=book.now)
+        money_store.release(conn, spend_id, now=book.now)
 
 
 def end(book: Ledger, import_id: str, state: str = "complete") -> None:
@@ -51,7 +52,7 @@ def money(book: Ledger) -> dict[str, tuple[int | None, int]]:
     with book.store.connect() as conn:
         rows = conn.execute(sa.select(table).order_by(table.c.reserved_at)).all()
         counted = sum(row.reserved_micros if row.spent_micros is None else row.spent_micros for row in rows)
-        assert spend.used_micros(conn, "collection:c") == counted
+        assert money_store.used_micros(conn, "collection:c") == counted
     return {row.spend_id: (row.spent_micros, row.calls) for row in rows}
 
 
@@ -62,7 +63,7 @@ def sent_twice(book: Ledger, *, refused: bool = False) -> tuple[str, str, str]:
     book.send(import_id, "r1")
     book.do(ledger.mark_ambiguous, import_id, note="lost", owner="r1")
     book.wait(60)
-    assert book.do(ledger.resolve, import_id, "resubmit")
+    assert book.do(import_planning.resolve, import_id, "resubmit")
     if refused:
         release(book, reserve(book, import_id, "r2"))
     real = reserve(book, import_id, "r2")

@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import insert, select
 
 from blocks.database.store import gaps, runs
-from blocks.database.store.ending import end_import
 from blocks.database.store.export import rows
 from blocks.database.store.filters import Filters
 from blocks.database.store.gaps import GapRow, Overlap
+from blocks.database.store.import_polls import end_import
 from blocks.database.store.provenance import provenance
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Gap, Hashtag, RunImport

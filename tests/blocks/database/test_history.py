@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from blocks.database.engine import Store
-from blocks.database.store import export, leases, leftovers, posts, runs, snapshots, work
+from blocks.database.store import export, leases, posts, runs, snapshots, stale_work, work
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.filters import Filters
 from blocks.database.store.raw_payloads import RawAnswer, save_raw
@@ -277,7 +277,7 @@ def test_work_on_a_missed_checkpoint_is_dropped(store: Store, measure: Callable[
 
     def left_at(hours: float) -> list[int]:
         with store.begin() as conn:
-            leftovers.drop_missed(conn, PLAN, after(hours))
+            stale_work.drop_missed(conn, PLAN, after(hours))
             query = "SELECT post_id FROM work WHERE purpose = 'refresh:21600' ORDER BY post_id"
             found = conn.exec_driver_sql(query).scalars().all()
             assert conn.exec_driver_sql("SELECT count(*) FROM work WHERE purpose = 'enrich'").scalar_one() >= 1

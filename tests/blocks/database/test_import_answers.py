@@ -9,14 +9,12 @@ from typing import Any
 import pytest
 
 from blocks.database.purge import Target, purge
-from blocks.database.store import failures, repeated, spend
+from blocks.database.store import failures, import_planning, import_polls, money
 from blocks.database.store import imports as ledger
-from blocks.database.store.deciding import decide
-from blocks.database.store.ending import end_import
-from blocks.database.store.import_answers import keep_unreadable
-from blocks.database.store.imports import ItemSeen
+from blocks.database.store.import_planning import decide
+from blocks.database.store.import_polls import ItemSeen, end_import, keep_unreadable
+from blocks.database.store.money import Caps, Purpose
 from blocks.database.store.raw_payloads import find_raw, load_raw
-from blocks.database.store.spend import Caps, Purpose
 from blocks.errors import Unreadable, UsageError
 from blocks.posts.identity import parse_post_url
 
@@ -47,7 +45,9 @@ def end(book: Ledger, import_id: str) -> None:
 def test_an_odd_item_is_a_failure_beside_the_posts_and_is_kept(book: Ledger) -> None:
     import_id = book.submit("r1")
     for _ in range(2):
-        result = book.do(ledger.record_poll, import_id, [listed(1), odd(FAILED), listed(2), odd(b"true"), odd(b"true")])
+        result = book.do(
+            import_polls.record_poll, import_id, [listed(1), odd(FAILED), listed(2), odd(b"true"), odd(b"true")]
+        )
         book.wait(60)
     assert (result.row.seen, result.row.new) == (4, 2)
     end(book, import_id)
@@ -61,9 +61,9 @@ def test_an_odd_item_is_a_failure_beside_the_posts_and_is_kept(book: Ledger) -> 
 
 def test_what_a_later_answer_tells_better_is_no_failure_any_more(book: Ledger) -> None:
     import_id = book.submit("r1")
-    book.do(ledger.record_poll, import_id, [listed(1), odd(FAILED)])
+    book.do(import_polls.record_poll, import_id, [listed(1), odd(FAILED)])
     assert len(rows(book, import_id)) == 1
-    result = book.do(ledger.record_poll, import_id, [listed(1), listed(2)])
+    result = book.do(import_polls.record_poll, import_id, [listed(1), listed(2)])
     assert result.row.seen == 2
     assert rows(book, import_id) == []
 
@@ -85,15 +85,15 @@ def test_an_import_that_cannot_be_read_can_be_dropped_and_its_money_counts(book:
     import_id = book.submit("r1")
     with book.store.begin() as conn:
         purpose = Purpose("acc", "r1", "c", "import", import_id=import_id)
-        spend.reserve(conn, purpose, micros=250_000, caps=Caps(), now=book.now)
+        money.reserve(conn, purpose, micros=250_000, caps=Caps(), now=book.now)
     book.do(keep_unreadable, import_id, Unreadable("no", body=b"true"), run_id="r1")
     assert book.do(ledger.lease_import, import_id, owner="r1", alive=book.alive)
     with book.store.begin() as conn:
-        assert not ledger.resolve(conn, import_id, "drop", now=book.now, alive=lambda _: True)
+        assert not import_planning.resolve(conn, import_id, "drop", now=book.now, alive=lambda _: True)
     with book.store.begin() as conn:
         ledger.release_import(conn, import_id, owner="r1")
         assert decide(conn, import_id, "drop").state == "dropped"
-        assert spend.counted_for_import(conn, import_id) == 250_000
+        assert money.counted_for_import(conn, import_id) == 250_000
     assert rows(book, import_id) == []
     assert book.plan("r2").how == "submit", "the hashtag is free for a new import"
 
@@ -114,7 +114,7 @@ def test_a_repeated_submission_gives_way_to_the_one_under_way(book: Ledger) -> N
     assert again.how == "submit"
     assert book.send(again.import_id, "r2")
     with book.store.begin() as conn:
-        twin = repeated.give_way(conn, again.import_id, run_id="r2", owner="r2", why="repeated operation")
+        twin = import_planning.give_way(conn, again.import_id, run_id="r2", owner="r2", why="repeated operation")
     assert twin == first
     assert book.get(again.import_id).state == "dropped"
     with book.store.connect() as conn:
@@ -123,14 +123,14 @@ def test_a_repeated_submission_gives_way_to_the_one_under_way(book: Ledger) -> N
     other = book.plan("r3", wish="w2", fresh=True)
     assert book.send(other.import_id, "r3")
     with book.store.begin() as conn:
-        assert repeated.give_way(conn, other.import_id, run_id="r3", owner="r3", why="repeated") is None
+        assert import_planning.give_way(conn, other.import_id, run_id="r3", owner="r3", why="repeated") is None
     assert book.get(other.import_id).state == "sending"
 
 
 async def test_erasure_and_retention_reach_what_was_kept(book: Ledger) -> None:
     import_id = book.submit("r1")
     about = b'{"author":"invented.person","profile":"https://www.tiktok.com/@invented.person"}'
-    book.do(ledger.record_poll, import_id, [listed(1), odd(about), odd(FAILED)])
+    book.do(import_polls.record_poll, import_id, [listed(1), odd(about), odd(FAILED)])
     hashes = [row.raw_sha256 for row in rows(book, import_id)]
 
     def kept() -> list[bytes]:

@@ -14,10 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blocks.database.engine import Store
-from blocks.database.store import failures, runs
+from blocks.database.store import failures, import_polls, runs
 from blocks.database.store import imports as ledger
-from blocks.database.store.ending import end_import
-from blocks.database.store.imports import ItemSeen, PollResult
+from blocks.database.store.import_polls import ItemSeen, PollResult, end_import
 from blocks.database.store.statements import table_of
 from blocks.database.tables import ImportItem, Post, Work
 from blocks.posts.identity import parse_post_url
@@ -41,7 +40,7 @@ def foreign(name: str) -> ItemSeen:
 
 
 def record(book: Ledger, import_id: str, listed: Sequence[ItemSeen], **more: Any) -> PollResult:
-    result: PollResult = book.do(ledger.record_poll, import_id, list(listed), **more)
+    result: PollResult = book.do(import_polls.record_poll, import_id, list(listed), **more)
     return result
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from blocks.database.engine import open_store
+from blocks.database.store import import_planning
 from blocks.database.store import imports as ledger
-from blocks.database.store.imports import Ticket
+from blocks.database.store.import_planning import Ticket
 
 Ledger = Any  # the class of the fixture `book`, see conftest.py
 
@@ -219,7 +220,7 @@ async def test_of_runs_that_want_the_same_at_once_one_submits(book: Ledger, data
             book.dead.add(f"killed {turn}")
 
         def plan(conn: Any, number: int, turn: int = turn) -> Ticket:
-            return ledger.plan_import(
+            return import_planning.plan_import(
                 conn, account="acc", kind="hashtag", hashtag="a", wanted={}, wish=f"w{turn}", collection="c",
                 namespace="c", library="private", requested=(25, 50)[number % 2], run_id=f"r{turn}-{number}",
                 owner=f"o{number}", reuse_after=None, fresh=False, now=T0, alive=book.alive,
@@ -251,7 +252,7 @@ def test_what_is_sent_again_by_hand_keeps_its_collection_and_no_smaller_count(
     doubt = book.plan("r1", 25).import_id
     book.send(doubt, "r1")
     book.do(ledger.mark_ambiguous, doubt, note="no answer", owner="r1")
-    assert book.do(ledger.resolve, doubt, "resubmit")
+    assert book.do(import_planning.resolve, doubt, "resubmit")
     ticket = book.plan("r2", count, collection="other")
     row = book.get(doubt)
     assert (ticket.import_id, ticket.how, row.requested, row.collection) == (doubt, "submit", sent, "c")

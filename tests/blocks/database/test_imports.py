@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from blocks.completion import finished_state
+from blocks.database.store import import_planning, leases
 from blocks.database.store import imports as ledger
-from blocks.database.store import leases
-from blocks.database.store.import_plans import doubtful
+from blocks.database.store.imports import give_up_submissions
 from blocks.errors import StoreError, UsageError
 
 Ledger = Any  # the class of the fixture `book`, see conftest.py
@@ -49,9 +49,9 @@ STEPS: dict[str, tuple[Any, dict[str, Any]]] = {
     "mark_ambiguous": (ledger.mark_ambiguous, {"note": "n"}),
     "complete": (ledger.finish_import, {"state": "complete"}),
     "empty": (ledger.finish_import, {"state": "empty"}),
-    "resubmit": (ledger.resolve, {"decision": "resubmit"}),
-    "attach": (ledger.resolve, {"decision": "attach", "task_id": "T by hand"}),
-    "drop": (ledger.resolve, {"decision": "drop"}),
+    "resubmit": (import_planning.resolve, {"decision": "resubmit"}),
+    "attach": (import_planning.resolve, {"decision": "attach", "task_id": "T by hand"}),
+    "drop": (import_planning.resolve, {"decision": "drop"}),
 }
 RUNS = itertools.count()
 LEGAL = {
@@ -92,7 +92,7 @@ def bring_to(book: Ledger, state: str) -> str:
     if state in ("complete", "empty"):
         assert book.do(ledger.finish_import, import_id, state=state)
     if state == "dropped":
-        assert book.do(ledger.resolve, import_id, "drop")
+        assert book.do(import_planning.resolve, import_id, "drop")
     with book.store.begin() as conn:
         ledger.release_import(conn, import_id, owner=run)
     assert book.get(import_id).state == state
@@ -131,7 +131,7 @@ def test_an_unknown_import_is_one_clear_sentence(book: Ledger) -> None:
     with pytest.raises(StoreError, match="the ledger has no import nothing"):
         book.get("nothing")
     with pytest.raises(StoreError, match="the ledger has no import"):
-        book.do(ledger.resolve, "nothing", "drop")
+        book.do(import_planning.resolve, "nothing", "drop")
 
 
 def test_ids_may_be_shortened_by_people(book: Ledger) -> None:
@@ -246,7 +246,7 @@ def test_an_answer_that_comes_late_ends_the_doubt(book: Ledger) -> None:
         with book.store.begin() as conn:
             ledger.recover_sending(conn, now=book.now, alive=book.alive)
         if late == "planned":
-            book.do(ledger.resolve, first, "resubmit")
+            book.do(import_planning.resolve, first, "resubmit")
         assert book.get(first).state == late
         assert not book.do(ledger.mark_submitted, first, "T-other", owner="somebody else")
         assert book.do(ledger.mark_submitted, first, f"T-{late}", owner="r1")
@@ -260,7 +260,7 @@ def test_a_sender_that_renewed_its_lease_meanwhile_is_not_given_up(book: Ledger)
     book.wait(20)
     with book.store.begin() as conn:
         assert leases.renew_all(conn, "r1", now=book.now) == 1
-        assert doubtful(conn, [seen], now=book.now, alive=book.alive) == []
+        assert give_up_submissions(conn, [seen], now=book.now, alive=book.alive) == []
     assert book.get(first).state == "sending"
 
 
@@ -272,17 +272,17 @@ def test_the_three_decisions(book: Ledger) -> None:
         return import_id
 
     dropped, attached, resubmitted = in_doubt("a"), in_doubt("b"), in_doubt("c")
-    assert book.do(ledger.resolve, dropped, "drop")
+    assert book.do(import_planning.resolve, dropped, "drop")
     assert (book.get(dropped).state, book.plan("r2", wish="a").how) == ("dropped", "submit")
     for bad, sentence in (("  ", "name the task"), (None, "name the task")):
         with pytest.raises(UsageError, match=sentence):
-            book.do(ledger.resolve, attached, "attach", task_id=bad)
-    assert book.do(ledger.resolve, attached, "attach", task_id=" T9 ")
+            book.do(import_planning.resolve, attached, "attach", task_id=bad)
+    assert book.do(import_planning.resolve, attached, "attach", task_id=" T9 ")
     assert (book.get(attached).state, book.get(attached).task_id) == ("submitted", "T9")
     with pytest.raises(UsageError, match=f"belongs to import {attached}"):
-        book.do(ledger.resolve, resubmitted, "attach", task_id="T9")
+        book.do(import_planning.resolve, resubmitted, "attach", task_id="T9")
     for times in (1, 2):
-        assert book.do(ledger.resolve, resubmitted, "resubmit")
+        assert book.do(import_planning.resolve, resubmitted, "resubmit")
         assert f"sent again by hand ({times})" in (book.get(resubmitted).note or "")
         assert book.send(resubmitted, f"r{times}")
         # The count of the note outlives the sending.
@@ -291,9 +291,9 @@ def test_the_three_decisions(book: Ledger) -> None:
 
 def test_a_plan_is_dropped_only_if_nobody_is_about_to_send_it(book: Ledger) -> None:
     plan = book.plan("r1").import_id
-    assert book.do(ledger.resolve, plan, "drop", alive=book.alive) is False
+    assert book.do(import_planning.resolve, plan, "drop", alive=book.alive) is False
     book.dead.add("r1")
-    assert book.do(ledger.resolve, plan, "drop", alive=book.alive) is True
+    assert book.do(import_planning.resolve, plan, "drop", alive=book.alive) is True
     assert (book.get(plan).state, book.get(plan).note, book.plan("r2").how) == ("dropped", "dropped by hand", "submit")
 
 
@@ -305,5 +305,5 @@ def test_a_plan_resubmitted_beside_a_newer_one_breaks_no_index(book: Ledger) -> 
     book.submit("r2", fresh=True)
     book.wait(7 * HOUR)
     assert book.plan("r3").how == "submit"  # a shared plan
-    assert book.do(ledger.resolve, old, "resubmit")
+    assert book.do(import_planning.resolve, old, "resubmit")
     assert book.get(old).state == "planned"

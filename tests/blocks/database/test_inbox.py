@@ -9,9 +9,9 @@ from sqlalchemy import select
 
 from blocks.callbacks import Callback
 from blocks.database.store import imports as ledger
-from blocks.database.store import inbox, runs, spend, sweeping
-from blocks.database.store.ending import SAID_FAILED, end_import
-from blocks.database.store.spend import Caps, Purpose
+from blocks.database.store import inbox, money, runs, stale_work
+from blocks.database.store.import_polls import SAID_FAILED, end_import
+from blocks.database.store.money import Caps, Purpose
 from blocks.memories.callbacks import read_callback
 
 MICROS = 10_000
@@ -45,9 +45,9 @@ def end(book: Any, import_id: str, state: Any, **more: Any) -> bool:
         return end_import(conn, import_id, state=state, post_micros=MICROS, run_id="r", now=book.now, **more)
 
 
-def look(book: Any, **more: Any) -> sweeping.LeftOver:
+def look(book: Any, **more: Any) -> stale_work.StaleWork:
     with book.store.begin() as conn:
-        return sweeping.take_up(conn, run_id="sweep", account="acc", now=book.now, **more)
+        return stale_work.take_up(conn, run_id="sweep", account="acc", now=book.now, **more)
 
 
 def test_a_callback_is_stored_once_and_unknown_tasks_are_not(book: Any) -> None:
@@ -104,7 +104,7 @@ def test_news_about_an_import_that_ended_short_opens_it_again_and_its_money_foll
     mine = book.submit("r")
     with book.store.begin() as conn:
         purpose = Purpose("acc", "r", "c", "import", import_id=mine)
-        spend.reserve(conn, purpose, micros=25 * MICROS, caps=Caps(None, None, None), now=book.now)
+        money.reserve(conn, purpose, micros=25 * MICROS, caps=Caps(None, None, None), now=book.now)
     book.poll(mine, 1, 2)
     assert end(book, mine, "complete")
     assert look(book).tickets == [], "complete, and nobody said otherwise"
@@ -122,8 +122,8 @@ def test_news_about_an_import_that_ended_short_opens_it_again_and_its_money_foll
     assert end(book, mine, "complete")
     with book.store.begin() as conn:
         inbox.mark_handled(conn, inbox.unhandled(conn, mine))
-        assert spend.totals(conn, "r").counted_micros == 3 * MICROS
-        assert spend.used_micros(conn, "run:r") == 3 * MICROS
+        assert money.totals(conn, "r").counted_micros == 3 * MICROS
+        assert money.used_micros(conn, "run:r") == 3 * MICROS
     assert look(book).tickets == []
 
 
@@ -152,16 +152,16 @@ def test_what_is_said_to_have_failed_holds_its_money_until_its_last_look(book: A
     mine = book.submit("r")
     with book.store.begin() as conn:
         purpose = Purpose("acc", "r", "c", "import", import_id=mine)
-        spend.reserve(conn, purpose, micros=25 * MICROS, caps=Caps(None, None, None), now=book.now)
+        money.reserve(conn, purpose, micros=25 * MICROS, caps=Caps(None, None, None), now=book.now)
     receive(book, said(task_of(mine), "FAILED"))
     assert end(book, mine, "empty", note=SAID_FAILED)
     with book.store.begin() as conn:
-        assert spend.totals(conn, "r").open_micros == 25 * MICROS
+        assert money.totals(conn, "r").open_micros == 25 * MICROS
         ledger.start_following(conn, mine)
     book.poll(mine, 1, 2)
     assert end(book, mine, "complete")
     with book.store.begin() as conn:
-        assert (spend.totals(conn, "r").counted_micros, spend.totals(conn, "r").open_micros) == (2 * MICROS, 0)
+        assert (money.totals(conn, "r").counted_micros, money.totals(conn, "r").open_micros) == (2 * MICROS, 0)
 
 
 def test_items_speak_against_failure(book: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from blocks.database.store import import_planning
 from blocks.database.store import imports as ledger
 
 Ledger = Any  # the class of the fixture `book`, see conftest.py
@@ -19,7 +20,7 @@ def sent_again(book: Ledger) -> str:
     book.send(import_id, "r1")
     book.dead.add("r1")
     book.plan("r2")
-    book.do(ledger.resolve, import_id, "resubmit")
+    book.do(import_planning.resolve, import_id, "resubmit")
     assert book.plan("r2").how == "submit"
     return str(import_id)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from blocks.database.engine import Store
-from blocks.database.store import failures, imports, spend
-from blocks.database.store.ending import end_import, record_late_look
-from blocks.database.store.imports import ItemSeen
+from blocks.database.store import failures, import_planning, import_polls, imports, money
+from blocks.database.store.import_polls import ItemSeen, end_import, record_late_look
 from blocks.posts.identity import parse_post_url
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -21,18 +20,18 @@ def seen(number: int, url: str | None) -> ItemSeen:
 
 def test_a_late_look_closes_what_it_names_and_leaves_the_import_finished(store: Store) -> None:
     with store.begin() as conn:
-        ticket = imports.plan_import(
+        ticket = import_planning.plan_import(
             conn, account="a", kind="hashtag", hashtag="linen", wanted={"hashtag": "linen"}, wish="w",
             collection="c", namespace="c", library="private", requested=4, run_id="r1", owner="o", reuse_after=None,
             fresh=False, now=T0,
         )  # fmt: skip
         import_id = ticket.import_id
-        purpose = spend.Purpose("a", "r1", "c", "import", import_id=import_id)
-        spend.reserve(conn, purpose, micros=40, caps=spend.Caps(), now=T0)
+        purpose = money.Purpose("a", "r1", "c", "import", import_id=import_id)
+        money.reserve(conn, purpose, micros=40, caps=money.Caps(), now=T0)
         imports.mark_sending(conn, import_id, owner="o", now=T0)
         imports.mark_submitted(conn, import_id, "task-1", owner="o", now=T0)
         first = [seen(0, URLS[0]), seen(1, None), seen(2, None)]
-        imports.record_poll(conn, import_id, first, post_micros=10, now=T0)
+        import_polls.record_poll(conn, import_id, first, post_micros=10, now=T0)
         assert end_import(conn, import_id, state="complete", post_micros=10, run_id="r1", now=T0)
         opened = failures.find(conn)
         assert [row.message for row in opened] == [
@@ -50,26 +49,26 @@ def test_a_late_look_closes_what_it_names_and_leaves_the_import_finished(store: 
 
         assert look(*first, hours=1) == []
         assert [row.item_key for row in failures.find(conn)] == [f"{import_id}/no:VI1"]
-        assert spend.totals(conn, "r1").spent_micros() == 30
+        assert money.totals(conn, "r1").spent_micros() == 30
         assert look(seen(0, URLS[0]), seen(1, URLS[1]), seen(2, None), hours=2) == [URLS[1].rpartition("/")[2]]
         assert failures.find(conn) == []
-        assert spend.totals(conn, "r1").spent_micros() == 30, "an item that is told better costs nothing"
+        assert money.totals(conn, "r1").spent_micros() == 30, "an item that is told better costs nothing"
         # One more is listed: it costs, and without a URL it is a failure of its own.
         assert look(seen(1, URLS[1]), seen(2, None), seen(3, None), hours=3) == []
         assert [row.item_key for row in failures.find(conn)] == [f"{import_id}/no:VI3"]
-        assert spend.totals(conn, "r1").spent_micros() == 40
+        assert money.totals(conn, "r1").spent_micros() == 40
 
 
 def test_an_import_that_ended_short_is_due_three_times(store: Store) -> None:
     def submit(wish: str, requested: int) -> str:
-        ticket = imports.plan_import(
+        ticket = import_planning.plan_import(
             conn, account="a", kind="hashtag", hashtag="linen", wanted={"hashtag": "linen"}, wish=wish,
             collection="c", namespace="c", library="private", requested=requested, run_id="r1", owner="o",
             reuse_after=None, fresh=False, now=T0,
         )  # fmt: skip
         imports.mark_sending(conn, ticket.import_id, owner="o", now=T0)
         imports.mark_submitted(conn, ticket.import_id, f"task-{wish}", owner="o", now=T0)
-        imports.record_poll(conn, ticket.import_id, [seen(0, URLS[0])], now=T0)
+        import_polls.record_poll(conn, ticket.import_id, [seen(0, URLS[0])], now=T0)
         assert imports.finish_import(conn, ticket.import_id, state="complete", now=T0)
         return ticket.import_id
 
@@ -84,7 +83,7 @@ def test_an_import_that_ended_short_is_due_three_times(store: Store) -> None:
         first = due(1, most=1)
         assert sorted(first + due(1)) == sorted([short, other])
         assert due(1) == due(5.9) == []
-        imports.record_poll(conn, other, [seen(n, URLS[n]) for n in range(3)], now=T0 + 2 * HOUR)
+        import_polls.record_poll(conn, other, [seen(n, URLS[n]) for n in range(3)], now=T0 + 2 * HOUR)
         if imports.get(conn, other).state != "complete":
             imports.finish_import(conn, other, state="complete", now=T0 + 2 * HOUR)
         assert due(7) == [short]

@@ -12,8 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from blocks.database.engine import Store
+from blocks.database.store import import_planning, leases, work
 from blocks.database.store import imports as ledger
-from blocks.database.store import leases, work
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import, Work
 from blocks.posts.record import PostRef
@@ -135,7 +135,7 @@ def leased(store: Store, owner: str) -> dict[str, datetime | None]:
 
 def plan(store: Store, tag: str, owner: str) -> str:
     with store.begin() as conn:
-        return ledger.plan_import(
+        return import_planning.plan_import(
             conn, account="a", kind="hashtag", hashtag=tag, wanted={"hashtag": tag}, wish=tag, collection="c",
             namespace="c", library="private", requested=5, run_id="r", owner=owner, reuse_after=None, fresh=False,
             now=T0,

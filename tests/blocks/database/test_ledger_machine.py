@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from blocks.database.engine import Store
+from blocks.database.store import import_planning, import_polls, leases
 from blocks.database.store import imports as ledger
-from blocks.database.store import leases
-from blocks.database.store.imports import STATES, ItemSeen, OpenImport, Ticket
+from blocks.database.store.import_planning import Ticket
+from blocks.database.store.import_polls import ItemSeen
+from blocks.database.store.imports import STATES, OpenImport
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import
 from blocks.posts.identity import parse_post_url
@@ -133,7 +135,7 @@ class LedgerMachine(RuleBasedStateMachine):
         reasons = [bought for bought in self.world.bought if self.serves(bought, count)]
         before = {row.import_id: row for row in self.rows()}
         one.ticket = self.do(
-            ledger.plan_import, account="machine", kind="hashtag", hashtag="x", wanted={"hashtag": "x"},
+            import_planning.plan_import, account="machine", kind="hashtag", hashtag="x", wanted={"hashtag": "x"},
             wish=self.wish, collection="c", namespace="c", library="private", requested=count, run_id=one.name,
             owner=one.name, reuse_after=self.world.now - REUSE, fresh=fresh, alive=self.alive,
         )  # fmt: skip
@@ -226,7 +228,7 @@ class LedgerMachine(RuleBasedStateMachine):
         row = self.pick(number, HELD)
         urls = [f"https://www.tiktok.com/player/v1/{10**18 + self.first_post + post}" for post in sorted(posts)]
         items = [ItemSeen(f"VI{url[-9:]}", url, "PARSE", parse_post_url(url)) for url in urls]
-        result = self.do(ledger.record_poll, row.import_id, items)
+        result = self.do(import_polls.record_poll, row.import_id, items)
         self.world.listed.setdefault(row.import_id, set()).update(posts)
         assert result.recorded
 
@@ -244,7 +246,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(number=st.integers(0, 9), decision=st.sampled_from(["resubmit", "attach", "drop"]))
     def resolve(self, number: int, decision: Any) -> None:
         row = self.pick(number, ("ambiguous",))
-        assert self.do(ledger.resolve, row.import_id, decision, task_id=f"task {next(self.tasks)}")
+        assert self.do(import_planning.resolve, row.import_id, decision, task_id=f"task {next(self.tasks)}")
         mine = [one for one in self.world.bought if one.import_id == row.import_id]
         for one in mine:
             one.forgotten, one.at = decision != "attach", self.world.now

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, event
 
 from blocks.database.engine import Store
-from blocks.database.store import leftovers, overview, payers
+from blocks.database.store import money, overview, stale_work
 from blocks.database.store import snapshots as snapshots_store
 from blocks.database.store.provenance import provenance
 from blocks.database.store.statements import table_of
@@ -47,9 +47,9 @@ QUESTIONS: dict[str, tuple[Callable[[Connection], Any], set[str]]] = {
         lambda conn: overview.top(conn, hashtag="tag7"),
         {"ix_imports_hashtag", "pk import_items", "pk posts"},
     ),
-    "who pays": (lambda conn: payers.payers(conn, KEYS), {"ix_import_items_post", "ix_run_posts_post"}),
+    "who pays": (lambda conn: money.paying_collections(conn, KEYS), {"ix_import_items_post", "ix_run_posts_post"}),
     "where posts come from": (lambda conn: provenance(conn, KEYS), {"ix_import_items_post", "ix_run_posts_post"}),
-    "work that came to nothing": (lambda conn: leftovers.drop_missed(conn, PLAN, NOW), {"ix_work_state"}),
+    "work that came to nothing": (lambda conn: stale_work.drop_missed(conn, PLAN, NOW), {"ix_work_state"}),
 }
 
 

@@ -14,11 +14,11 @@ from sqlmodel import SQLModel
 from blocks.database.engine import Store, open_store
 from blocks.database.purge import Target, purge
 from blocks.database.reparse import reparse
-from blocks.database.store import imports, meta, posts, raw_payloads, runs
+from blocks.database.store import import_planning, import_polls, imports, meta, posts, raw_payloads, runs
 from blocks.database.store.erasure import tables_of_posts
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.filters import Filters
-from blocks.database.store.imports import ItemSeen
+from blocks.database.store.import_polls import ItemSeen
 from blocks.database.store.posts import EnrichedPost
 from blocks.database.store.raw_payloads import RawAnswer
 from blocks.database.store.statements import table_of
@@ -92,7 +92,7 @@ def filled(store: Store) -> Store:
             conn, run_id="r1", flow="enrich-posts", collection="c", parameters={"urls": [ref(CODES[0]).url]}, now=NOW
         )
         runs.start_run(conn, run_id="r2", flow="import-creators", collection="c", parameters={"x": "other"}, now=NOW)
-        ticket = imports.plan_import(
+        ticket = import_planning.plan_import(
             conn, account="acc", kind="creator", hashtag=None,
             wanted={"creator": "https://www.instagram.com/loom.works/"}, wish="w", collection="c", namespace="c",
             library="private", requested=9, run_id="r1", owner="o", reuse_after=None, fresh=False, now=NOW,
@@ -100,7 +100,7 @@ def filled(store: Store) -> Store:
         imports.mark_sending(conn, ticket.import_id, owner="o", now=NOW)
         imports.mark_submitted(conn, ticket.import_id, "task-1", owner="o", now=NOW)
         listed = [ItemSeen(f"VI{code}", ref(code).url, "PARSE", ref(code)) for code in CODES]
-        imports.record_poll(conn, ticket.import_id, listed, post_micros=10, now=NOW)
+        import_polls.record_poll(conn, ticket.import_id, listed, post_micros=10, now=NOW)
         spent = {"account": "acc", "day": "2026-01-01", "run_id": "r1", "kind": "metadata", "reserved_micros": 5}
         conn.execute(insert(table_of(Spend)).values(**spent, spend_id="s1", spent_micros=5, reserved_at=NOW))
     buy(store, CODES[0], "loom.works", "a.moth")
@@ -177,7 +177,7 @@ async def test_what_was_erased_on_request_stays_out(filled: Store) -> None:
     [bought] = the(filled, Import)
     with filled.begin() as conn:
         listed = [ItemSeen(f"VI{code}", ref(code).url, "PARSE", ref(code)) for code in CODES]
-        result = imports.record_poll(conn, bought.import_id, listed, post_micros=10, now=NOW)
+        result = import_polls.record_poll(conn, bought.import_id, listed, post_micros=10, now=NOW)
         assert (result.new_posts, result.row.seen, result.row.withheld, result.row.cost_micros) == ([], 3, 1, 40)
         posts.mark_gone(conn, [ref(CODES[0])], "r9", NOW)
         posts.mark_failed(conn, [GivenUp.post(ref(CODES[0]), "parse", UnknownShape([]), attempts=1)], NOW)
@@ -226,9 +226,9 @@ async def test_an_everyday_name_blanks_no_other_run_or_import(store: Store) -> N
 
 
 async def test_an_import_of_other_posts_stays_one_of_those(store: Store) -> None:
-    def planned(codes: tuple[str, ...], run_id: str) -> imports.Ticket:
+    def planned(codes: tuple[str, ...], run_id: str) -> import_planning.Ticket:
         with store.begin() as conn:
-            return imports.plan_import(
+            return import_planning.plan_import(
                 conn, account="acc", kind="urls", hashtag=None, wanted={"urls": [ref(code).url for code in codes]},
                 wish=wish_key("urls", [":".join(key(code)) for code in codes], "n", "private"), collection="c",
                 namespace="n", library="private", requested=len(codes), run_id=run_id, owner=run_id,

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from blocks.database.engine import Store
 from blocks.database.purge import Target, purge
-from blocks.database.store import imports, leases, posts, runs, work
-from blocks.database.store.imports import ItemSeen
+from blocks.database.store import import_planning, import_polls, imports, leases, posts, runs, work
+from blocks.database.store.import_polls import ItemSeen
 from blocks.database.store.posts import EnrichedPost
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Post, Run, Work
@@ -53,13 +53,13 @@ def given(conn: Any) -> None:
 
 def listed(conn: Any) -> None:
     runs.start_run(conn, run_id="now", flow="track-hashtags", owner="o", now=NOW)
-    import_id = imports.plan_import(
+    import_id = import_planning.plan_import(
         conn, account="acc", kind="hashtag", hashtag="a", wanted={"hashtag": "a"}, wish="w", collection="c",
         namespace="c", library="private", requested=9, run_id="now", owner="o", reuse_after=None, fresh=False,
     ).import_id  # fmt: skip
     imports.mark_sending(conn, import_id, owner="o")
     imports.mark_submitted(conn, import_id, "task-1", owner="o")
-    imports.record_poll(conn, import_id, [ItemSeen("VI1", POST.url, "PARSE", POST)])
+    import_polls.record_poll(conn, import_id, [ItemSeen("VI1", POST.url, "PARSE", POST)])
 
 
 def left(store: Store) -> list[str]:

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blocks.database.engine import Store
-from blocks.database.store import spend
-from blocks.database.store.spend import Caps, Purpose, SpendLine
+from blocks.database.store import money
+from blocks.database.store.money import Caps, Purpose, SpendLine
 from blocks.errors import SpendCapReached
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -33,17 +33,17 @@ def purpose(run_id: str = "r1", collection: str | None = "spring", **more: Any) 
 
 def reserve(store: Store, micros: int, caps: Caps | None = None, *, now: datetime = NOW, **who: Any) -> str:
     with store.begin() as conn:
-        return spend.reserve(conn, purpose(**who), micros=micros, caps=caps or Caps(), now=now)
+        return money.reserve(conn, purpose(**who), micros=micros, caps=caps or Caps(), now=now)
 
 
 def settle(store: Store, spend_id: str, micros: int, calls: int = 1) -> bool:
     with store.begin() as conn:
-        return spend.settle(conn, spend_id, spent_micros=micros, calls=calls, now=NOW)
+        return money.settle(conn, spend_id, spent_micros=micros, calls=calls, now=NOW)
 
 
 def used(store: Store, scope: str) -> int:
     with store.connect() as conn:
-        return spend.used_micros(conn, scope)
+        return money.used_micros(conn, scope)
 
 
 def everything(store: Store) -> list[Any]:
@@ -80,7 +80,7 @@ def test_a_reservation_counts_for_run_day_and_collection_and_settling_gives_back
 def test_a_released_reservation_leaves_nothing(store: Store) -> None:
     spend_id = reserve(store, 5 * CENT, collection=None)
     with store.begin() as conn:
-        assert spend.release(conn, spend_id, now=NOW)
+        assert money.release(conn, spend_id, now=NOW)
     assert used(store, "run:r1") == used(store, f"day:acc:{DAY}") == 0
 
 
@@ -122,8 +122,8 @@ def test_the_very_first_reservation_is_held_to_the_cap_too(store: Store) -> None
 def test_a_refusal_leaves_the_callers_transaction_as_it_was(store: Store) -> None:
     with store.begin() as conn:
         with pytest.raises(SpendCapReached):
-            spend.reserve(conn, purpose(), micros=5, caps=Caps(run_micros=9, day_micros=4), now=NOW)
-        spend.reserve(conn, purpose(), micros=4, caps=Caps(run_micros=9, day_micros=4), now=NOW)
+            money.reserve(conn, purpose(), micros=5, caps=Caps(run_micros=9, day_micros=4), now=NOW)
+        money.reserve(conn, purpose(), micros=4, caps=Caps(run_micros=9, day_micros=4), now=NOW)
     assert used(store, "run:r1") == 4
     check_sums(store)
 
@@ -140,17 +140,17 @@ def test_a_reservation_belongs_to_the_utc_day_on_which_it_was_made(store: Store)
     late = datetime(2026, 3, 1, 23, 59, 59, tzinfo=UTC)
     spend_id = reserve(store, 3 * CENT, now=late.astimezone(datetime.fromisoformat("2026-03-02T09:00+09:00").tzinfo))
     with store.begin() as conn:
-        spend.settle(conn, spend_id, spent_micros=CENT, calls=1, now=late + timedelta(seconds=2))
+        money.settle(conn, spend_id, spent_micros=CENT, calls=1, now=late + timedelta(seconds=2))
     with store.connect() as conn:
-        assert spend.day_total(conn, "acc", DAY) == CENT
-        assert spend.day_total(conn, "acc", "2026-03-02") == 0
+        assert money.day_total(conn, "acc", DAY) == CENT
+        assert money.day_total(conn, "acc", "2026-03-02") == 0
 
 
 def test_calls_shrink_to_what_a_cap_leaves_room_for(store: Store) -> None:
     def calls(wanted: int, at_least: int) -> int:
         with store.begin() as conn:
             asked = {"price_micros": 3, "calls": wanted, "at_least": at_least, "caps": Caps(day_micros=20), "now": NOW}
-            return spend.reserve_calls(conn, purpose(), **asked)[1]
+            return money.reserve_calls(conn, purpose(), **asked)[1]
 
     assert calls(4, 1) == 4
     with pytest.raises(SpendCapReached):
@@ -164,12 +164,12 @@ def test_calls_shrink_to_what_a_cap_leaves_room_for(store: Store) -> None:
 def test_an_open_reservation_can_be_made_smaller(store: Store) -> None:
     spend_id = reserve(store, 5 * CENT)
     with store.begin() as conn:
-        assert spend.shrink(conn, spend_id, micros=3 * CENT)
-        assert not spend.shrink(conn, spend_id, micros=3 * CENT)
+        assert money.shrink(conn, spend_id, micros=3 * CENT)
+        assert not money.shrink(conn, spend_id, micros=3 * CENT)
     assert used(store, "run:r1") == 2 * CENT
     settle(store, spend_id, CENT)
     with store.begin() as conn:
-        assert not spend.shrink(conn, spend_id, micros=1)
+        assert not money.shrink(conn, spend_id, micros=1)
     check_sums(store)
 
 
@@ -177,10 +177,10 @@ def test_an_import_is_settled_by_whoever_finishes_it_and_a_doubtful_one_goes_on_
     reserve(store, 25 * CENT, kind="import", import_id="i1")
     reserve(store, 25 * CENT, kind="import", import_id="i1", run_id="r2", now=NOW + timedelta(minutes=5))
     with store.begin() as conn:
-        assert spend.settle_import(conn, "i1", spent_micros=20 * CENT, posts=20, now=NOW)
-        assert not spend.settle_import(conn, "other", spent_micros=0, posts=0, now=NOW)
-        assert spend.totals(conn, "r1").open_micros == 25 * CENT
-        assert spend.totals(conn, "r2").calls("import") == 20
+        assert money.settle_import(conn, "i1", spent_micros=20 * CENT, posts=20, now=NOW)
+        assert not money.settle_import(conn, "other", spent_micros=0, posts=0, now=NOW)
+        assert money.totals(conn, "r1").open_micros == 25 * CENT
+        assert money.totals(conn, "r2").calls("import") == 20
     check_sums(store)
 
 
@@ -191,8 +191,8 @@ def test_a_runs_totals_tell_what_is_spent_and_what_is_open(store: Store) -> None
     settle(store, reserve(store, 9 * CENT, kind="import", import_id="i"), 9 * CENT, 9)
     reserve(store, CENT, run_id="other")
     with store.connect() as conn:
-        run = spend.totals(conn, "r1")
-        assert spend.totals(conn, "nobody").counted_micros == 0
+        run = money.totals(conn, "r1")
+        assert money.totals(conn, "nobody").counted_micros == 0
     assert run.lines == (
         SpendLine("import", "tiktok", "apify", 9, 9 * CENT, 0),
         SpendLine("metadata", "tiktok", "apify", 9, 9 * CENT, 2 * CENT),
@@ -202,9 +202,9 @@ def test_a_runs_totals_tell_what_is_spent_and_what_is_open(store: Store) -> None
 
 
 def test_the_cost_of_a_thousand_new_posts() -> None:
-    assert spend.cost_per_1000_new(500_000, 25) == pytest.approx(20.0)
-    assert spend.cost_per_1000_new(0, 25) == 0
-    assert spend.cost_per_1000_new(500_000, 0) is None
+    assert money.cost_per_1000_new(500_000, 25) == pytest.approx(20.0)
+    assert money.cost_per_1000_new(0, 25) == 0
+    assert money.cost_per_1000_new(500_000, 0) is None
 
 
 def test_racing_threads_share_a_cap_exactly_and_never_lock_each_other_out(store: Store) -> None:
@@ -243,16 +243,16 @@ RACER = """
 import sys
 from datetime import UTC, datetime
 from blocks.database.engine import open_store
-from blocks.database.store import spend
+from blocks.database.store import money
 from blocks.errors import SpendCapReached
 store, taken = open_store(sys.argv[1]), 0
-who = spend.Purpose("acc", sys.argv[2], "spring", "metadata", "tiktok", "apify")
+who = money.Purpose("acc", sys.argv[2], "spring", "metadata", "tiktok", "apify")
 print("ready", flush=True)
 sys.stdin.readline()
 try:
     while True:
         with store.begin() as conn:
-            spend.reserve(conn, who, micros=7, caps=spend.Caps(day_micros=1000), now=datetime(2026, 3, 1, tzinfo=UTC))
+            money.reserve(conn, who, micros=7, caps=money.Caps(day_micros=1000), now=datetime(2026, 3, 1, tzinfo=UTC))
         taken += 1
 except SpendCapReached:
     print(taken)
@@ -298,24 +298,24 @@ def test_whatever_happens_totals_are_the_rows_and_stay_under_the_caps(
     for what, which, amount, hour in steps:
         now = NOW + timedelta(hours=hour)
         who = Purpose(example, f"{example}{which % 2}", f"{example}{which // 2}", "metadata", "x", "apify")
-        scopes |= {f"run:{who.run_id}", f"collection:{who.collection}", f"day:{example}:{spend.day_of(now)}"}
+        scopes |= {f"run:{who.run_id}", f"collection:{who.collection}", f"day:{example}:{money.day_of(now)}"}
         with store.begin() as conn:
             try:
                 if what == "reserve":
-                    spend_id = spend.reserve(conn, who, micros=amount, caps=limits, now=now)
+                    spend_id = money.reserve(conn, who, micros=amount, caps=limits, now=now)
                     still_open.append((spend_id, amount))
                 elif what == "calls":
-                    spend_id, calls = spend.reserve_calls(
+                    spend_id, calls = money.reserve_calls(
                         conn, who, price_micros=2, calls=amount + 1, at_least=1, caps=limits, now=now
                     )
                     assert 1 <= calls <= amount + 1
                     still_open.append((spend_id, 2 * calls))
                 elif still_open and what == "settle":
                     spend_id, reserved = still_open.pop(which % len(still_open))
-                    assert spend.settle(conn, spend_id, spent_micros=min(amount, reserved), calls=1, now=now)
+                    assert money.settle(conn, spend_id, spent_micros=min(amount, reserved), calls=1, now=now)
                 elif still_open and what == "shrink":
                     spend_id, reserved = still_open.pop(which % len(still_open))
-                    assert spend.shrink(conn, spend_id, micros=min(amount, reserved))
+                    assert money.shrink(conn, spend_id, micros=min(amount, reserved))
                 elif still_open:  # killed: nobody knows of the reservation any more
                     still_open.pop()
             except SpendCapReached:

@@ -13,8 +13,18 @@ from alembic import command
 
 from blocks.database import migrations
 from blocks.database.engine import Store
-from blocks.database.store import accounts, held, imports, leases, requests, runs, spend, stops, sweeping, work
-from blocks.database.store.imports import ItemSeen
+from blocks.database.store import (
+    accounts,
+    import_planning,
+    import_polls,
+    imports,
+    leases,
+    money,
+    runs,
+    stale_work,
+    work,
+)
+from blocks.database.store.import_polls import ItemSeen
 from blocks.database.store.posts import EnrichedPost, save_posts
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import, Post, Run, Work
@@ -45,7 +55,7 @@ def give(conn: Any, run: str, numbers: Iterable[int], **more: Any) -> None:
 def listing(conn: Any, run: str, *numbers: int, **more: Any) -> str:
     """An import of a run, which listed posts."""
     wish: dict[str, Any] = {"wish": f"w of {run}", "collection": "c", "namespace": "c"} | more
-    ticket = imports.plan_import(
+    ticket = import_planning.plan_import(
         conn, account="acc", kind="hashtag", hashtag="a", wanted={"hashtag": "a"}, library="private", requested=99,
         run_id=run, owner=run, reuse_after=None, fresh=False, now=NOW, **wish,
     )  # fmt: skip
@@ -57,7 +67,7 @@ def listing(conn: Any, run: str, *numbers: int, **more: Any) -> str:
 
 
 def seen(conn: Any, import_id: str, *numbers: int) -> None:
-    imports.record_poll(conn, import_id, [ItemSeen(f"VI{n}", ref(n).url, None, ref(n)) for n in numbers], now=NOW)
+    import_polls.record_poll(conn, import_id, [ItemSeen(f"VI{n}", ref(n).url, None, ref(n)) for n in numbers], now=NOW)
 
 
 def askers(conn: Any) -> dict[int, str | None]:
@@ -67,13 +77,13 @@ def askers(conn: Any) -> dict[int, str | None]:
 
 
 def stop(conn: Any, run: str) -> bool:
-    return stops.stop(conn, run, by="ada@loom", why="Ctrl-C", at=NOW)
+    return runs.stop(conn, run, by="ada@loom", why="Ctrl-C", at=NOW)
 
 
 def taken(conn: Any, run: str = "sweep") -> list[int]:
     """What a sweep takes up."""
     start(conn, run, collection=None, sweeps=True)
-    left = sweeping.take_up(conn, run_id=run, account="acc", now=NOW, cheapest_micros=PRICES)
+    left = stale_work.take_up(conn, run_id=run, account="acc", now=NOW, cheapest_micros=PRICES)
     return sorted(int(post.ref.post_id) - 7000000000000000000 for post in left.posts)
 
 
@@ -81,15 +91,15 @@ def test_why_posts_are_pending(store: Store) -> None:
     with store.begin() as conn:
         give(conn, "stopped", (1, 2))
         give(conn, "poor", (3,), cap_micros=19)
-        spend.reserve(conn, spend.Purpose("acc", "poor", "c", "metadata"), micros=10, caps=spend.Caps(), now=NOW)
+        money.reserve(conn, money.Purpose("acc", "poor", "c", "metadata"), micros=10, caps=money.Caps(), now=NOW)
         give(conn, "rich", (4, 5), cap_micros=20)
-        spend.reserve(conn, spend.Purpose("acc", "rich", "c", "metadata"), micros=10, caps=spend.Caps(), now=NOW)
+        money.reserve(conn, money.Purpose("acc", "rich", "c", "metadata"), micros=10, caps=money.Caps(), now=NOW)
         give(conn, "unbounded", (6,))
         give(conn, "living", (7,), lives=True)
         assert stop(conn, "stopped")
         assert not stop(conn, "stopped"), "that is known"
         assert not stop(conn, "nobody")
-        told = {(one.run_id, one.reason): one.posts for one in requests.pending(conn, PRICES)}
+        told = {(one.run_id, one.reason): one.posts for one in runs.pending(conn, PRICES)}
         assert told == {
             ("stopped", "held"): 2,
             ("poor", "out_of_room"): 1,
@@ -98,33 +108,33 @@ def test_why_posts_are_pending(store: Store) -> None:
             ("living", "under_way"): 1,
         }
         keys = [("tiktok", ref(number).post_id) for number in range(1, 9)]
-        assert requests.reasons(conn, keys, PRICES) == {"held": 2, "out_of_room": 1, "waiting": 3, "under_way": 1}
-        assert requests.reasons(conn, keys, PRICES, ending="living")["waiting"] == 4
+        assert runs.reasons(conn, keys, PRICES) == {"held": 2, "out_of_room": 1, "waiting": 3, "under_way": 1}
+        assert runs.reasons(conn, keys, PRICES, ending="living")["waiting"] == 4
         assert taken(conn) == [4, 5, 6]
 
 
 def test_another_s_request_counts_under_both_caps(store: Store) -> None:
-    caps = spend.Caps(run_micros=100)
-    bought = spend.Purpose("acc", "sweep", "c", "metadata", "tiktok", "apify", asked_by="asker")
+    caps = money.Caps(run_micros=100)
+    bought = money.Purpose("acc", "sweep", "c", "metadata", "tiktok", "apify", asked_by="asker")
     with store.begin() as conn:
         start(conn, "asker", cap_micros=25)
-        spend_id = spend.reserve(conn, bought, micros=10, caps=caps, now=NOW)
-        spend.reserve(conn, bought, micros=10, caps=caps, now=NOW)
+        spend_id = money.reserve(conn, bought, micros=10, caps=caps, now=NOW)
+        money.reserve(conn, bought, micros=10, caps=caps, now=NOW)
         with pytest.raises(SpendCapReached) as reached:
-            spend.reserve(conn, bought, micros=10, caps=caps, now=NOW)
+            money.reserve(conn, bought, micros=10, caps=caps, now=NOW)
         assert reached.value.scope == "request"
-        assert [spend.used_micros(conn, f"run:{run}") for run in ("asker", "sweep")] == [20, 20]
-        spend.settle(conn, spend_id, spent_micros=4, calls=1, now=NOW)
-        assert [spend.used_micros(conn, f"run:{run}") for run in ("asker", "sweep")] == [14, 14]
+        assert [money.used_micros(conn, f"run:{run}") for run in ("asker", "sweep")] == [20, 20]
+        money.settle(conn, spend_id, spent_micros=4, calls=1, now=NOW)
+        assert [money.used_micros(conn, f"run:{run}") for run in ("asker", "sweep")] == [14, 14]
         with pytest.raises(SpendCapReached) as reached:
-            spend.reserve(conn, bought, micros=10, caps=spend.Caps(run_micros=20), now=NOW)
+            money.reserve(conn, bought, micros=10, caps=money.Caps(run_micros=20), now=NOW)
         assert reached.value.scope == "run", "the buyer's own holds besides"
         stop(conn, "asker")
         with pytest.raises(Held):
-            spend.reserve(conn, bought, micros=1, caps=caps, now=NOW)
-        nobodys = spend.Purpose("acc", "sweep", "c", "metadata", asked_by="purged")
+            money.reserve(conn, bought, micros=1, caps=caps, now=NOW)
+        nobodys = money.Purpose("acc", "sweep", "c", "metadata", asked_by="purged")
         with pytest.raises(Held):
-            spend.reserve(conn, nobodys, micros=1, caps=caps, now=NOW)
+            money.reserve(conn, nobodys, micros=1, caps=caps, now=NOW)
 
 
 def test_buyers_at_once_never_overstep_a_request(store: Store) -> None:
@@ -132,12 +142,12 @@ def test_buyers_at_once_never_overstep_a_request(store: Store) -> None:
         start(conn, "asker", cap_micros=170)
 
     def buy(buyer: int) -> int:
-        purpose = spend.Purpose("acc", f"sweep {buyer}", "c", "metadata", "tiktok", "apify", asked_by="asker")
+        purpose = money.Purpose("acc", f"sweep {buyer}", "c", "metadata", "tiktok", "apify", asked_by="asker")
         bought = 0
         for _ in range(10):
             try:
                 with store.begin() as conn:
-                    spend.reserve(conn, purpose, micros=10, caps=spend.Caps(), now=NOW)
+                    money.reserve(conn, purpose, micros=10, caps=money.Caps(), now=NOW)
             except SpendCapReached:
                 break
             bought += 1
@@ -146,7 +156,7 @@ def test_buyers_at_once_never_overstep_a_request(store: Store) -> None:
     with ThreadPoolExecutor(4) as threads:
         assert sum(threads.map(buy, range(4))) == 17
     with store.connect() as conn:
-        assert spend.used_micros(conn, "run:asker") == 170
+        assert money.used_micros(conn, "run:asker") == 170
 
 
 def test_a_stop_leaves_to_living_runs_what_they_ask_for_too(store: Store) -> None:
@@ -159,14 +169,14 @@ def test_a_stop_leaves_to_living_runs_what_they_ask_for_too(store: Store) -> Non
         listing(conn, "follows", 5, wish="other")
         alone = listing(conn, "stopped", 6, wish="alone")
         imports_of = table_of(Import)
-        attached = imports.plan_import(
+        attached = import_planning.plan_import(
             conn, account="acc", kind="hashtag", hashtag="a", wanted={"hashtag": "a"}, wish="shared", collection="c",
             namespace="c", library="private", requested=9, run_id="follows", owner="follows",
             reuse_after=NOW - timedelta(hours=1), fresh=False, now=NOW,
         )  # fmt: skip
         assert attached.import_id == shared
         # The run that is stopped asks for all of it again.
-        stops.ask_for_import(conn, shared, "stopped")
+        runs.ask_for_import(conn, shared, "stopped")
         assert stop(conn, "stopped")
         assert askers(conn) == {
             1: "follows", 2: "follows", 3: "follows", 4: "follows", 5: "follows", 6: "stopped", 9: "dead",
@@ -189,7 +199,7 @@ def test_what_is_listed_after_a_stop_is_held_unless_somebody_else_asks(store: St
         theirs = listing(conn, "later", 1, 3, 5)
         assert askers(conn) == {1: "later", 2: "dead", 3: "living", 4: "stopped", 5: "later"}
         assert taken(conn) == [1, 2, 5]
-        stops.ask_for_import(conn, mine, "later")
+        runs.ask_for_import(conn, mine, "later")
         assert askers(conn)[4] == "later"
         assert theirs != mine
 
@@ -230,7 +240,7 @@ def test_what_is_held_is_taken_up_or_given_up(store: Store) -> None:
         record = PostRecord(platform="tiktok", post_id=ref(4).post_id, url=ref(4).url, shape="s")
         save_posts(conn, [EnrichedPost(record=record, channel="apify", observed_at=NOW, parser_version="p")], NOW)
         work.claim(conn, "two", [ref(4)], "enrich", fresh_after=NOW + timedelta(days=1), asker="two", now=NOW)
-        planned = imports.plan_import(
+        planned = import_planning.plan_import(
             conn, account="acc", kind="hashtag", hashtag="a", wanted={"hashtag": "a"}, wish="w", collection="scent",
             namespace="scent", library="private", requested=9, run_id="two", owner="two", reuse_after=None,
             fresh=False, now=NOW,
@@ -238,20 +248,20 @@ def test_what_is_held_is_taken_up_or_given_up(store: Store) -> None:
         leases.release_all(conn, "two")
         assert stop(conn, "one")
         assert stop(conn, "two")
-        assert len(held.find(conn).posts) == 4
-        assert held.find(conn, account="other") == held.Held([], [])
+        assert len(stale_work.find_held(conn).posts) == 4
+        assert stale_work.find_held(conn, account="other") == stale_work.Held([], [])
         start(conn, "again", collection="fashion")
-        tickets, posts = held.take_up(conn, run_id="again", account="acc", collection="fashion", now=NOW)
+        tickets, posts = stale_work.take_up_held(conn, run_id="again", account="acc", collection="fashion", now=NOW)
         assert (tickets, [post.collection for post in posts]) == ([], ["fashion", "fashion"])
         assert askers(conn) == {1: "again", 2: "again", 3: "two", 4: "two"}
         with conn.begin_nested() as nested:
-            tickets, _ = held.take_up(conn, run_id="again", account="acc", collection=None, now=NOW)
+            tickets, _ = stale_work.take_up_held(conn, run_id="again", account="acc", collection=None, now=NOW)
             assert [(one.import_id, one.state, one.open_only) for one in tickets] == [(planned, "planned", True)]
             nested.rollback()
 
-        assert held.unsent(conn, held.find(conn)) == 1
-        assert held.give_up(conn, collection="scent", now=NOW) == (2, 1)
-        assert held.give_up(conn, collection=None, now=NOW) == (0, 0)
+        assert stale_work.count_unsent(conn, stale_work.find_held(conn)) == 1
+        assert stale_work.give_up_held(conn, collection="scent", now=NOW) == (2, 1)
+        assert stale_work.give_up_held(conn, collection=None, now=NOW) == (0, 0)
         assert imports.get(conn, planned).state == "dropped"
         posts_of, work_of = table_of(Post), table_of(Work)
         status = dict(conn.execute(sa.select(posts_of.c.post_id, posts_of.c.status)).all())
@@ -269,17 +279,17 @@ def test_runs_without_an_end_are_asked_about_once_they_are_dead(store: Store) ->
             start(conn, run, lives=lives)
         stop(conn, "stopped")
         runs.finish_run(conn, "ended", outcome="done", message="", summary=None, now=NOW)
-        assert stops.without_end(conn, "acc") == ["dead"]
-        assert stops.without_end(conn, "other") == []
-        stops.crashed(conn, "dead", now=NOW)
-        stops.crashed(conn, "ended", now=NOW)
-        assert stops.without_end(conn, "acc") == []
+        assert runs.without_end(conn, "acc") == ["dead"]
+        assert runs.without_end(conn, "other") == []
+        runs.crashed(conn, "dead", now=NOW)
+        runs.crashed(conn, "ended", now=NOW)
+        assert runs.without_end(conn, "acc") == []
         table = table_of(Run)
         outcomes = dict(conn.execute(sa.select(table.c.run_id, table.c.outcome)).all())
         assert outcomes == {"living": None, "dead": "failed", "stopped": None, "ended": "done"}
         # Its own run, started again, ends its stop.
         start(conn, "stopped")
-        assert not stops.is_stopped(conn, "stopped")
+        assert not runs.is_stopped(conn, "stopped")
 
 
 def test_a_refusal_is_tried_once_an_hour(store: Store) -> None:

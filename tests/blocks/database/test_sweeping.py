@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import select
 
+from blocks.database.store import import_planning, leases, money, runs, stale_work, work
 from blocks.database.store import imports as ledger
-from blocks.database.store import leases, runs, spend, sweeping, work
 from blocks.database.store.posts import EnrichedPost, save_posts
 from blocks.database.store.statements import table_of
 from blocks.database.tables import RunImport
@@ -32,9 +32,9 @@ def give(book: Any, run: str, account: str, *numbers: int, purpose: str = "enric
 PRICES = {"instagram": 10, "tiktok": 10}
 
 
-def sweep(book: Any, run: str = "sweep", **more: Any) -> sweeping.LeftOver:
+def sweep(book: Any, run: str = "sweep", **more: Any) -> stale_work.StaleWork:
     with book.store.begin() as conn:
-        return sweeping.take_up(conn, run_id=run, account="acc", now=book.now, cheapest_micros=PRICES, **more)
+        return stale_work.take_up(conn, run_id=run, account="acc", now=book.now, cheapest_micros=PRICES, **more)
 
 
 def started(book: Any, run: str, **more: Any) -> None:
@@ -43,7 +43,7 @@ def started(book: Any, run: str, **more: Any) -> None:
         runs.start_run(conn, run_id=run, flow="track-hashtags", account="acc", now=book.now, **more)
 
 
-def keys(left: sweeping.LeftOver) -> list[str]:
+def keys(left: stale_work.StaleWork) -> list[str]:
     return [f"{post.ref.platform}:{post.ref.post_id}" for post in left.posts]
 
 
@@ -98,7 +98,7 @@ def test_posts_that_were_listed_or_given_and_never_bought(book: Any) -> None:
 
 
 def test_nothing_is_left(book: Any) -> None:
-    assert sweep(book) == sweeping.LeftOver([], [])
+    assert sweep(book) == stale_work.StaleWork([], [])
 
 
 def test_each_post_is_paid_by_the_collection_that_asked_for_it_last(book: Any) -> None:
@@ -150,15 +150,15 @@ def test_no_request_takes_the_place_of_the_others(book: Any) -> None:
 
 def test_money_for_an_import_that_an_ended_run_never_sent_is_given_back(book: Any) -> None:
     def reserve(run: str, import_id: str, collection: str = "c") -> str:
-        purpose = spend.Purpose("acc", run, collection, "import", import_id=import_id)
+        purpose = money.Purpose("acc", run, collection, "import", import_id=import_id)
         with book.store.begin() as conn:
-            return spend.reserve(conn, purpose, micros=10, caps=spend.Caps(), now=book.now)
+            return money.reserve(conn, purpose, micros=10, caps=money.Caps(), now=book.now)
 
     def left() -> dict[str, int]:
         book.wait(1)
         sweep(book)
         with book.store.connect() as conn:
-            return {run: spend.used_micros(conn, f"run:{run}") for run in ("ended", "killed", "living")}
+            return {run: money.used_micros(conn, f"run:{run}") for run in ("ended", "killed", "living")}
 
     with book.store.begin() as conn:
         for run in ("killed", "ended", "living"):
@@ -172,7 +172,7 @@ def test_money_for_an_import_that_an_ended_run_never_sent_is_given_back(book: An
         reserve(run, unsent)
     assert book.send(doubtful, "ended", spend_id=paid[doubtful])
     book.do(ledger.mark_ambiguous, doubtful, note="lost", owner="ended")
-    assert book.do(ledger.resolve, doubtful, "resubmit")
+    assert book.do(import_planning.resolve, doubtful, "resubmit")
     assert book.send(sent, "ended", spend_id=paid[sent])
     assert book.do(ledger.mark_submitted, sent, "task", owner="ended")
 
@@ -188,17 +188,17 @@ def test_money_of_a_run_killed_before_it_sent_an_import_again_is_given_back(book
     def reserve(run: str, import_id: str) -> str:
         with book.store.begin() as conn:
             runs.start_run(conn, run_id=run, flow="track-hashtags", account="acc", now=book.now)
-            purpose = spend.Purpose("acc", run, "c", "import", import_id=import_id)
-            return spend.reserve(conn, purpose, micros=10, caps=spend.Caps(), now=book.now)
+            purpose = money.Purpose("acc", run, "c", "import", import_id=import_id)
+            return money.reserve(conn, purpose, micros=10, caps=money.Caps(), now=book.now)
 
     def used() -> dict[str, int]:
         with book.store.connect() as conn:
-            return {run: spend.used_micros(conn, f"run:{run}") for run in ("doubt", "killed", "sent", "too late")}
+            return {run: money.used_micros(conn, f"run:{run}") for run in ("doubt", "killed", "sent", "too late")}
 
     import_id = book.plan("doubt").import_id
     assert book.send(import_id, "doubt", spend_id=reserve("doubt", import_id))
     assert book.do(ledger.mark_ambiguous, import_id, note="lost", owner="doubt")
-    assert book.do(ledger.resolve, import_id, "resubmit")
+    assert book.do(import_planning.resolve, import_id, "resubmit")
     book.wait(60)
     reserve("killed", import_id)
     book.wait(60)
@@ -212,7 +212,7 @@ def test_money_of_a_run_killed_before_it_sent_an_import_again_is_given_back(book
     assert used() == {"doubt": 10, "killed": 0, "sent": 10, "too late": 0}, "what was sent stays, also the doubtful"
 
     with book.store.begin() as conn:
-        spend.settle_import(conn, import_id, spent_micros=7, posts=7, now=book.now)
+        money.settle_import(conn, import_id, spent_micros=7, posts=7, now=book.now)
     assert used() == {"doubt": 10, "killed": 0, "sent": 7, "too late": 0}
 
 
@@ -221,10 +221,10 @@ def test_an_import_is_settled_with_the_money_that_it_was_sent_with(book: Any) ->
     ids = {}
     with book.store.begin() as conn:
         for run in ("r1", "too late"):
-            purpose = spend.Purpose("acc", run, "c", "import", import_id=import_id)
-            ids[run] = spend.reserve(conn, purpose, micros=10, caps=spend.Caps(), now=book.now)
+            purpose = money.Purpose("acc", run, "c", "import", import_id=import_id)
+            ids[run] = money.reserve(conn, purpose, micros=10, caps=money.Caps(), now=book.now)
             book.wait(1)
     assert book.send(import_id, "r1", spend_id=ids["r1"])
     with book.store.begin() as conn:
-        assert spend.settle_import(conn, import_id, spent_micros=4, posts=4, now=book.now)
-        assert [spend.used_micros(conn, f"run:{run}") for run in ids] == [4, 10]
+        assert money.settle_import(conn, import_id, spent_micros=4, posts=4, now=book.now)
+        assert [money.used_micros(conn, f"run:{run}") for run in ids] == [4, 10]

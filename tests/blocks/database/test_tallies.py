@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from blocks.database.engine import Store
-from blocks.database.store import imports, overview, runs, spend, tallies
-from blocks.database.store.imports import ItemSeen
+from blocks.database.store import import_planning, import_polls, imports, money, overview, runs
+from blocks.database.store.import_polls import ItemSeen
+from blocks.database.store.overview import Totals
 from blocks.database.store.posts import EnrichedPost, save_posts
-from blocks.database.store.tallies import Tally
 from blocks.posts.identity import parse_post_url
 from blocks.posts.record import PostRecord, PostRef
 
@@ -31,7 +31,7 @@ def measured(conn: Connection, number: int, run_id: str, at: datetime) -> None:
 
 def listed(conn: Connection, run_id: str, numbers: tuple[int, ...], at: datetime) -> None:
     """An import of a run that lists these posts, paid for."""
-    ticket = imports.plan_import(
+    ticket = import_planning.plan_import(
         conn, account="a", kind="hashtag", hashtag="linen", wanted={"hashtag": "linen"}, wish=run_id,
         collection="c", namespace="c", library="private", requested=5, run_id=run_id, owner="o", reuse_after=None,
         fresh=False, now=at,
@@ -39,19 +39,19 @@ def listed(conn: Connection, run_id: str, numbers: tuple[int, ...], at: datetime
     imports.mark_sending(conn, ticket.import_id, owner="o", now=at)
     imports.mark_submitted(conn, ticket.import_id, f"task-{run_id}", owner="o", now=at)
     items = [ItemSeen(f"V{number}", ref(number).url, "PARSE", ref(number)) for number in numbers]
-    imports.record_poll(conn, ticket.import_id, [*items, ItemSeen("V9", None, None, None)], now=at)
+    import_polls.record_poll(conn, ticket.import_id, [*items, ItemSeen("V9", None, None, None)], now=at)
     paid(conn, run_id, "import", 10_000 * len(numbers), len(numbers), at, import_id=ticket.import_id)
 
 
 def paid(conn: Connection, run_id: str, kind: Any, micros: int, calls: int, at: datetime, **more: Any) -> None:
-    purpose = spend.Purpose("a", run_id, "c", kind, **more)
-    spend_id = spend.reserve(conn, purpose, micros=micros, caps=spend.Caps(), now=at)
-    spend.settle(conn, spend_id, spent_micros=micros, calls=calls, now=at)
+    purpose = money.Purpose("a", run_id, "c", kind, **more)
+    spend_id = money.reserve(conn, purpose, micros=micros, caps=money.Caps(), now=at)
+    money.settle(conn, spend_id, spent_micros=micros, calls=calls, now=at)
 
 
 def test_a_day_and_a_run(store: Store) -> None:
     with store.begin() as conn:
-        assert tallies.of_day(conn, NOON) == Tally()
+        assert overview.totals_of_day(conn, NOON) == Totals()
         runs.start_run(conn, run_id="r0", flow="track-hashtags", collection="c", now=YESTERDAY)
         listed(conn, "r0", (1, 2), YESTERDAY)
         measured(conn, 1, "r0", YESTERDAY)
@@ -64,17 +64,17 @@ def test_a_day_and_a_run(store: Store) -> None:
         runs.start_run(conn, run_id="r2", flow="collect-imports", now=NOON + timedelta(hours=1))
         runs.take_posts(conn, "r2", [(ref(2), None)], now=NOON + timedelta(hours=1))
         measured(conn, 2, "r2", NOON + timedelta(hours=1))
-        spend.reserve(
-            conn, spend.Purpose("a", "r2", "c", "metadata", "tiktok", "rapid"), micros=5_000, caps=spend.Caps(),
+        money.reserve(
+            conn, money.Purpose("a", "r2", "c", "metadata", "tiktok", "rapid"), micros=5_000, caps=money.Caps(),
             now=NOON + timedelta(hours=1),
         )  # fmt: skip
-        first = tallies.of_run(conn, "r1", NOON)
+        first = overview.totals_of_run(conn, "r1", NOON)
         seen = overview.overview(conn, NOON + timedelta(hours=2))
     calls = {"imported posts": 3, "tiktok/apify": 3}
-    assert first == Tally(calls, 60_000, new_posts=2, known_posts=1, new_enriched=1, usd_per_1000_new=60.0)
-    assert seen.today == Tally(calls, 65_000, new_posts=2, known_posts=2, new_enriched=2, usd_per_1000_new=32.5)
+    assert first == Totals(calls, 60_000, new_posts=2, known_posts=1, new_enriched=1, usd_per_1000_new=60.0)
+    assert seen.today == Totals(calls, 65_000, new_posts=2, known_posts=2, new_enriched=2, usd_per_1000_new=32.5)
     assert seen.last_run is not None
-    assert seen.last_run.tally == Tally({}, 5_000, new_posts=0, known_posts=1, new_enriched=1, usd_per_1000_new=5.0)
+    assert seen.last_run.tally == Totals({}, 5_000, new_posts=0, known_posts=1, new_enriched=1, usd_per_1000_new=5.0)
     assert seen.last_run.spent_micros == 5_000
 
 
@@ -85,8 +85,8 @@ def test_a_run_that_measured_nothing_new_has_no_price_for_it(store: Store) -> No
         runs.take_posts(conn, "r1", [(ref(1), None)], now=NOON, purpose="refresh:3600")
         measured(conn, 1, "r1", NOON)
         paid(conn, "r1", "metadata", 10_000, 1, NOON, platform="tiktok", channel="apify")
-        told = tallies.of_run(conn, "r1", NOON)
-    assert told == Tally({"tiktok/apify": 1}, 10_000, known_posts=1)
+        told = overview.totals_of_run(conn, "r1", NOON)
+    assert told == Totals({"tiktok/apify": 1}, 10_000, known_posts=1)
 
 
 def test_a_post_that_several_bring_counts_once(store: Store) -> None:
@@ -98,15 +98,15 @@ def test_a_post_that_several_bring_counts_once(store: Store) -> None:
         # Given by URL as well as listed, listed by both runs, and listed by two imports of one run.
         runs.take_posts(conn, "r2", [(ref(3), None)], now=later)
         listed(conn, "r2", (2, 3), later)
-        first, second = tallies.of_run(conn, "r1", NOON), tallies.of_run(conn, "r2", NOON)
+        first, second = overview.totals_of_run(conn, "r1", NOON), overview.totals_of_run(conn, "r2", NOON)
         assert (first.new_posts, first.known_posts) == (2, 0)
         # Seen for the first time since the run began, whichever of the two was quicker.
         assert (second.new_posts, second.known_posts) == (2, 0)
-        assert tallies.of_run(conn, "r2", later).known_posts == 1
-        day = tallies.of_day(conn, later)
+        assert overview.totals_of_run(conn, "r2", later).known_posts == 1
+        day = overview.totals_of_day(conn, later)
         assert (day.new_posts, day.known_posts) == (3, 0)
         tomorrow = NOON + timedelta(days=1)
         runs.start_run(conn, run_id="r3", flow="import-posts", collection="c", now=tomorrow)
         runs.take_posts(conn, "r3", [(ref(1), None), (ref(4), None)], now=tomorrow)
-        day = tallies.of_day(conn, tomorrow)
+        day = overview.totals_of_day(conn, tomorrow)
         assert (day.new_posts, day.known_posts) == (1, 1)

@@ -8,7 +8,7 @@ from blocks.database.engine import Store
 from blocks.database.store import work
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.posts import mark_failed
-from blocks.database.store.tried import Tried, note_tries
+from blocks.database.store.work import FailedCalls, note_failed_calls
 from blocks.errors import ServerFault
 from blocks.posts.record import PostRef
 
@@ -27,9 +27,11 @@ def tries(store: Store, owner: str, hours: float) -> list[dict[str, int]]:
 def test_it_counts_over_runs_until_the_post_is_asked_for_anew(store: Store) -> None:
     assert tries(store, "me", 0) == [{}, {}]
     with store.begin() as conn:
-        note_tries(conn, [Tried(ONE, "enrich", {"lost": 1}), Tried(ONE, "enrich", {"lost": 2})], owner="me")
-        note_tries(conn, [Tried(TWO, "enrich", {"lost": 9})], owner="another")
-        note_tries(conn, [Tried(TWO, "refresh:3600", {"lost": 9})], owner="me")
+        note_failed_calls(
+            conn, [FailedCalls(ONE, "enrich", {"lost": 1}), FailedCalls(ONE, "enrich", {"lost": 2})], owner="me"
+        )
+        note_failed_calls(conn, [FailedCalls(TWO, "enrich", {"lost": 9})], owner="another")
+        note_failed_calls(conn, [FailedCalls(TWO, "refresh:3600", {"lost": 9})], owner="me")
         work.release(conn, "me", [ONE, TWO], "enrich", now=T0)
     assert tries(store, "you", 1) == [{"lost": 2}, {}]
     assert tries(store, "after a kill", 2) == [{"lost": 2}, {}]
@@ -38,7 +40,7 @@ def test_it_counts_over_runs_until_the_post_is_asked_for_anew(store: Store) -> N
         mark_failed(conn, given_up, T0 + timedelta(hours=2))
     assert tries(store, "later", 20) == [{}, {}], "what had failed is asked for anew"
     with store.begin() as conn:
-        note_tries(conn, [Tried(ONE, "enrich", {"ServerFault": 1})], owner="later")
+        note_failed_calls(conn, [FailedCalls(ONE, "enrich", {"ServerFault": 1})], owner="later")
         mark_failed(conn, given_up, T0 + timedelta(hours=20))
         assert work.requeue(conn, [ONE, TWO], "enrich", now=T0 + timedelta(hours=21)) == 2
     assert tries(store, "retry", 21) == [{}, {}]

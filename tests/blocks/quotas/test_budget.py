@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from blocks.database.engine import Store
-from blocks.database.store import spend
-from blocks.database.store.spend import Caps, RunSpend
+from blocks.database.store import money
+from blocks.database.store.money import Caps, RunSpend
 from blocks.errors import SpendCapReached, StoreError
 from blocks.quotas.budget import Budget, Voucher, caps_from, estimate, micros_of
 from blocks.settings import Prices, get_settings
@@ -33,11 +33,11 @@ def budget(store: Store, caps: Caps | None = None, run_id: str = "r1", **more: A
 
 
 async def used(store: Store, scope: str = "run:r1") -> int:
-    return await store.read(spend.used_micros, scope)
+    return await store.read(money.used_micros, scope)
 
 
 async def totals(store: Store, run_id: str = "r1") -> RunSpend:
-    return await store.read(spend.totals, run_id)
+    return await store.read(money.totals, run_id)
 
 
 async def test_calls_are_reserved_ahead_and_what_was_not_used_comes_back(store: Store) -> None:
@@ -178,7 +178,7 @@ async def test_an_import_is_paid_by_the_posts_that_it_listed_and_outlives_the_ru
         await voucher.settle(20)
     run = await totals(store)
     assert (run.calls("import"), run.spent_micros("import"), run.open_micros) == (20, 20 * CENT, 15 * CENT)
-    await store.run(spend.settle_import, "i3", spent_micros=CENT, posts=1, now=datetime.now(UTC))
+    await store.run(money.settle_import, "i3", spent_micros=CENT, posts=1, now=datetime.now(UTC))
     assert await used(store) == 21 * CENT
 
 

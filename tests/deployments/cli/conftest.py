@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from blocks.database.engine import Store, open_store
-from blocks.database.store import imports, posts, runs
+from blocks.database.store import import_planning, import_polls, imports, posts, runs
 from blocks.database.store.failures import GivenUp
-from blocks.database.store.imports import ItemSeen
-from blocks.database.store.post_rows import EnrichedPost
+from blocks.database.store.import_polls import ItemSeen
+from blocks.database.store.posts import EnrichedPost
 from blocks.errors import UnknownShape
 from blocks.posts.identity import parse_post_url
 from blocks.posts.record import PostRecord
@@ -61,7 +61,7 @@ def filled(home_store: Store) -> Store:
     refs = [parse_post_url(record(number).url) for number in range(4)]
     with home_store.begin() as conn:
         runs.start_run(conn, run_id="r1", flow="track-hashtags", account="acc", collection="fibres", now=NOW)
-        ticket = imports.plan_import(
+        ticket = import_planning.plan_import(
             conn, account="acc", kind="hashtag", hashtag="linen", wanted={"hashtag": "Linen"}, wish="w",
             collection="fibres", namespace="fibres", library="private", requested=4, run_id="r1", owner="o",
             reuse_after=None, fresh=False, now=NOW,
@@ -69,7 +69,7 @@ def filled(home_store: Store) -> Store:
         imports.mark_sending(conn, ticket.import_id, owner="o", now=NOW)
         imports.mark_submitted(conn, ticket.import_id, "task-1", owner="o", now=NOW)
         seen = [ItemSeen(f"VI{number}", ref.url, "PARSE", ref) for number, ref in enumerate(refs)]
-        imports.record_poll(conn, ticket.import_id, seen, now=NOW)
+        import_polls.record_poll(conn, ticket.import_id, seen, now=NOW)
         imports.finish_import(conn, ticket.import_id, state="complete", now=NOW)
         saved = [
             EnrichedPost(record=record(number), channel="apify", observed_at=NOW, run_id="r1", parser_version="1")
@@ -86,7 +86,7 @@ def filled(home_store: Store) -> Store:
 def doubtful(home_store: Store) -> str:
     """An import that was sent and never answered; its id."""
     with home_store.begin() as conn:
-        ticket = imports.plan_import(
+        ticket = import_planning.plan_import(
             conn, account="acc", kind="hashtag", hashtag="tweed", wanted={"hashtag": "tweed"}, wish="w",
             collection="default", namespace="default", library="private", requested=5, run_id="r1", owner="o",
             reuse_after=None, fresh=False, now=NOW,

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from blocks.database.engine import Store
-from blocks.database.store import runs, spend
+from blocks.database.store import money, runs
 from blocks.errors import UsageError
 from blocks.memories.accounts import account_name
 from blocks.memories.credentials import MemoriesCredentials
@@ -153,11 +153,11 @@ def test_posts_that_were_only_enriched_on_the_sandbox_are_known_by_its_address(h
     # Neither of them has bought anything: the database holds nobody's answers.
     homes.must_not_mix(get_settings(), real, pytest.fail)
     with home_store.begin() as conn:
-        spend.reserve(conn, spend.Purpose("another", "r1", "c", "metadata"), micros=1, caps=spend.Caps(), now=now)
+        money.reserve(conn, money.Purpose("another", "r1", "c", "metadata"), micros=1, caps=money.Caps(), now=now)
     with pytest.raises(UsageError, match="holds invented posts"):
         homes.must_not_mix(get_settings(), real, pytest.fail)
     with home_store.begin() as conn:
-        spend.reserve(conn, spend.Purpose("another", "r2", "c", "metadata"), micros=1, caps=spend.Caps(), now=now)
+        money.reserve(conn, money.Purpose("another", "r2", "c", "metadata"), micros=1, caps=money.Caps(), now=now)
     said: list[str] = []
     homes.must_not_mix(get_settings(), real, said.append)
     assert len(said) == 1

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from blocks.database.engine import Store
-from blocks.database.store import imports, posts, work
-from blocks.database.store.imports import ItemSeen
-from blocks.database.store.post_rows import EnrichedPost
+from blocks.database.store import import_planning, import_polls, imports, posts, work
+from blocks.database.store.import_polls import ItemSeen
+from blocks.database.store.posts import EnrichedPost
 from blocks.posts.identity import parse_post_url
 from blocks.posts.record import PostRecord
 from blocks.settings import Settings
@@ -34,7 +34,7 @@ def measured(home_store: Store, record: Callable[..., PostRecord], monkeypatch: 
     account = hashlib.sha256(KEY.encode()).hexdigest()[:16]
     wanted = wish_for_hashtags(["linen"], 4).imports[0]
     with home_store.begin() as conn:
-        ticket = imports.plan_import(
+        ticket = import_planning.plan_import(
             conn, account=account, kind="hashtag", hashtag="linen", wanted=wanted.wanted, wish=wanted.key,
             collection="default", namespace="default", library="private", requested=4, run_id="r1", owner="o",
             reuse_after=None, fresh=False, now=now,
@@ -42,7 +42,9 @@ def measured(home_store: Store, record: Callable[..., PostRecord], monkeypatch: 
         imports.mark_sending(conn, ticket.import_id, owner="o", now=now)
         imports.mark_submitted(conn, ticket.import_id, "task-1", owner="o", now=now)
         refs = [parse_post_url(url) for url in URLS]
-        imports.record_poll(conn, ticket.import_id, [ItemSeen(None, ref.url, "PARSE", ref) for ref in refs], now=now)
+        import_polls.record_poll(
+            conn, ticket.import_id, [ItemSeen(None, ref.url, "PARSE", ref) for ref in refs], now=now
+        )
         imports.finish_import(conn, ticket.import_id, state="complete", now=now)
         for number, hours in ((0, 1), (1, 1), (2, 48)):
             at = now - timedelta(hours=hours)

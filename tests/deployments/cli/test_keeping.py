@@ -13,11 +13,10 @@ import pytest
 from sqlmodel import SQLModel
 
 from blocks.database.engine import Store
-from blocks.database.store import gaps, imports, posts, raw_payloads
-from blocks.database.store.ending import end_import
+from blocks.database.store import gaps, import_planning, import_polls, imports, posts, raw_payloads
 from blocks.database.store.erased_names import Naming
-from blocks.database.store.imports import ItemSeen
-from blocks.database.store.post_rows import EnrichedPost
+from blocks.database.store.import_polls import ItemSeen, end_import
+from blocks.database.store.posts import EnrichedPost
 from blocks.database.store.raw_payloads import RawAnswer
 from blocks.errors import TagtrailError
 from blocks.posts.identity import parse_post_url
@@ -181,14 +180,14 @@ def test_status_tells_gaps_and_that_it_is_a_sample(home_store: Store, tagtrail: 
         at = datetime.now(UTC) - timedelta(hours=hours)
         url = f"https://www.tiktok.com/player/v1/750000000000000000{number}"
         with home_store.begin() as conn:
-            ticket = imports.plan_import(
+            ticket = import_planning.plan_import(
                 conn, account="acc", kind="hashtag", hashtag="linen", wanted={"hashtag": "Linen"}, wish="w",
                 collection="fibres", namespace="fibres", library="private", requested=1, run_id=f"r{number}",
                 owner="o", reuse_after=None, fresh=False, now=at,
             )  # fmt: skip
             imports.mark_sending(conn, ticket.import_id, owner="o", now=at)
             imports.mark_submitted(conn, ticket.import_id, f"task-{number}", owner="o", now=at)
-            imports.record_poll(conn, ticket.import_id, [ItemSeen("V", url, "PARSE", parse_post_url(url))], now=at)
+            import_polls.record_poll(conn, ticket.import_id, [ItemSeen("V", url, "PARSE", parse_post_url(url))], now=at)
             end_import(conn, ticket.import_id, state="complete", post_micros=0, run_id=f"r{number}", now=at)
     with home_store.connect() as conn:
         assert len(gaps.find(conn)) == 1

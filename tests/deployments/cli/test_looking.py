@@ -12,8 +12,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from blocks.database.engine import Store
-from blocks.database.store import imports, leases, limits, runs, spend
-from blocks.database.store.imports import ItemSeen
+from blocks.database.store import import_planning, import_polls, imports, leases, limits, money, runs
+from blocks.database.store.import_polls import ItemSeen
 from blocks.database.store.posts import EnrichedPost, save_posts
 from blocks.posts.identity import parse_post_url
 from blocks.posts.record import PostRecord
@@ -97,10 +97,10 @@ def test_status_of_an_unknown_collection_names_those_that_there_are(tagtrail: Ca
 @pytest.mark.usefixtures("filled", "one_day")
 def test_status_tells_of_today(tagtrail: Callable[..., Any], home_store: Store) -> None:
     with home_store.begin() as conn:
-        purpose = spend.Purpose("acc", "r1", "fibres", "metadata", "tiktok", "apify")
+        purpose = money.Purpose("acc", "r1", "fibres", "metadata", "tiktok", "apify")
         now = datetime.now(UTC)
-        spend_id = spend.reserve(conn, purpose, micros=20_000, caps=spend.Caps(), now=now)
-        spend.settle(conn, spend_id, spent_micros=20_000, calls=2, now=now)
+        spend_id = money.reserve(conn, purpose, micros=20_000, caps=money.Caps(), now=now)
+        money.settle(conn, spend_id, spent_micros=20_000, calls=2, now=now)
     told = "2 tiktok/apify; 0.0200 USD; "
     out = tagtrail("status").out
     assert f"Today: {told}0 new and 0 known posts, 0 new enriched (UTC)\n" in out
@@ -131,8 +131,8 @@ def test_status_tells_of_caps_and_limits(
         runs.start_run(
             conn, run_id="r1", flow="enrich-posts", account="acc", collection="fibres", cap_micros=5_000_000, now=now
         )
-        purpose = spend.Purpose("acc", "r1", "fibres", "metadata", "tiktok", "apify")
-        spend.reserve(conn, purpose, micros=1_000_000, caps=spend.Caps(collection_micros=10_000_000), now=now)
+        purpose = money.Purpose("acc", "r1", "fibres", "metadata", "tiktok", "apify")
+        money.reserve(conn, purpose, micros=1_000_000, caps=money.Caps(collection_micros=10_000_000), now=now)
         limits.pause(conn, account="acc", name="imports", seconds=3600)
         limits.pause(conn, account="acc", name="metadata/apify", seconds=0, lesson_seconds=0.5)
     told = tagtrail("status").out.splitlines()
@@ -218,7 +218,7 @@ def test_status_shows_what_ended_empty_lately(tagtrail: Callable[..., Any], home
     now = datetime.now(UTC)
     with home_store.begin() as conn:
         for tag, ended in (("tulle", now - timedelta(hours=47)), ("felt", now - timedelta(hours=49))):
-            ticket = imports.plan_import(
+            ticket = import_planning.plan_import(
                 conn, account="acc", kind="hashtag", hashtag=tag, wanted={"hashtag": tag}, wish=tag,
                 collection="default", namespace="default", library="private", requested=5, run_id="r1", owner="o",
                 reuse_after=None, fresh=False, now=ended,
@@ -258,7 +258,7 @@ def test_resolve_attaches_by_the_first_letters(tagtrail: Callable[..., Any], dou
     assert tagtrail("resolve", doubtful, "--attach", "task-11").status == 0
     with home_store.begin() as conn:
         ref = parse_post_url("https://www.tiktok.com/@loom/video/7500000000000000001")
-        imports.record_poll(conn, doubtful, [ItemSeen("V1", ref.url, "PARSE", ref)])
+        import_polls.record_poll(conn, doubtful, [ItemSeen("V1", ref.url, "PARSE", ref)])
     listed = tagtrail("resolve", doubtful, "--resubmit")
     assert listed.status == 2
     assert "as long as it listed nothing" in listed.err
@@ -309,8 +309,8 @@ def test_invented_data_is_marked(tagtrail: Callable[..., Any], filled: Store, tm
             conn, run_id="sand", flow="track-hashtags", account="acc", collection="fibres",
             parameters={"service": "127.0.0.1:8787"}, now=datetime.now(UTC),
         )  # fmt: skip
-        purpose = spend.Purpose(account="acc", run_id="sand", collection="fibres", kind="metadata", platform="tiktok")
-        spend.reserve(conn, purpose, micros=1, caps=spend.Caps(), now=datetime.now(UTC))
+        purpose = money.Purpose(account="acc", run_id="sand", collection="fibres", kind="metadata", platform="tiktok")
+        money.reserve(conn, purpose, micros=1, caps=money.Caps(), now=datetime.now(UTC))
     assert tagtrail("status").out.startswith("Invented data: ")
     assert json.loads(tagtrail("status", "--json").out)["invented"].startswith("Invented data: ")
     assert tagtrail("top").out.startswith("Invented data: ")

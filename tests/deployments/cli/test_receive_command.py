@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from blocks.database.engine import Store
+from blocks.database.store import import_planning, inbox
 from blocks.database.store import imports as ledger
-from blocks.database.store import inbox
 
 SECRET = "q7Zk2CALLBACKmark9wXv4"
 URL = "https://hooks.example.com/tagtrail"
@@ -54,7 +54,7 @@ def test_wrong_use_is_one_sentence_without_the_secret(
 
 def submitted(store: Store, task_id: str) -> None:
     with store.begin() as conn:
-        ticket = ledger.plan_import(
+        ticket = import_planning.plan_import(
             conn, account="acc", kind="hashtag", hashtag="moss", wanted={"hashtag": "moss"}, wish="w", collection="c",
             namespace="c", library="private", requested=5, run_id="r", owner="o", reuse_after=None, fresh=False,
         )  # fmt: skip

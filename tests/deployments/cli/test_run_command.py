@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from blocks.database.engine import Store
-from blocks.database.store import failures, imports, overview, runs, spend
+from blocks.database.store import failures, import_planning, imports, money, overview, runs
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.posts import mark_failed
 from blocks.errors import TagtrailError, UnknownShape
@@ -141,15 +141,15 @@ def test_a_dry_run_tells_of_today_and_of_imports_to_use_again(
     account = hashlib.sha256(b"sk-invented").hexdigest()[:16]
     wanted = wish_for_hashtags(["Linen"], 25).imports[0]
     with home_store.begin() as conn:
-        ticket = imports.plan_import(
+        ticket = import_planning.plan_import(
             conn, account=account, kind="hashtag", hashtag="linen", wanted={"hashtag": "Linen"}, wish=wanted.key,
             collection="default", namespace="default", library="private", requested=25, run_id="r1", owner="o",
             reuse_after=None, fresh=False, now=now,
         )  # fmt: skip
         imports.mark_sending(conn, ticket.import_id, owner="o", now=now)
         imports.mark_submitted(conn, ticket.import_id, "task-1", owner="o", now=now)
-        purpose = spend.Purpose(account, "r1", "default", "import", import_id=ticket.import_id)
-        spend.reserve(conn, purpose, micros=250_000, caps=spend.Caps(), now=now)
+        purpose = money.Purpose(account, "r1", "default", "import", import_id=ticket.import_id)
+        money.reserve(conn, purpose, micros=250_000, caps=money.Caps(), now=now)
     out = tagtrail("run", "linen", "--dry-run").out
     assert "1 hashtag (#linen), 25 posts each: up to 25 posts." in out
     assert "The cap per UTC day is 20.00 USD; 19.75 USD of it are left today." in out

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from blocks.database.engine import Store
+from blocks.database.store import import_planning, inbox
 from blocks.database.store import imports as ledger
-from blocks.database.store import inbox
 from deployments.receiver.app import Receiver
 from deployments.receiver.intake import Intake
 from deployments.receiver.pace import Pace
@@ -72,7 +72,7 @@ class World:
         """An import of that task in the ledger; its id."""
         wanted = {"hashtag": "moss"}
         with self.store.begin() as conn:
-            ticket = ledger.plan_import(
+            ticket = import_planning.plan_import(
                 conn, account="acc", kind="hashtag", hashtag="moss", wanted=wanted, wish=task_id, collection="c",
                 namespace="c", library="private", requested=requested, run_id="r", owner="o", reuse_after=None,
                 fresh=False,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from blocks.database.store import imports as ledger
-from blocks.database.store.ending import end_import
+from blocks.database.store.import_polls import end_import
 from deployments.receiver import app, connections, intake
 from deployments.receiver.refusals import LINE_SECONDS, Refusals
 

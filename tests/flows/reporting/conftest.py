@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from blocks.database.store import imports, posts, runs, spend
+from blocks.database.store import import_planning, import_polls, imports, money, posts, runs
 from blocks.database.store.failures import GivenUp
-from blocks.database.store.imports import ItemSeen
-from blocks.database.store.post_rows import EnrichedPost
-from blocks.database.store.spend import Caps, Purpose
+from blocks.database.store.import_polls import ItemSeen
+from blocks.database.store.money import Caps, Purpose
+from blocks.database.store.posts import EnrichedPost
 from blocks.errors import UnknownShape
 from blocks.posts.identity import parse_post_url
 from blocks.posts.record import PostRecord, PostRef
@@ -57,14 +57,14 @@ def _fill(conn: Connection) -> None:
     purpose = Purpose(
         account="acc", run_id="r-autumn", collection="autumn", kind="metadata", platform="tiktok", channel="apify"
     )
-    reserved = spend.reserve(conn, purpose, micros=30_000, caps=Caps(), now=NOW)
-    spend.settle(conn, reserved, spent_micros=30_000, calls=3, now=NOW)
+    reserved = money.reserve(conn, purpose, micros=30_000, caps=Caps(), now=NOW)
+    money.settle(conn, reserved, spent_micros=30_000, calls=3, now=NOW)
 
 
 def _import(
     conn: Connection, hashtag: str, collection: str, refs: list[PostRef], *, at: datetime = POSTED, requested: int = 5
 ) -> None:
-    ticket = imports.plan_import(
+    ticket = import_planning.plan_import(
         conn, account="acc", kind="hashtag", hashtag=hashtag, wanted={"hashtag": hashtag}, wish=hashtag,
         collection=collection, namespace=collection, library="private", requested=requested, run_id=f"r-{collection}",
         owner="o", reuse_after=None, fresh=False, now=at,
@@ -72,7 +72,7 @@ def _import(
     imports.mark_sending(conn, ticket.import_id, owner="o", now=at)
     imports.mark_submitted(conn, ticket.import_id, f"task-{hashtag}", owner="o", now=at)
     seen = [ItemSeen(f"V{hashtag}{place}", ref.url, "PARSE", ref) for place, ref in enumerate(refs)]
-    imports.record_poll(conn, ticket.import_id, seen, now=at)
+    import_polls.record_poll(conn, ticket.import_id, seen, now=at)
     imports.finish_import(conn, ticket.import_id, state="complete", now=at)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from blocks.database.engine import Store
-from blocks.database.store import imports, runs, spend
-from blocks.database.store.spend import Caps
+from blocks.database.store import import_planning, imports, money, runs
+from blocks.database.store.money import Caps
 from blocks.errors import NoCredits, StoreError
 from blocks.quotas.budget import Budget
 from blocks.settings import Prices
@@ -227,7 +227,7 @@ async def test_a_watcher_is_told_what_is_billed_and_which_imports_have_ended(sql
         with sqlite_store.begin() as conn:
             runs.start_run(conn, run_id="r1", flow="track-hashtags", account="acc", collection="fibres", now=NOW)
             for hashtag in ("moss", "linen"):
-                ticket = imports.plan_import(
+                ticket = import_planning.plan_import(
                     conn, account="acc", kind="hashtag", hashtag=hashtag, wanted={"hashtag": hashtag}, wish=hashtag,
                     collection="fibres", namespace="fibres", library="private", requested=5, run_id="r1", owner="o",
                     reuse_after=None, fresh=False, now=NOW,
@@ -245,7 +245,7 @@ async def test_a_watcher_is_told_what_is_billed_and_which_imports_have_ended(sql
         await look_into_books(run.store, run.budget, run.run_id, run.progress)
         assert run.progress.spent_usd == 0.01
         with sqlite_store.begin() as conn:
-            spend.settle_import(conn, ticket.import_id, spent_micros=30_000, posts=3, now=NOW)
+            money.settle_import(conn, ticket.import_id, spent_micros=30_000, posts=3, now=NOW)
         await look_into_books(run.store, run.budget, run.run_id, run.progress)
         assert run.progress.spent_usd == 0.04
 

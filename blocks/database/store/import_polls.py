@@ -1,28 +1,110 @@
-"""Answers of polls: listed items become posts and work, each once, however often and in whatever order they come."""
+"""Answers of polls, up to an import's end: listed items become posts and work, each once, in whatever order.
+
+What polls brought that nobody can read is kept as it came, with an open failure that says so.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, and_, bindparam, case, delete, func, not_, select, update
 
-from blocks.database.store import erased_names, failures, leases, stops
-from blocks.database.store.import_answers import ODD, close_unreadable, give_up_odd, odd_key
-from blocks.database.store.import_rows import RUNNING, FoundPost, OpenImport, get, imports, items, read
+from blocks.database.store import erased_names, failures, gaps, leases, money, runs
+from blocks.database.store.failures import GivenUp
+from blocks.database.store.imports import (
+    RUNNING,
+    FoundPost,
+    OpenImport,
+    finish_import,
+    get,
+    imports,
+    items,
+    read,
+    without_post,
+)
 from blocks.database.store.posts import ensure_posts
+from blocks.database.store.raw_payloads import save_bodies
 from blocks.database.store.sanitise import sanitise_key, sanitise_text
 from blocks.database.store.statements import chunks, insert_into, posts_among, table_of, write_rows
 from blocks.database.store.work import enqueue
-from blocks.database.tables import Post, Run
+from blocks.database.tables import Failure, Post, Run
+from blocks.errors import Unreadable
 from blocks.posts.identity import item_key
+from blocks.posts.platforms.registry import labels
 from blocks.posts.record import PostRef
 
-_posts, _runs = table_of(Post), table_of(Run)
+_failures = table_of(Failure)
+_posts = table_of(Post)
+_runs = table_of(Run)
+
+ODD = "no:odd-"
+"""How the key of a listed item begins that cannot be read; the rest is made of its bytes."""
+
+_SHOWN = 120
+
+
+def odd_key(item: bytes) -> str:
+    """The key of a listed item that cannot be read."""
+    return ODD + hashlib.sha256(item).hexdigest()[:32]
+
+
+def give_up_odd(conn: Connection, import_id: str, odd: Mapping[str, bytes], *, run_id: str, now: datetime) -> None:
+    """Keep listed items that cannot be read, by their keys, and open a failure for each."""
+    hashes = save_bodies(conn, list(odd.values()))
+    given_up = [
+        GivenUp(
+            item_key=f"{import_id}/{key}",
+            stage="identify",
+            error_class="UnreadableItem",
+            message=f"the import listed what is no post, and is kept as it came: {_shown(item)}",
+            attempts=0,
+            raw_sha256=sha256,
+            import_id=import_id,
+            run_id=run_id,
+        )
+        for (key, item), sha256 in zip(odd.items(), hashes, strict=True)
+    ]
+    failures.give_up(conn, given_up, now)
+
+
+def _shown(item: bytes) -> str:
+    text = item.decode(errors="replace")
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} …"
+
+
+def keep_unreadable(
+    conn: Connection, import_id: str, error: Unreadable, *, run_id: str, now: datetime | None = None
+) -> None:
+    """Keep the answer to a poll that cannot be read, and open a failure for its import; the first of a row only."""
+    known = select(_failures.c.failure_id).where(
+        _failures.c.item_key == import_id, _failures.c.stage == "poll", _failures.c.resolved_at.is_(None)
+    )
+    if conn.execute(known).first() is not None:
+        return
+    [sha256] = save_bodies(conn, [error.body])
+    given_up = GivenUp(
+        item_key=import_id,
+        stage="poll",
+        error_class=error.error_class,
+        message=f"{error}; it is kept as it came",
+        attempts=1,
+        code=error.code,
+        raw_sha256=sha256,
+        import_id=import_id,
+        run_id=run_id,
+    )
+    failures.give_up(conn, [given_up], leases.clock(conn, now))
+
+
+def close_unreadable(conn: Connection, import_id: str, now: datetime) -> None:
+    """An answer could be read, or the import was given up: close that failure, if there is one."""
+    failures.resolve(conn, [import_id], now, stages=("poll",))
+
 
 RECORDING = (*RUNNING, "complete", "empty")
 """States in which listed items are taken: also late ones, for they are paid for."""
@@ -192,7 +274,7 @@ def _new_keys(conn: Connection, fresh: dict[str, ItemSeen], row: OpenImport, *, 
     new = set(ensure_posts(conn, posts, now, row.run_id))
     refs = [ref for ref, _ in posts]
     enqueue(conn, refs, "enrich", asked_by=row.asked_by, now=now)
-    stops.ask_for_listed(conn, refs, row.asked_by)
+    runs.ask_for_listed(conn, refs, row.asked_by)
     foreign = sorted(key for key in fresh if key.startswith("url:"))
     for part in chunks(foreign):
         # Posts of platforms that nobody knows: new if no other import listed them.
@@ -257,3 +339,88 @@ def _bring_up_to_date(
         if row.state == "empty":
             values["next_look_at"] = now
     conn.execute(update(imports).where(imports.c.import_id == row.import_id).values(**values))
+
+
+UNNAMED = {True: "ItemWithoutUrl", False: "NotAPostUrl"}
+"""Error classes of listed items that name no post: without a URL, or with one of something else."""
+
+SAID_FAILED = "the service called back that it failed"
+
+
+def end_import(
+    conn: Connection,
+    import_id: str,
+    *,
+    state: Literal["complete", "empty"],
+    post_micros: int,
+    run_id: str,
+    now: datetime,
+    note: str | None = None,
+) -> bool:
+    """Finish an import; False if it is finished already, or its items speak against `state`.
+
+    What it cost is settled at `post_micros` (millionths of a US dollar) for each listed item, by whichever run ends
+    it. A gap to the import before it is noted. Items that name no post become open failures of the stage `identify`:
+    kept and counted, never dropped; one that has a URL by now is closed. `note` goes into the ledger.
+    """
+    ended_at = get(conn, import_id).finished_at
+    if not finish_import(conn, import_id, state=state, note=note):
+        return False
+    row = get(conn, import_id)
+    seen = row.seen + row.withheld
+    if seen or row.next_look_at is None:
+        # An empty import goes on holding its money up to its last look: its posts may still come, and be billed.
+        amount = {"spent_micros": seen * post_micros, "posts": seen}
+        money.settle_import(conn, import_id, **amount, now=now, ended_at=ended_at)
+    _account_for_nameless(conn, import_id, run_id=run_id, now=now)
+    gaps.note_gaps(conn, import_id, now)
+    return True
+
+
+def record_late_look(
+    conn: Connection, import_id: str, listed: Sequence[ItemSeen], *, post_micros: int, run_id: str, now: datetime
+) -> PollResult:
+    """Write one more answered poll of a finished import down, which stays finished.
+
+    Posts that it did not list before, or listed without a URL, are in the result; failures of items that have a URL
+    now are closed. More listed items cost more; an item that is only told better costs nothing.
+    """
+    result = record_poll(conn, import_id, listed, post_micros=post_micros)
+    if result.recorded:
+        seen = result.row.seen + result.row.withheld
+        amount = {"spent_micros": seen * post_micros, "posts": seen}
+        money.settle_import(conn, import_id, **amount, now=now, ended_at=result.row.finished_at)
+        _account_for_nameless(conn, import_id, run_id=run_id, now=now)
+        gaps.note_gaps(conn, import_id, now)
+    return result
+
+
+def _account_for_nameless(conn: Connection, import_id: str, *, run_id: str, now: datetime) -> None:
+    """Open failures for the items that name no post, but for those that somebody closed; close those that do now."""
+    nameless = {f"{import_id}/{item_key}": url for _, item_key, url, _ in without_post(conn, [import_id])}
+    before = failures.of_import(conn, import_id)
+    now_named = [row.item_key for row in before if row.item_key not in nameless]
+    failures.resolve(conn, now_named, now, stages=["identify"])
+    closed = {row.item_key for row in before if row.resolved_at is not None}
+    given_up = [
+        GivenUp(
+            item_key=item_key,
+            stage="identify",
+            error_class=UNNAMED[url is None],
+            message=_why(import_id, item_key, url),
+            attempts=0,
+            url=url,
+            import_id=import_id,
+            run_id=run_id,
+        )
+        for item_key, url in nameless.items()
+        if item_key not in closed and not item_key.startswith(f"{import_id}/{ODD}")  # Those have one already.
+    ]
+    failures.give_up(conn, given_up, now)
+
+
+def _why(import_id: str, item_key: str, url: str | None) -> str:
+    if url is not None:
+        return f"the import listed a URL that names no post of {labels()}"
+    number = item_key.removeprefix(f"{import_id}/no:")
+    return f"import {import_id} listed item {number} without a URL, so that there is no post to enrich"

@@ -1,4 +1,4 @@
-"""Plans imports: writes a wish into the ledger, or finds the import that serves it already."""
+"""Plans imports: writes one into the ledger, or finds the one that serves already; decides those in doubt by hand."""
 
 from __future__ import annotations
 
@@ -11,21 +11,28 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, and_, exists, func, or_, select, update
 
-from blocks.database.store import leases, stops
-from blocks.database.store.import_rows import (
+from blocks.database.store import leases, money, runs
+from blocks.database.store.import_polls import close_unreadable
+from blocks.database.store.imports import (
     OPEN,
     RUNNING,
     SENT_AGAIN,
     OpenImport,
+    by_task,
+    find_imports,
+    get,
     give_up_submissions,
     imports,
+    move,
     read,
     run_imports,
+    with_note,
     with_open_posts,
 )
 from blocks.database.store.leases import Alive
 from blocks.database.store.statements import insert_into, table_of
 from blocks.database.tables import Hashtag
+from blocks.errors import UsageError
 
 How = Literal["submit", "attached", "reused"]
 _RECORDED = {"submit": "submitted", "attached": "attached", "reused": "reused"}
@@ -121,13 +128,13 @@ def plan_import(
     }
     rows = _candidates(conn, account, wish, run_id, reuse_after, now=at, alive=alive)
     if not continues:
-        rows = [row for row in rows if row.state != "planned" or not stops.is_stopped(conn, row.asked_by)]
+        rows = [row for row in rows if row.state != "planned" or not runs.is_stopped(conn, row.asked_by)]
     free = [row for row in rows if row.state == "planned" and _is_free(row, owner, at, alive)]
     unfinished = _unfinished(conn, rows, now=at, alive=alive) if continues and not fresh else []
     chosen = _choose(conn, rows, free, unfinished, requested, run_id, reuse_after, fresh=fresh)
     if chosen is not None and chosen not in free:
         how: How = "reused" if chosen.state in ("complete", "empty") else "attached"
-        stops.ask_for_import(conn, chosen.import_id, run_id)
+        runs.ask_for_import(conn, chosen.import_id, run_id)
     else:
         chosen = _take_over(conn, free, plan) if free else _insert(conn, {"account": account, "wish": wish, **plan})
         how = "submit"
@@ -277,3 +284,142 @@ def _insert(conn: Connection, plan: dict[str, Any]) -> OpenImport:
     if conn.execute(insert.values(plan).on_conflict_do_nothing().returning(imports.c.import_id)).first() is None:
         conn.execute(insert.values({**plan, "forced": True}))
     return read(conn, imports.c.import_id == plan["import_id"])[0]
+
+
+def running_twin(conn: Connection, import_id: str) -> OpenImport | None:
+    """The newest import under way of the same account and wish, other than this one."""
+    row = get(conn, import_id)
+    same = and_(imports.c.account == row.account, imports.c.wish == row.wish, imports.c.import_id != import_id)
+    found = read(conn, same, imports.c.state.in_(RUNNING), imports.c.task_id.is_not(None))
+    return max(found, key=lambda one: one.since, default=None)
+
+
+def give_way(conn: Connection, import_id: str, *, run_id: str, owner: str, why: str) -> str | None:
+    """sending → dropped, where another import of the same wish is under way, which the run follows from now on.
+
+    Returns that import's id; None where there is none, and then nothing was changed.
+    """
+    twin = running_twin(conn, import_id)
+    if twin is None:
+        return None
+    sending = and_(imports.c.state == "sending", imports.c.lease_owner == owner)
+    ended = {"state": "dropped", "finished_at": leases.clock(conn), "lease_owner": None, "lease_until": None}
+    if not move(conn, import_id, sending, **ended, note=f"{why}; import {twin.import_id} is under way already"):
+        return None
+    link = insert_into(conn.dialect.name, run_imports)
+    conn.execute(link.values(run_id=run_id, import_id=twin.import_id, how="attached").on_conflict_do_nothing())
+    runs.ask_for_import(conn, twin.import_id, run_id)
+    return twin.import_id
+
+
+Decision = Literal["resubmit", "attach", "drop"]
+
+
+def resolve(
+    conn: Connection,
+    import_id: str,
+    decision: Decision,
+    *,
+    task_id: str | None = None,
+    now: datetime | None = None,
+    alive: Alive = leases.alive,
+) -> bool:
+    """Decide an import that is in doubt; False if it is not (any more).
+
+    `resubmit`: planned again, for the next run to send; the note counts how often. `attach`: it was accepted as
+    `task_id`, which is polled from now on. `drop`: given up; the wish is free for a new import. A planned import
+    whose lease is free, which nobody is about to send, can be dropped too, and one under way that nobody follows at
+    this moment: its answers may be such that nobody can read. An import that was attached to a task by
+    hand is decided anew as long as that task listed nothing and no run follows it: the task may be a wrong one.
+
+    Raises:
+        UsageError: `attach` without a task id, or with one that another import has.
+        StoreError: the ledger has no such import.
+    """
+    row = get(conn, import_id)
+    at = leases.clock(conn, now)
+    doubt = _undecided(conn, import_id, at, alive)
+    if decision == "attach":
+        task_id = (task_id or "").strip()
+        if not task_id:
+            raise UsageError("name the task to attach: --attach TASK_ID, as the vendor's console shows it")
+        if not task_id.isprintable():
+            raise UsageError("that task id holds a control character: copy it again from the vendor's console")
+        other = by_task(conn, task_id)
+        if other is not None and other.import_id != import_id:
+            raise UsageError(
+                f"task {task_id} belongs to import {other.import_id} already; name another, or drop this one"
+            )
+        if row.task_id == task_id and row.state != "ambiguous":
+            return False
+        note = f"{_ATTACHED} {task_id} by hand"
+        taken = {"state": "submitted", "task_id": task_id, "submitted_at": at, "note": note}
+        return move(conn, import_id, doubt, **taken, **_NEVER_POLLED)
+    if decision == "drop":
+        dropped = {"state": "dropped", "finished_at": at, "lease_owner": None, "note": "dropped by hand"}
+        dropped["next_look_at"] = None
+        close_unreadable(conn, import_id, at)
+        idle = and_(imports.c.state.in_(("planned", *RUNNING)), imports.c.import_id == import_id)
+        for one in read(conn, idle, lock=True):
+            if leases.is_free(one.lease_owner, one.lease_until, now=at, alive=alive):
+                return move(conn, import_id, idle, **dropped, lease_until=None)
+        return move(conn, import_id, doubt, **dropped)
+    times = (row.note or "").count(SENT_AGAIN) + 1
+    note = with_note(row.note, f"{SENT_AGAIN} ({times})")
+    # Whoever decides this means this very import: it need not be the only one of its wish.
+    again = {"state": "planned", "forced": True, "planned_at": at, "lease_until": None, "note": note, "task_id": None}
+    return move(conn, import_id, doubt, **again, **_NEVER_POLLED)
+
+
+_ATTACHED = "attached to task"
+_NEVER_POLLED: dict[str, Any] = {
+    "polls": 0, "quiet_polls": 0, "last_polled_at": None, "finished_at": None, "next_look_at": None, "looks": 0,
+}  # fmt: skip
+
+
+def _undecided(conn: Connection, import_id: str, at: datetime, alive: Alive) -> Any:
+    """In doubt, or attached by hand to a task of which nothing came, and that nobody follows at this moment."""
+    by_hand = and_(
+        imports.c.state.in_((*RUNNING, "empty")),
+        imports.c.note.startswith(_ATTACHED),
+        imports.c.first_item_at.is_(None),
+        imports.c.seen + imports.c.withheld == 0,
+    )
+    for row in read(conn, and_(imports.c.import_id == import_id, by_hand), lock=True):
+        if leases.is_free(row.lease_owner, row.lease_until, now=at, alive=alive):
+            return by_hand
+    return imports.c.state == "ambiguous"
+
+
+FEWEST_LETTERS = 4
+"""An import's id may be shortened to so many letters, if they name one only."""
+
+
+def decide(conn: Connection, typed: str, decision: Decision, *, task_id: str | None = None) -> OpenImport:
+    """Carry out a decision (see `imports.resolve`) on the import whose id begins with `typed`; gives it as it is then.
+
+    Whoever resubmits says that it never arrived: what was reserved for it is free again. What was reserved for one that
+    is dropped goes on counting as spent, under all caps, for it may have been billed.
+
+    Raises:
+        UsageError: no import or several begin so, there is nothing to decide about it, or the task does not fit.
+    """
+    start = typed.strip().lower()
+    if len(start) < FEWEST_LETTERS:
+        raise UsageError(f"name the import by at least the first {FEWEST_LETTERS} letters of its id")
+    found = find_imports(conn, start, limit=2)
+    if not found:
+        raise UsageError(f"there is no import {typed}; `tagtrail status` shows those that are in doubt")
+    if len(found) > 1:
+        raise UsageError(f"several imports begin with {typed}; type more of the id")
+    [row] = found
+    if not resolve(conn, row.import_id, decision, task_id=task_id):
+        if decision == "drop" and row.state in RUNNING:
+            raise UsageError(f"a run follows import {row.import_id} at this moment: drop it when that run has ended")
+        raise UsageError(
+            f"import {row.import_id} is {row.state}, not ambiguous: there is nothing to decide about it (an attached "
+            "task can be taken back as long as it listed nothing and no run follows it)"
+        )
+    if decision == "resubmit":
+        money.release_import(conn, row.import_id, now=leases.clock(conn))
+    return get(conn, row.import_id)

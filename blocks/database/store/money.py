@@ -1,14 +1,16 @@
-"""Money: reserved in the database before a call, settled after it, and never beyond a cap.
+"""Money: reserved in the database before a call, settled after it, and never beyond a cap; and who pays.
 
 A reservation is one row of `spend` plus the running totals of its run, UTC day and collection in `budgets`. What a run
 buys for another one's request counts under both runs. All amounts are whole millionths of a US dollar. What was
 reserved and never settled, because the run was killed, counts as spent: the calls may have been made.
+
+A post that no run of a collection asked for is paid by the collection that found it first.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -18,6 +20,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    Select,
     Table,
     and_,
     bindparam,
@@ -31,9 +34,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
-from blocks.database.store.statements import table_of
-from blocks.database.tables import Budget, Run, Spend
+from blocks.database.store.statements import chunks, posts_among, table_of
+from blocks.database.tables import Budget, Import, ImportItem, Run, RunPost, Spend
 from blocks.errors import Held, SpendCapReached
+
+_runs = table_of(Run)
+_imports = table_of(Import)
+_items = table_of(ImportItem)
+_run_posts = table_of(RunPost)
 
 MICROS_PER_USD = 1_000_000
 
@@ -41,7 +49,6 @@ Kind = Literal["import", "metadata"]
 
 _spend: Table = SQLModel.metadata.tables[str(Spend.__tablename__)]
 _budgets: Table = SQLModel.metadata.tables[str(Budget.__tablename__)]
-_runs = table_of(Run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,3 +408,47 @@ def _totals(conn: Connection, which: Any) -> RunSpend:
 def cost_per_1000_new(counted_micros: int, new_enriched: int) -> float | None:
     """US dollars per 1,000 new enriched posts; None where there was no new one."""
     return counted_micros / MICROS_PER_USD / new_enriched * 1000 if new_enriched else None
+
+
+Key = tuple[str, str]
+
+_listings: Select[Any] = select(
+    _items.c.platform, _items.c.post_id, _imports.c.collection, _items.c.first_seen_at.label("found_at")
+).join(_imports, _imports.c.import_id == _items.c.import_id)
+"""Each post of each import: its key, the import's collection, and when it was listed."""
+
+_givings: Select[Any] = select(
+    _run_posts.c.platform, _run_posts.c.post_id, _runs.c.collection, _runs.c.started_at.label("found_at")
+).join(_runs, _runs.c.run_id == _run_posts.c.run_id)
+"""Each post of each run that was given it: its key, the run's collection (of a run over all: null), and its start."""
+
+
+def paying_collections(conn: Connection, keys: Sequence[Key]) -> dict[Key, str]:
+    """The collection that found each post first; a post that none found is not among them."""
+    found: dict[Key, tuple[datetime, str]] = {}
+    for part in chunks(keys):
+        among = posts_among(_items.c.platform, _items.c.post_id, part)
+        _keep_first(found, conn.execute(_first_by_collection(_listings.where(among))))
+        among = posts_among(_run_posts.c.platform, _run_posts.c.post_id, part)
+        by_url = _givings.where(among, _runs.c.collection.is_not(None), _run_posts.c.purpose == "enrich")
+        _keep_first(found, conn.execute(_first_by_collection(by_url)))
+    return {key: collection for key, (_, collection) in found.items()}
+
+
+def _first_by_collection(which: Select[Any]) -> Select[Any]:
+    of = which.subquery().c
+    by = (of.platform, of.post_id, of.collection)
+    return select(*by, func.min(of.found_at).label("found_at")).group_by(*by)
+
+
+def _keep_first(found: dict[Key, tuple[datetime, str]], rows: Iterable[Any]) -> None:
+    for row in rows:
+        one, key = (row.found_at, row.collection), (row.platform, row.post_id)
+        found[key] = min(found.get(key, one), one)
+
+
+def left_by_collection(conn: Connection, names: Iterable[str], cap_micros: int | None) -> dict[str, int]:
+    """What each of these collections may still spend, in millionths of a US dollar; without a cap: nothing is told."""
+    if cap_micros is None:
+        return {}
+    return {name: max(0, cap_micros - used_micros(conn, f"collection:{name}")) for name in sorted(set(names))}
