@@ -11,12 +11,12 @@ from blocks.errors import UsageError
 from blocks.posts.identity import parse_creator_url
 
 
-def wish_key(kind: str, what: Any, namespace: str, library: str) -> str:
+def dedup_key(kind: str, what: Any, namespace: str, library: str) -> str:
     """Hash (64 hex digits) of what is wished for; of post URLs it is the `item_key` of each, in their order."""
     return hashlib.sha256(orjson.dumps([kind, what, namespace, library])).hexdigest()
 
 
-def wish_shown(kind: str, hashtag: str | None, wanted: dict[str, Any] | None, import_id: str) -> str:
+def import_shown(kind: str, hashtag: str | None, wanted: dict[str, Any] | None, import_id: str) -> str:
     """What an import is called on the user's own terminal: `#tag`, `creator @name`, `12 URLs (1f2e3d4c)`.
 
     A creator's name is for there only: what Prefect keeps is called as `flows.steps.run.summary.named` says.

@@ -15,7 +15,7 @@ from flows.steps.imports.given_posts import take_given_posts
 from flows.steps.prefect_side.run_names import run_name
 from flows.steps.run.lifecycle import open_run
 from flows.steps.run.request import ChannelChoice
-from flows.steps.upkeep.canary import compare_shapes, wish_for_canary
+from flows.steps.upkeep.canary import compare_shapes, request_for_canary
 
 
 @flow(name="canary", flow_run_name=run_name, persist_result=False, validate_parameters=True)
@@ -39,7 +39,7 @@ async def canary(
     """
     async with open_run("canary", credentials=credentials) as opened:
         run = await opened.accept(
-            wish_for_canary, urls, channel=channel, collection=collection, max_spend_usd=max_spend_usd
+            request_for_canary, urls, channel=channel, collection=collection, max_spend_usd=max_spend_usd
         )
         async with Enrichment(run) as enrichment:
             enrichment.add(await take_given_posts(run))

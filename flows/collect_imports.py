@@ -17,7 +17,7 @@ from flows.steps.imports.submit import submit_import
 from flows.steps.imports.sweep import take_up_what_is_held, take_up_what_is_open
 from flows.steps.prefect_side.run_names import run_name
 from flows.steps.run.lifecycle import open_run
-from flows.steps.run.request import ChannelChoice, wish_for_sweep
+from flows.steps.run.request import ChannelChoice, request_for_sweep
 
 
 @flow(name="collect-imports", flow_run_name=run_name, persist_result=False, validate_parameters=True)
@@ -49,7 +49,7 @@ async def collect_imports(
     """
     async with open_run("collect-imports", credentials=credentials) as opened:
         run = await opened.accept(
-            wish_for_sweep,
+            request_for_sweep,
             channel=channel,
             max_spend_usd=max_spend_usd,
             max_age_hours=max_age_hours,

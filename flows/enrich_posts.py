@@ -13,7 +13,7 @@ from flows.steps.enrichment.dispatcher import Enrichment
 from flows.steps.imports.given_posts import take_given_posts
 from flows.steps.prefect_side.run_names import run_name
 from flows.steps.run.lifecycle import open_run
-from flows.steps.run.request import ChannelChoice, wish_for_urls
+from flows.steps.run.request import ChannelChoice, request_for_urls
 
 
 @flow(name="enrich-posts", flow_run_name=run_name, persist_result=False, validate_parameters=True)
@@ -39,7 +39,7 @@ async def enrich_posts(
     """
     async with open_run("enrich-posts", credentials=credentials) as opened:
         run = await opened.accept(
-            wish_for_urls,
+            request_for_urls,
             urls,
             channel=channel,
             collection=collection,

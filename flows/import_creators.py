@@ -17,7 +17,7 @@ from flows.steps.imports.side_by_side import side_by_side
 from flows.steps.imports.submit import submit_import
 from flows.steps.prefect_side.run_names import run_name
 from flows.steps.run.lifecycle import open_run
-from flows.steps.run.request import ChannelChoice, Library, wish_for_creators
+from flows.steps.run.request import ChannelChoice, Library, request_for_creators
 
 
 @flow(name="import-creators", flow_run_name=run_name, persist_result=False, validate_parameters=True)
@@ -59,7 +59,7 @@ async def import_creators(
     """
     async with open_run("import-creators", credentials=credentials) as opened:
         run = await opened.accept(
-            wish_for_creators,
+            request_for_creators,
             creators,
             posts_per_creator,
             channel=channel,

@@ -13,7 +13,7 @@ from pydantic import Field
 from flows.steps.enrichment.dispatcher import Enrichment
 from flows.steps.prefect_side.run_names import run_name
 from flows.steps.run.lifecycle import open_run
-from flows.steps.run.request import ChannelChoice, wish_for_refresh
+from flows.steps.run.request import ChannelChoice, request_for_refresh
 from flows.steps.upkeep.refresh import halt_at_the_cap, plan_refresh, take_due_posts
 
 
@@ -39,7 +39,7 @@ async def refresh_metrics(
     """
     async with open_run("refresh-metrics", credentials=credentials) as opened:
         run = await opened.accept(
-            wish_for_refresh,
+            request_for_refresh,
             collection=collection,
             hashtag=hashtag,
             channel=channel,

@@ -18,7 +18,7 @@ from flows.steps.imports.side_by_side import side_by_side
 from flows.steps.imports.submit import submit_import
 from flows.steps.prefect_side.run_names import run_name
 from flows.steps.run.lifecycle import open_run
-from flows.steps.run.request import ChannelChoice, Library, wish_for_hashtags
+from flows.steps.run.request import ChannelChoice, Library, request_for_hashtags
 
 
 @flow(name="track-hashtags", flow_run_name=run_name, persist_result=False, validate_parameters=True)
@@ -58,7 +58,7 @@ async def track_hashtags(
     """
     async with open_run("track-hashtags", credentials=credentials) as opened:
         run = await opened.accept(
-            wish_for_hashtags,
+            request_for_hashtags,
             hashtags,
             posts_per_hashtag,
             channel=channel,

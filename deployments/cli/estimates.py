@@ -10,7 +10,7 @@ from typing import Final
 
 from blocks.database.store import Connection, accounts, imports, money, work
 from blocks.database.store.imports import FoundPost, OpenImport
-from blocks.dedup_keys import wish_shown
+from blocks.dedup_keys import import_shown
 from blocks.errors import StoreError, UsageError
 from blocks.memories.accounts import account_name
 from blocks.posts.identity import parse_creator_url
@@ -20,7 +20,7 @@ from blocks.settings import Settings
 from deployments.cli import stores
 from deployments.cli.options import Output
 from deployments.cli.terminal import counted, say, tell, write_json
-from flows.steps.run.request import NO_CAP_USD, ImportWish, Wish
+from flows.steps.run.request import NO_CAP_USD, RequestedImport, RunRequest
 from flows.steps.run.summary import CREATORS, TODAY
 
 LATEST: Final = 1000
@@ -32,9 +32,9 @@ SERVES: Final = ("submitted", "collecting", "complete", "empty")
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the database knows of a wish: micro-dollars of today, imports that would serve it, and what is measured.
+    """What the database knows of a request: micro-dollars of today, imports that would serve it, and what is measured.
 
-    `spent_micros` and `reused` (by the wish's key) are of the account, None and empty where that is not known;
+    `spent_micros` and `reused` (by the request's key) are of the account, None and empty where that is not known;
     `listed` are the posts of the imports in `reused`; `spared` those posts, given or listed, that would not be bought.
     """
 
@@ -43,11 +43,11 @@ class _Known:
     listed: dict[str, list[FoundPost]] = field(default_factory=dict)
     spared: set[work.Key] = field(default_factory=set)
     continued: set[str] = field(default_factory=set)
-    """Keys of wishes whose imports are continued: of them `listed` has only what is open."""
+    """Keys of requests whose imports are continued: of them `listed` has only what is open."""
 
 
 def tell_estimate(
-    wish: Wish,
+    request: RunRequest,
     posts: int,
     settings: Settings,
     output: Output,
@@ -55,19 +55,19 @@ def tell_estimate(
     facts: Mapping[str, object] | None = None,
     lines: Sequence[str] = (),
 ) -> int:
-    """Write the most that a wish may cost by the price table, `posts` for each import; calls nothing.
+    """Write the most that a request may cost by the price table, `posts` for each import; calls nothing.
 
     `facts` are added to the JSON, `lines` to the text.
     """
-    order = wish.channels(settings.tagtrail_channel_order)
-    known = _known(wish, settings)
-    cost = _cost(wish, settings, known, order[0])
-    cap = _cap(wish)
+    order = request.channels(settings.tagtrail_channel_order)
+    known = _known(request, settings)
+    cost = _cost(request, settings, known, order[0])
+    cap = _cap(request)
     if output.json:
-        write_json(_facts(wish, posts, order[0], cost, cap) | _today(settings, known) | dict(facts or {}))
+        write_json(_facts(request, posts, order[0], cost, cap) | _today(settings, known) | dict(facts or {}))
         return 0
-    told = [_what(wish, posts)]
-    if wish.imports:
+    told = [_what(request, posts)]
+    if request.imports:
         told.append(f"Import: up to {cost.import_micros / 1e6:,.2f} USD.")
     told += [
         f"Metadata: up to {cost.metadata_micros / 1e6:,.2f} USD through {order[0]}, one call a post.",
@@ -75,43 +75,45 @@ def tell_estimate(
         "that are measured already cost nothing, and are left out as far as they are known here.",
     ]
     if known.spared:
-        told.append(f"Not asked for again: {counted(len(known.spared), 'post')} of the last {wish.max_age_hours:g} h.")
+        told.append(
+            f"Not asked for again: {counted(len(known.spared), 'post')} of the last {request.max_age_hours:g} h."
+        )
     if cap is not None:
         verdict = "would halt this run before its end" if cost.total_usd > cap else "leaves room for it"
         told.append(f"The cap of {cap:,.2f} USD per run {verdict}.")
-    told += _more(wish, settings, known)
-    if wish.imports and wish.imports[0].kind != "urls":
-        told.append(TODAY if wish.imports[0].kind == "hashtag" else CREATORS)
+    told += _more(request, settings, known)
+    if request.imports and request.imports[0].kind != "urls":
+        told.append(TODAY if request.imports[0].kind == "hashtag" else CREATORS)
     say("\n".join([*told, *lines, "Nothing was called."]))
     return 0
 
 
-def tell_cost(wish: Wish, settings: Settings) -> None:
+def tell_cost(request: RunRequest, settings: Settings) -> None:
     """One line on standard error, before a run: the most that it may cost by the price table."""
-    cost = _cost(wish, settings, _known(wish, settings), wish.channels(settings.tagtrail_channel_order)[0])
+    cost = _cost(request, settings, _known(request, settings), request.channels(settings.tagtrail_channel_order)[0])
     if not cost.total_micros:
         tell("Estimate: nothing to buy.")
         return
     both = {"imports": cost.import_micros, "metadata": cost.metadata_micros}
     parts = ", ".join(f"{micros / 1e6:,.2f} for {name}" for name, micros in both.items() if micros)
-    cap = _cap(wish)
+    cap = _cap(request)
     halts = "" if cap is None or cost.total_usd <= cap else f"; the cap of {cap:,.2f} USD per run ends it before"
     tell(f"Estimate: up to {cost.total_usd:,.2f} USD by the price table ({parts}){halts}.")
 
 
-def _cap(wish: Wish) -> float | None:
-    return None if wish.max_spend_usd >= NO_CAP_USD else wish.max_spend_usd
+def _cap(request: RunRequest) -> float | None:
+    return None if request.max_spend_usd >= NO_CAP_USD else request.max_spend_usd
 
 
-def _cost(wish: Wish, settings: Settings, known: _Known, channel: Channel) -> Estimate:
+def _cost(request: RunRequest, settings: Settings, known: _Known, channel: Channel) -> Estimate:
     """Each post imported once, and its metadata bought once through the first channel, but for what is there."""
     prices = settings.tagtrail_prices
 
     def price(refs: Sequence[PostRef]) -> int:
         return sum(prices.metadata_micros(ref.platform, channel) for ref in refs if _key(ref) not in known.spared)
 
-    import_micros, metadata_micros = 0, price([ref for ref, _ in wish.posts])
-    for one in wish.imports:
+    import_micros, metadata_micros = 0, price([ref for ref, _ in request.posts])
+    for one in request.imports:
         serving = known.reused.get(one.key)
         if serving is None:
             import_micros += prices.import_micros(one.requested)
@@ -130,19 +132,19 @@ def _cost(wish: Wish, settings: Settings, known: _Known, channel: Channel) -> Es
     return Estimate(import_micros, metadata_micros)
 
 
-def _what(wish: Wish, posts: int) -> str:
+def _what(request: RunRequest, posts: int) -> str:
     """What is asked for, in a sentence."""
-    if not wish.imports:
-        return f"{counted(len(wish.posts), 'post')} by URL, without an import."
-    kind, count = wish.imports[0].kind, len(wish.imports)
+    if not request.imports:
+        return f"{counted(len(request.posts), 'post')} by URL, without an import."
+    kind, count = request.imports[0].kind, len(request.imports)
     if kind == "urls":
-        return f"{counted(len(wish.posts), 'post')} by URL, in {counted(count, 'import')}."
-    each = ", ".join(f"#{one.wanted['hashtag']}" if kind == "hashtag" else one.wanted[kind] for one in wish.imports)
-    most = counted(wish.expected_posts, "post")
+        return f"{counted(len(request.posts), 'post')} by URL, in {counted(count, 'import')}."
+    each = ", ".join(f"#{one.wanted['hashtag']}" if kind == "hashtag" else one.wanted[kind] for one in request.imports)
+    most = counted(request.expected_posts, "post")
     return f"{counted(count, kind)} ({each}), {counted(posts, 'post')} each: up to {most}."
 
 
-def _known(wish: Wish, settings: Settings) -> _Known:
+def _known(request: RunRequest, settings: Settings) -> _Known:
     """What the database knows; an estimate does without it where it is not there, or its account is not known."""
     key = settings.memories_api_key.get_secret_value()
     name = account_name(key, settings.tagtrail_account) if key else None
@@ -152,29 +154,29 @@ def _known(wish: Wish, settings: Settings) -> _Known:
         with store.connect() as conn:
             if name is not None and not settings.tagtrail_account.strip():
                 name = accounts.look_up_account(conn, name, "default")
-            return _read(conn, wish, name, datetime.now(UTC))
+            return _read(conn, request, name, datetime.now(UTC))
     return _Known()
 
 
-def _read(conn: Connection, wish: Wish, account: str | None, now: datetime) -> _Known:
+def _read(conn: Connection, request: RunRequest, account: str | None, now: datetime) -> _Known:
     serving: dict[str, OpenImport] = {}
     open_only: set[str] = set()
-    if account is not None and wish.imports and not wish.fresh:
-        since = now - timedelta(hours=wish.reuse_hours)
+    if account is not None and request.imports and not request.fresh:
+        since = now - timedelta(hours=request.reuse_hours)
         latest = [one for one in imports.find_imports(conn, "", limit=LATEST) if one.account == account]
         continued = imports.unfinished(conn, account)
         young = [one for one in latest if one.state in SERVES and one.since >= since]
         old = [one for one in latest if one.since < since and one.import_id in continued]
-        serving = {wanted.key: one for wanted in wish.imports for one in (*old, *young) if _serves(one, wanted)}
+        serving = {wanted.key: one for wanted in request.imports for one in (*old, *young) if _serves(one, wanted)}
         open_only = {key for key, one in serving.items() if one in old}
     listed = {key: imports.found_posts(conn, one.import_id, open_only=key in open_only) for key, one in serving.items()}
-    refs = [ref for ref, _ in wish.posts] + [post.ref for found in listed.values() for post in found]
-    spared = work.spared(conn, refs, "enrich", fresh_after=now - timedelta(hours=wish.max_age_hours))
+    refs = [ref for ref, _ in request.posts] + [post.ref for found in listed.values() for post in found]
+    spared = work.spared(conn, refs, "enrich", fresh_after=now - timedelta(hours=request.max_age_hours))
     spent = None if account is None else money.day_total(conn, account, money.day_of(now))
     return _Known(spent, serving, listed, spared, open_only)
 
 
-def _serves(one: OpenImport, wanted: ImportWish) -> bool:
+def _serves(one: OpenImport, wanted: RequestedImport) -> bool:
     return one.wish == wanted.key and one.requested >= wanted.requested
 
 
@@ -182,7 +184,7 @@ def _key(ref: PostRef) -> work.Key:
     return ref.platform, ref.post_id
 
 
-def _more(wish: Wish, settings: Settings, known: _Known) -> list[str]:
+def _more(request: RunRequest, settings: Settings, known: _Known) -> list[str]:
     """The day's cap, and imports that would be used again."""
     lines = []
     cap = settings.tagtrail_max_spend_usd_per_day
@@ -191,8 +193,10 @@ def _more(wish: Wish, settings: Settings, known: _Known) -> list[str]:
         left = "" if spent is None else f"; {max(0.0, cap - spent / 1e6):,.2f} USD of it are left today"
         lines.append(f"The cap per UTC day is {cap:,.2f} USD{left}.")
     for one in known.reused.values():
-        what = wish_shown(one.kind, one.hashtag, one.wanted, one.import_id)
-        lines.append(f"An import of {what} of the last {wish.reuse_hours:g} h would be used again: it costs nothing.")
+        what = import_shown(one.kind, one.hashtag, one.wanted, one.import_id)
+        lines.append(
+            f"An import of {what} of the last {request.reuse_hours:g} h would be used again: it costs nothing."
+        )
     return lines
 
 
@@ -206,14 +210,14 @@ def _today(settings: Settings, known: _Known) -> dict[str, object]:
     }
 
 
-def _facts(wish: Wish, posts: int, channel: str, cost: Estimate, cap: float | None) -> dict[str, object]:
-    each: dict[str, object] = {"urls": len(wish.posts), "imports": len(wish.imports)}
-    if wish.imports and (kind := wish.imports[0].kind) != "urls":
-        each = {f"{kind}s": [one.wanted[kind] for one in wish.imports], f"posts_per_{kind}": posts}
+def _facts(request: RunRequest, posts: int, channel: str, cost: Estimate, cap: float | None) -> dict[str, object]:
+    each: dict[str, object] = {"urls": len(request.posts), "imports": len(request.imports)}
+    if request.imports and (kind := request.imports[0].kind) != "urls":
+        each = {f"{kind}s": [one.wanted[kind] for one in request.imports], f"posts_per_{kind}": posts}
     return {
         "dry_run": True,
         **each,
-        "posts": wish.expected_posts,
+        "posts": request.expected_posts,
         "channel": channel,
         "import_usd": cost.import_micros / 1e6,
         "metadata_usd": cost.metadata_micros / 1e6,

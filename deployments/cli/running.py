@@ -323,12 +323,12 @@ def finish(summary: RunSummary, *, server: PrefectServer, settings: Settings, ou
 def import_names(store: Store, summary: RunSummary) -> dict[str, str]:
     """What the imports of creators are called on this terminal; the summary, which Prefect keeps, names nobody."""
     from blocks.database.store import imports
-    from blocks.dedup_keys import wish_shown
+    from blocks.dedup_keys import import_shown
 
     ids = [one.import_id for one in summary.imports if one.kind == "creator"]
     with store.connect() as conn:
         rows = [imports.get(conn, one) for one in ids]
-    return {row.import_id: wish_shown(row.kind, row.hashtag, row.wanted, row.import_id) for row in rows}
+    return {row.import_id: import_shown(row.kind, row.hashtag, row.wanted, row.import_id) for row in rows}
 
 
 MOST_FAILED: Final = 3

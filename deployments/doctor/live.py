@@ -35,7 +35,7 @@ from flows.steps.imports.poll import poll_import
 from flows.steps.imports.submit import SUBMIT_TRIES, submit_once, turn_to_send
 from flows.steps.run.context import RunContext
 from flows.steps.run.lifecycle import open_run, utc_now
-from flows.steps.run.request import Wish, wish_for_hashtags
+from flows.steps.run.request import RunRequest, request_for_hashtags
 from flows.steps.run.summary import RunSummary
 
 COLLECTION: Final = "doctor"
@@ -58,7 +58,7 @@ class Wanted:
     urls: Sequence[str]
     max_spend_usd: float
 
-    def wish(self, settings: Settings) -> Wish:
+    def request(self, settings: Settings) -> RunRequest:
         """As the ledger knows it.
 
         Raises:
@@ -66,8 +66,8 @@ class Wanted:
         """
         for url in self.urls:
             parse_post_url(url)
-        wish = wish_for_hashtags([self.hashtag], 1, collection=COLLECTION, max_spend_usd=self.max_spend_usd)
-        return replace(wish, reuse_hours=settings.tagtrail_import_reuse_hours)
+        request = request_for_hashtags([self.hashtag], 1, collection=COLLECTION, max_spend_usd=self.max_spend_usd)
+        return request.changed(reuse_hours=settings.tagtrail_import_reuse_hours)
 
 
 async def look(
@@ -80,12 +80,12 @@ async def look(
     """Buy, look, and keep what was found; ends early where a cap is reached or the account is refused.
     The store stays open.
     """
-    wish, evidence = wanted.wish(settings), Evidence()
+    request, evidence = wanted.request(settings), Evidence()
     async with account.client(evidence) as client:
         known = await store.read(accounts.findings, client.account)
         young = {name for name, found in known.items() if found["at"] >= _since(settings.tagtrail_max_age_hours)}
         async with open_run(FLOW) as opened:
-            run = await opened.accept_on(store, client, wish, settings)
+            run = await opened.accept_on(store, client, request, settings)
             await _Looker(run, evidence, wanted, young, say).look()
     evidence.hashtag_platforms = await store.read(accounts.hashtag_platforms, client.account)
     judged = judge(evidence)

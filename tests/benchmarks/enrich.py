@@ -78,7 +78,7 @@ async def mapped(count: int) -> float:
     from prefect import flow, task
     from prefect.cache_policies import NO_CACHE
 
-    from flows.steps.run.request import wish_for_urls
+    from flows.steps.run.request import request_for_urls
 
     @task(persist_result=False, cache_policy=NO_CACHE)
     async def enrich_alone(url: str) -> str:
@@ -88,7 +88,7 @@ async def mapped(count: int) -> float:
         from flows.steps.run.lifecycle import open_run
 
         async with open_run("mapped") as opened:
-            run = await opened.accept(wish_for_urls, [url], channel="apify", max_spend_usd=1e9)
+            run = await opened.accept(request_for_urls, [url], channel="apify", max_spend_usd=1e9)
             [found] = await take_given_posts(run)
             post = PostTask(found.ref, found.source_url)
             run.journal.posts["only"] = post

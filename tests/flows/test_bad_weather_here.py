@@ -26,7 +26,7 @@ from flows.steps.enrichment import circuit_breaker
 from flows.steps.run import opening
 from flows.steps.run.accounts import open_client
 from flows.steps.run.call_limits import CallLimits
-from flows.steps.run.request import wish_for_hashtags
+from flows.steps.run.request import request_for_hashtags
 
 
 @pytest.fixture
@@ -236,12 +236,13 @@ async def test_an_import_that_another_run_is_about_to_send_is_waited_for_and_tak
     weather: Any, database: Path
 ) -> None:
     client = await open_client("default", get_settings())
-    [wish] = wish_for_hashtags(["lvmh"], 10).imports
+    [wanted] = request_for_hashtags(["lvmh"], 10).imports
     with weather.store() as store:
         other = leases.holder()
         with store.begin() as conn:
             planned = import_planning.plan_import(
-                conn, account=client.account, kind=wish.kind, hashtag=wish.hashtag, wanted=wish.wanted, wish=wish.key,
+                conn, account=client.account, kind=wanted.kind, hashtag=wanted.hashtag, wanted=wanted.wanted,
+                wish=wanted.key,
                 collection="default", namespace="default", library="private", requested=10, run_id="other",
                 owner=other, reuse_after=None, fresh=False,
             )  # fmt: skip

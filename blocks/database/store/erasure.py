@@ -50,7 +50,7 @@ from blocks.database.tables import (
     RunPost,
     Work,
 )
-from blocks.dedup_keys import wish_key
+from blocks.dedup_keys import dedup_key
 from blocks.errors import NotAPostUrl
 from blocks.posts.identity import item_key, parse_post_url
 from blocks.posts.payloads.pseudonyms import pseudonym
@@ -420,7 +420,7 @@ def _scrub_import(conn: Connection, import_id: str, naming: Naming, *, in_wanted
         if not left:
             _blank_imports(conn, [import_id])
             return
-        key = wish_key("urls", [_key_of(url) for url in left], row.namespace, row.library)
+        key = dedup_key("urls", [_key_of(url) for url in left], row.namespace, row.library)
         others = and_(_imports.c.account == row.account, _imports.c.wish == key, _imports.c.import_id != import_id)
         # Only one open import of a wish may be shared; this one may be sent beside it.
         forced = row.forced or conn.execute(select(_imports.c.import_id).where(others)).first() is not None

@@ -30,7 +30,7 @@ from blocks.database.tables import (
     Spend,
     Work,
 )
-from blocks.dedup_keys import wish_shown
+from blocks.dedup_keys import import_shown
 from blocks.errors import UsageError
 
 _items = table_of(ImportItem)
@@ -293,7 +293,7 @@ def _open_imports(conn: Connection, now: datetime, wanted: Filters) -> Sequence[
             age_seconds=(now - row.planned_at).total_seconds(),
             polled_seconds_ago=None if row.last_polled_at is None else (now - row.last_polled_at).total_seconds(),
             note=row.note,
-            name=wish_shown(row.kind, row.hashtag, row.wanted, row.import_id),
+            name=import_shown(row.kind, row.hashtag, row.wanted, row.import_id),
         )
         for row in conn.execute(query.order_by(_imports.c.planned_at))
     ]

@@ -12,7 +12,7 @@ from deployments.cli.estimates import tell_cost, tell_estimate
 from deployments.cli.given_urls import given_urls
 from deployments.cli.options import ChannelChoice, Flag, Hours, Output, Spend, spend_cap
 from deployments.cli.running import connect, finish, require_key, run_flow
-from flows.steps.run.request import wish_for_urls
+from flows.steps.run.request import request_for_urls
 
 FLOW = "flows.enrich_posts:enrich_posts"
 
@@ -56,11 +56,13 @@ def enrich(
         "max_spend_usd": spend_cap(max_spend, settings.tagtrail_max_spend_usd_per_run),
         "max_age_hours": settings.tagtrail_max_age_hours if max_age is None else max_age,
     }
-    wish = wish_for_urls(given, **parameters)
+    request = request_for_urls(given, **parameters)
     if dry_run:
-        return tell_estimate(wish, 0, settings, output)
+        return tell_estimate(request, 0, settings, output)
     require_key(settings)
     server, settings = connect(settings)
-    tell_cost(wish, settings)
-    summary = run_flow(FLOW, {"urls": given, **parameters}, server=server, expected=wish.expected_posts, output=output)
+    tell_cost(request, settings)
+    summary = run_flow(
+        FLOW, {"urls": given, **parameters}, server=server, expected=request.expected_posts, output=output
+    )
     return finish(summary, server=server, settings=settings, output=output)

@@ -14,7 +14,7 @@ from deployments.cli.estimates import tell_cost, tell_estimate
 from deployments.cli.given_urls import given_urls
 from deployments.cli.options import ChannelChoice, Flag, Hours, Library, Output, Spend, Whole, spend_cap
 from deployments.cli.running import connect, finish, require_key, run_flow
-from flows.steps.run.request import Wish, wish_for_creators, wish_for_post_imports
+from flows.steps.run.request import RunRequest, request_for_creators, request_for_post_imports
 
 POSTS_FLOW: Final = "flows.import_posts:import_posts"
 CREATORS_FLOW: Final = "flows.import_creators:import_creators"
@@ -98,10 +98,10 @@ def urls(
     given = given_urls(urls, file)
     settings = get_settings()
     parameters = terms.parameters(settings)
-    wish = wish_for_post_imports(given, **parameters)
+    request = request_for_post_imports(given, **parameters)
     if terms.dry_run:
-        return tell_estimate(wish, 0, settings, output)
-    return _run(POSTS_FLOW, {"urls": given, **parameters}, wish, settings, output)
+        return tell_estimate(request, 0, settings, output)
+    return _run(POSTS_FLOW, {"urls": given, **parameters}, request, settings, output)
 
 
 def creators(
@@ -127,16 +127,16 @@ def creators(
         raise UsageError(f"ask for at most {MOST_POSTS:,} posts per creator, not {posts:,}")
     settings = get_settings()
     parameters = terms.parameters(settings)
-    wish = wish_for_creators(profiles, posts, **parameters)
+    request = request_for_creators(profiles, posts, **parameters)
     if terms.dry_run:
-        return tell_estimate(wish, posts, settings, output)
+        return tell_estimate(request, posts, settings, output)
     asked = {"creators": list(profiles), "posts_per_creator": posts, **parameters}
-    return _run(CREATORS_FLOW, asked, wish, settings, output)
+    return _run(CREATORS_FLOW, asked, request, settings, output)
 
 
-def _run(flow: str, parameters: dict[str, Any], wish: Wish, settings: Settings, output: Output) -> int:
+def _run(flow: str, parameters: dict[str, Any], request: RunRequest, settings: Settings, output: Output) -> int:
     require_key(settings)
     server, settings = connect(settings)
-    tell_cost(wish, settings)
-    summary = run_flow(flow, parameters, server=server, expected=wish.expected_posts, output=output)
+    tell_cost(request, settings)
+    summary = run_flow(flow, parameters, server=server, expected=request.expected_posts, output=output)
     return finish(summary, server=server, settings=settings, output=output)

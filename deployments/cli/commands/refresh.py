@@ -14,7 +14,7 @@ from deployments.cli import forecasts, stores
 from deployments.cli.options import ChannelChoice, Flag, Output, Spend, spend_cap
 from deployments.cli.running import connect, finish, require_key, run_flow, where_runs_are
 from deployments.cli.terminal import say, tell, write_json
-from flows.steps.run.request import NO_CAP_USD, Wish, wish_for_refresh
+from flows.steps.run.request import NO_CAP_USD, RunRequest, request_for_refresh
 
 FLOW: Final = "flows.refresh_metrics:refresh_metrics"
 
@@ -57,35 +57,35 @@ def refresh(
         "channel": channel,
         "max_spend_usd": spend_cap(max_spend, settings.tagtrail_max_spend_usd_per_run),
     }
-    wish = wish_for_refresh(**parameters)
+    request = request_for_refresh(**parameters)
     if dry_run:
         _, settings = where_runs_are(settings)
-        return _tell_forecast(wish, settings, output)
+        return _tell_forecast(request, settings, output)
     require_key(settings)
     server, settings = connect(settings)
     with stores.opened(settings, quiet=True) as store:
         expected = 0
         if store is not None:
-            stores.require_collection(store, wish.collection)
-            stores.tell_unknown(store, hashtag=wish.hashtag)
+            stores.require_collection(store, request.collection)
+            stores.tell_unknown(store, hashtag=request.hashtag)
             with store.connect() as conn:
                 expected = snapshots.next_snapshots(conn, settings.snapshot_plan, datetime.now(UTC)).due
     summary = run_flow(FLOW, parameters, server=server, expected=expected, output=output)
     return finish(summary, server=server, settings=settings, output=output)
 
 
-def _tell_forecast(wish: Wish, settings: Settings, output: Output) -> int:
+def _tell_forecast(request: RunRequest, settings: Settings, output: Output) -> int:
     plan = settings.snapshot_plan
     told = snapshots.Outlook()
     with stores.opened(settings) as store:
         if store is not None:
-            stores.require_collection(store, wish.collection)
-            stores.tell_unknown(store, hashtag=wish.hashtag)
+            stores.require_collection(store, request.collection)
+            stores.tell_unknown(store, hashtag=request.hashtag)
             with store.connect() as conn:
-                filters = Filters(collection=wish.collection, hashtag=wish.hashtag)
+                filters = Filters(collection=request.collection, hashtag=request.hashtag)
                 told = snapshots.outlook(conn, plan, datetime.now(UTC), filters)
-    facts = forecasts.forecast(told, settings, wish.channels(settings.tagtrail_channel_order))
-    cap = None if wish.max_spend_usd >= NO_CAP_USD else wish.max_spend_usd
+    facts = forecasts.forecast(told, settings, request.channels(settings.tagtrail_channel_order))
+    cap = None if request.max_spend_usd >= NO_CAP_USD else request.max_spend_usd
     if output.json:
         write_json({"dry_run": True, **facts, "max_spend_usd": cap})
         return 0

@@ -21,7 +21,7 @@ from deployments.cli.options import ChannelChoice, Flag, Output, PlatformName, S
 from deployments.cli.results import as_json, tell_result
 from deployments.cli.running import connect, require_key, run_flow
 from deployments.cli.terminal import counted, say, tell, write_json
-from flows.steps.run.request import wish_for_urls
+from flows.steps.run.request import request_for_urls
 
 FLOW: Final = "flows.enrich_posts:enrich_posts"
 LOOK_FLOW: Final = "flows.collect_imports:collect_imports"
@@ -111,7 +111,7 @@ def retry(
     require_key(settings)
     server, settings = connect(settings)
     if found.posts:
-        tell_cost(wish_for_urls(found.urls, max_age_hours=0, **terms), settings)
+        tell_cost(request_for_urls(found.urls, max_age_hours=0, **terms), settings)
     # Not before there is a server to run on: until then nothing is changed.
     with stores.opened(settings, quiet=True) as store:
         if store is not None:
@@ -250,8 +250,8 @@ def _tell_dry(found: Found, terms: dict[str, Any], settings: Settings, output: O
     by_collection = ", ".join(f"{collection} {len(urls):,}" for collection, urls in found.posts.items())
     lines = [*([f"By collection: {by_collection}."] if found.posts else []), *_of_nameless(found)]
     if found.posts:
-        wish = wish_for_urls(found.urls, max_age_hours=0, **terms)
-        return tell_estimate(wish, 0, settings, output, facts=facts, lines=lines)
+        request = request_for_urls(found.urls, max_age_hours=0, **terms)
+        return tell_estimate(request, 0, settings, output, facts=facts, lines=lines)
     if output.json:
         write_json({"dry_run": True, "urls": 0, "posts": 0, "total_usd": 0.0, **facts})
         return 0

@@ -9,7 +9,7 @@ from blocks.settings import get_settings
 from deployments.cli.estimates import tell_cost, tell_estimate
 from deployments.cli.options import ChannelChoice, Flag, Hours, Library, Output, Spend, Whole, spend_cap
 from deployments.cli.running import connect, finish, require_key, run_flow
-from flows.steps.run.request import wish_for_hashtags
+from flows.steps.run.request import request_for_hashtags
 
 FLOW = "flows.track_hashtags:track_hashtags"
 
@@ -77,17 +77,17 @@ def run(
         "reuse_hours": settings.tagtrail_import_reuse_hours,
         "fresh": fresh,
     }
-    wish = wish_for_hashtags(hashtags, posts, **parameters)
+    request = request_for_hashtags(hashtags, posts, **parameters)
     if dry_run:
-        return tell_estimate(wish, posts, settings, output)
+        return tell_estimate(request, posts, settings, output)
     require_key(settings)
     server, settings = connect(settings)
-    tell_cost(wish, settings)
+    tell_cost(request, settings)
     summary = run_flow(
         FLOW,
         {"hashtags": list(hashtags), "posts_per_hashtag": posts, **parameters},
         server=server,
-        expected=wish.expected_posts,
+        expected=request.expected_posts,
         output=output,
     )
     return finish(summary, server=server, settings=settings, output=output)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from blocks.dedup_keys import wish_shown
+from blocks.dedup_keys import import_shown
 from blocks.outside_words import plain
 from blocks.settings import Settings, get_settings
 from deployments.cli import pending, servers, stores
@@ -177,7 +177,7 @@ def ended_empty(latest: Sequence[LedgerImport], now: datetime, collection: str |
             age_seconds=(now - one.planned_at).total_seconds(),
             polled_seconds_ago=None if one.last_polled_at is None else (now - one.last_polled_at).total_seconds(),
             note=one.note,
-            name=wish_shown(one.kind, one.hashtag, one.wanted, one.import_id),
+            name=import_shown(one.kind, one.hashtag, one.wanted, one.import_id),
         )
         for one in latest
         if one.state == "empty"

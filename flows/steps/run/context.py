@@ -17,7 +17,7 @@ from flows.steps.run.halt_switch import HaltSwitch
 from flows.steps.run.journal import Journal
 from flows.steps.run.lease_health import LeaseHealth
 from flows.steps.run.progress import Progress
-from flows.steps.run.request import Wish
+from flows.steps.run.request import RunRequest
 
 
 class RunContext:
@@ -32,7 +32,7 @@ class RunContext:
         *,
         run_id: str,
         owner: str,
-        request: Wish,
+        request: RunRequest,
         settings: Settings,
         comment_key: bytes,
         store: Store,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from blocks.errors import TagtrailError
 from blocks.outside_words import for_log
 from flows.steps.run.halt_switch import Stopped
-from flows.steps.run.request import Wish
+from flows.steps.run.request import RunRequest
 from flows.steps.run.summary import UNFINISHED, ImportSummary, Outcome, RunSummary, plural
 
 NEEDS_A_LOOK = ("empty", "ambiguous")
@@ -24,7 +24,7 @@ MAX_NAMES, MAX_REASONS = 5, 3
 class Ending:
     """How a run came to its end, as far as its outcome and its message depend on it."""
 
-    request: Wish
+    request: RunRequest
     halted: TagtrailError | None = None
     """What halted it."""
     error: TagtrailError | None = None

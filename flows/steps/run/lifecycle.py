@@ -22,7 +22,7 @@ from flows.steps.run.accounts import note_service
 from flows.steps.run.context import RunContext
 from flows.steps.run.garbage import fewer_collections
 from flows.steps.run.opening import Opening
-from flows.steps.run.request import Wish
+from flows.steps.run.request import RunRequest
 from flows.steps.run.stops import Stop, StopListener
 from flows.steps.run.summary import RunFailed, RunHalted, RunSummary
 
@@ -53,7 +53,7 @@ class open_run:
         self._opening = Opening(flow, credentials, clock, monotonic, cancelled=self._cancelled)
         self._stops = StopListener(self._opening.run_id, halt=self._opening.halt, write=self._write_stop)
 
-    async def accept(self, check: Callable[P, Wish], *asked: P.args, **terms: P.kwargs) -> RunContext:
+    async def accept(self, check: Callable[P, RunRequest], *asked: P.args, **terms: P.kwargs) -> RunContext:
         """Check what is asked for, then open what the run needs, and write the run down.
 
         Raises:
@@ -62,7 +62,9 @@ class open_run:
         """
         return await self._opening.open(check(*asked, **terms))
 
-    async def accept_on(self, store: Store, client: MemoriesClient, request: Wish, settings: Settings) -> RunContext:
+    async def accept_on(
+        self, store: Store, client: MemoriesClient, request: RunRequest, settings: Settings
+    ) -> RunContext:
         """The same on a database and a client of the caller's, who closes them; the operator's limit is not passed."""
         return await self._opening.open_on(store, client, request, settings)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import replace
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -34,7 +33,7 @@ from flows.steps.run.journal import Journal
 from flows.steps.run.lease_health import LeaseHealth
 from flows.steps.run.outcome import parameters_of
 from flows.steps.run.progress import current_progress
-from flows.steps.run.request import NO_CAP_USD, Wish
+from flows.steps.run.request import NO_CAP_USD, RunRequest
 from flows.steps.run.sandbox_guard import must_not_mix
 from flows.steps.upkeep.erasure_filter import without_erased
 
@@ -67,7 +66,7 @@ class Opening:
         self.run: RunContext | None = None
         """The run, once it is written down."""
 
-    async def open(self, request: Wish) -> RunContext:
+    async def open(self, request: RunRequest) -> RunContext:
         """Open everything for a request that was checked.
 
         Raises:
@@ -76,7 +75,7 @@ class Opening:
         """
         settings = get_settings()
         request = by_settings(request, settings)
-        request = replace(request, reuse_hours=await reuse_hours_for_this_run(request.reuse_hours))
+        request = request.changed(reuse_hours=await reuse_hours_for_this_run(request.reuse_hours))
         url = await saved_database_url() or settings.database_url
         store = await asyncio.to_thread(open_store, url, create=True)
         self.stack.callback(store.close)
@@ -87,7 +86,9 @@ class Opening:
         await self._show_in_prefect(run)
         return run
 
-    async def open_on(self, store: Store, client: MemoriesClient, request: Wish, settings: Settings) -> RunContext:
+    async def open_on(
+        self, store: Store, client: MemoriesClient, request: RunRequest, settings: Settings
+    ) -> RunContext:
         """Take up limits, money and leases on an open database and client, and write the run down.
 
         Raises:

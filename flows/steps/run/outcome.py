@@ -20,7 +20,7 @@ from flows.steps.prefect_side import artifacts, run_events
 from flows.steps.prefect_side.trending import announce_trending, link
 from flows.steps.run.context import RunContext
 from flows.steps.run.ending import Ending, going_on, message_of, outcome_of
-from flows.steps.run.request import NO_CAP_USD, Wish
+from flows.steps.run.request import NO_CAP_USD, RunRequest
 from flows.steps.run.stops import StopListener
 from flows.steps.run.summary import CREATORS, ImportSummary, LeadingPost, RunSummary, plural
 from flows.steps.upkeep.erasure_filter import listed_again
@@ -32,19 +32,19 @@ UNSETTLED = (None, "pending")
 """Outcomes of a run's posts that are none yet."""
 
 
-def parameters_of(wish: Wish) -> dict[str, Any]:
-    """A wish as the run's row keeps it."""
+def parameters_of(request: RunRequest) -> dict[str, Any]:
+    """A request as the run's row keeps it."""
     return {
-        "imports": [{"kind": one.kind, "wanted": one.wanted, "requested": one.requested} for one in wish.imports],
-        "posts": len(wish.posts),
-        "channel": wish.channel,
-        "collection": wish.collection,
-        "namespace": wish.namespace,
-        "library": wish.library,
-        "max_spend_usd": None if wish.max_spend_usd >= NO_CAP_USD else wish.max_spend_usd,
-        "max_age_hours": wish.max_age_hours,
-        "reuse_hours": wish.reuse_hours,
-        "fresh": wish.fresh,
+        "imports": [{"kind": one.kind, "wanted": one.wanted, "requested": one.requested} for one in request.imports],
+        "posts": len(request.posts),
+        "channel": request.channel,
+        "collection": request.collection,
+        "namespace": request.namespace,
+        "library": request.library,
+        "max_spend_usd": None if request.max_spend_usd >= NO_CAP_USD else request.max_spend_usd,
+        "max_age_hours": request.max_age_hours,
+        "reuse_hours": request.reuse_hours,
+        "fresh": request.fresh,
     }
 
 

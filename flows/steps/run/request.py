@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self, cast
+
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from blocks.database.store.money import Caps
-from blocks.dedup_keys import wish_key
+from blocks.dedup_keys import dedup_key
 from blocks.errors import NotAPostUrl, UsageError
 from blocks.memories.requests import MAX_URLS
 from blocks.posts.captions import hashtag_key, normalise_hashtag
@@ -35,13 +37,13 @@ Measured (see CONTRIBUTING): a server's in-memory queues drop task-run records w
 
 BATCH_POSTS = 50
 
-MOST_SHOWN = 10
+MAX_SHOWN = 10
 """So many wrong addresses are named in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
-class ImportWish:
-    """One import that a run needs: `wanted` is what is sent, `key` the hash by which equal wishes are known."""
+class RequestedImport:
+    """One import that a run needs: `wanted` is what is sent, `key` the hash by which equal ones are known."""
 
     kind: str
     wanted: dict[str, Any]
@@ -50,18 +52,26 @@ class ImportWish:
     hashtag: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """A run's parameters after the check; money is US dollars, ages and re-use are hours."""
+class RunRequest(BaseModel):
+    """What a run is asked to do, checked when it is made; money is US dollars, ages and re-use are hours.
 
-    imports: tuple[ImportWish, ...] = ()
+    Raises:
+        UsageError: a value cannot be used.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    imports: tuple[RequestedImport, ...] = ()
     posts: tuple[tuple[PostRef, str], ...] = ()
     """Posts given by URL, each with the URL as it was typed."""
     channel: ChannelChoice = "auto"
     collection: str | None = "default"
     """None: a sweep, over all collections."""
     namespace: str = "default"
+    """The API's `unique_id`; by itself, or where it is empty, the collection's name."""
     library: Library = "private"
+    permanent: bool = False
+    """Has to be said for the public library."""
     max_spend_usd: float = 5.0
     max_age_hours: float = 12
     reuse_hours: float = 6
@@ -73,10 +83,65 @@ class Wish:
     sweeps: bool = False
     """A sweep: it buys what others asked for, within what they may still spend, and asks for nothing itself."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _namespace_by_itself(cls, given: dict[str, Any]) -> dict[str, Any]:
+        collection = given.get("collection") or "default"
+        return {**given, "namespace": given.get("namespace", "").strip() or collection.strip()}
+
+    @field_validator("channel", mode="before")
+    @classmethod
+    def _is_a_channel(cls, channel: str) -> str:
+        if channel != "auto" and channel not in CHANNELS:
+            raise UsageError(f"the channel is auto, {', '.join(CHANNELS[:-1])} or {CHANNELS[-1]}, not {channel!r}")
+        return channel
+
+    @field_validator("library", mode="before")
+    @classmethod
+    def _is_a_library(cls, library: str) -> str:
+        if library not in ("private", "public"):
+            raise UsageError(f"the library is private or public, not {library!r}")
+        return library
+
+    @field_validator("collection")
+    @classmethod
+    def _has_a_name(cls, collection: str | None) -> str | None:
+        name = None if collection is None else collection.strip()
+        if name is not None and not 1 <= len(name) <= 200:
+            raise UsageError("a collection's name has 1 to 200 characters")
+        return name
+
+    @model_validator(mode="after")
+    def _can_be_done(self) -> Self:
+        if self.library == "public" and not self.permanent:
+            raise UsageError(
+                "an import into the public library can never be deleted and is seen by everybody; "
+                "say --permanent (permanent=true) if that is meant"
+            )
+        _check_number(CAP, self.max_spend_usd)
+        for name, hours in (("max_age_hours (--max-age)", self.max_age_hours), ("reuse_hours", self.reuse_hours)):
+            _check_number(name, hours)
+            if hours > MAX_HOURS:
+                raise UsageError(
+                    f"{name} is at most {MAX_HOURS:,.0f} hours, which is a hundred years; not {hours:,.0f}"
+                )
+        if 0 < self.max_spend_usd < LEAST_USD or self.max_spend_usd > NO_CAP_USD:
+            raise UsageError(
+                f"{CAP} is 0, or from {LEAST_USD:.6f} to {NO_CAP_USD:,.0f} US dollars (which stands for no cap); "
+                f"not {self.max_spend_usd:g}"
+            )
+        if self.posts_per_task < 0:
+            raise UsageError(f"posts_per_task is 0 (by itself) or more, not {self.posts_per_task}")
+        return self
+
+    def changed(self, **changes: Any) -> Self:
+        """The same request but for some fields, which are not checked again."""
+        return self.model_copy(update=changes)
+
     @property
     def expected_posts(self) -> int:
         """How many posts the run may have to account for, at most."""
-        listed = (wish.requested for wish in self.imports if wish.kind != "urls")
+        listed = (one.requested for one in self.imports if one.kind != "urls")
         return len(self.posts) + sum(listed)
 
     def batch_size(self, posts: int | None = None) -> int:
@@ -106,15 +171,13 @@ class Wish:
         return settings.tagtrail_prices.cheapest_micros(self.channels(settings.tagtrail_channel_order))
 
 
-def wish_for_hashtags(
-    hashtags: Sequence[str], posts_per_hashtag: int, *, permanent: bool = False, **common: Any
-) -> Wish:
-    """Check a wish for hashtags; each is imported by itself, for nothing else tells which one found a post.
+def request_for_hashtags(hashtags: Sequence[str], posts_per_hashtag: int, **terms: Any) -> RunRequest:
+    """A request for hashtags; each is imported by itself, for nothing else tells which one found a post.
 
     Raises:
-        UsageError: no hashtag, a hashtag that cannot be one, a count below 1, or a bad common parameter.
+        UsageError: no hashtag, a hashtag that cannot be one, a count below 1, or a value that `RunRequest` refuses.
     """
-    shared = _common(permanent=permanent, **common)
+    request = RunRequest(**terms)
     if isinstance(hashtags, str) or not hashtags:
         raise UsageError("name at least one hashtag, for example LVMH")
     if posts_per_hashtag < 1:
@@ -123,41 +186,40 @@ def wish_for_hashtags(
     for typed in hashtags:
         tag = normalise_hashtag(typed)
         by_key.setdefault(hashtag_key(tag), tag)
-    return Wish(
+    return request.changed(
         imports=tuple(
-            ImportWish(
+            RequestedImport(
                 kind="hashtag",
                 wanted={"hashtag": tag},
                 requested=posts_per_hashtag,
-                key=wish_key("hashtag", key, shared["namespace"], shared["library"]),
+                key=dedup_key("hashtag", key, request.namespace, request.library),
                 hashtag=key,
             )
             for key, tag in by_key.items()
-        ),
-        **shared,
+        )
     )
 
 
-def wish_for_urls(urls: Sequence[str], **common: Any) -> Wish:
-    """Check a wish for given posts, to be enriched without an import; a post named twice is asked for once.
+def request_for_urls(urls: Sequence[str], **terms: Any) -> RunRequest:
+    """A request for given posts, to be enriched without an import; a post named twice is asked for once.
 
     Raises:
-        UsageError: no URL, a URL that names no post (NotAPostUrl), or a bad common parameter.
+        UsageError: no URL, a URL that names no post (NotAPostUrl), or a value that `RunRequest` refuses.
     """
-    shared = _common(**common)
-    return Wish(posts=_posts_named_by(urls), **shared)
+    request = RunRequest(**terms)
+    return request.changed(posts=_posts_named_by(urls))
 
 
-def wish_for_post_imports(urls: Sequence[str], *, permanent: bool = False, **common: Any) -> Wish:
-    """Check a wish for given posts that are to be imported as well: batches of up to 50 of one platform each.
+def request_for_post_imports(urls: Sequence[str], **terms: Any) -> RunRequest:
+    """A request for given posts that are to be imported as well: batches of up to 50 of one platform each.
 
-    A batch's wish is known by the set of its posts, whatever the order and the form of their URLs. Posts go into
+    A batch is known by the set of its posts, whatever the order and the form of their URLs. Posts go into
     batches in the order of their ids, which grow with time: newer posts beside known ones change the last batch only.
 
     Raises:
-        UsageError: as `wish_for_urls`, or a post of a platform of which the API imports none.
+        UsageError: as `request_for_urls`, or a post of a platform of which the API imports none.
     """
-    shared = _common(permanent=permanent, **common)
+    request = RunRequest(**terms)
     posts = _posts_named_by(urls)
     if not_imported := [spec for ref, _ in posts if not (spec := PLATFORMS[ref.platform]).imports_urls]:
         raise UsageError(
@@ -171,41 +233,38 @@ def wish_for_post_imports(urls: Sequence[str], *, permanent: bool = False, **com
         for at in range(0, len(of_platform), MAX_URLS):
             batch = of_platform[at : at + MAX_URLS]
             imports.append(
-                ImportWish(
+                RequestedImport(
                     kind="urls",
                     wanted={"urls": [given[item_key(ref)] for ref in batch]},
                     requested=len(batch),
-                    key=wish_key("urls", [item_key(ref) for ref in batch], shared["namespace"], shared["library"]),
+                    key=dedup_key("urls", [item_key(ref) for ref in batch], request.namespace, request.library),
                 )
             )
-    return Wish(imports=tuple(imports), posts=posts, **shared)
+    return request.changed(imports=tuple(imports), posts=posts)
 
 
-def wish_for_creators(
-    creators: Sequence[str], posts_per_creator: int, *, permanent: bool = False, **common: Any
-) -> Wish:
-    """Check a wish for the newest posts of creators, each given by the URL of a profile, each an import by itself.
+def request_for_creators(creators: Sequence[str], posts_per_creator: int, **terms: Any) -> RunRequest:
+    """A request for the newest posts of creators, each given by the URL of a profile, each an import by itself.
 
     Raises:
-        UsageError: no profile, an address that is none, a count below 1, or a bad common parameter.
+        UsageError: no profile, an address that is none, a count below 1, or a value that `RunRequest` refuses.
     """
-    shared = _common(permanent=permanent, **common)
+    request = RunRequest(**terms)
     if isinstance(creators, str) or not creators:
         raise UsageError("give at least one profile, for example https://www.tiktok.com/@USER")
     if posts_per_creator < 1:
         raise UsageError(f"ask for at least 1 post per creator, not {posts_per_creator}")
     profiles = list(dict.fromkeys(parse_creator_url(url) for url in creators))
-    return Wish(
+    return request.changed(
         imports=tuple(
-            ImportWish(
+            RequestedImport(
                 kind="creator",
                 wanted={"creator": profile},
                 requested=posts_per_creator,
-                key=wish_key("creator", [platform, handle], shared["namespace"], shared["library"]),
+                key=dedup_key("creator", [platform, handle], request.namespace, request.library),
             )
             for platform, handle, profile in profiles
-        ),
-        **shared,
+        )
     )
 
 
@@ -227,8 +286,8 @@ def _posts_named_by(urls: Sequence[str]) -> tuple[tuple[PostRef, str], ...]:
     if len(wrong) == 1:
         raise NotAPostUrl(f"{wrong[0][1]}; nothing was submitted")
     if wrong:
-        named = ", ".join(f'"{shown(url.strip())}"' for url, _ in wrong[:MOST_SHOWN])
-        more = f" and {len(wrong) - MOST_SHOWN} more" if len(wrong) > MOST_SHOWN else ""
+        named = ", ".join(f'"{shown(url.strip())}"' for url, _ in wrong[:MAX_SHOWN])
+        more = f" and {len(wrong) - MAX_SHOWN} more" if len(wrong) > MAX_SHOWN else ""
         raise NotAPostUrl(
             f"{len(wrong)} of {len(urls)} addresses name no post of {labels()}: {named}{more}; nothing was submitted"
         )
@@ -239,7 +298,7 @@ def _by_age(ref: PostRef) -> tuple[int, str]:
     return len(ref.post_id), ref.post_id
 
 
-def wish_for_sweep(
+def request_for_sweep(
     *,
     channel: str,
     max_spend_usd: float,
@@ -247,8 +306,8 @@ def wish_for_sweep(
     held: bool = False,
     collection: str = "",
     asks: bool = False,
-) -> Wish:
-    """Check a sweep's parameters; what it takes up is in the ledger, whatever collection it belongs to.
+) -> RunRequest:
+    """A sweep's request; what it takes up is in the ledger, whatever collection it belongs to.
 
     With `held` it is a person's request for what a stop holds, of one collection or of all; `asks` says that it is one
     for what the person named.
@@ -259,92 +318,39 @@ def wish_for_sweep(
     every = not collection.strip()
     if not every and not held:
         raise UsageError("a collection goes with held=true; a sweep takes up what is open in all of them")
-    shared = _common(
-        channel=channel,
-        collection="default" if every else collection,
+    return RunRequest(
+        channel=cast(ChannelChoice, channel),
+        collection=None if every else collection,
         max_spend_usd=max_spend_usd,
         max_age_hours=max_age_hours,
         posts_per_task=BATCH_POSTS,
+        sweeps=not (held or asks),
     )
-    return Wish(**{**shared, "collection": None if every else shared["collection"], "sweeps": not (held or asks)})
 
 
-def wish_for_refresh(
+def request_for_refresh(
     *,
     collection: str = "",
     hashtag: str = "",
     channel: str = "auto",
     max_spend_usd: float = 5.0,
     posts_per_task: int = 0,
-) -> Wish:
-    """Check a refresh's parameters; which posts are due is in the database. No collection: all of them.
+) -> RunRequest:
+    """A refresh's request; which posts are due is in the database. No collection: all of them.
 
     Raises:
         UsageError: a parameter cannot be used.
     """
-    every = not collection.strip()
-    shared = _common(
-        channel=channel,
-        collection="default" if every else collection,
+    return RunRequest(
+        channel=cast(ChannelChoice, channel),
+        collection=collection if collection.strip() else None,
         max_spend_usd=max_spend_usd,
         max_age_hours=0,
         posts_per_task=posts_per_task,
+        hashtag=hashtag_key(normalise_hashtag(hashtag)) if hashtag.strip() else None,
     )
-    tag = hashtag_key(normalise_hashtag(hashtag)) if hashtag.strip() else None
-    return Wish(**{**shared, "collection": None if every else shared["collection"], "hashtag": tag})
 
 
-def _common(
-    *,
-    channel: str = "auto",
-    collection: str = "default",
-    namespace: str = "",
-    library: str = "private",
-    permanent: bool = False,
-    max_spend_usd: float = 5.0,
-    max_age_hours: float = 12,
-    reuse_hours: float = 6,
-    fresh: bool = False,
-    wait: bool = True,
-    posts_per_task: int = 0,
-) -> dict[str, Any]:
-    collection = collection.strip()
-    if not collection or len(collection) > 200:
-        raise UsageError("a collection's name has 1 to 200 characters")
-    if channel != "auto" and channel not in CHANNELS:
-        raise UsageError(f"the channel is auto, {', '.join(CHANNELS[:-1])} or {CHANNELS[-1]}, not {channel!r}")
-    if library not in ("private", "public"):
-        raise UsageError(f"the library is private or public, not {library!r}")
-    if library == "public" and not permanent:
-        raise UsageError(
-            "an import into the public library can never be deleted and is seen by everybody; "
-            "say --permanent (permanent=true) if that is meant"
-        )
-    for name, value in (
-        (CAP, max_spend_usd),
-        ("max_age_hours (--max-age)", max_age_hours),
-        ("reuse_hours", reuse_hours),
-    ):
-        if not 0 <= value < math.inf:
-            raise UsageError(f"{name} is a number of 0 or more, not {value}")
-        if name != CAP and value > MAX_HOURS:
-            raise UsageError(f"{name} is at most {MAX_HOURS:,.0f} hours, which is a hundred years; not {value:,.0f}")
-    if 0 < max_spend_usd < LEAST_USD or max_spend_usd > NO_CAP_USD:
-        raise UsageError(
-            f"{CAP} is 0, or from {LEAST_USD:.6f} to {NO_CAP_USD:,.0f} US dollars (which stands for no cap); "
-            f"not {max_spend_usd:g}"
-        )
-    if posts_per_task < 0:
-        raise UsageError(f"posts_per_task is 0 (by itself) or more, not {posts_per_task}")
-    return {
-        "channel": channel,
-        "collection": collection,
-        "namespace": namespace.strip() or collection,
-        "library": library,
-        "max_spend_usd": float(max_spend_usd),
-        "max_age_hours": float(max_age_hours),
-        "reuse_hours": float(reuse_hours),
-        "fresh": fresh,
-        "wait": wait,
-        "posts_per_task": posts_per_task,
-    }
+def _check_number(name: str, value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise UsageError(f"{name} is a number of 0 or more, not {value}")

@@ -127,7 +127,7 @@ class RunSummary(BaseModel):
 
 def named(kind: str, hashtag: str | None, import_id: str, requested: int = 0) -> str:
     """What an import is called where Prefect keeps it: its hashtag, `12 URLs (1f2e3d4c)`, else its kind and the first
-    letters of its id; never a creator's name (`blocks.dedup_keys.wish_shown` has that for terminals)."""
+    letters of its id; never a creator's name (`blocks.dedup_keys.import_shown` has that for terminals)."""
     if kind == "urls" and requested:
         return urls_shown(requested, import_id)
     return f"#{hashtag}" if hashtag else f"{kind} {import_id[:8]}"

@@ -14,7 +14,7 @@ from blocks.posts.payloads.locate import locate
 from blocks.posts.payloads.outline import outline, outline_difference
 from flows.steps.prefect_side.events import announce, event_id, related_to
 from flows.steps.run.context import RunContext
-from flows.steps.run.request import Wish, wish_for_urls
+from flows.steps.run.request import RunRequest, request_for_urls
 from flows.steps.run.summary import plural
 
 SHAPES_CHANGED = "tagtrail.shapes.changed"
@@ -26,7 +26,7 @@ MOST_KEYS = 50
 MOST_POSTS = 20
 
 
-def wish_for_canary(urls: list[str], **common: Any) -> Wish:
+def request_for_canary(urls: list[str], **common: Any) -> RunRequest:
     """Check a canary's posts; they are measured whenever it runs, however young their metadata is.
 
     Raises:
@@ -38,7 +38,7 @@ def wish_for_canary(urls: list[str], **common: Any) -> Wish:
         )
     if len(urls) > MOST_POSTS:
         raise UsageError(f"a canary needs few posts, at most {MOST_POSTS}; each is bought anew every time it runs")
-    return wish_for_urls(urls, max_age_hours=0, **common)
+    return request_for_urls(urls, max_age_hours=0, **common)
 
 
 async def compare_shapes(run: RunContext) -> None:

@@ -13,7 +13,7 @@ from blocks.database.store.snapshots import DuePost
 from blocks.posts.record import Channel, Platform
 from blocks.settings import Settings
 from flows.steps.run.context import RunContext
-from flows.steps.run.request import Wish
+from flows.steps.run.request import RunRequest
 from flows.steps.run.summary import plural
 
 CHUNK = 500
@@ -90,7 +90,7 @@ def affordable(
     return Due(taken, [], of_full)
 
 
-def _cheapest(request: Wish, settings: Settings, platform: Platform) -> tuple[int, Channel]:
+def _cheapest(request: RunRequest, settings: Settings, platform: Platform) -> tuple[int, Channel]:
     prices = settings.tagtrail_prices
     channels = request.channels(settings.tagtrail_channel_order)
     return min((prices.metadata_micros(platform, channel), channel) for channel in channels)

@@ -23,7 +23,7 @@ from blocks.database.store.posts import EnrichedPost
 from blocks.database.store.raw_payloads import RawAnswer
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Comment, Import, Post, RawPayload, Run, Snapshot, Spend
-from blocks.dedup_keys import wish_key
+from blocks.dedup_keys import dedup_key
 from blocks.errors import UnknownShape
 from blocks.memories.responses import open_stored
 from blocks.posts.identity import parse_post_url
@@ -230,7 +230,7 @@ async def test_an_import_of_other_posts_stays_one_of_those(store: Store) -> None
         with store.begin() as conn:
             return import_planning.plan_import(
                 conn, account="acc", kind="urls", hashtag=None, wanted={"urls": [ref(code).url for code in codes]},
-                wish=wish_key("urls", [":".join(key(code)) for code in codes], "n", "private"), collection="c",
+                wish=dedup_key("urls", [":".join(key(code)) for code in codes], "n", "private"), collection="c",
                 namespace="n", library="private", requested=len(codes), run_id=run_id, owner=run_id,
                 reuse_after=NOW - DAY, fresh=False, now=NOW, alive=lambda owner: False,
             )  # fmt: skip

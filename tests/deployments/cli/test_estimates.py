@@ -19,7 +19,13 @@ from blocks.posts.record import PostRecord
 from blocks.settings import Settings
 from deployments.cli.commands import enrich
 from deployments.cli.estimates import tell_cost
-from flows.steps.run.request import NO_CAP_USD, Wish, wish_for_hashtags, wish_for_post_imports, wish_for_urls
+from flows.steps.run.request import (
+    NO_CAP_USD,
+    RunRequest,
+    request_for_hashtags,
+    request_for_post_imports,
+    request_for_urls,
+)
 
 POST = "https://www.tiktok.com/@loom.{}/video/750000000000000000{}"
 URLS = [POST.format(number, number) for number in range(4)]
@@ -32,7 +38,7 @@ def measured(home_store: Store, record: Callable[..., PostRecord], monkeypatch: 
     monkeypatch.setenv("MEMORIES_API_KEY", KEY)
     now = datetime.now(UTC)
     account = hashlib.sha256(KEY.encode()).hexdigest()[:16]
-    wanted = wish_for_hashtags(["linen"], 4).imports[0]
+    wanted = request_for_hashtags(["linen"], 4).imports[0]
     with home_store.begin() as conn:
         ticket = import_planning.plan_import(
             conn, account=account, kind="hashtag", hashtag="linen", wanted=wanted.wanted, wish=wanted.key,
@@ -104,20 +110,20 @@ def test_an_import_that_ended_short_may_list_more(tagtrail: Callable[..., Any], 
 
 @pytest.mark.usefixtures("measured")
 def test_the_cost_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    def told(wish: Wish) -> str:
-        tell_cost(wish, Settings())
+    def told(request: RunRequest) -> str:
+        tell_cost(request, Settings())
         out, err = capsys.readouterr()
         assert out == ""
         return err
 
     both = "Estimate: up to 0.06 USD by the price table (0.04 for imports, 0.02 for metadata)"
-    assert told(wish_for_post_imports(URLS)) == f"{both}.\n"
-    assert told(wish_for_post_imports(URLS, max_spend_usd=0.05)) == (
+    assert told(request_for_post_imports(URLS)) == f"{both}.\n"
+    assert told(request_for_post_imports(URLS, max_spend_usd=0.05)) == (
         f"{both}; the cap of 0.05 USD per run ends it before.\n"
     )
-    assert told(wish_for_post_imports(URLS, max_spend_usd=NO_CAP_USD)) == f"{both}.\n"
-    assert told(wish_for_urls(URLS)) == "Estimate: up to 0.02 USD by the price table (0.02 for metadata).\n"
-    assert told(wish_for_urls(URLS[:2])) == "Estimate: nothing to buy.\n"
+    assert told(request_for_post_imports(URLS, max_spend_usd=NO_CAP_USD)) == f"{both}.\n"
+    assert told(request_for_urls(URLS)) == "Estimate: up to 0.02 USD by the price table (0.02 for metadata).\n"
+    assert told(request_for_urls(URLS[:2])) == "Estimate: nothing to buy.\n"
 
 
 def test_work_that_ended_lately_is_spared(store: Store) -> None:

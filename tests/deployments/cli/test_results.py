@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from blocks.database.tables import Post
-from blocks.dedup_keys import wish_shown
+from blocks.dedup_keys import import_shown
 from deployments.cli.posts_table import UNKNOWN, Metric, posts_table
 from deployments.cli.results import next_steps, result_lines, tell_result
 from deployments.cli.terminal import results, unbroken
@@ -189,11 +189,13 @@ def test_imports_of_urls_and_of_creators_have_names(capsys: pytest.CaptureFixtur
 
 def test_a_wish_is_shown_by_what_was_asked_for() -> None:
     shown = [
-        wish_shown("creator", None, {"creator": "https://www.tiktok.com/@loom.works"}, "33334444-x"),
-        wish_shown("creator", None, {"creator": "https://www.youtube.com/channel/UC0123456789012345678901"}, "3333-x"),
-        wish_shown("creator", None, None, "33334444-x"),
-        wish_shown("urls", None, {"urls": ["a"]}, "11112222-x"),
-        wish_shown("hashtag", "linen", {"hashtag": "Linen"}, "1"),
+        import_shown("creator", None, {"creator": "https://www.tiktok.com/@loom.works"}, "33334444-x"),
+        import_shown(
+            "creator", None, {"creator": "https://www.youtube.com/channel/UC0123456789012345678901"}, "3333-x"
+        ),
+        import_shown("creator", None, None, "33334444-x"),
+        import_shown("urls", None, {"urls": ["a"]}, "11112222-x"),
+        import_shown("hashtag", "linen", {"hashtag": "Linen"}, "1"),
     ]
     assert shown[0] == "creator @loom.works"
     assert shown[2:] == ["creator 33334444", "1 URL (11112222)", "#linen"]

@@ -19,7 +19,7 @@ from deployments.cli import servers
 from deployments.cli.commands import enrich, retry, run
 from deployments.cli.running import leading_posts
 from deployments.cli.servers import PrefectServer
-from flows.steps.run.request import NO_CAP_USD, wish_for_hashtags
+from flows.steps.run.request import NO_CAP_USD, request_for_hashtags
 from flows.steps.run.summary import RunSummary
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -139,7 +139,7 @@ def test_a_dry_run_tells_of_today_and_of_imports_to_use_again(
     monkeypatch.setenv("MEMORIES_API_KEY", "sk-invented")
     monkeypatch.setenv("HOME", str(home_store.url_shown))
     account = hashlib.sha256(b"sk-invented").hexdigest()[:16]
-    wanted = wish_for_hashtags(["Linen"], 25).imports[0]
+    wanted = request_for_hashtags(["Linen"], 25).imports[0]
     with home_store.begin() as conn:
         ticket = import_planning.plan_import(
             conn, account=account, kind="hashtag", hashtag="linen", wanted={"hashtag": "Linen"}, wish=wanted.key,

@@ -32,7 +32,7 @@ from flows.steps.enrichment.fetch import enrich_one
 from flows.steps.enrichment.post_state import PostTask
 from flows.steps.imports.given_posts import take_given_posts
 from flows.steps.run.lifecycle import open_run
-from flows.steps.run.request import wish_for_urls
+from flows.steps.run.request import request_for_urls
 from flows.steps.run.summary import RunSummary
 
 PAYLOAD = Path(__file__).parents[3] / "blocks/posts/payloads/invented/tiktok_item.json"
@@ -318,7 +318,7 @@ async def enrich(
     # Time passes where a post waits, and nowhere else.
     clock = Clock()
     async with client, open_run("enrich-posts", monotonic=clock) as opened:
-        run = await opened.accept_on(store, client, wish_for_urls(urls, channel=case.channel), get_settings())
+        run = await opened.accept_on(store, client, request_for_urls(urls, channel=case.channel), get_settings())
         run.journal.on_trial = case.on_trial
         monkeypatch.setattr(run.halt, "pause", clock.pause)
         for post in await take_given_posts(run):

@@ -19,7 +19,7 @@ from blocks.settings import Prices
 from flows.steps.prefect_side.artifacts import SAMPLE, TODAY, artifact_key, look_into_books, markdown
 from flows.steps.run.ending import Ending, message_of, outcome_of
 from flows.steps.run.progress import Progress
-from flows.steps.run.request import Wish
+from flows.steps.run.request import RunRequest
 from flows.steps.run.summary import EXIT_STATUS, ImportSummary, LeadingPost, RunSummary, plural
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -42,7 +42,7 @@ def one_import(**changes: Any) -> ImportSummary:
 
 
 def ending(closed: RunSummary, **how: Any) -> tuple[str, str]:
-    came = Ending(**{"request": Wish(), **how})
+    came = Ending(**{"request": RunRequest(), **how})
     return outcome_of(came, closed), message_of(came, closed)
 
 
@@ -117,7 +117,7 @@ def test_the_services_words_on_a_creator_stay_in_the_ledger(note: str | None) ->
 
 def test_a_run_that_was_not_to_wait_is_done_with_imports_under_way_and_posts_pending() -> None:
     closed = summary(requested=1, pending=1, imports=[one_import(state="collecting")])
-    assert ending(closed, request=Wish(wait=False))[0] == "done"
+    assert ending(closed, request=RunRequest(wait=False))[0] == "done"
     assert ending(closed)[0] == "attention"
 
 

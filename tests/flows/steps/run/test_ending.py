@@ -9,7 +9,7 @@ import pytest
 
 from blocks.errors import NoCredits, TagtrailError
 from flows.steps.run.ending import Ending, message_of, outcome_of
-from flows.steps.run.request import Wish
+from flows.steps.run.request import RunRequest
 from flows.steps.run.summary import RunSummary
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -20,7 +20,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 def test_sums_that_do_not_agree_are_told(
     halted: TagtrailError | None, outcome: str, pending: int, *, agree: bool
 ) -> None:
-    ending = Ending(Wish(wait=False), halted=halted, posts=10)
+    ending = Ending(RunRequest(wait=False), halted=halted, posts=10)
     parts: dict[str, Any] = {"requested": 10, "enriched": 3, "failed": 0, "gone": 0, "pending": pending}
     summary = RunSummary(run_id="r", flow="f", outcome="done", message="", started_at=NOW, finished_at=NOW, **parts)
     ended = outcome_of(ending, summary)
