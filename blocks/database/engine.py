@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -15,10 +17,13 @@ from sqlalchemy import Connection, Engine, false, select
 from sqlalchemy.exc import IntegrityError
 
 from blocks.database import connections, migrations
+from blocks.database.copies import copy_before_upgrade
 from blocks.database.faults import DATABASE_ERRORS, Fault, explain, explained, judge
 from blocks.database.grouping import LINGER_SECONDS, Write, WriteQueue
 from blocks.errors import StoreError
 from blocks.full_disk import is_full
+
+_LOG = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,8 +46,9 @@ class Store:
         self.url_shown = url_shown
         """The database's URL without its password."""
         self.is_sqlite = engine.dialect.name == "sqlite"
-        self._file = Path(engine.url.database).absolute() if self.is_sqlite and engine.url.database else None
-        self._opened = None if self._file is None else _identity(self._file)
+        self.file = Path(engine.url.database).absolute() if self.is_sqlite and engine.url.database else None
+        """The file of a SQLite database."""
+        self._opened = None if self.file is None else _identity(self.file)
         writers = 1 if self.is_sqlite else 4
         self._writers = ThreadPoolExecutor(writers, thread_name_prefix="tagtrail-write")
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="tagtrail-read")
@@ -151,7 +157,7 @@ class Store:
         Raises:
             StoreError: the file was removed, or another one stands in its place.
         """
-        if self._file is not None and _identity(self._file) != self._opened:
+        if self.file is not None and _identity(self.file) != self._opened:
             raise StoreError(
                 f"the file of the database {self.url_shown} was removed or replaced while it was in use: what was "
                 "written since then is lost with it; put it back if it was moved, and run the same command again"
@@ -195,7 +201,8 @@ def open_store(url: str, *, create: bool = False, lock_seconds: float = 30.0) ->
     """Open the database at an SQLAlchemy URL and check its schema.
 
     `create`: make a SQLite file (and its folder, for the owner alone) where there is none, and migrate it; a
-    Postgres database is migrated by `upgrade` only. Without it a file on a disk that cannot be written is opened for
+    Postgres database is migrated by `upgrade` only. A file is copied before it is migrated, which is logged. Without
+    `create` a file on a disk that cannot be written is opened for
     reading. `lock_seconds`: how long a statement waits for a lock before
     it counts as failed.
 
@@ -221,6 +228,8 @@ def open_store(url: str, *, create: bool = False, lock_seconds: float = 30.0) ->
 def upgrade(target: Store | str) -> migrations.SchemaState:
     """Make or migrate the schema of a database, given as a store or by its URL; the state that was found before.
 
+    A SQLite file is copied before it is migrated; where the copy lies is logged.
+
     Raises:
         UsageError: the URL is of no supported kind.
         StoreError: the database cannot be used, or its schema is one that this Tagtrail does not know.
@@ -242,8 +251,13 @@ _SCHEMA = {
 
 
 def _migrate(store: Store) -> migrations.SchemaState:
+    def copy_first(revision: str) -> None:
+        if store.file is not None:
+            copy = copy_before_upgrade(store.file, revision, datetime.now(UTC))
+            _LOG.warning("The database gets a new schema; a copy as it was (schema %s) is %s", revision, copy)
+
     with explained(store.url_shown):
-        state = migrations.upgrade(store.engine)
+        state = migrations.upgrade(store.engine, before=copy_first)
     if state == "ahead":
         raise StoreError(_SCHEMA[state].format(where=store.url_shown))
     return state

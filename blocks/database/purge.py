@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from blocks.database.compacting import compact
+from blocks.database.copies import copies_of
 from blocks.database.engine import Store
 from blocks.database.store import Connection, erased_names, erasure, meta
 from blocks.database.store.erased_names import Names, Naming
@@ -75,6 +76,9 @@ async def purge(store: Store, target: Target, *, dry_run: bool = False) -> Purge
         await _requested(store, carry_out, target, done, dry_run=dry_run)
     if not dry_run and (left := await asyncio.to_thread(compact, store)) is not None:
         done.notes.append(left)
+    if not dry_run and store.file is not None and (copies := copies_of(store.file)):
+        names = ", ".join(str(copy) for copy in copies)
+        done.notes.append(f"copies from before an upgrade still hold what was erased; delete them: {names}")
     return done
 
 

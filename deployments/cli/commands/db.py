@@ -10,7 +10,10 @@ from deployments.cli.terminal import tell
 
 
 def upgrade(*, loud: Loud = Loud()) -> int:  # noqa: B008 - frozen
-    """Bring the database's schema to this version; a database without tables gets them."""
+    """Bring the database's schema to this version; a database without tables gets them.
+
+    A SQLite file is copied first; one line says where.
+    """
     settings = get_settings()
     if not settings.tagtrail_database_url:
         stores.make_home(settings.home)

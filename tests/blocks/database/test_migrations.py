@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import stat
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +24,7 @@ from alembic.script import ScriptDirectory
 from sqlmodel import SQLModel
 
 from blocks.database import connections, migrations
+from blocks.database.copies import copies_of
 from blocks.database.engine import Store, open_store, upgrade
 from blocks.errors import StoreError
 
@@ -101,6 +105,52 @@ def test_down_and_up_again(store: Store) -> None:
         assert sa.inspect(conn).get_table_names() == ["alembic_version"]
         command.upgrade(config, "head")
         assert migrations.schema_state(conn) == "head"
+
+
+def old_file(path: Path) -> str:
+    """The URL of a SQLite file that an earlier version left: schema 0008, with a note in it."""
+    url = f"sqlite:///{path}"
+    with closing(open_store(url, create=True)) as made, made.begin() as conn:
+        conn.exec_driver_sql("INSERT INTO meta (key, value) VALUES ('note', 'kept')")
+        command.downgrade(_config(conn), "0008")
+    assert copies_of(path) == [], "a new file needs no copy"
+    return url
+
+
+@pytest.mark.parametrize("migrate", [lambda url: open_store(url, create=True).close(), upgrade])
+def test_a_file_is_copied_before_it_is_migrated(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, migrate: Callable[[str], object]
+) -> None:
+    path = tmp_path / "tag's trail.db"
+    url = old_file(path)
+    with caplog.at_level(logging.WARNING, logger="blocks.database.engine"):
+        migrate(url)
+        migrate(url)
+    [copy] = copies_of(path)
+    assert re.fullmatch(r"tag's trail-schema-0008-\d{8}T\d{6}Z\.db", copy.name)
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert caplog.messages == [f"The database gets a new schema; a copy as it was (schema 0008) is {copy}"]
+    old = f"sqlite:///{copy}"
+    with pytest.raises(StoreError, match="is older than this Tagtrail"):
+        open_store(old)
+    assert upgrade(old) == "behind"
+    with closing(open_store(old)) as store, store.connect() as conn:
+        assert conn.exec_driver_sql("SELECT value FROM meta WHERE key = 'note'").scalar() == "kept"
+
+
+def test_without_a_copy_nothing_is_migrated(tmp_path: Path) -> None:
+    path = tmp_path / "tagtrail.db"
+    url = old_file(path)
+
+    def no_room(revision: str) -> None:
+        raise StoreError(f"no room for a copy of {revision}")
+
+    engine = connections.make_engine(connections.parse(url), lock_seconds=1)
+    with pytest.raises(StoreError, match="no room for a copy of 0008"):
+        migrations.upgrade(engine, before=no_room)
+    with engine.connect() as conn:
+        assert migrations.schema_state(conn) == "behind"
+    engine.dispose()
 
 
 def _config(conn: sa.Connection) -> migrations.Config:

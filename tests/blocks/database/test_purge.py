@@ -352,3 +352,14 @@ async def test_an_erased_post_gets_no_row(filled: Store) -> None:
     with filled.begin() as conn:
         posts.ensure_posts(conn, [(ref(CODES[3]), None)], NOW, "r9")
     assert about(filled, CODES[3]) == {}
+
+
+async def test_copies_from_before_an_upgrade_are_named(sqlite_store: Store) -> None:
+    assert sqlite_store.file is not None
+    copy = sqlite_store.file.with_name(f"{sqlite_store.file.stem}-schema-0008-20260101T000000Z.db")
+    copy.touch()
+    dry = await purge(sqlite_store, Target(post=ref("AbC")), dry_run=True)
+    done = await purge(sqlite_store, Target(post=ref("AbC")))
+    assert dry.notes == []
+    assert done.notes == [f"copies from before an upgrade still hold what was erased; delete them: {copy}"]
+    assert copy.exists()
