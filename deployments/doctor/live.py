@@ -27,8 +27,8 @@ from deployments.doctor.account import Account
 from deployments.doctor.evidence import Evidence, Metered, Verdict
 from deployments.doctor.points import Finding, judge, shape_point
 from deployments.doctor.service import NOT_THERE
-from flows.steps.enrichment.fetch import buy_metadata
-from flows.steps.enrichment.post_state import Bought, PostTask
+from flows.steps.enrichment.fetch import fetch_metadata
+from flows.steps.enrichment.post_state import Fetched, PostTask
 from flows.steps.imports.followed import read_import
 from flows.steps.imports.plan import plan_imports
 from flows.steps.imports.poll import poll_import
@@ -194,7 +194,7 @@ class _Looker:
         task = PostTask(ref, found.source_url, purpose="live")
         forms = [url_form(url) for url in url_forms(ref, found.source_url)]
         try:
-            bought = await buy_metadata(self.run, task, channel)
+            fetched = await fetch_metadata(self.run, task, channel)
         except SpendCapReached:
             self.run.journal.note("the cap of this look is reached; what was not asked for stays unknown")
             return False
@@ -207,22 +207,22 @@ class _Looker:
                 raise
             return True
         taken = dict.fromkeys(forms[: task.attempts], False) | {forms[task.attempts - 1]: True}
-        read = await self._read(found, bought, channel)
+        read = await self._read(found, fetched, channel)
         self.evidence.metadata[ref.platform, channel] = replace(read, forms=taken)
         return True
 
-    async def _read(self, found: FoundPost, bought: Bought, channel: Channel) -> Metered:
+    async def _read(self, found: FoundPost, fetched: Fetched, channel: Channel) -> Metered:
         """Which shape it has; the first payload of a post that can be read is kept as its measurement."""
         run, ref = self.run, found.ref
         try:
-            record = map_post(bought.data, ref, observed_at=bought.observed_at)
+            record = map_post(fetched.data, ref, observed_at=fetched.observed_at)
         except PayloadError as error:
             return Metered(error=error.error_class, said=str(error))
         if ref not in self._measured:
             self._measured.add(ref)
             measured = EnrichedPost(
-                record=record, channel=channel, observed_at=bought.observed_at, run_id=run.run_id,
-                raw_sha256=bought.sha256,
+                record=record, channel=channel, observed_at=fetched.observed_at, run_id=run.run_id,
+                raw_sha256=fetched.sha256,
             )  # fmt: skip
             await run.store.run(posts_store.ensure_posts, [(ref, found.source_url)], run.clock(), run.run_id)
             await run.store.run(posts_store.save_posts, [measured], run.clock())

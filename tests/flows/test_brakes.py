@@ -19,7 +19,7 @@ from deployments.sandbox.scenario import Fault, Scenario
 from deployments.sandbox.scenarios import SCENARIOS
 from deployments.sandbox.weather import KINDS
 from flows.steps.enrichment import circuit_breaker
-from flows.steps.enrichment.verdict import REST_AFTER_FAULTS, RESTS_IN_VAIN
+from flows.steps.enrichment.circuit_breaker import MAX_FAILED_PROBES, MAX_FAILURES
 from flows.steps.imports.ambiguity_limit import MAX_AMBIGUOUS
 from flows.steps.prefect_side import kill_switch
 
@@ -83,7 +83,7 @@ async def test_posts_that_only_resting_channels_could_serve_cost_few_calls(
     assert asked["apify"] >= 60
     # Until each rests, what is under way then, and one after each rest.
     for channel in ("rapid", "memories.ai"):
-        assert asked[channel] <= REST_AFTER_FAULTS + 6 + RESTS_IN_VAIN + 1, asked
+        assert asked[channel] <= MAX_FAILURES + 6 + MAX_FAILED_PROBES + 1, asked
     weather.play("default")
     again = await weather.enrich(*tiktok(60), posts_per_task=10)
     assert (again.outcome, again.enriched) == ("done", 60)
@@ -136,7 +136,7 @@ async def test_a_wall_of_403_ends_the_run_after_few_calls(weather: Any, play: An
     assert (summary.outcome, summary.exit_status, summary.cost_usd) == ("halted", 4, 0)
     assert "HTTP 403" in summary.message
     assert (summary.failed, summary.pending) == (0, 30)
-    assert weather.asked() <= REST_AFTER_FAULTS + 10, "and what was under way then"
+    assert weather.asked() <= MAX_FAILURES + 10, "and what was under way then"
     weather.play("default")
     again = await weather.enrich(*tiktok(30), posts_per_task=10)
     assert (again.outcome, again.enriched) == ("done", 30)

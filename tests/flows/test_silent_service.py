@@ -48,7 +48,7 @@ async def test_a_service_that_comes_back_is_found_by_one_call_and_serves_all(
 
     def back_after_a_rest_in_vain(self: circuit_breaker.Channels, *args: Any, **more: Any) -> bool:
         rests = failed(self, *args, **more)
-        if max(self.rested.values(), default=0) == 2:
+        if max(self.times_opened.values(), default=0) == 2:
             weather.play("default")
         return rests
 
@@ -65,7 +65,7 @@ async def test_waiting_for_a_service_that_is_down_ends_at_once(weather: Any, mon
     rest, resting = circuit_breaker.Channels.wait_seconds, [False]
 
     def all_rest(self: circuit_breaker.Channels, refused_by: Any) -> float:
-        resting[0] = not any(self.awake(channel) for channel in self.order)
+        resting[0] = all(self[channel].state != "closed" for channel in self.order)
         return rest(self, refused_by)
 
     async def told(halt: HaltSwitch, seconds: float) -> None:

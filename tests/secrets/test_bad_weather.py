@@ -48,8 +48,8 @@ def test_in_every_weather_the_secrets_and_peoples_words_stay_where_they_belong(
         urls.append(url_of(place))
         world.faults["metadata", key_of(urls[-1])] = (kind, 1 if kind in ONCE else None)
     # Each fault is to be met: on a slow machine so many fail in a row that their channel would be sent to rest.
-    monkeypatch.setattr(circuit_breaker, "REST_AFTER_FAULTS", 1000)
-    monkeypatch.setattr(circuit_breaker, "MOST_OF_ITS_OWN", 1000)
+    monkeypatch.setattr(circuit_breaker, "MAX_FAILURES", 1000)
+    monkeypatch.setattr(circuit_breaker, "MAX_FAILURES_OF_KNOWN", 1000)
     planned = {f"{call} {kind}" for (call, _), (kind, _) in world.faults.items()}
     with world.everything_logged(monkeypatch):
         world.call("run", *tags, "--posts", "1", "--verbose")

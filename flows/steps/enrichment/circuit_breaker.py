@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Set
+from typing import Literal
 
 from blocks.errors import AccountDisabled, BadKey, NoCredits, TagtrailError
-from blocks.posts.record import Channel
-from flows.steps.enrichment.verdict import MOST_OF_ITS_OWN, REST_AFTER_FAULTS, REST_SECONDS, RESTS_IN_VAIN
+from blocks.posts.record import CHANNELS, Channel
+
+MAX_FAILURES = 5
+"""So many failed calls in a row open a circuit breaker."""
+
+MAX_FAILURES_OF_KNOWN = 4 * MAX_FAILURES
+"""So many in a row open the last one also where they are of posts that failed before, beside others served."""
+
+REST_SECONDS = 60.0
+"""How long a circuit breaker stays open."""
+
+MAX_FAILED_PROBES = 3
+"""After so many failed probes nobody waits for the channel any longer."""
 
 
 class ServiceSilent(TagtrailError):
@@ -57,153 +69,180 @@ class ChannelsSilent(TagtrailError):
         )
 
 
-class ChannelRests(TagtrailError):
-    """The channel was sent to rest while a call waited for its turn; nothing was called."""
+class CircuitBreaker:
+    """Keeps posts from a channel that fails.
+
+    - closed: every post may ask the channel. `MAX_FAILURES` failures in a row open it.
+    - open: no post may, for `REST_SECONDS`.
+    - half-open: one post may, the probe. An answer closes the breaker, a failure opens it again.
+
+    What a call says that was made before the breaker opened changes nothing, unless it was answered.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self.times_opened = 0
+        self._monotonic = monotonic
+        self._open_until: float | None = None
+        self._probe: str | None = None
+        """The post that has the one call of a half-open breaker."""
+        self._failures: Counter[str] = Counter()
+        """Failed calls in a row while it is closed, by post."""
+        self._known: set[str] = set()
+        """Posts that failed here while the channel served others: it is they that it cannot serve."""
+        self._failed_probes: Counter[str] = Counter()
+        """Failed probes since the channel's last answer, by post."""
+
+    @property
+    def state(self) -> Literal["closed", "open", "half-open"]:
+        if self._open_until is None:
+            return "closed"
+        return "open" if self.seconds_open > 0 else "half-open"
+
+    @property
+    def seconds_open(self) -> float:
+        """How long it stays open; 0 where it is not."""
+        return 0.0 if self._open_until is None else max(0.0, self._open_until - self._monotonic())
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the channel answered no probe, so often that nobody waits for it any longer."""
+        return self._failed_probes.total() >= MAX_FAILED_PROBES
+
+    def allows(self, post: str) -> bool:
+        """Whether the post may make its call."""
+        return self.state == "closed" or self.is_probe(post)
+
+    def is_probe(self, post: str) -> bool:
+        return self._probe == post
+
+    def admit(self, post: str) -> bool:
+        """Let a post in, if it may come; of a half-open breaker it is the probe from then on."""
+        if self._open_until is None:
+            return True
+        # Others probe first: a post may fail because no channel can serve it.
+        since = self._open_until + self._failed_probes[post] * REST_SECONDS / 20
+        if self._probe is not None or self._monotonic() < since:
+            return False
+        self._probe = post
+        return True
+
+    def release(self, post: str) -> None:
+        """The post made no call after all: another one may be the probe."""
+        if self.is_probe(post):
+            self._probe = None
+
+    def answered(self) -> None:
+        """The channel answered, be it with a refusal."""
+        self._known.update(self._failures)
+        self._failures.clear()
+        self._failed_probes.clear()
+        self._open_until = self._probe = None
+
+    def failed(self, post: str, *, others_closed: bool, final: bool = False) -> bool:
+        """A call failed; True if that opens the breaker.
+
+        Args:
+            others_closed: another channel can be asked. The last one is harder to open, for posts that no channel can
+                serve are no reason to stop.
+            final: the post is given up by this failure.
+        """
+        if self.is_probe(post):
+            self._failed_probes[post] += 1
+        elif self.state != "closed" or (final and not others_closed):
+            return False
+        else:
+            self._failures[post] += 1
+            if not self._should_open(others_closed=others_closed):
+                return False
+            self._failures.clear()
+        self._probe = None
+        self._open_until = self._monotonic() + REST_SECONDS
+        self.times_opened += 1
+        return True
+
+    def _should_open(self, *, others_closed: bool) -> bool:
+        """Whether there are enough failures in a row."""
+        if others_closed:
+            return self._failures.total() >= MAX_FAILURES
+        unknown = self._failures.keys() - self._known
+        of_known = sum(count for post, count in self._failures.items() if post in self._known)
+        return len(unknown) >= MAX_FAILURES or of_known >= MAX_FAILURES_OF_KNOWN
 
 
 class Channels:
-    """The channels of one run, in order, with a breaker for each.
-
-    A channel that fails `REST_AFTER_FAULTS` times in a row rests for `REST_SECONDS`; then one post tries it again, and
-    sends it back to rest if that fails too. The last one awake is sent to rest only by the failures of as many
-    different posts: a few that no channel can serve are no reason to stop. Neither are many that failed before, while
-    it served others, nor those whose patience is used up: they come to their end.
-
-    Where all channels rest that a post has left it waits. After `RESTS_IN_VAIN` rests of a channel without an answer
-    on any, the run is to be halted (`silent`); where others answer, what waits for those that do not is left for
-    another run (`gives_up`), and this run is to be halted once the others are served (`unserved`).
-
-    Posts are named by their keys; what a call says that was made before a channel's rest changes nothing of it, unless
-    it was answered.
-    """
+    """The channels of one run, in order, with a circuit breaker for each. Posts are named by their keys."""
 
     def __init__(self, order: tuple[Channel, ...], *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.order = order
-        self.rested: Counter[str] = Counter()
-        """How often each channel was sent to rest, for the summary."""
         self.silent: ServiceSilent | Barred | None = None
-        """Set once waiting has proved to be of no use."""
+        """Set once waiting has proved to be of no use: the run is to be halted."""
         self.unserved: ChannelsSilent | None = None
-        """Set once posts were given up that only silent channels could have served."""
+        """Set once a post was left that only dead channels could have served: the run is to be halted at its end."""
         self._monotonic = monotonic
-        self._faults: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        """Failed calls in a row of each channel, by post."""
-        self._own: defaultdict[str, set[str]] = defaultdict(set)
-        """Posts that failed on each channel while it served others: it is they that it cannot serve."""
-        self._rests_until: dict[str, float] = {}
-        """Channels that rest, or are over with it and not tried again yet."""
-        self._tried_by: dict[str, str] = {}
-        """The post that tries a channel again after its rest."""
-        self._tried_in_vain: Counter[tuple[str, str]] = Counter()
-        """How often each post tried a channel again in vain since the last answer on any; others go before it."""
-        self._in_vain: Counter[str] = Counter()
-        """Rests of each channel since the last answer on any."""
-        self._unheard: Counter[str] = Counter()
-        """Rests of each channel since its own last answer."""
-        self._dumb: set[str] = set()
-        """Channels that did not answer after `RESTS_IN_VAIN` rests either."""
-        self._barred: set[str] = set()
-        """Posts whose calls were forbidden by the HTTP status alone since the last answer on any channel."""
+        self._breakers = {channel: CircuitBreaker(monotonic) for channel in CHANNELS}
+        # All of these begin anew with an answer on any channel.
+        self._opened_in_vain: Counter[Channel] = Counter()
+        self._forbidden: set[str] = set()
+        """Posts whose calls were forbidden by the HTTP status alone."""
         self._failing_since: float | None = None
-        """When the first call failed after the last answer."""
 
-    def awake(self, channel: Channel) -> bool:
-        """Whether anybody may ask the channel: it does not rest, and was tried again after its last rest."""
-        return channel not in self._rests_until
+    @property
+    def times_opened(self) -> dict[Channel, int]:
+        """How often each channel was sent to rest, for the summary."""
+        return {name: breaker.times_opened for name, breaker in self._breakers.items() if breaker.times_opened}
 
-    def left(self, refused_by: set[Channel]) -> bool:
-        """Whether there is a channel that has not refused the post yet."""
-        return not refused_by.issuperset(self.order)
+    def __getitem__(self, channel: Channel) -> CircuitBreaker:
+        return self._breakers[channel]
 
-    def pick(self, refused_by: set[Channel], post: str) -> Channel | None:
-        """The next channel for a post; None where it has to wait, as all that it has left rest (`wait_seconds`)."""
-        left = [channel for channel in self.order if channel not in refused_by]
-        for channel in left:
-            if self.awake(channel):
-                return channel
-            after_others = self._tried_in_vain[channel, post] * REST_SECONDS / 20
-            if channel not in self._tried_by and self._monotonic() >= self._rests_until[channel] + after_others:
-                self._tried_by[channel] = post
-                return channel
-        return None
+    def left(self, refused_by: Set[Channel]) -> list[Channel]:
+        """The channels that have not refused the post yet."""
+        return [channel for channel in self.order if channel not in refused_by]
 
-    def gives_up(self, refused_by: set[Channel]) -> bool:
-        """Whether a post that has to wait need not: what it has left did not answer after `RESTS_IN_VAIN` rests."""
-        left = [channel for channel in self.order if channel not in refused_by]
-        if not self._dumb.issuperset(left):
-            return False
-        self.unserved = self.unserved or ChannelsSilent(" and ".join(left))
-        return True
+    def pick(self, refused_by: Set[Channel], post: str) -> Channel | None:
+        """The next channel for a post; None where it has to wait, as all that it has left are open."""
+        return next((channel for channel in self.left(refused_by) if self._breakers[channel].admit(post)), None)
 
-    def may_go(self, channel: Channel, post: str) -> bool:
-        """Whether a call that was to be made is still wanted."""
-        return self.awake(channel) or self.tries_again(channel, post)
+    def wait_seconds(self, refused_by: Set[Channel]) -> float:
+        """How long a post waits before it asks for a channel again: a second at most, for a probe may be answered."""
+        waits = [self._breakers[channel].seconds_open for channel in self.left(refused_by)]
+        return min([REST_SECONDS / 60, *(wait for wait in waits if wait)])
 
-    def put_back(self, channel: Channel, post: str) -> None:
-        """The post made no call after all: another one may try the channel."""
-        if self._tried_by.get(channel) == post:
-            del self._tried_by[channel]
+    def are_dead(self, refused_by: Set[Channel]) -> bool:
+        """Whether all that a post has left answer no probe any more."""
+        return all(self._breakers[channel].is_dead for channel in self.left(refused_by))
 
-    def wait_seconds(self, refused_by: set[Channel]) -> float:
-        """How long a post waits before it asks again for a channel: until the next rest ends, a second at most, for
-        one that is tried again may be awake at any moment."""
-        now = self._monotonic()
-        waits = [self._rests_until.get(channel, now) - now for channel in self.order if channel not in refused_by]
-        return min([REST_SECONDS / 60, *(wait for wait in waits if wait > 0)])
+    def leave(self, refused_by: Set[Channel]) -> None:
+        """A post stays pending; where that is so because its channels are dead, `unserved` says which."""
+        if self.are_dead(refused_by):
+            self.unserved = self.unserved or ChannelsSilent(" and ".join(self.left(refused_by)))
 
     def answered(self, channel: Channel) -> None:
         """The channel answered, be it with a refusal."""
-        self._own[channel].update(self._faults[channel])
-        self._faults[channel].clear()
-        self._tried_in_vain.clear()
-        self._rests_until.pop(channel, None)
-        self._tried_by.pop(channel, None)
-        self._in_vain.clear()
-        self._unheard.pop(channel, None)
-        self._dumb.discard(channel)
+        self._breakers[channel].answered()
+        self._opened_in_vain.clear()
+        self._forbidden.clear()
         self._failing_since = None
-        self._barred.clear()
 
-    def barred(self, post: str, error: TagtrailError) -> bool:
-        """A call was forbidden, and perhaps not because of its post; True where that goes for all (see `silent`)."""
-        self._barred.add(post)
-        if len(self._barred) >= REST_AFTER_FAULTS:
-            self.silent = self.silent or Barred(len(self._barred), str(error))
-        return self.silent is not None
+    def failed(self, channel: Channel, post: str, *, final: bool = False) -> bool:
+        """A call failed by the channel's fault; True if that sends it to rest. `final`: the post is given up by it.
 
-    def tries_again(self, channel: Channel, post: str) -> bool:
-        """Whether the post is the one that tries the channel after its rest."""
-        return self._tried_by.get(channel) == post
-
-    def failed(self, channel: Channel, post: str, *, for_good: bool = False) -> bool:
-        """The channel failed; True if that sends it to rest. `for_good`: the post is given up by this."""
+        Where every channel rests, and one is tried in vain after each of `MAX_FAILED_PROBES` rests, the service is
+        `silent`.
+        """
         now = self._monotonic()
         self._failing_since = now if self._failing_since is None else self._failing_since
-        if self.tries_again(channel, post):
-            del self._tried_by[channel]
-            self._tried_in_vain[channel, post] += 1
-            if self._unheard[channel] >= RESTS_IN_VAIN:
-                self._dumb.add(channel)
-            none_awake = not any(self.awake(other) for other in self.order)
-            if none_awake and self._in_vain[channel] >= RESTS_IN_VAIN:
-                self.silent = self.silent or ServiceSilent(now - self._failing_since)
-                return False
-        elif not self.awake(channel):
+        breaker = self._breakers[channel]
+        closed = [each for each in self.order if self._breakers[each].state == "closed"]
+        if breaker.is_probe(post) and not closed and self._opened_in_vain[channel] >= MAX_FAILED_PROBES:
+            self.silent = self.silent or ServiceSilent(now - self._failing_since)
             return False
-        else:
-            others = any(self.awake(other) for other in self.order if other != channel)
-            if for_good and not others:
-                return False
-            faults, own = self._faults[channel], self._own[channel]
-            faults[post] += 1
-            if others and faults.total() < REST_AFTER_FAULTS:
-                return False
-            of_their_own = sum(count for key, count in faults.items() if key in own)
-            if not others and len(faults.keys() - own) < REST_AFTER_FAULTS and of_their_own < MOST_OF_ITS_OWN:
-                return False
-            faults.clear()
-        self._rests_until[channel] = now + REST_SECONDS
-        self._in_vain[channel] += 1
-        self._unheard[channel] += 1
-        self.rested[channel] += 1
+        if not breaker.failed(post, others_closed=bool(set(closed) - {channel}), final=final):
+            return False
+        self._opened_in_vain[channel] += 1
         return True
+
+    def forbidden(self, post: str, error: TagtrailError) -> None:
+        """A call was forbidden, perhaps whatever its post: so many of different posts, and the service is `silent`."""
+        self._forbidden.add(post)
+        if len(self._forbidden) >= MAX_FAILURES:
+            self.silent = self.silent or Barred(len(self._forbidden), str(error))

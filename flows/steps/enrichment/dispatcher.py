@@ -285,7 +285,7 @@ class Enrichment:
             post.claimed_at = claimed_at
             post.source_url = item.source_url if item.source_url is not None else post.source_url
             post.unparsed = item.unparsed
-            post.ever = Counter(item.tries)
+            post.failures_ever = Counter(item.tries)
             if run.request.sweeps:
                 post.asked_by, post.collection = item.asked_by, item.collection or post.collection
         for ref in claim.held:

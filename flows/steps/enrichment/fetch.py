@@ -22,7 +22,6 @@ from blocks.errors import (
     PostGone,
     StoreError,
     TagtrailError,
-    TooManyRequests,
     Unreadable,
 )
 from blocks.memories import responses
@@ -33,17 +32,18 @@ from blocks.posts.record import Channel
 from blocks.quotas.budget import Voucher
 from blocks.quotas.limit_queues import Turn
 from blocks.quotas.rate_limiter import limits_for
-from flows.steps.enrichment.circuit_breaker import ChannelRests, StillRefused
-from flows.steps.enrichment.post_state import Bought, PostTask
+from flows.steps.enrichment.circuit_breaker import StillRefused
+from flows.steps.enrichment.post_state import Fetched, PostTask
 from flows.steps.enrichment.verdict import (
-    MOST_UNSEEN,
-    bars_everybody,
-    counted_as,
+    MAX_LOST_ANSWERS,
+    Service,
+    Verdict,
     counts_over_runs,
-    patience_with,
-    says_channel_cannot,
-    surely_unbilled,
-    used_up,
+    is_unbilled,
+    is_used_up,
+    kind_of,
+    retry_limit,
+    verdict,
 )
 from flows.steps.prefect_side.run_log import reason_of
 from flows.steps.run.cancellation import ANSWER_SECONDS, ended, finished, protected
@@ -67,92 +67,120 @@ class StillPending(TagtrailError):
         super().__init__(f"{told}, for {what}")
 
 
-class TooLate(TagtrailError):
-    """The window of the post's checkpoint closed while it waited; nothing was bought."""
+class NothingCalled(TagtrailError):
+    """While the call waited for its turn it lost its sense: its channel rests, or the post's checkpoint is over."""
 
 
 async def enrich_one(run: RunContext, post: PostTask) -> bool:
     """Bring one claimed post to its end, as far as this try goes; True if it should be tried again later."""
     if post.unparsed is not None and await _parse_stored(run, post):
         return False
-    if post.unseen >= MOST_UNSEEN:
+    if post.lost_answers >= MAX_LOST_ANSWERS:
         # A run was killed between its last call and its failure.
         lost = NoAnswer("its calls of earlier runs were lost, or answered with what nobody can read")
-        await _give_up(run, post, lost, stage="metadata", channel=run.channels.order[0], raw_sha256=None)
+        await _give_up(run, post, lost, stage="metadata", channel=run.channels.order[0])
         return False
-    while not run.halt.stops(post.collection, post.asked_by):
-        if not run.channels.left(post.refused_by):
-            raise AssertionError("a post without a channel left was not given up")
-        channel = run.channels.pick(post.refused_by, post.key)
-        if channel is None:
-            if run.channels.gives_up(post.refused_by):
-                break
-            run.journal.note(
-                "posts wait for channels that do not answer: after each rest of a minute one call tries each again"
-            )
-            await run.halt.pause(run.channels.wait_seconds(post.refused_by))
-            continue
+    while (channel := await _next_channel(run, post)) is not None:
         try:
-            bought = await buy_metadata(run, post, channel)
-        except ChannelRests:
+            fetched = await fetch_metadata(run, post, channel)
+        except NothingCalled:
             continue
+        except LeaseLost:
+            post.lost = True
+            return False
         except asyncio.CancelledError:
             if post.answer is not None:
                 # Cut off while it waited for an answer that has come: what is paid for is taken in, to its end.
                 await ended(protected(_parse_and_store(run, post, channel, post.answer)), ANSWER_SECONDS)
             raise
         except TagtrailError as error:
-            if error.halts:
-                run.halt.limit_buying(error, post.collection, post.asked_by)
+            if isinstance(error, Held) or error in (run.halt.reason, run.halt.cut_off):
                 break
-            if isinstance(error, TooLate | Held) or error in (run.halt.reason, run.halt.cut_off):
-                break
-            if isinstance(error, LeaseLost):
-                post.lost = True
-                return False
-            if run.journal.on_trial and (bars_everybody(error) or patience_with(error).blames_channel):
-                run.halt.pull(StillRefused(f"the service still does not serve this account: {error}"))
-                break
-            if not isinstance(error, MemoriesError):
+            if not error.halts and not isinstance(error, MemoriesError):
                 raise  # The database cannot be used: another try would only buy what cannot be stored.
-            spent = used_up(error, post.ever, len(run.channels.order))
-            if not spent and (run.channels.silent is not None or run.channels.gives_up(post.refused_by)):
-                break  # Whatever it was, it says nothing of the post.
-            if post.tries[counted_as(error)] < patience_with(error).calls and not spent:
-                if isinstance(error, TooManyRequests):
-                    continue  # the limiter waits, for everybody
-                return True
-            if await _channel_cannot(run, post, channel, error, spent=spent):
-                return False
-            continue
+            failure = error
+        else:
+            await _parse_and_store(run, post, channel, fetched)
+            return False
         finally:
-            run.channels.put_back(channel, post.key)
-        await _parse_and_store(run, post, channel, bought)
-        return False
+            run.channels[channel].release(post.key)
+        match _verdict_of(run, post, channel, failure):
+            case Verdict.RETRY:
+                return True
+            case Verdict.RETRY_AT_ONCE:
+                continue
+            case Verdict.NEXT_CHANNEL:
+                post.refused_by.add(channel)
+                post.failures.clear()
+            case Verdict.GIVE_UP:
+                await _give_up(run, post, failure, stage="metadata", channel=channel)
+                return False
+            case Verdict.HALT:
+                refused = StillRefused(f"the service still does not serve this account: {failure}")
+                run.halt.limit_buying(failure if failure.halts else refused, post.collection, post.asked_by)
+                break
+            case Verdict.HOLD:
+                run.channels.leave(post.refused_by)
+                break
     post.outcome = "pending"
     return False
 
 
-async def buy_metadata(run: RunContext, post: PostTask, channel: Channel) -> Bought:
-    """One call, within the limits and the caps, and its answer stored; every failed one is counted on the post.
+async def _next_channel(run: RunContext, post: PostTask) -> Channel | None:
+    """The channel to ask, as soon as one may be asked; None where the post stays pending."""
+    while _is_wanted(run, post):
+        channel = run.channels.pick(post.refused_by, post.key)
+        if channel is not None:
+            return channel
+        if run.channels.are_dead(post.refused_by):
+            run.channels.leave(post.refused_by)
+            return None
+        run.journal.note(
+            "posts wait for channels that do not answer: after each rest of a minute one call tries each again"
+        )
+        await run.halt.pause(run.channels.wait_seconds(post.refused_by))
+    return None
+
+
+def _is_wanted(run: RunContext, post: PostTask) -> bool:
+    """Whether this run is to buy the post (any more)."""
+    return not run.halt.stops(post.collection, post.asked_by) and not _is_too_late(run, post)
+
+
+def _is_too_late(run: RunContext, post: PostTask) -> bool:
+    """Whether the window of the post's checkpoint is over."""
+    return post.ends_at is not None and run.clock() >= post.ends_at
+
+
+def _verdict_of(run: RunContext, post: PostTask, channel: Channel, error: TagtrailError) -> Verdict:
+    service = Service(
+        on_trial=run.journal.on_trial,
+        silent=run.channels.silent is not None,
+        channels_dead=run.channels.are_dead(post.refused_by),
+    )
+    return verdict(error, post.history_of(error, channel, run.channels.order), service)
+
+
+async def fetch_metadata(run: RunContext, post: PostTask, channel: Channel) -> Fetched:
+    """One call, within the limits and the caps, and its answer stored; a failed one is counted.
 
     Raises:
         SpendCapReached: the next call would overstep a cap.
         Held: a person stopped the run that asked for it.
-        ChannelRests: the channel was sent to rest while the call waited for its turn.
-        TooLate: what it is bought for is over.
+        NothingCalled: it waited for its turn until there was no sense in it any more.
         LeaseLost: another run took the post over.
         MemoriesError: the call failed.
         StoreError: the answer could not be stored.
     """
     names = limits_for(post.ref.platform, channel)
     vouchers: list[Voucher] = []
-    wanted = run.channels.may_go(channel, post.key)
+    wanted = run.channels[channel].allows(post.key)
 
     def must_be_worth_it() -> None:
-        _must_be_in_time(run, post)
-        if wanted and not run.channels.may_go(channel, post.key):
-            raise ChannelRests(f"channel {channel} rests")
+        if _is_too_late(run, post):
+            raise NothingCalled("the window of the post's checkpoint is over")
+        if wanted and not run.channels[channel].allows(post.key):
+            raise NothingCalled(f"channel {channel} rests")
 
     async def may_call() -> None:
         # Before a second call (another form of the URL): the first was made, and refused, which is not billed.
@@ -185,18 +213,15 @@ async def buy_metadata(run: RunContext, post: PostTask, channel: Channel) -> Bou
             raise
         vouchers.append(voucher)
 
-    async def call() -> tuple[int, Bought]:
+    async def call() -> tuple[int, Fetched]:
         try:
             answer = await run.client.metadata(
                 post.ref, channel, source_url=post.source_url, before_second_call=may_call
             )
         except MemoriesError as error:
             if error not in (run.halt.reason, run.halt.cut_off):
-                await vouchers[-1].settle(0 if surely_unbilled(error) else 1)
-                await _count_failed_call(run, post, channel, error)
-                if post.claimed_at is not None and counts_over_runs(error):
-                    tried = FailedCalls(post.ref, post.purpose, dict(post.ever))
-                    await run.store.run_grouped(note_failed_calls, [tried], owner=run.owner)
+                await vouchers[-1].settle(0 if is_unbilled(error) else 1)
+                await _record_failure(run, post, channel, error)
             raise
         run.channels.answered(channel)
         run.journal.served, run.journal.on_trial = True, False
@@ -210,57 +235,36 @@ async def buy_metadata(run: RunContext, post: PostTask, channel: Channel) -> Bou
 
     async with run.limits.place(names[0]):
         await may_call()
-        calls, bought = await finished(call(), cancelled=run.halt.cancelled)
+        calls, fetched = await finished(call(), cancelled=run.halt.cancelled)
     post.attempts += calls
     run.limits.succeeded(*names)
-    return bought
+    return fetched
 
 
-def _must_be_in_time(run: RunContext, post: PostTask) -> None:
-    if post.ends_at is not None and run.clock() >= post.ends_at:
-        raise TooLate("the window of the post's checkpoint is over")
-
-
-async def _count_failed_call(run: RunContext, post: PostTask, channel: Channel, error: MemoriesError) -> None:
+async def _record_failure(run: RunContext, post: PostTask, channel: Channel, error: MemoriesError) -> None:
+    """Count a failed call on its post, on the channel's circuit breaker, and in the database for later runs."""
+    limit = retry_limit(error)
     post.attempts += error.calls
     post.last_failure = f"{reason_of(error)} from {channel}"
-    run.log.call_failed(error, channel, attempt=post.tries[counted_as(error)] + 1, of=patience_with(error).calls)
-    # The call that tries a channel again says nothing of the post: whichever came first made it.
-    if not run.channels.tries_again(channel, post.key):
-        post.tries[counted_as(error)] += 1
-    if counts_over_runs(error):
-        post.ever[counted_as(error)] += 1
-    if bars_everybody(error):
-        if run.channels.barred(post.key, error):
-            run.halt.pull(run.channels.silent or error)
-    elif not patience_with(error).blames_channel:
+    run.log.call_failed(error, channel, attempt=post.failures[kind_of(error)] + 1, of=limit.calls)
+    post.count_failure(error, probe=run.channels[channel].is_probe(post.key))
+    if limit.blames == "everybody":
+        run.channels.forbidden(post.key, error)
+    elif limit.blames == "post":
         run.channels.answered(channel)
-    elif run.channels.failed(channel, post.key, for_good=used_up(error, post.ever, len(run.channels.order))):
-        run.journal.note(f"channel {channel} rests for a minute: it failed again and again ({error.what})")
-    elif run.channels.silent is not None:
+    else:
+        is_final = is_used_up(error, post.history_of(error, channel, run.channels.order))
+        if run.channels.failed(channel, post.key, final=is_final):
+            run.journal.note(f"channel {channel} rests for a minute: it failed again and again ({error.what})")
+    if run.channels.silent is not None:
         run.halt.pull(run.channels.silent)
     await run.limits.apply_retry_after(limits_for(post.ref.platform, channel)[0], error)
+    if post.claimed_at is not None and counts_over_runs(error):
+        failed = FailedCalls(post.ref, post.purpose, dict(post.failures_ever))
+        await run.store.run_grouped(note_failed_calls, [failed], owner=run.owner)
 
 
-async def _channel_cannot(
-    run: RunContext, post: PostTask, channel: Channel, error: TagtrailError, *, spent: bool
-) -> bool:
-    """The channel could not serve the post: go on with the next one, or give the post up (True).
-
-    `spent`: its patience is used up over all channels and runs.
-    """
-    post.refused_by.add(channel)
-    post.tries.clear()
-    if says_channel_cannot(error) and run.channels.left(post.refused_by) and not spent:
-        return False
-    sha256 = None
-    if isinstance(error, Unreadable) and error.body:
-        sha256 = await _store_raw(run, post, error.body, channel)
-    await _give_up(run, post, error, stage="metadata", channel=channel, raw_sha256=sha256)
-    return True
-
-
-async def _keep(run: RunContext, post: PostTask, answer: MetadataAnswer) -> Bought:
+async def _keep(run: RunContext, post: PostTask, answer: MetadataAnswer) -> Fetched:
     """Store the payload, as the settings allow for comments, before anybody parses it."""
     data, body = answer.data, answer.body
     scrubbed = scrub_comments(data, run.settings.tagtrail_comments, run.comment_key)
@@ -277,7 +281,7 @@ async def _keep(run: RunContext, post: PostTask, answer: MetadataAnswer) -> Boug
         run_id=run.run_id,
     )
     [sha256] = await run.store.run_grouped(raw_store.save_raw, [fetch])
-    return Bought(data, sha256, observed_at)
+    return Fetched(data, sha256, observed_at)
 
 
 async def _parse_stored(run: RunContext, post: PostTask) -> bool:
@@ -290,14 +294,14 @@ async def _parse_stored(run: RunContext, post: PostTask) -> bool:
         data = responses.open_stored(body)
     except MemoriesError:
         return False
-    await _parse_and_store(run, post, channel, Bought(data, sha256, fetched_at))
+    await _parse_and_store(run, post, channel, Fetched(data, sha256, fetched_at))
     return True
 
 
-async def _parse_and_store(run: RunContext, post: PostTask, channel: Channel, bought: Bought) -> None:
-    sha256, observed_at = bought.sha256, bought.observed_at
+async def _parse_and_store(run: RunContext, post: PostTask, channel: Channel, fetched: Fetched) -> None:
+    sha256, observed_at = fetched.sha256, fetched.observed_at
     try:
-        record = map_post(bought.data, post.ref, observed_at=observed_at)
+        record = map_post(fetched.data, post.ref, observed_at=observed_at)
     except PostGone:
         await run.store.run_grouped(
             posts_store.mark_gone,
@@ -344,8 +348,17 @@ async def _store_raw(run: RunContext, post: PostTask, body: bytes, channel: Chan
 
 
 async def _give_up(
-    run: RunContext, post: PostTask, error: TagtrailError, *, stage: Stage, channel: Channel, raw_sha256: str | None
+    run: RunContext,
+    post: PostTask,
+    error: TagtrailError,
+    *,
+    stage: Stage,
+    channel: Channel,
+    raw_sha256: str | None = None,
 ) -> None:
+    """The post ends failed; an answer that nobody can read is kept raw."""
+    if isinstance(error, Unreadable) and error.body:
+        raw_sha256 = await _store_raw(run, post, error.body, channel)
     given_up = GivenUp.post(
         post.ref,
         stage,

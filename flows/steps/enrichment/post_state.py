@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from blocks.errors import TagtrailError
 from blocks.posts.identity import item_key
 from blocks.posts.record import Channel, PostRef
+from flows.steps.enrichment.verdict import History, counts_over_runs, kind_of
 
 
 @dataclass(frozen=True, slots=True)
-class Bought:
+class Fetched:
     """An answer that is stored: its envelope's data, the hash of what was stored, and when it came."""
 
     data: Any
@@ -33,12 +36,12 @@ class PostTask:
     """From then on it is not bought any more: the window of its checkpoint is over."""
     asked_by: str | None = None
     """The run under whose cap it is bought as well; None: this one's."""
-    tries: Counter[str] = field(default_factory=Counter)
-    """Failed calls by kind (see `policy.counted_as`), on the channel that is being tried."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """Failed calls by kind (see `verdict.kind_of`), on the channel that is being tried."""
     attempts: int = 0
     """Calls made for this post, on all channels."""
-    ever: Counter[str] = field(default_factory=Counter)
-    """Failed calls by kind on all channels, and in earlier runs, since it was last asked for anew."""
+    failures_ever: Counter[str] = field(default_factory=Counter)
+    """Failed calls by kind, on all channels, and in earlier runs, since it was last asked for anew."""
     refused_by: set[Channel] = field(default_factory=set)
     """Channels that could not serve it."""
     claimed_at: float | None = None
@@ -49,7 +52,7 @@ class PostTask:
     """Why its last call failed, in words that may stand in Prefect: `HTTP 502 from apify`."""
     outcome: str | None = None
     """enriched | failed | gone once it is settled, pending where the run halted first, or may not buy it."""
-    answer: Bought | None = None
+    answer: Fetched | None = None
     """The last answer that came for it."""
     unparsed: tuple[str, Channel, datetime] | None = None
     """A payload that a killed run stored and did not parse: its hash, channel and time."""
@@ -65,6 +68,19 @@ class PostTask:
         return self.ref.shortcode or self.ref.post_id
 
     @property
-    def unseen(self) -> int:
+    def lost_answers(self) -> int:
         """Calls whose answers were lost or cannot be read: each may have been billed."""
-        return self.ever["lost"]
+        return self.failures_ever["lost"]
+
+    def count_failure(self, error: TagtrailError, *, probe: bool) -> None:
+        """Count a failed call. That of a probe counts in all only: any other post might have made it."""
+        if not probe:
+            self.failures[kind_of(error)] += 1
+        if counts_over_runs(error):
+            self.failures_ever[kind_of(error)] += 1
+
+    def history_of(self, error: TagtrailError, channel: Channel, order: Sequence[Channel]) -> History:
+        """What is behind the post when a call through this channel has failed, and was counted."""
+        kind = kind_of(error)
+        left = set(order) - self.refused_by - {channel}
+        return History(self.failures[kind], self.failures_ever[kind], channels=len(order), channels_left=len(left))

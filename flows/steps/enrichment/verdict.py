@@ -1,13 +1,17 @@
-"""What is done about each class of error: how often a metadata call is made again, and what ends it."""
+"""What one failed metadata call means for its post.
+
+`verdict` is the only place that decides it. It is pure: it is given the error, what is behind the post, and how the
+service looks. Its table of cases is `tests/flows/steps/enrichment/test_verdict.py`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Literal
 
 from blocks.errors import (
     Busy,
-    Duplicate,
     MemoriesError,
     NoAnswer,
     NotSent,
@@ -19,44 +23,137 @@ from blocks.errors import (
     Transient,
     Unreadable,
 )
-from blocks.memories.error_codes import contradicts_itself
+
+
+class Verdict(Enum):
+    """What is done next for a post whose call failed."""
+
+    RETRY = auto()
+    """Ask the same channel again, in the task's next try."""
+    RETRY_AT_ONCE = auto()
+    """Ask again in this try: the rate limiter makes everybody wait."""
+    NEXT_CHANNEL = auto()
+    """This channel cannot serve the post: ask the next one."""
+    GIVE_UP = auto()
+    """The post ends failed, with a reason."""
+    HALT = auto()
+    """The run buys nothing more; the post stays pending."""
+    HOLD = auto()
+    """The failure says nothing of the post: it stays pending, for another run."""
+
+
+Blamed = Literal["post", "channel", "everybody"]
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How often one post's call may end in one class of error before the channel is given up.
+class RetryLimit:
+    """How many calls of one post on one channel may fail in one way, the first one included, and whose fault it is.
 
-    `calls` counts them all, the first one included; `blames_channel`: so many in a row make the channel
-    rest; `maybe_billed`: the call counts as possible spend, for nobody knows what they did.
+    `blames` the post: the channel answered. The channel: its circuit breaker counts the failure. Everybody: perhaps
+    nobody is let through, whatever the post and the channel.
     """
 
     calls: int
-    blames_channel: bool
-    maybe_billed: bool
+    blames: Blamed
 
 
-PATIENCE: dict[type[MemoriesError], Patience] = {
-    Busy: Patience(calls=6, blames_channel=True, maybe_billed=False),
-    TooManyRequests: Patience(calls=10, blames_channel=False, maybe_billed=False),
-    Transient: Patience(calls=4, blames_channel=True, maybe_billed=False),
-    NotSent: Patience(calls=5, blames_channel=True, maybe_billed=False),
-    ServerFault: Patience(calls=4, blames_channel=True, maybe_billed=True),
-    # A lost or unreadable answer may have been billed: made again at most twice, both counted together.
-    NoAnswer: Patience(calls=3, blames_channel=True, maybe_billed=True),
-    Unreadable: Patience(calls=3, blames_channel=True, maybe_billed=True),
+RETRY_LIMITS: dict[type[MemoriesError], RetryLimit] = {
+    TooManyRequests: RetryLimit(10, "post"),
+    Busy: RetryLimit(6, "channel"),
+    NotSent: RetryLimit(5, "channel"),
+    Transient: RetryLimit(4, "channel"),
+    ServerFault: RetryLimit(4, "channel"),
+    # Each lost or unreadable answer may have been billed. Both are counted together.
+    NoAnswer: RetryLimit(3, "channel"),
+    Unreadable: RetryLimit(3, "channel"),
 }
-MOST_UNSEEN = PATIENCE[NoAnswer].calls
-"""So many lost or unreadable answers, on all channels and in all runs together, and a post is given up: each may have
-been billed."""
+FORBIDDEN_BY_STATUS = RetryLimit(2, "everybody")
+"""HTTP 403 without a business code, as of a gateway: other posts are asked for before one fails by it."""
+FINAL = RetryLimit(1, "post")
+"""All other errors: the same call would fail again."""
 
-AT_ONCE = Patience(calls=1, blames_channel=False, maybe_billed=False)
+MAX_LOST_ANSWERS = RETRY_LIMITS[NoAnswer].calls
+"""After so many lost or unreadable answers, on all channels and in all runs together, a post is given up."""
 
-FORBIDDEN = Patience(calls=2, blames_channel=False, maybe_billed=False)
-"""Where nobody is let through, others are asked before a post fails by it (see `bars_everybody`)."""
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What is behind a post. Calls that failed in the same way are counted, this one included."""
+
+    on_channel: int
+    """Failed calls on this channel. The probe of a half-open circuit breaker does not count."""
+    ever: int
+    """Failed calls on all channels and in all runs, since the post was last asked for anew."""
+    channels: int
+    """How many channels the run has."""
+    channels_left: int
+    """How many of them the post can go on to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """How the service looks when the call has failed."""
+
+    on_trial: bool = False
+    """It refused the account lately, and this run's first call is to show whether it still does."""
+    silent: bool = False
+    """No channel answers any more."""
+    channels_dead: bool = False
+    """The channels that may serve this post answer no probe any more; others may answer."""
+
+
+def verdict(error: TagtrailError, history: History, service: Service) -> Verdict:
+    """What to do next for a post whose call ended in this error."""
+    if error.halts:
+        return Verdict.HALT
+    limit = retry_limit(error)
+    if service.on_trial and limit.blames != "post":
+        return Verdict.HALT
+    if is_used_up(error, history):
+        return Verdict.GIVE_UP
+    if service.silent or service.channels_dead:
+        return Verdict.HOLD
+    if history.on_channel < limit.calls:
+        return Verdict.RETRY_AT_ONCE if isinstance(error, TooManyRequests) else Verdict.RETRY
+    return Verdict.NEXT_CHANNEL if history.channels_left else Verdict.GIVE_UP
+
+
+def retry_limit(error: TagtrailError) -> RetryLimit:
+    """How often a call that ends in this error is made."""
+    if isinstance(error, PermissionDenied) and error.code is None:
+        return FORBIDDEN_BY_STATUS
+    return RETRY_LIMITS.get(type(error), FINAL) if isinstance(error, MemoriesError) else FINAL
+
+
+def kind_of(error: TagtrailError) -> str:
+    """The name under which failed calls are counted; lost and unreadable answers are one kind."""
+    return "lost" if isinstance(error, NoAnswer | Unreadable) else error.error_class
+
+
+def counts_over_runs(error: TagtrailError) -> bool:
+    """Whether a failure counts in later runs too, so that a post comes to its end even if each run is halted.
+
+    Not where nothing left this machine: that says nothing of any post.
+    """
+    return retry_limit(error).blames == "channel" and not isinstance(error, NotSent)
+
+
+def is_used_up(error: TagtrailError, history: History) -> bool:
+    """Whether the post failed so often, over all channels and runs, that it is given up whatever the service does."""
+    if not counts_over_runs(error):
+        return False
+    most = MAX_LOST_ANSWERS if kind_of(error) == "lost" else retry_limit(error).calls * history.channels
+    return history.ever >= most
+
+
+def is_unbilled(error: TagtrailError) -> bool:
+    """Whether the failed call costs nothing for sure."""
+    return isinstance(error, Refused | NotSent)
+
 
 MAX_RETRIES = 60
-"""Tries of one enrich task after the first: more than the patience above allows a post over three channels, also if
-its calls fail in another way each time."""
+"""Tries of one enrich task after the first: more than the limits above allow a post over three channels, also if its
+calls fail in another way each time."""
 
 DOUBLINGS = 5
 """The waits double so often; Prefect holds the last one for the tries after it, and sends all of them along with each
@@ -66,70 +163,3 @@ event of a task run (50 waits cost server and client half a second of CPU per 1,
 def retry_delays_seconds(first_seconds: float) -> list[float]:
     """Waits between the tries of one enrich task: doubling, up to 32 times the first."""
     return [first_seconds * 2**at for at in range(DOUBLINGS + 1)]
-
-
-REST_AFTER_FAULTS = 5
-"""So many blamed calls in a row make a channel rest."""
-
-MOST_OF_ITS_OWN = 4 * REST_AFTER_FAULTS
-"""So many in a row also make the last channel rest where they are of posts that failed before, beside others served."""
-
-REST_SECONDS = 60.0
-
-RESTS_IN_VAIN = 3
-"""So many rests of a channel without an answer on any end the waiting."""
-
-
-def patience_with(error: TagtrailError) -> Patience:
-    """The patience for an error's class; errors that are not listed are final at once."""
-    if bars_everybody(error):
-        return FORBIDDEN
-    return PATIENCE.get(type(error), AT_ONCE) if isinstance(error, MemoriesError) else AT_ONCE
-
-
-def counted_as(error: TagtrailError) -> str:
-    """The name under which a post's failed calls are counted; lost and unreadable answers are one kind."""
-    return "lost" if isinstance(error, NoAnswer | Unreadable) else error.error_class
-
-
-def counts_over_runs(error: TagtrailError) -> bool:
-    """Whether a post whose calls go on ending so is given up in the end, however many runs were halted meanwhile.
-
-    Not where nothing left this machine: that says nothing of any post.
-    """
-    return patience_with(error).blames_channel and not isinstance(error, NotSent)
-
-
-def used_up(error: TagtrailError, ever: Mapping[str, int], channels: int) -> bool:
-    """Whether a post's patience is used up over all runs and so many channels; `ever` counts this call too."""
-    if not counts_over_runs(error):
-        return False
-    kind = counted_as(error)
-    most = MOST_UNSEEN if kind == "lost" else patience_with(error).calls * channels
-    return ever.get(kind, 0) >= most
-
-
-def bars_everybody(error: TagtrailError) -> bool:
-    """Whether it may be no word about the post: 403 by the status alone, as of a gateway that lets nobody through."""
-    return isinstance(error, PermissionDenied) and error.code is None
-
-
-def says_channel_cannot(error: TagtrailError) -> bool:
-    """Whether another channel may serve the post where this one could not (never after a halt)."""
-    return isinstance(error, MemoriesError) and not error.halts
-
-
-def surely_unbilled(error: TagtrailError) -> bool:
-    """Whether a metadata call that failed counts as not billed."""
-    return isinstance(error, Refused | NotSent)
-
-
-def surely_not_begun(error: TagtrailError) -> bool:
-    """Whether a submission that failed can have begun no import, so that it may be sent again.
-
-    "Network abnormal", and a code of success beside `success: false`, say neither yes nor no: a second bill is worse
-    than a question. Nor does "repeated operation": an earlier submission may run.
-    """
-    if isinstance(error, Transient | Duplicate):
-        return False
-    return isinstance(error, NotSent) or (isinstance(error, Refused) and not contradicts_itself(error))

@@ -1,4 +1,4 @@
-"""Submissions that nobody can answer for: how many a run sends before it leaves the others to a later one."""
+"""Submissions whose outcome is unknown: which they are, and how many a run sends before it leaves the others."""
 
 from __future__ import annotations
 
@@ -6,8 +6,22 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from blocks.errors import Duplicate, NotSent, Refused, TagtrailError, Transient
+from blocks.memories.error_codes import contradicts_itself
+
 MAX_AMBIGUOUS = 3
 """So many submissions in a row whose outcome is unknown, and a run sends no other: each is a decision for somebody."""
+
+
+def is_safe_to_resend(error: TagtrailError) -> bool:
+    """Whether a submission that failed so has begun no import, for sure.
+
+    "Network abnormal", and a code of success beside `success: false`, say neither yes nor no: a second bill is worse
+    than a question. Nor does "repeated operation": an earlier submission may run.
+    """
+    if isinstance(error, Transient | Duplicate):
+        return False
+    return isinstance(error, NotSent) or (isinstance(error, Refused) and not contradicts_itself(error))
 
 
 class AmbiguityLimit:

@@ -26,8 +26,7 @@ from blocks.memories.client import MemoriesClient
 from blocks.memories.requests import Where
 from blocks.quotas.budget import Voucher
 from blocks.quotas.limit_queues import Turn
-from flows.steps.enrichment.verdict import surely_not_begun
-from flows.steps.imports.ambiguity_limit import MAX_AMBIGUOUS
+from flows.steps.imports.ambiguity_limit import MAX_AMBIGUOUS, is_safe_to_resend
 from flows.steps.imports.followed import FollowedImport, read_import
 from flows.steps.prefect_side import run_events
 from flows.steps.run.cancellation import finished
@@ -131,7 +130,7 @@ async def submit_once(
         await voucher.release()
         return await _refused(run, import_id, error)
     except MemoriesError as error:
-        if not surely_not_begun(error):
+        if not is_safe_to_resend(error):
             state = await _unknown_outcome(run, import_id, voucher, error)
             await run.limits.apply_retry_after("imports", error)
             if error.halts:

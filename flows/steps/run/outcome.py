@@ -265,7 +265,7 @@ def _notes(run: RunContext, money: RunSpend) -> list[str]:
             f"for {'it' if before == 1 else 'them'} again: `tagtrail retry` takes failures up"
         )
     notes += [limiter.remark] if limiter.remark else []
-    notes += [f"channel {name} rested {plural(count, 'time')}" for name, count in run.channels.rested.items()]
+    notes += [f"channel {name} rested {plural(count, 'time')}" for name, count in run.channels.times_opened.items()]
     now = run.clock()
     waited = [post for post in posts.values() if post.outcome in (None, "pending") and post.ends_at is not None]
     if late := sum(post.ends_at <= now for post in waited if post.ends_at is not None):

@@ -7,10 +7,11 @@ turns, one try each, as tasks that Prefect tries again.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain, groupby, repeat
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,18 @@ from pydantic import SecretStr
 from blocks.database.engine import Store
 from blocks.database.store import export
 from blocks.database.store.filters import Filters
+from blocks.errors import MemoriesError
 from blocks.memories.client import MemoriesClient
 from blocks.posts.identity import parse_post_url
 from blocks.posts.record import CHANNELS
 from blocks.quotas import rate_limiter
 from blocks.settings import get_settings
-from flows.steps.enrichment.fetch import enrich_one
+from flows.steps.enrichment.fetch import enrich_one, fetch_metadata
 from flows.steps.enrichment.post_state import PostTask
 from flows.steps.imports.given_posts import take_given_posts
+from flows.steps.run.context import RunContext
 from flows.steps.run.lifecycle import open_run
 from flows.steps.run.request import request_for_urls
-from flows.steps.run.summary import RunSummary
 
 PAYLOAD = Path(__file__).parents[3] / "blocks/posts/payloads/invented/tiktok_item.json"
 
@@ -53,6 +55,10 @@ def answer(kind: str, request: httpx.Request) -> httpx.Response:
             return httpx.Response(int(kind), html="<html>an error of the gateway</html>")
         case "unreadable":
             return httpx.Response(200, text="no envelope")
+        case "503 later":
+            return httpx.Response(503, html="<html>an error of the gateway</html>", headers={"Retry-After": "7"})
+        case "limit later":
+            return httpx.Response(429, json={"code": 429, "msg": "no"}, headers={"Retry-After": "7"})
         case "busy":
             return refused(409, "Service is busy, try later")
         case "limit":
@@ -304,39 +310,46 @@ class Clock:
         self.now += seconds
 
 
-async def enrich(
-    store: Store, case: Case, service: Service, monkeypatch: pytest.MonkeyPatch
-) -> tuple[RunSummary, Counter[str]]:
-    """Bring a case's posts to their end; the run's summary, and how often each channel's breaker opened."""
-    urls = [f"https://www.tiktok.com/@someone/video/{7_311_000_000_000_000_000 + at}" for at in range(case.posts)]
+@asynccontextmanager
+async def run_for(
+    store: Store, service: Service, *, posts: int = 1, channel: str = "auto", clock: Clock | None = None
+) -> AsyncIterator[tuple[open_run, RunContext]]:
+    """A run that asks for so many posts."""
+    urls = [f"https://www.tiktok.com/@someone/video/{7_311_000_000_000_000_000 + at}" for at in range(posts)]
     client = MemoriesClient(
         SecretStr("sk-invented-for-tests"),
         v1_base_url="https://api.invalid/v1",
         v2_base_url="https://api.invalid/v2",
         transport=httpx.MockTransport(service),
     )
-    # Time passes where a post waits, and nowhere else.
-    clock = Clock()
-    async with client, open_run("enrich-posts", monotonic=clock) as opened:
-        run = await opened.accept_on(store, client, request_for_urls(urls, channel=case.channel), get_settings())
-        run.journal.on_trial = case.on_trial
-        monkeypatch.setattr(run.halt, "pause", clock.pause)
+    async with client, open_run("enrich-posts", monotonic=clock or time.monotonic) as opened:
+        run = await opened.accept_on(store, client, request_for_urls(urls, channel=channel), get_settings())
         for post in await take_given_posts(run):
-            run.journal.posts[post.ref.post_id] = PostTask(post.ref, post.source_url, ends_at=case.ends_at)
+            run.journal.posts[post.ref.post_id] = PostTask(post.ref, post.source_url)
             run.progress.found += 1
-        waiting = list(run.journal.posts.values())
-        while waiting:
-            waiting = [post for post in waiting if await enrich_one(run, post)]
-    assert opened.summary is not None
-    return opened.summary, run.channels.rested
+        yield opened, run
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "500")
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.what) for case in CASES])
 async def test_failed_calls(case: Case, sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "500")
     monkeypatch.setattr(rate_limiter, "FIRST_BACKOFF_SECONDS", 0.01)
-    service = Service(case.script)
-    summary, opened = await enrich(sqlite_store, case, service, monkeypatch)
+    # Time passes where a post waits, and nowhere else.
+    service, clock = Service(case.script), Clock()
+    async with run_for(sqlite_store, service, posts=case.posts, channel=case.channel, clock=clock) as (opened, run):
+        run.journal.on_trial = case.on_trial
+        monkeypatch.setattr(run.halt, "pause", clock.pause)
+        waiting = list(run.journal.posts.values())
+        for post in waiting:
+            post.ends_at = case.ends_at
+        while waiting:
+            waiting = [post for post in waiting if await enrich_one(run, post)]
+    summary = opened.summary
+    assert summary is not None
     assert service.asked == case.calls
     ends = {"enriched": summary.enriched, "failed": summary.failed, "pending": summary.pending}
     rows = export.rows(sqlite_store, "failures", Filters())
@@ -344,4 +357,25 @@ async def test_failed_calls(case: Case, sqlite_store: Store, monkeypatch: pytest
     told = ", ".join([*(f"{count} {end}" for end, count in ends.items() if count), *reasons])
     assert (told, summary.outcome) == (case.end, case.outcome)
     assert summary.cost_usd == pytest.approx(case.paid * 0.01)
-    assert " ".join(f"{channel} {times}" for channel, times in opened.items()) == case.opened
+    assert " ".join(f"{channel} {times}" for channel, times in run.channels.times_opened.items()) == case.opened
+
+
+@pytest.mark.parametrize(
+    ("kind", "pause_seconds"),
+    [("limit", 30), ("limit later", 7), ("503 later", 7), ("503", None), ("lost", None)],
+)
+async def test_a_wait_that_the_server_names_is_the_whole_accounts(
+    sqlite_store: Store, kind: str, pause_seconds: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rate_limiter, "FIRST_BACKOFF_SECONDS", 30.0)
+    async with run_for(sqlite_store, Service({"apify": kind.replace(" ", "_")})) as (_, run):
+        [post] = run.journal.posts.values()
+        before = datetime.now(UTC)
+        with pytest.raises(MemoriesError):
+            await fetch_metadata(run, post, "apify")
+        after = datetime.now(UTC)
+    until = run.progress.paused_until
+    assert (until is None) == (pause_seconds is None)
+    if until is not None and pause_seconds is not None:
+        rounded = timedelta(milliseconds=1)
+        assert before - rounded <= until - timedelta(seconds=pause_seconds) <= after + rounded

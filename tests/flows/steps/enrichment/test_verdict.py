@@ -1,4 +1,4 @@
-"""What is done about each class of error, as one table over the whole tree."""
+"""What one failed metadata call means for its post: the table of cases."""
 
 from __future__ import annotations
 
@@ -7,35 +7,154 @@ from typing import Any
 import pytest
 
 from blocks import errors
-from blocks.errors import MemoriesError, SpendCapReached, StoreError, TagtrailError, UnknownShape, UsageError
+from blocks.errors import (
+    AccountDisabled,
+    BadKey,
+    BadParameters,
+    Busy,
+    Duplicate,
+    MemoriesError,
+    NoAnswer,
+    NoCredits,
+    NotFound,
+    NotSent,
+    PermissionDenied,
+    Refused,
+    ServerFault,
+    SpendCapReached,
+    TagtrailError,
+    TooManyRequests,
+    Transient,
+    Unreadable,
+)
 from blocks.posts.record import CHANNELS
 from flows.steps.enrichment.verdict import (
     MAX_RETRIES,
-    PATIENCE,
-    counted_as,
-    patience_with,
+    RETRY_LIMITS,
+    History,
+    Service,
+    Verdict,
+    is_unbilled,
+    kind_of,
     retry_delays_seconds,
-    says_channel_cannot,
-    surely_unbilled,
+    retry_limit,
+    verdict,
 )
 
-# Class: how many calls in all, whether the channel is to blame, whether the call may have been billed.
-TABLE: dict[str, tuple[int, bool, bool]] = {
-    "BadParameters": (1, False, False),
-    "BadKey": (1, False, False),
-    "NoCredits": (1, False, False),
-    "AccountDisabled": (1, False, False),
-    "PermissionDenied": (2, False, False),  # By the status alone; see below.
-    "Duplicate": (1, False, False),
-    "NotFound": (1, False, False),
-    "Refused": (1, False, False),
-    "TooManyRequests": (10, False, False),
-    "Busy": (6, True, False),
-    "Transient": (4, True, False),
-    "NotSent": (5, True, False),
-    "ServerFault": (4, True, True),
-    "NoAnswer": (3, True, True),
-    "Unreadable": (3, True, True),
+BUSY = Busy("service is busy", code="0409")
+FAULT = ServerFault("overloaded", http_status=503)
+LOST = NoAnswer("connection reset")
+UNREADABLE = Unreadable("no envelope")
+NOT_SENT = NotSent("connection refused")
+ABNORMAL = Transient("network abnormal", code="0001")
+TOO_MANY = TooManyRequests("rate limit exceeded", code="0429")
+FORBIDDEN = PermissionDenied("<html>", http_status=403)
+DENIED = PermissionDenied("permission denied", code="9009", http_status=403)
+
+FINE = Service()
+SILENT = Service(silent=True)
+DEAD = Service(channels_dead=True)
+ON_TRIAL = Service(on_trial=True)
+
+RETRY, AT_ONCE, NEXT = Verdict.RETRY, Verdict.RETRY_AT_ONCE, Verdict.NEXT_CHANNEL
+GIVE_UP, HALT, HOLD = Verdict.GIVE_UP, Verdict.HALT, Verdict.HOLD
+
+
+def first(times: int, *, ever: int | None = None) -> History:
+    """So many failed calls on the first of three channels, and so many in all."""
+    return History(times, times if ever is None else ever, channels=3, channels_left=2)
+
+
+def last(times: int, *, ever: int | None = None) -> History:
+    """The same on the last of three channels: the others have refused the post."""
+    return History(times, times if ever is None else ever, channels=3, channels_left=0)
+
+
+def only(times: int, *, ever: int | None = None) -> History:
+    """The same where the run has one channel."""
+    return History(times, times if ever is None else ever, channels=1, channels_left=0)
+
+
+CASES: dict[str, tuple[TagtrailError, History, Service, Verdict]] = {
+    # On one channel.
+    "apify says 503 for the first time": (FAULT, first(1), FINE, RETRY),
+    "apify says 503 for the third time": (FAULT, first(3), FINE, RETRY),
+    "apify says 503 for the fourth time": (FAULT, first(4), FINE, NEXT),
+    "the last channel says 503 for the fourth time": (FAULT, last(4), FINE, GIVE_UP),
+    "the only channel says 503 for the fourth time": (FAULT, only(4), FINE, GIVE_UP),
+    "a probe says 503: it does not count": (FAULT, first(0), FINE, RETRY),
+    "busy for the fifth time": (BUSY, first(5), FINE, RETRY),
+    "busy for the sixth time": (BUSY, first(6), FINE, NEXT),
+    "network abnormal for the third time": (ABNORMAL, first(3), FINE, RETRY),
+    "network abnormal for the fourth time": (ABNORMAL, first(4), FINE, NEXT),
+    "not sent for the fourth time": (NOT_SENT, first(4), FINE, RETRY),
+    "not sent for the fifth time": (NOT_SENT, first(5), FINE, NEXT),
+    "too many requests for the ninth time: the limiter waits": (TOO_MANY, first(9), FINE, AT_ONCE),
+    "too many requests for the tenth time": (TOO_MANY, first(10), FINE, NEXT),
+    "HTTP 403 without a code, once": (FORBIDDEN, first(1), FINE, RETRY),
+    "HTTP 403 without a code, twice": (FORBIDDEN, first(2), FINE, NEXT),
+    "HTTP 403 without a code, twice on the last channel": (FORBIDDEN, last(2), FINE, GIVE_UP),
+    "permission denied by its code": (DENIED, first(1), FINE, NEXT),
+    "not found": (NotFound("x"), first(1), FINE, NEXT),
+    "not found on the last channel": (NotFound("x"), last(1), FINE, GIVE_UP),
+    "bad parameters": (BadParameters("x"), first(1), FINE, NEXT),
+    "a repeated operation": (Duplicate("x"), first(1), FINE, NEXT),
+    "refused for a reason that nobody knows": (Refused("x"), first(1), FINE, NEXT),
+    # Over all channels and runs.
+    "the second answer lost": (LOST, first(2), FINE, RETRY),
+    "the third answer lost: each may have been billed": (LOST, first(3), FINE, GIVE_UP),
+    "the third one, the others in another run": (LOST, first(1, ever=3), FINE, GIVE_UP),
+    "the second unreadable answer": (UNREADABLE, first(2), FINE, RETRY),
+    "the third unreadable answer": (UNREADABLE, first(3), FINE, GIVE_UP),
+    "503 for the eleventh time in all": (FAULT, first(1, ever=11), FINE, RETRY),
+    "503 for the twelfth time in all": (FAULT, first(1, ever=12), FINE, GIVE_UP),
+    "503 on the only channel, for the fourth time in all": (FAULT, only(1, ever=4), FINE, GIVE_UP),
+    "busy for the 18th time in all": (BUSY, first(1, ever=18), FINE, GIVE_UP),
+    "not sent, whenever: it says nothing of the post": (NOT_SENT, first(1, ever=99), FINE, RETRY),
+    # Where the service does not answer.
+    "no channel answers any more": (FAULT, first(1), SILENT, HOLD),
+    "no channel answers, and this was its fourth call": (FAULT, last(4), SILENT, HOLD),
+    "no channel answers, and this was its last call": (FAULT, first(1, ever=12), SILENT, GIVE_UP),
+    "a wall of 403": (FORBIDDEN, last(2), SILENT, HOLD),
+    "only dead channels are left to it": (FAULT, last(1), DEAD, HOLD),
+    "only dead channels are left, and its third answer is lost": (LOST, last(1, ever=3), DEAD, GIVE_UP),
+    # Where the service refused the account lately, and one call is to show whether it still does.
+    "on trial, 503": (FAULT, first(1), ON_TRIAL, HALT),
+    "on trial, no answer": (LOST, first(3), ON_TRIAL, HALT),
+    "on trial, HTTP 403 without a code": (FORBIDDEN, first(1), ON_TRIAL, HALT),
+    "on trial, a post that is not found": (NotFound("x"), first(1), ON_TRIAL, NEXT),
+    "on trial, too many requests": (TOO_MANY, first(1), ON_TRIAL, AT_ONCE),
+    # What halts at once.
+    "no credits": (NoCredits("x"), first(1), FINE, HALT),
+    "a bad key": (BadKey("x"), first(1), FINE, HALT),
+    "a disabled account": (AccountDisabled("x"), first(1), FINE, HALT),
+    "a cap is reached": (SpendCapReached("run", 1, 1, 1), first(0), FINE, HALT),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_verdict(case: str) -> None:
+    error, history, service, expected = CASES[case]
+    assert verdict(error, history, service) is expected
+
+
+# Class: how many calls on one channel, whom it blames, whether the call is surely not billed.
+LIMITS: dict[str, tuple[int, str, bool]] = {
+    "BadParameters": (1, "post", True),
+    "BadKey": (1, "post", True),
+    "NoCredits": (1, "post", True),
+    "AccountDisabled": (1, "post", True),
+    "PermissionDenied": (2, "everybody", True),  # By the status alone.
+    "Duplicate": (1, "post", True),
+    "NotFound": (1, "post", True),
+    "Refused": (1, "post", True),
+    "TooManyRequests": (10, "post", True),
+    "Busy": (6, "channel", True),
+    "Transient": (4, "channel", True),
+    "NotSent": (5, "channel", True),
+    "ServerFault": (4, "channel", False),
+    "NoAnswer": (3, "channel", False),
+    "Unreadable": (3, "channel", False),
 }
 
 
@@ -44,37 +163,19 @@ def classes_of(base: type[Any]) -> set[type[Any]]:
 
 
 def test_the_table_names_every_error_of_the_api() -> None:
-    assert set(TABLE) == {each.__name__ for each in classes_of(MemoriesError)} - {"MemoriesError"}
+    assert set(LIMITS) == {each.__name__ for each in classes_of(MemoriesError)} - {"MemoriesError"}
 
 
-@pytest.mark.parametrize("name", TABLE)
-def test_each_class_has_its_patience(name: str) -> None:
-    calls, blamed, may_be_billed = TABLE[name]
+@pytest.mark.parametrize("name", LIMITS)
+def test_each_class_has_its_limit(name: str) -> None:
     error: MemoriesError = getattr(errors, name)("words")
-    patience = patience_with(error)
-    assert (patience.calls, patience.blames_channel) == (calls, blamed)
-    assert surely_unbilled(error) is not may_be_billed
-    assert says_channel_cannot(error) is not error.halts
-    if type(error) in PATIENCE:
-        assert patience.maybe_billed is may_be_billed
-
-
-def test_permission_denied_by_a_business_code_is_final_at_once() -> None:
-    assert patience_with(errors.PermissionDenied("x", http_status=403)).calls == 2
-    assert patience_with(errors.PermissionDenied("x", code="9009", http_status=403)).calls == 1
+    limit = retry_limit(error)
+    assert (limit.calls, limit.blames, is_unbilled(error)) == LIMITS[name]
 
 
 def test_lost_and_unreadable_answers_are_counted_together() -> None:
-    assert counted_as(errors.NoAnswer("x")) == counted_as(errors.Unreadable("x"))
-    assert counted_as(errors.Busy("x")) != counted_as(errors.Transient("x"))
-
-
-@pytest.mark.parametrize(
-    "error", [UsageError("x"), StoreError("x"), UnknownShape([]), SpendCapReached("run", 1, 1, 1), TagtrailError("x")]
-)
-def test_what_is_no_word_of_the_api_is_never_tried_again_nor_on_another_channel(error: TagtrailError) -> None:
-    assert patience_with(error).calls == 1
-    assert not says_channel_cannot(error)
+    assert kind_of(LOST) == kind_of(UNREADABLE)
+    assert kind_of(BUSY) != kind_of(ABNORMAL)
 
 
 def test_waits_double_up_to_32_times_the_first() -> None:
@@ -83,9 +184,9 @@ def test_waits_double_up_to_32_times_the_first() -> None:
     assert set(retry_delays_seconds(0)) == {0}
 
 
-def test_a_task_is_retried_often_enough_for_every_patience_on_every_channel() -> None:
+def test_a_task_is_retried_often_enough_for_every_limit_on_every_channel() -> None:
     # The worst post fails in all ways in turn, so that each kind but one stops short of its last call. Too many
     # requests are waited for inside the task; all others end the try.
-    kinds = {counted_as(kind("x")): each for kind, each in PATIENCE.items() if kind is not errors.TooManyRequests}
+    kinds = {kind_of(kind("x")): each for kind, each in RETRY_LIMITS.items() if kind is not TooManyRequests}
     tries = sum(each.calls - 1 for each in kinds.values()) + 1
     assert tries * len(CHANNELS) <= MAX_RETRIES

@@ -6,7 +6,19 @@ import asyncio
 
 import pytest
 
-from flows.steps.imports.ambiguity_limit import MAX_AMBIGUOUS, AmbiguityLimit
+from blocks.errors import (
+    BadParameters,
+    Busy,
+    Duplicate,
+    MemoriesError,
+    NoAnswer,
+    NotSent,
+    ServerFault,
+    TooManyRequests,
+    Transient,
+    Unreadable,
+)
+from flows.steps.imports.ambiguity_limit import MAX_AMBIGUOUS, AmbiguityLimit, is_safe_to_resend
 
 
 async def submit(limit: AmbiguityLimit, state: str | None, sent: list[str | None]) -> None:
@@ -48,3 +60,22 @@ async def test_a_submission_that_breaks_off_gives_its_place_back() -> None:
                 raise RuntimeError("broken")
     async with asyncio.timeout(5), limit.place() as free:
         assert free
+
+
+@pytest.mark.parametrize(
+    ("error", "safe"),
+    [
+        (NotSent("connection refused"), True),
+        (TooManyRequests("slow down", code="0429"), True),
+        (Busy("service is busy", code="0409"), True),
+        (BadParameters("no", code="0001"), True),
+        (BadParameters("no", code="0000"), False),
+        (Transient("network abnormal", code="0001"), False),
+        (Duplicate("repeated operation", code="0409"), False),
+        (NoAnswer("reset"), False),
+        (ServerFault("overloaded", http_status=503), False),
+        (Unreadable("no envelope"), False),
+    ],
+)
+def test_a_submission_is_sent_again_only_where_it_has_begun_nothing(error: MemoriesError, safe: bool) -> None:
+    assert is_safe_to_resend(error) is safe
