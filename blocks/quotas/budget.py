@@ -225,7 +225,7 @@ class Budget:
         """Money for an import of `posts` posts; settle it with the number of posts that it listed.
 
         `collection` pays where the run has none. It outlives this budget: an import that a later run finishes is
-        settled by `spend.settle_import`.
+        settled by `money.settle_import`.
 
         Raises:
             SpendCapReached: a cap leaves no room for it; nothing was taken.

@@ -19,6 +19,7 @@ from flows.refresh_metrics import refresh_metrics
 from flows.steps.run.call_limits import CallLimits
 from flows.steps.run.lifecycle import open_run, utc_now
 from flows.steps.run.summary import RunSummary
+from tests.unparsed import unparsed
 
 
 @pytest.fixture
@@ -130,7 +131,7 @@ async def test_an_answer_kept_from_before_does_not_make_a_post_gone(
     with weather.store() as store, store.connect() as conn:
         [post] = export.rows(store, "posts")
         assert post["status"] == "enriched"
-        assert raw_payloads.unparsed(conn) == []
+        assert unparsed(conn) == []
     assert (await refresh()).requested == 0
 
 

@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from blocks.database.engine import Store, open_store
-from blocks.database.store import export, money, overview, raw_payloads
+from blocks.database.store import export, money, overview
 from blocks.database.store import imports as ledger
 from blocks.settings import Prices
+from tests.unparsed import unparsed
 
 Rows = Counter[tuple[str, tuple[tuple[str, str], ...]]]
 
@@ -80,14 +81,14 @@ class Database:
         """Posts whose answer is stored, parsed or not."""
         with self._opened() as store:
             with store.connect() as conn:
-                unparsed = {f"{one.ref.platform}:{one.ref.post_id}" for one in raw_payloads.unparsed(conn)}
+                paid = {f"{one.platform}:{one.post_id}" for one in unparsed(conn)}
             rows = export.rows(store, "posts")
-            return unparsed | {f"{row['platform']}:{row['post_id']}" for row in rows if row["status"] == "enriched"}
+            return paid | {f"{row['platform']}:{row['post_id']}" for row in rows if row["status"] == "enriched"}
 
     def ambiguous(self) -> list[ledger.OpenImport]:
         """Imports that wait for a decision."""
         with self._opened() as store, store.connect() as conn:
-            return ledger.ambiguous(conn)
+            return ledger.read(conn, ledger.imports.c.state == "ambiguous")
 
     def spent_usd(self) -> float:
         """What counts as spent today, reserved money among it."""

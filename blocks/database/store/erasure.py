@@ -287,7 +287,7 @@ class Person:
 
     platform: str | None
     names: list[str]
-    """User names, folded (see `naming.folded`)."""
+    """User names, folded (see `erased_names.folded`)."""
     written: list[str]
     """The same as they stand in `posts` and `creators`: a database's own `lower` may know ASCII only."""
     author_ids: list[Key]

@@ -396,7 +396,7 @@ FEWEST_LETTERS = 4
 
 
 def decide(conn: Connection, typed: str, decision: Decision, *, task_id: str | None = None) -> OpenImport:
-    """Carry out a decision (see `imports.resolve`) on the import whose id begins with `typed`; gives it as it is then.
+    """Carry out a decision (see `resolve`) on the import whose id begins with `typed`; gives it as it is then.
 
     Whoever resubmits says that it never arrived: what was reserved for it is free again. What was reserved for one that
     is dropped goes on counting as spent, under all caps, for it may have been billed.

@@ -38,7 +38,6 @@ _work = table_of(Work)
 RUNNING = ("submitted", "collecting")
 OPEN = ("planned", "sending", *RUNNING)
 ENDED = ("complete", "empty", "failed", "dropped")
-STATES = (*OPEN, "ambiguous", *ENDED)
 
 
 SENDER_ENDED = "its sender ended between sending and the answer"
@@ -160,11 +159,6 @@ def open_imports(conn: Connection, account: str | None = None, *, now: datetime)
     due = and_(imports.c.state == "empty", imports.c.next_look_at <= now)
     condition = or_(imports.c.state.in_(OPEN), due)
     return read(conn, condition, *([] if account is None else [imports.c.account == account]))
-
-
-def ambiguous(conn: Connection, account: str | None = None) -> list[OpenImport]:
-    """Imports whose submission ended in doubt, and which wait for somebody to decide (`resolve`)."""
-    return read(conn, imports.c.state == "ambiguous", *([] if account is None else [imports.c.account == account]))
 
 
 def by_task(conn: Connection, task_id: str) -> OpenImport | None:

@@ -219,7 +219,7 @@ def overview(
         pending_work=_counted(
             conn,
             select(_work.c.purpose, func.count())
-            # A checkpoint of the snapshot plan is no debt: it is due, or missed (see `store.history`).
+            # A checkpoint of the snapshot plan is no debt: it is due, or missed (see `store.snapshots`).
             .where(_work.c.state.in_(("pending", "claimed")), _work.c.purpose == "enrich")
             .where(*conditions.of_posts(wanted, _work))
             .group_by(_work.c.purpose)

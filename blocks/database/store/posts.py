@@ -188,7 +188,7 @@ def insert_new_posts(dialect: str) -> Any:
 
 @lru_cache(maxsize=4)
 def upsert_posts(dialect: str, *, same_moment: bool = False) -> Any:
-    """Replace a post's row by a newer observation, or the same one parsed anew; see `posts.save_posts`.
+    """Replace a post's row by a newer observation, or the same one parsed anew; see `save_posts`.
 
     Of two payloads of one moment the row is of the first, as the snapshot is. `same_moment`: whatever payload is
     stored for the moment, as a re-parse reads the snapshot in it too.

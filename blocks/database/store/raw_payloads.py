@@ -41,19 +41,6 @@ class RawAnswer:
     run_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RawSeen:
-    """A stored answer without its body; `ref.handle` is not known here."""
-
-    ref: PostRef
-    raw_sha256: str
-    channel: Channel
-    url: str
-    purpose: str
-    fetched_at: datetime
-    run_id: str | None
-
-
 @mergeable
 def save_raw(conn: Connection, answers: Sequence[RawAnswer]) -> list[str]:
     """Store answers; the SHA-256 (hex, of the uncompressed body) of each, in the order given.
@@ -130,34 +117,6 @@ def find_raw(conn: Connection, sha256: str) -> bytes | None:
     """The body of a stored answer, as it came; None where there is none of that hash."""
     body = conn.execute(select(_payloads.c.body).where(_payloads.c.sha256 == sha256)).scalar()
     return None if body is None else zlib.decompress(body)
-
-
-def unparsed(conn: Connection, *, run_id: str | None = None, limit: int = 1000) -> list[RawSeen]:
-    """Answers that were stored and never parsed, oldest first: a run was killed between the two.
-
-    `run_id` keeps to one run's. What a mapper gave up, or found to be gone, counts as parsed.
-    """
-    query = (
-        select(_fetches, _posts.c.url.label("canonical_url"), _posts.c.shortcode)
-        .join(_posts, same_post(_posts.c, _fetches.c))
-        .where(_fetches.c.parsed_at.is_(None))
-        .order_by(_fetches.c.fetched_at, _fetches.c.platform, _fetches.c.post_id)
-        .limit(limit)
-    )
-    if run_id is not None:
-        query = query.where(_fetches.c.run_id == run_id)
-    return [
-        RawSeen(
-            ref=PostRef(cast(Platform, row.platform), row.post_id, row.canonical_url, row.shortcode),
-            raw_sha256=row.raw_sha256,
-            channel=cast(Channel, row.channel),
-            url=row.url,
-            purpose=row.purpose,
-            fetched_at=row.fetched_at,
-            run_id=row.run_id,
-        )
-        for row in conn.execute(query)
-    ]
 
 
 _mark_parsed = (

@@ -24,7 +24,7 @@ from blocks.database.store.imports import ENDED, imports
 from blocks.database.store.leases import Alive
 from blocks.database.store.statements import chunks, insert_into, posts_among, same_post, table_of, write_rows
 from blocks.database.store.work import OPEN_WORK, Key
-from blocks.database.tables import Budget, Collection, Failure, Import, ImportItem, Post, Run, RunImport, RunPost, Work
+from blocks.database.tables import Collection, Failure, Import, ImportItem, Post, Run, RunImport, RunPost, Work
 from blocks.posts.record import PostRef
 
 _runs = table_of(Run)
@@ -36,7 +36,6 @@ _run_imports = table_of(RunImport)
 _imports = table_of(Import)
 _items = table_of(ImportItem)
 _failures = table_of(Failure)
-_budgets = table_of(Budget)
 
 
 @dataclass(frozen=True, slots=True)

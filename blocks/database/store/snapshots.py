@@ -161,7 +161,7 @@ _is_resting = and_(_posts.c.resting_since.is_not(None), _posts.c.rested_until.is
 class DuePost:
     """A post whose checkpoint can be answered now, and not after `ends_at`.
 
-    `growth` is what its counts gained a day between its last two snapshots (see `plan.growth_per_day`). With
+    `growth` is what its counts gained a day between its last two snapshots (see `snapshot_plan.growth_per_day`). With
     `ends_at` None it is paid for: an answer was bought and stored, and never parsed, because the run was killed.
     `collection` pays for it: that of the filters, else the one that found it first.
     """

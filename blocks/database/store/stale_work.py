@@ -10,17 +10,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, or_, select, update
 
 from blocks.database.store import failures, inbox, leases, money, posts, runs, work
 from blocks.database.store import imports as ledger
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.import_planning import Ticket
 from blocks.database.store.imports import FoundPost, OpenImport, imports, items, read, run_imports
-from blocks.database.store.imports import imports as imports_table
 from blocks.database.store.statements import chunks, insert_into, posts_among, same_post, table_of, write_rows
 from blocks.database.store.work import OPEN_WORK
-from blocks.database.tables import ImportItem, Post, RawFetch, Run, RunImport, RunPost, Snapshot, Spend, Work
+from blocks.database.tables import Post, RawFetch, Run, RunPost, Snapshot, Spend, Work
 from blocks.posts.identity import item_key
 from blocks.posts.record import PostRef
 from blocks.posts.snapshot_plan import SnapshotPlan
@@ -31,8 +30,6 @@ _work = table_of(Work)
 _fetches = table_of(RawFetch)
 _run_posts = table_of(RunPost)
 _spend = table_of(Spend)
-_items = table_of(ImportItem)
-_run_imports = table_of(RunImport)
 _runs = table_of(Run)
 
 
@@ -143,29 +140,13 @@ def take_up(
     called_back = _called_back(conn, account)
     running = [row for row in ledger.open_imports(conn, account, now=now) if row.state not in ("planned", "sending")]
     rows, held = _free(conn, {row.import_id: row for row in (*running, *called_back)}.values(), now=now, owner=owner)
-    write_rows(
-        conn,
-        insert_into(conn.dialect.name, run_imports).on_conflict_do_nothing(),
-        [{"run_id": run_id, "import_id": row.import_id, "how": "attached"} for row in rows],
-    )
+    _attach(conn, run_id, rows)
     others = leases.living_runs(conn) | set(leave)
     posts = _pending_posts(conn, account, others, held, cheapest_micros or {}, most_posts) if most_posts else []
     runs.take_posts(conn, run_id, [(post.ref, post.source_url) for post in posts], now=now, asks=False)
     # Last of all: the day's total, which it locks, is shared by all.
     release_unsent(conn, account, now)
-    tickets = [
-        Ticket(
-            import_id=row.import_id,
-            how="attached",
-            state=row.state,
-            planned_at=row.planned_at,
-            since=row.since,
-            task_id=row.task_id,
-            requested=row.requested,
-        )
-        for row in rows
-    ]
-    return StaleWork(tickets, posts, held, frozenset(row.import_id for row in called_back))
+    return StaleWork([_ticket(row) for row in rows], posts, held, frozenset(row.import_id for row in called_back))
 
 
 def _free(
@@ -185,7 +166,7 @@ def _free(
 
 def _called_back(conn: Connection, account: str) -> list[OpenImport]:
     """Ended imports with news by callback, open again."""
-    news = read(conn, imports_table.c.account == account, inbox.worth_a_look(), lock=True)
+    news = read(conn, imports.c.account == account, inbox.worth_a_look(), lock=True)
     for row in news:
         # What ended `empty` is opened by whoever follows it.
         ledger.reopen(conn, row.import_id)
@@ -210,25 +191,53 @@ def _pending_posts(
     )
     turn = func.row_number().over(partition_by=_runs.c.run_id, order_by=(_work.c.platform, _work.c.post_id))
     pending = (
-        select(_posts.c.platform, _posts.c.post_id, _posts.c.url, _posts.c.shortcode, _posts.c.source_url)
-        .add_columns(_runs.c.collection)
-        .join(_work, same_post(_work.c, _posts.c))
-        .join(_runs, _runs.c.run_id == _work.c.asked_by)
-        .where(unbought, of_account, or_(to_buy, to_parse))
+        _asked_for.where(unbought, of_account, or_(to_buy, to_parse))
         .order_by(turn, _work.c.platform, _work.c.post_id)
         .limit(most_posts)
     )
-    rows = sorted(conn.execute(pending), key=lambda row: (row.platform, row.post_id))
-    # A run over all collections has none: then whoever found the post first pays.
-    payer = money.paying_collections(conn, [(row.platform, row.post_id) for row in rows if row.collection is None])
+    return _with_payers(conn, sorted(conn.execute(pending), key=lambda row: (row.platform, row.post_id)))
+
+
+_asked_for = (
+    select(_posts.c.platform, _posts.c.post_id, _posts.c.url, _posts.c.shortcode, _posts.c.source_url)
+    .add_columns(_runs.c.collection)
+    .join(_work, same_post(_work.c, _posts.c))
+    .join(_runs, _runs.c.run_id == _work.c.asked_by)
+)
+"""Posts with the work on them and the run that asked for it, whose collection pays."""
+
+
+def _with_payers(conn: Connection, rows: Sequence[Row[Any]]) -> list[FoundPost]:
+    """The posts of rows of `_asked_for`; of a run over all collections, whoever found the post first pays."""
+    without = [(row.platform, row.post_id) for row in rows if row.collection is None]
+    payers = money.paying_collections(conn, without)
     return [
         FoundPost(
             PostRef(row.platform, row.post_id, row.url, row.shortcode),
             row.source_url,
-            collection=row.collection or payer.get((row.platform, row.post_id)),
+            collection=row.collection or payers.get((row.platform, row.post_id)),
         )
         for row in rows
     ]
+
+
+def _attach(conn: Connection, run_id: str, rows: Sequence[OpenImport]) -> None:
+    """Write down that a run follows these imports."""
+    link = insert_into(conn.dialect.name, run_imports).on_conflict_do_nothing()
+    write_rows(conn, link, [{"run_id": run_id, "import_id": row.import_id, "how": "attached"} for row in rows])
+
+
+def _ticket(row: OpenImport, *, open_only: bool = False) -> Ticket:
+    return Ticket(
+        import_id=row.import_id,
+        how="attached",
+        state=row.state,
+        planned_at=row.planned_at,
+        since=row.since,
+        task_id=row.task_id,
+        requested=row.requested,
+        open_only=open_only,
+    )
 
 
 GIVEN_UP = "GivenUp"
@@ -266,25 +275,9 @@ def _stopped(account: str | None) -> Any:
 
 
 def _posts_held(conn: Connection, stopped: Any) -> list[FoundPost]:
-    query = (
-        select(_posts.c.platform, _posts.c.post_id, _posts.c.url, _posts.c.shortcode, _posts.c.source_url)
-        .add_columns(_runs.c.collection)
-        .join(_work, same_post(_work.c, _posts.c))
-        .join(_runs, _runs.c.run_id == _work.c.asked_by)
-        .where(_work.c.purpose == "enrich", OPEN_WORK, _work.c.asked_by.in_(stopped))
-        .order_by(_posts.c.platform, _posts.c.post_id)
-    )
-    rows = conn.execute(query).all()
-    # A run over all collections has none: then whoever found the post first pays.
-    payer = money.paying_collections(conn, [(row.platform, row.post_id) for row in rows if row.collection is None])
-    return [
-        FoundPost(
-            PostRef(row.platform, row.post_id, row.url, row.shortcode),
-            row.source_url,
-            collection=row.collection or payer.get((row.platform, row.post_id)),
-        )
-        for row in rows
-    ]
+    open_work = (_work.c.purpose == "enrich", OPEN_WORK, _work.c.asked_by.in_(stopped))
+    held = _asked_for.where(*open_work).order_by(_posts.c.platform, _posts.c.post_id)
+    return _with_payers(conn, conn.execute(held).all())
 
 
 def take_up_held(
@@ -298,26 +291,9 @@ def take_up_held(
     theirs = and_(imports.c.asked_by.in_(stopped), *of_collection)
     rows = [row for row in read(conn, theirs, lock=True) if row.import_id in set(found.imports)]
     conn.execute(update(imports).where(theirs).values(asked_by=run_id))
-    write_rows(
-        conn,
-        insert_into(conn.dialect.name, run_imports).on_conflict_do_nothing(),
-        [{"run_id": run_id, "import_id": row.import_id, "how": "attached"} for row in rows],
-    )
+    _attach(conn, run_id, rows)
     runs.take_posts(conn, run_id, [(post.ref, post.source_url) for post in found.posts], now=now)
-    tickets = [
-        Ticket(
-            import_id=row.import_id,
-            how="attached",
-            state=row.state,
-            planned_at=row.planned_at,
-            since=row.since,
-            task_id=row.task_id,
-            requested=row.requested,
-            open_only=True,
-        )
-        for row in rows
-    ]
-    return tickets, list(found.posts)
+    return [_ticket(row, open_only=True) for row in rows], list(found.posts)
 
 
 def give_up_held(conn: Connection, *, collection: str | None, now: datetime) -> tuple[int, int]:

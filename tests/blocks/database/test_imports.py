@@ -199,7 +199,7 @@ def test_an_import_in_doubt_stands_in_the_way_whatever_its_age_and_count(book: L
         ticket = book.plan(run, count)
         assert (ticket.import_id, ticket.how, ticket.state) == (first.import_id, "attached", "ambiguous")
     with book.store.connect() as conn:
-        assert [row.import_id for row in ledger.ambiguous(conn, "acc")] == [first.import_id]
+        assert [row.import_id for row in ledger.read(conn, ledger.imports.c.state == "ambiguous")] == [first.import_id]
     second = book.submit("r4", fresh=True)
     book.wait(7 * HOUR)
     assert book.plan("r5").how == "submit"  # somebody decided, by asking for a fresh one

@@ -16,9 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from blocks.database.engine import Store
 from blocks.database.store import import_planning, import_polls, leases
 from blocks.database.store import imports as ledger
+from blocks.database.store.filters import IMPORT_STATES
 from blocks.database.store.import_planning import Ticket
 from blocks.database.store.import_polls import ItemSeen
-from blocks.database.store.imports import STATES, OpenImport
+from blocks.database.store.imports import OpenImport
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import
 from blocks.posts.identity import parse_post_url
@@ -265,7 +266,7 @@ class LedgerMachine(RuleBasedStateMachine):
         rows = self.rows()
         for row in rows:
             before = self.world.states.get(row.import_id, "planned")
-            assert row.state in STATES
+            assert row.state in IMPORT_STATES
             assert row.state == before or row.state in EDGES[before]
             assert (row.state in HELD) <= (row.task_id is not None and row.submitted_at is not None)
             assert (row.state in ("planned", "sending", "ambiguous")) <= (row.task_id is None)

@@ -20,6 +20,7 @@ from blocks.database.tables import Comment, Creator, Failure, Post, Snapshot, Wo
 from blocks.errors import NoAnswer, UnknownShape
 from blocks.posts.identity import parse_post_url
 from blocks.posts.record import CommentRecord, PostRecord, PostRef
+from tests.unparsed import unparsed
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -224,7 +225,7 @@ def test_saving_ends_work_failures_and_parsing(store: Store) -> None:
         work = the_row(conn, Work, post_id="1")
         open_ones = failures.find(conn)
         row = the_row(conn, Post, post_id="1")
-        assert raw_payloads.unparsed(conn) == []
+        assert unparsed(conn) == []
     assert (work.state, work.attempts, work.lease_owner, work.updated_at) == ("done", 2, None, T0 + HOUR)
     assert [failure.stage for failure in open_ones] == ["identify"]
     assert row.status == "enriched"
@@ -259,7 +260,7 @@ def test_gone_is_an_outcome_and_keeps_what_was_measured(store: Store) -> None:
         assert statuses(conn) == {"1": "gone", "2": "gone"}
         assert {row.state for row in conn.execute(select(table_of(Work)))} == {"gone"}
         assert failures.find(conn) == []
-        assert raw_payloads.unparsed(conn) == []
+        assert unparsed(conn) == []
     assert (known.plays, known.gone_at, known.observed_at) == (10, T0 + HOUR, T0)
     assert set(known.null_reasons.values()) <= {"not_in_payload"}
     assert unknown.null_reasons["plays"] == unknown.null_reasons["caption"] == "post_gone"

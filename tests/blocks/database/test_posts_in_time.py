@@ -15,6 +15,7 @@ from blocks.database.store.raw_payloads import RawAnswer
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Post, Snapshot, Work
 from blocks.posts.record import PostRecord, PostRef
+from tests.unparsed import unparsed
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -93,4 +94,4 @@ def test_an_answer_that_came_after_the_post_was_gone_is_still_parsed(store: Stor
         taken = work.claim(conn, "killed", [REF], "enrich", fresh_after=None, now=T0 + 2 * HOUR)
         assert len(taken.claimed) == 1
         mark_gone(conn, [REF], "r1", T0 + 3 * HOUR, observed_at=T0 + HOUR)
-        assert [seen.raw_sha256 for seen in raw_payloads.unparsed(conn)] == [newer]
+        assert [seen.raw_sha256 for seen in unparsed(conn)] == [newer]

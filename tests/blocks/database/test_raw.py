@@ -20,6 +20,7 @@ from blocks.database.store.statements import table_of
 from blocks.database.tables import RawFetch, RawPayload
 from blocks.errors import StoreError
 from blocks.posts.record import PostRef
+from tests.unparsed import unparsed
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REFS = [PostRef("tiktok", str(n), f"https://www.tiktok.com/player/v1/{n}") for n in range(3)]
@@ -96,17 +97,16 @@ def test_an_unknown_hash_is_one_sentence(store: Store) -> None:
         raw_payloads.load_raw(conn, "00ff")
 
 
-def test_what_was_not_parsed_is_offered_oldest_first(store: Store) -> None:
+def test_what_was_parsed_or_is_of_no_use_is_marked(store: Store) -> None:
     with store.begin() as conn:
         ensure_posts(conn, [(ref, None) for ref in REFS], T0, "r1")
         first, second, third = raw_payloads.save_raw(
             conn, [answer(0, b"0", minutes=5), answer(1, b"1", minutes=1), answer(2, b"2", minutes=3, run_id="r2")]
         )
-        assert [seen.raw_sha256 for seen in raw_payloads.unparsed(conn)] == [second, third, first]
-        assert [seen.raw_sha256 for seen in raw_payloads.unparsed(conn, run_id="r2")] == [third]
-        assert [seen.raw_sha256 for seen in raw_payloads.unparsed(conn, limit=1)] == [second]
+        assert [row.raw_sha256 for row in unparsed(conn)] == [second, third, first]
         raw_payloads.mark_parsed(conn, [("tiktok", "1", second), ("tiktok", "1", second)], parser_version="p1", now=T0)
         raw_payloads.mark_seen(conn, [("tiktok", "2")], T0, until=T0 + timedelta(minutes=3))
-        [left] = raw_payloads.unparsed(conn)
-    assert (left.ref, left.channel, left.url, left.purpose) == (REFS[0], "rapid", "https://asked.example", "enrich")
+        [left] = unparsed(conn)
+    assert (left.platform, left.post_id) == (REFS[0].platform, REFS[0].post_id)
+    assert (left.channel, left.url, left.purpose) == ("rapid", "https://asked.example", "enrich")
     assert (left.fetched_at, left.run_id) == (T0 + timedelta(minutes=5), "r1")

@@ -34,6 +34,7 @@ from blocks.posts.platforms.instagram import INSTAGRAM
 from blocks.posts.platforms.registry import PLATFORMS
 from blocks.posts.record import PostRef
 from blocks.posts.snapshot_plan import SnapshotPlan
+from tests.unparsed import unparsed
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -345,7 +346,7 @@ async def test_an_answer_that_a_killed_run_never_parsed_is_taken_in(store: Store
     assert comment.author.startswith("anon-"), "the policy of today holds for what is read today"
     assert [row.state for row in rows(store, Work)] == ["done"]
     with store.connect() as conn:
-        assert raw_payloads.unparsed(conn) == []
+        assert unparsed(conn) == []
 
 
 async def test_an_answer_that_says_gone_ends_the_failure(store: Store) -> None:
