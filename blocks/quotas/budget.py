@@ -126,6 +126,11 @@ class Voucher:
         """The reservation that the money comes from."""
         return self._block.spend_id
 
+    @property
+    def is_of_today(self) -> bool:
+        """Whether it still is the UTC day under whose cap the money counts."""
+        return self._block.day == self._budget.today
+
     async def settle(self, calls_made: int, *, billed: int | None = None) -> None:
         """`calls_made` calls were made (an import: posts were listed), of which `billed` (all) cost money.
 
@@ -209,7 +214,7 @@ class Budget:
         try:
             async with cell.lock:
                 block = cell.block
-                if block is not None and (block.left == 0 or block.day != money.day_of(self._clock())):
+                if block is not None and (block.left == 0 or block.day != self.today):
                     cell.block = None
                     await self._trim(block)
                     block = None
@@ -236,6 +241,11 @@ class Budget:
         self._for_nobody.discard(block)
         block.taken = posts
         return Voucher(self, block, posts)
+
+    @property
+    def today(self) -> str:
+        """The UTC day, as YYYY-MM-DD."""
+        return money.day_of(self._clock())
 
     async def close(self) -> None:
         """Settle all metadata: give back what was not used, and count calls of unknown outcome as spent.

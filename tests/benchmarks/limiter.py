@@ -39,11 +39,11 @@ async def _child(url: str, rate: float, warm_up_seconds: float, seconds: float) 
     stuck: list[float] = []
     store = open_store(url)
     limiter = Limiter(store, "benchmark", {"metadata/apify": rate})
-    reserve = limiter.reserve
+    run = store.run
 
-    async def timed(*arguments: Any) -> Any:
+    async def timed(*arguments: Any, **more: Any) -> Any:
         began = time.monotonic()
-        got = await reserve(*arguments)
+        got = await run(*arguments, **more)
         stuck.append(max(0.0, time.monotonic() - began - LATE_SECONDS))
         return got
 
@@ -54,7 +54,7 @@ async def _child(url: str, rate: float, warm_up_seconds: float, seconds: float) 
             late = time.monotonic() - began - LATE_SECONDS
             stuck.append(late if late > LATE_SECONDS / 2 else 0.0)
 
-    limiter.reserve = timed  # type: ignore[method-assign]
+    store.run = timed  # type: ignore[method-assign]
 
     async def caller() -> None:
         while True:

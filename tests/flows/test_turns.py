@@ -47,7 +47,7 @@ async def test_calls_that_waited_for_the_database_do_not_leave_together(
     summary = await weather.enrich(*POSTS)
     assert (summary.enriched, sum(summary.calls.values()), len(left)) == (len(POSTS), len(POSTS), len(POSTS))
     assert min(left) >= stuck_until
-    # 11 by the limiter; one more where a busy machine comes between the slot and the call. Without turns: 30.
+    # 11 by the limiter; one more where a busy machine comes between the slot and the call. Slots before money: 30.
     assert busiest_second(sorted(left)) <= 12
     again = await weather.enrich(*POSTS)
     assert (again.enriched, again.cost_usd, len(left)) == (len(POSTS), 0, len(POSTS))
@@ -74,10 +74,10 @@ async def test_imports_that_waited_for_the_database_are_not_sent_together(
     monkeypatch.setattr(ledger, "mark_sending", marked)
     monkeypatch.setattr(v1, "befall", befall)
     monkeypatch.setattr(lease_health, "HEARTBEAT_SECONDS", 60.0)
-    monkeypatch.setenv("TAGTRAIL_IMPORTS_PER_MINUTE", "60")
+    monkeypatch.setenv("TAGTRAIL_IMPORTS_PER_MINUTE", "30")
     summary = await weather.track("one", "two", "three", posts_per_hashtag=2)
     assert [one.state for one in summary.imports] == ["complete"] * 3
     assert weather.submissions() == {"hashtag:one": 1, "hashtag:two": 1, "hashtag:three": 1}
     gaps = [after - before for before, after in pairwise(sent)]
-    # A second apart by the limiter; a busy machine may bring them nearer. Without turns: 0.4 s.
-    assert min(gaps) > 0.7, gaps
+    # Two seconds apart by the limiter; a busy machine may bring them nearer. If no slot grew too old: 0.4 s.
+    assert min(gaps) > 1.2, gaps

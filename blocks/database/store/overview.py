@@ -13,8 +13,8 @@ from blocks.database.store import filters as conditions
 from blocks.database.store import money, runs
 from blocks.database.store.filters import Filters
 from blocks.database.store.imports import ENDED
-from blocks.database.store.limits import ASKED_FOR, LEARNED_SECONDS
 from blocks.database.store.money import RunSpend
+from blocks.database.store.rate_limits import LEARNED_SECONDS, PAUSE_SUFFIX
 from blocks.database.store.runs import Pending
 from blocks.database.store.statements import chunks, posts_among, same_post, table_of
 from blocks.database.tables import (
@@ -328,7 +328,7 @@ def _limits_in_use(conn: Connection, now: float) -> list[LimitInUse]:
     is_lowered = and_(_limits.c.learned_interval > 0, _limits.c.learned_at > now - LEARNED_SECONDS)
     query = (
         select(_limits, is_lowered.label("is_lowered"))
-        .where(or_(_limits.c.next_at > now, is_lowered), ~_limits.c.name.endswith(ASKED_FOR, autoescape=True))
+        .where(or_(_limits.c.next_at > now, is_lowered), ~_limits.c.name.endswith(PAUSE_SUFFIX, autoescape=True))
         .order_by(_limits.c.account, _limits.c.name)
     )
     return [

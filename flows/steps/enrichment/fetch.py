@@ -10,6 +10,7 @@ import orjson
 
 from blocks.database.store import posts as posts_store
 from blocks.database.store import raw_payloads as raw_store
+from blocks.database.store import runs as runs_store
 from blocks.database.store.failures import GivenUp, Stage
 from blocks.database.store.posts import EnrichedPost
 from blocks.database.store.raw_payloads import RawAnswer
@@ -30,7 +31,6 @@ from blocks.posts.payloads.mapping import map_post
 from blocks.posts.payloads.pseudonyms import scrub_comments
 from blocks.posts.record import Channel
 from blocks.quotas.budget import Voucher
-from blocks.quotas.limit_queues import Turn
 from blocks.quotas.rate_limiter import limits_for
 from flows.steps.enrichment.circuit_breaker import StillRefused
 from flows.steps.enrichment.post_state import Fetched, PostTask
@@ -182,34 +182,28 @@ async def fetch_metadata(run: RunContext, post: PostTask, channel: Channel) -> F
         if wanted and not run.channels[channel].allows(post.key):
             raise NothingCalled(f"channel {channel} rests")
 
+    async def reserve_money() -> Voucher:
+        return await run.budget.take(post.ref.platform, channel, collection=post.collection, asked_by=post.asked_by)
+
     async def may_call() -> None:
         # Before a second call (another form of the URL): the first was made, and refused, which is not billed.
         for earlier in vouchers:
             await earlier.release()
-        # Before the slot, which the others wait for, and after it, for that may have taken minutes.
         must_be_worth_it()
-        voucher: Voucher | None = None
-        turn: Turn | None = None
+        voucher = await reserve_money()
         try:
-            # Again where the database took so long that the slot has passed: late calls would leave all at once.
-            while voucher is None or turn is None or not turn.use():
-                paid = voucher is not None
-                turn = await run.limits.slot(*names, missed=turn, paid=paid)
-                if run.halt.ends(paid=paid):
-                    assert run.halt.reason is not None
-                    raise run.halt.reason
-                must_be_worth_it()
-                await ensure_lease(run.store, run.owner, run.leases, post)
-                if voucher is None:
-                    voucher = await run.budget.take(
-                        post.ref.platform, channel, collection=post.collection, asked_by=post.asked_by
-                    )
+            await _wait_for_slot(run, post, names)
+            if not voucher.is_of_today:
+                await voucher.release()
+                voucher = await reserve_money()
+            # The wait may have been long; what follows is quick, so that the call leaves when its slot is due.
+            must_be_worth_it()
+            await _must_be_asked_for(run, post)
             if run.halt.cut_off is not None:
                 raise run.halt.cut_off
         except BaseException:
-            if voucher is not None:
-                with suppress(StoreError):
-                    await asyncio.shield(voucher.release())
+            with suppress(StoreError):
+                await asyncio.shield(voucher.release())
             raise
         vouchers.append(voucher)
 
@@ -239,6 +233,24 @@ async def fetch_metadata(run: RunContext, post: PostTask, channel: Channel) -> F
     post.attempts += calls
     run.limits.succeeded(*names)
     return fetched
+
+
+async def _wait_for_slot(run: RunContext, post: PostTask, names: tuple[str, ...]) -> None:
+    """Wait for the slot of a paid call; for another one where the process slept meanwhile, and looks at its lease."""
+    while True:
+        if not await run.limits.slot(*names, paid=True):
+            assert run.halt.reason is not None
+            raise run.halt.reason
+        if post.claimed_at is None or not run.leases.in_doubt(post.claimed_at):
+            return
+        await ensure_lease(run.store, run.owner, run.leases, post)
+
+
+async def _must_be_asked_for(run: RunContext, post: PostTask) -> None:
+    """Look, where it is another run's request, whether a person stopped that run since the money was reserved."""
+    asker = post.asked_by
+    if asker not in (None, run.run_id) and await run.store.read(runs_store.is_stopped, str(asker)):
+        raise Held("the run that asked for it was stopped; nothing was bought")
 
 
 async def _record_failure(run: RunContext, post: PostTask, channel: Channel, error: MemoriesError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 
 from prefect import task
@@ -25,7 +26,6 @@ from blocks.errors import (
 from blocks.memories.client import MemoriesClient
 from blocks.memories.requests import Where
 from blocks.quotas.budget import Voucher
-from blocks.quotas.limit_queues import Turn
 from flows.steps.imports.ambiguity_limit import MAX_AMBIGUOUS, is_safe_to_resend
 from flows.steps.imports.followed import FollowedImport, read_import
 from flows.steps.prefect_side import run_events
@@ -39,8 +39,8 @@ SUBMIT_TRIES = 8
 NOT_SENT_TRIES = 3
 """Where the API cannot be reached at all, somebody has to look."""
 
-TURN_SECONDS = 1.0
-"""A turn to send that is older than this is not used."""
+MAX_SLOT_AGE_SECONDS = 0.6
+"""A slot that is older than this is not used. The margin between slots makes up for so much: 1 % of a minute."""
 
 
 @task(name="submit-import", task_run_name="submit {planned.name}", persist_result=False, cache_policy=NO_CACHE)
@@ -69,9 +69,9 @@ async def _submit(run: RunContext, import_id: str) -> str:
             if not free:
                 await _leave_planned(run, import_id)
                 break
-            if (turn := await _turn_by_rate(run)) is None:
+            if not await _wait_for_slot(run):
                 break
-            sending = submit_once(run, import_id, attempt=attempt, turn=turn)
+            sending = submit_once(run, import_id, attempt=attempt)
             try:
                 state = await finished(sending, cancelled=run.halt.cancelled)
             except SpendCapReached as reached:
@@ -83,7 +83,7 @@ async def _submit(run: RunContext, import_id: str) -> str:
     return (await run.store.read(ledger.get, import_id)).state
 
 
-async def _turn_by_rate(run: RunContext) -> Turn | None:
+async def _wait_for_slot(run: RunContext) -> bool:
     run.progress.turns_awaited += 1
     try:
         return await run.limits.slot("imports")
@@ -101,13 +101,12 @@ async def _leave_planned(run: RunContext, import_id: str) -> None:
     await run.store.run(ledger.release_import, import_id, owner=run.owner)
 
 
-async def submit_once(
-    run: RunContext, import_id: str, *, attempt: int = SUBMIT_TRIES, turn: Turn | None = None
-) -> str | None:
+async def submit_once(run: RunContext, import_id: str, *, attempt: int = SUBMIT_TRIES) -> str | None:
     """Pay for the import, say so in the ledger, and send it; None: nothing was started, and it may be sent again.
 
-    `attempt` counts from 1; after the last one the import is given up. `turn` is the slot by which it is sent.
+    Call it as soon as there is a slot. `attempt` counts from 1; after the last one the import is given up.
     """
+    slot_at = time.monotonic()
     row = await run.store.read(ledger.get, import_id)
     voucher = await run.budget.take_import(import_id, row.requested, collection=row.collection)
     may_have_left = False
@@ -120,9 +119,9 @@ async def submit_once(
         if run.halt.cut_off is not None:
             await _not_sent(run.store, run.owner, import_id, voucher, "the run was stopped before it was sent")
             return None
-        if turn is not None and not turn.use(TURN_SECONDS):
-            # The database took so long that others may have had their turn since: this one waits for another.
-            await _not_sent(run.store, run.owner, import_id, voucher, "its turn had passed before it was sent")
+        if time.monotonic() - slot_at > MAX_SLOT_AGE_SECONDS:
+            # The database took so long that it would leave together with others: it waits for another slot.
+            await _not_sent(run.store, run.owner, import_id, voucher, "its slot had passed before it was sent")
             return None
         may_have_left = True
         task_id = await _send(run.client, row)

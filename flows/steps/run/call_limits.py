@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from blocks.errors import MemoriesError
-from blocks.quotas.limit_queues import Turn
 from blocks.quotas.rate_limiter import Limiter
 from flows.steps.imports.ambiguity_limit import AmbiguityLimit
 from flows.steps.run.halt_switch import HaltSwitch
@@ -21,23 +20,20 @@ class CallLimits:
         self._halt, self._progress, self._in_flight = halt, progress, in_flight
         self._places: dict[str, asyncio.Semaphore] = {}
 
-    async def slot(self, *names: str, missed: Turn | None = None, paid: bool = False) -> Turn | None:
-        """Wait for a slot of these limits; None, and no slot used, where the run is halted first.
+    async def slot(self, *names: str, paid: bool = False) -> bool:
+        """Wait for a slot of these limits, and make the call at once afterwards; False where the run is halted first.
 
-        A call that is `paid`, which has its money already, is made also where a cap was reached since. What is to come
-        before the call has its place before this, or is followed by `Turn.use`; `missed` is a turn for which that came
-        too late.
+        A call that is `paid`, which has its money already, is made also where a cap was reached since.
         """
         if self._halt.ends(paid=paid):
-            return None
-        if self._halt.reason is not None:
-            return await self.limiter.acquire(*names, missed=missed)
-        acquiring = asyncio.ensure_future(self.limiter.acquire(*names, missed=missed))
-        halted = asyncio.ensure_future(self._halt.pulled.wait())
+            return False
+        acquiring = asyncio.create_task(self.limiter.acquire(*names))
+        halted = asyncio.create_task(self._halt.wait(paid=paid))
         try:
             await asyncio.wait({acquiring, halted}, return_when=asyncio.FIRST_COMPLETED)
-            turn = acquiring.result() if acquiring.done() else None
-            return None if self._halt.pulled.is_set() else turn
+            if acquiring.done():
+                acquiring.result()
+            return acquiring.done() and not self._halt.ends(paid=paid)
         finally:
             halted.cancel()
             acquiring.cancel()
@@ -53,5 +49,5 @@ class CallLimits:
 
     async def apply_retry_after(self, name: str, error: MemoriesError) -> None:
         """A server that asks for a wait means all of the account, whatever else it says."""
-        if await self.limiter.heed(name, error):
-            self._progress.paused_until = self.limiter.paused_until(name)
+        if (until := await self.limiter.apply_retry_after(name, error)) is not None:
+            self._progress.paused_until = until

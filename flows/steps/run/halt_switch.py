@@ -34,6 +34,8 @@ class HaltSwitch:
         self.cut_off: TagtrailError | None = None
         """Set as soon as a stop or a cancellation is heard: from then on no call is made, not even a paid one."""
         self.pulled = asyncio.Event()
+        self._no_more_calls = asyncio.Event()
+        """Set where also no call is made that is paid for: the run is halted by anything but a cap."""
         self.full: set[str] = set()
         """Collections whose own cap is reached, in a run over all of them."""
         self._full_requests: set[str] = set()
@@ -45,6 +47,8 @@ class HaltSwitch:
         if self.reason is None or isinstance(error, Stopped | ValveClosed):
             self.reason = error
             self.pulled.set()
+            if not isinstance(error, SpendCapReached):
+                self._no_more_calls.set()
 
     def cut(self, error: TagtrailError) -> None:
         """Make no call any more, for the run is stopped or cancelled."""
@@ -74,7 +78,14 @@ class HaltSwitch:
 
     def ends(self, *, paid: bool) -> bool:
         """Whether a call is not to be made any more; one that is paid for is made also where a cap was reached."""
-        return self.reason is not None and not (paid and isinstance(self.reason, SpendCapReached))
+        return self._event(paid=paid).is_set()
+
+    async def wait(self, *, paid: bool) -> None:
+        """Wait until no such call is to be made any more."""
+        await self._event(paid=paid).wait()
+
+    def _event(self, *, paid: bool) -> asyncio.Event:
+        return self._no_more_calls if paid else self.pulled
 
     async def pause(self, seconds: float) -> None:
         """Wait, but no longer than until the run is halted."""

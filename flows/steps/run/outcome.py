@@ -264,7 +264,6 @@ def _notes(run: RunContext, money: RunSpend) -> list[str]:
             f"{plural(before, 'post')} failed less than {run.request.max_age_hours:g} h ago, and nothing was bought "
             f"for {'it' if before == 1 else 'them'} again: `tagtrail retry` takes failures up"
         )
-    notes += [limiter.remark] if limiter.remark else []
     notes += [f"channel {name} rested {plural(count, 'time')}" for name, count in run.channels.times_opened.items()]
     now = run.clock()
     waited = [post for post in posts.values() if post.outcome in (None, "pending") and post.ends_at is not None]

@@ -185,8 +185,11 @@ async def test_an_import_is_paid_by_the_posts_that_it_listed_and_outlives_the_ru
 async def test_a_new_day_is_paid_from_its_own_cap(store: Store) -> None:
     clock = Clock()
     async with budget(store, Caps(day_micros=10 * CENT), clock=clock) as purse:
-        await (await purse.take("tiktok", "apify")).settle(1)
+        voucher = await purse.take("tiktok", "apify")
+        assert voucher.is_of_today
+        await voucher.settle(1)
         clock.now += timedelta(hours=2)
+        assert not voucher.is_of_today
         for _ in range(10):
             await (await purse.take("tiktok", "apify")).settle(1)
         with pytest.raises(SpendCapReached):

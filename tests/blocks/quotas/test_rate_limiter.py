@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -14,8 +13,7 @@ from types import ModuleType
 import pytest
 
 from blocks.database.engine import Store
-from blocks.errors import ServicePaused, StoreError
-from blocks.quotas.limit_queues import Slot
+from blocks.errors import Busy, MemoriesError, NoAnswer, ServerFault, ServicePaused, StoreError, TooManyRequests
 from blocks.quotas.rate_limiter import Limiter, limits_for, rates_from
 from blocks.settings import get_settings
 
@@ -106,14 +104,19 @@ async def test_two_limiters_share_the_rate(sqlite_store: Store, fake: FakeTime) 
     await asyncio.gather(one.aclose(), two.aclose())
 
 
-async def test_who_was_stuck_drops_the_slots_that_passed(limiter: Limiter, fake: FakeTime) -> None:
-    await limiter.acquire("fast")
-    waiting = asyncio.gather(*(limiter.acquire("fast") for _ in range(12)))
-    await until(lambda: len(limiter._lanes["fast"].slots) == 3)
-    fake.now += 5.0
-    stuck_until = fake.now
-    await waiting
-    assert fake.now - stuck_until > 11 * 0.101 - 0.11, "twelve calls cannot make up for the five seconds"
+async def test_who_was_stuck_drops_the_slots_that_passed(sqlite_store: Store, fake: FakeTime) -> None:
+    stuck: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        await fake.sleep(seconds)
+        if not stuck:
+            fake.now += 5.0
+            stuck.append(fake.now)
+
+    limiter = Limiter(sqlite_store, "a", {"fast": 10.0}, clock=fake, sleep=sleep, wall=fake)
+    await asyncio.gather(*(limiter.acquire("fast") for _ in range(13)))
+    assert fake.now - stuck[0] > 11 * 0.101 - 0.11, "twelve calls cannot make up for the five seconds"
+    await limiter.aclose()
 
 
 async def test_a_cancelled_waiter_takes_no_slot_along(limiter: Limiter, fake: FakeTime) -> None:
@@ -127,60 +130,17 @@ async def test_a_cancelled_waiter_takes_no_slot_along(limiter: Limiter, fake: Fa
     assert waiting[0].cancelled()
 
 
-async def test_a_slot_handed_to_a_cancelled_waiter_goes_back_to_the_account(
-    sqlite_store: Store, limiter: Limiter, fake: FakeTime
+async def test_who_is_cancelled_while_slots_are_reserved_leaves_them_to_the_next(
+    limiter: Limiter, fake: FakeTime
 ) -> None:
-    class CancelledMeanwhile(deque[asyncio.Future[Slot]]):
-        def popleft(self) -> asyncio.Future[Slot]:
-            asyncio.get_running_loop().call_soon(task.cancel)  # before the task wakes up to its slot
-            return super().popleft()
-
-    limiter._lanes["slow"].waiters = CancelledMeanwhile()
-    task = asyncio.create_task(limiter.acquire("slow"))
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await asyncio.gather(*limiter._spawned)
-    other = make(sqlite_store, fake)
     start = fake.now
-    await other.acquire("slow")
-    assert fake.now - start < 1
-    await other.aclose()
-
-
-async def hold_on_the_second_limit(limiter: Limiter) -> asyncio.Task[None]:
-    """A task that has the scarce slot of two limits, and waits for the other one for ever."""
-    await limiter.penalise("fast", 900)
-    held = asyncio.Event()
-
-    async def no_more(seconds: float) -> None:
-        held.set()
-        await asyncio.Event().wait()
-
-    limiter.sleep = no_more  # type: ignore[assignment]
-    task = asyncio.create_task(limiter.acquire("fast", "hourly"))
-    await held.wait()
-    return task
-
-
-async def test_the_scarce_slot_goes_back_if_the_second_wait_is_cancelled(limiter: Limiter, fake: FakeTime) -> None:
-    task = await hold_on_the_second_limit(limiter)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await asyncio.gather(*limiter._spawned)
-    start = fake.now
-    await limiter.acquire("hourly")
-    assert fake.now - start < 1
-
-
-async def test_a_slot_that_goes_back_is_for_who_waits_here(limiter: Limiter, fake: FakeTime) -> None:
-    task = await hold_on_the_second_limit(limiter)
-    start = fake.now
-    waiting = asyncio.create_task(limiter.acquire("hourly"))
-    await asyncio.sleep(0.05)
-    assert not waiting.done()
-    task.cancel()
-    await waiting
+    first = asyncio.create_task(limiter.acquire("slow"))
+    second = asyncio.create_task(limiter.acquire("slow"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    first.cancel()
+    await second
+    assert first.cancelled()
     assert fake.now - start < 1
 
 
@@ -194,44 +154,53 @@ async def test_a_refusal_pauses_the_whole_account(sqlite_store: Store, limiter: 
     other = make(sqlite_store, fake)
     await limiter.acquire("fast")
     start = fake.now
-    assert await limiter.penalise("fast", 30) == 30
+    assert await limiter.back_off("fast", 30) == 30
     await other.acquire("fast")
     assert fake.now - start >= 30
     await other.aclose()
 
 
 async def test_slots_in_hand_do_not_outlive_a_pause(limiter: Limiter, fake: FakeTime) -> None:
-    await limiter.acquire("fast")
-    waiting = asyncio.create_task(times(limiter, fake, 3, "fast"))
-    await until(lambda: bool(limiter._lanes["fast"].slots))
-    await limiter.penalise("fast", 7)
-    assert min(await waiting) >= 7
+    went: list[float] = []
+
+    async def call() -> None:
+        await limiter.acquire("fast")
+        went.append(fake.now)
+
+    waiting = [asyncio.create_task(call()) for _ in range(3)]
+    await until(lambda: bool(went))
+    await limiter.back_off("fast", 7)
+    paused_at = fake.now
+    await asyncio.gather(*waiting)
+    late = [at for at in went if at > paused_at]
+    assert late
+    assert min(late) >= paused_at + 7 - 0.01
 
 
 async def test_back_off_doubles_and_a_success_ends_it(limiter: Limiter) -> None:
     waits = []
     for _ in range(7):
         await limiter.acquire("hourly")
-        waits.append(await limiter.penalise("hourly", None))
+        waits.append(await limiter.back_off("hourly", None))
     assert waits == [1, 2, 4, 8, 16, 32, 32]
     limiter.succeeded("hourly")
     await limiter.acquire("hourly")
     limiter.succeeded("hourly")
-    assert await limiter.penalise("hourly", None) == 1
+    assert await limiter.back_off("hourly", None) == 1
 
 
 async def test_the_refusals_of_one_burst_count_once(limiter: Limiter) -> None:
     await asyncio.gather(*(limiter.acquire("fast") for _ in range(5)))
-    assert [await limiter.penalise("fast", None) for _ in range(5)] == [1] * 5
+    assert [await limiter.back_off("fast", None) for _ in range(5)] == [1] * 5
     assert limiter.learned() == {}
 
 
 async def test_a_wait_of_a_quarter_of_an_hour_is_waited_out_by_all(
     sqlite_store: Store, limiter: Limiter, fake: FakeTime
 ) -> None:
-    assert await limiter.penalise("fast", 900) == 900
+    assert await limiter.back_off("fast", 900) == 900
     assert min(await times(limiter, fake, 2, "fast")) >= 900
-    await limiter.penalise("fast", 900)
+    await limiter.back_off("fast", 900)
     other = make(sqlite_store, fake)
     assert min(await times(other, fake, 1, "fast")) >= 899.9
     await other.aclose()
@@ -243,7 +212,7 @@ async def test_a_longer_wait_is_nobodys_and_says_when_it_is_over(
 ) -> None:
     await limiter.acquire(name)
     waiting = [asyncio.create_task(limiter.acquire(name)) for _ in range(3)]
-    await limiter.penalise(name, 7200)
+    await limiter.back_off(name, 7200)
     said = await asyncio.gather(*waiting, return_exceptions=True)
     assert all(isinstance(error, ServicePaused) for error in said), said
     other = make(sqlite_store, fake)
@@ -273,7 +242,7 @@ async def test_a_lower_limit_is_learned_told_and_shared(sqlite_store: Store, lim
     for _ in range(3):
         assert limiter.learned() == {}
         await limiter.acquire("fast")
-        await limiter.penalise("fast", 2)
+        await limiter.back_off("fast", 2)
     assert limiter.learned() == {"fast": pytest.approx(10 / 1.01 / 1.5)}
     other = make(sqlite_store, fake)
     await other.acquire("fast")
@@ -291,53 +260,76 @@ async def test_a_refusal_that_names_no_wait_backs_off(limiter: Limiter, wait: fl
     waits = []
     for _ in range(4):
         await limiter.acquire("fast")
-        waits.append(await limiter.penalise("fast", wait))
+        waits.append(await limiter.back_off("fast", wait))
     assert waits == [1, 2, 4, 8]
 
 
 async def test_refusals_far_apart_teach_nothing(limiter: Limiter, fake: FakeTime) -> None:
     for _ in range(6):
         await limiter.acquire("fast")
-        await limiter.penalise("fast", 1)
+        await limiter.back_off("fast", 1)
         fake.now += 40
     assert limiter.learned() == {}
 
 
-async def test_paused_until_is_a_time_for_the_user(limiter: Limiter, fake: FakeTime) -> None:
-    assert limiter.paused_until("fast") is None
-    await limiter.penalise("fast", 60)
-    before, until = datetime.now(UTC), limiter.paused_until("fast")
+async def test_a_pause_tells_the_user_until_when(limiter: Limiter) -> None:
+    before = datetime.now(UTC)
+    until = await limiter.apply_retry_after("fast", TooManyRequests("slow down", retry_after_seconds=60))
     assert until is not None
     rounded = timedelta(milliseconds=1)
     assert before - rounded <= until - timedelta(seconds=60) <= datetime.now(UTC) + rounded
-    fake.now += 61
-    assert limiter.paused_until("fast") is None
+    assert await limiter.apply_retry_after("fast", NoAnswer("lost")) is None
+
+
+@pytest.mark.parametrize("error", [ServerFault, Busy])
+async def test_a_failure_that_names_a_wait_pauses_all_and_teaches_nothing(
+    sqlite_store: Store, limiter: Limiter, fake: FakeTime, error: type[MemoriesError]
+) -> None:
+    other = make(sqlite_store, fake)
+    for _ in range(6):
+        await limiter.acquire("fast")
+        start = fake.now
+        assert await limiter.apply_retry_after("fast", error("down", retry_after_seconds=2)) is not None
+        await other.acquire("fast")
+        assert fake.now - start >= 2
+    assert limiter.learned() == other.learned() == {}
+    assert await limiter.apply_retry_after("fast", error("down")) is None
+    assert await limiter.back_off("fast", None) == 1, "and no backing off was begun"
+    await other.aclose()
+
+
+class OtherClock(FakeTime):
+    """A database's clock, which goes by its own time."""
+
+    def __init__(self, beside: FakeTime, rate: float) -> None:
+        self.beside, self.began, self.rate = beside, beside.now, rate
+
+    def __call__(self) -> float:
+        return 1_700_000_000.0 + (self.beside.now - self.began) * self.rate
+
+
+@pytest.mark.parametrize("rate", [0.9995, 1.0005])
+async def test_a_clock_that_drifts_from_the_databases_costs_no_slot(
+    sqlite_store: Store, fake: FakeTime, rate: float
+) -> None:
+    limiter = Limiter(sqlite_store, "a", {"fast": 10.0}, clock=fake, sleep=fake.sleep, wall=OtherClock(fake, rate))
+    went = await times(limiter, fake, 5000, "fast")
+    assert went[-1] == pytest.approx(4999 * 0.101, rel=0.002)
+    assert max(len([at for at in went[n : n + 13] if at < went[n] + 1]) for n in range(4980)) <= 11
+    await limiter.aclose()
 
 
 async def test_a_broken_database_reaches_who_waits_and_is_tried_again_later(
-    limiter: Limiter, monkeypatch: pytest.MonkeyPatch
+    sqlite_store: Store, limiter: Limiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(*_: object) -> None:
+    async def broken(*_: object, **__: object) -> None:
         raise StoreError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(limiter, "reserve", broken)
+        patch.setattr(sqlite_store, "run", broken)
         got = await asyncio.gather(*(limiter.acquire("fast") for _ in range(3)), return_exceptions=True)
         assert [str(error) for error in got] == ["the disk is full"] * 3
     await limiter.acquire("fast")
-
-
-async def test_closing_lets_nobody_go(sqlite_store: Store, fake: FakeTime) -> None:
-    limiter = make(sqlite_store, fake)
-    await limiter.acquire("slow")
-    limiter.sleep = lambda seconds: asyncio.Event().wait()  # type: ignore[assignment]
-    waiting = asyncio.create_task(limiter.acquire("slow"))
-    await asyncio.sleep(0.05)
-    await limiter.aclose()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    with pytest.raises(RuntimeError):
-        await limiter.acquire("slow")
 
 
 def test_every_call_has_its_limit() -> None:

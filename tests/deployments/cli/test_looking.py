@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from blocks.database.engine import Store
-from blocks.database.store import import_planning, import_polls, imports, leases, limits, money, runs
+from blocks.database.store import import_planning, import_polls, imports, leases, money, rate_limits, runs
 from blocks.database.store.import_polls import ItemSeen
 from blocks.database.store.posts import EnrichedPost, save_posts
 from blocks.posts.identity import parse_post_url
@@ -133,8 +133,8 @@ def test_status_tells_of_caps_and_limits(
         )
         purpose = money.Purpose("acc", "r1", "fibres", "metadata", "tiktok", "apify")
         money.reserve(conn, purpose, micros=1_000_000, caps=money.Caps(collection_micros=10_000_000), now=now)
-        limits.pause(conn, account="acc", name="imports", seconds=3600)
-        limits.pause(conn, account="acc", name="metadata/apify", seconds=0, lesson_seconds=0.5)
+        rate_limits.pause(conn, account="acc", name="imports", seconds=3600)
+        rate_limits.pause(conn, account="acc", name="metadata/apify", seconds=0, learned_interval=0.5)
     told = tagtrail("status").out.splitlines()
     assert told[:4] == [
         "Spent today: 1.0000 USD, without a cap, 1.0000 of it reserved; by UTC, estimated",

@@ -1,44 +1,41 @@
 """Slots of the account-wide limits: one row a limit holds the next free moment, and moving it reserves time.
 
-The clock is the database's own on Postgres and the machine's on SQLite (one file, one machine; see `steady`), so that
-workers need not agree about the time; callers work with differences only.
+The clock is the database's own on Postgres and the machine's on SQLite, so that workers need not agree about the time;
+callers work with differences only. All times are seconds since the epoch by that clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Float, Table, bindparam, case, cast, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import SQLModel
 
-from blocks.database.store.steady import steady_now
+from blocks.database.store.statements import table_of
 from blocks.database.tables import RateLimit
 
 LONG_PAUSE_SECONDS = 900.0
-"""A longer pause is written down a second time, which tells it from a clock that was set back, or a lower rate."""
+"""A longer pause is written down a second time: it is no run's to wait for, as a row of a lower rate would be."""
 
-ASKED_FOR = " (pause)"
+PAUSE_SUFFIX = " (pause)"
 """What the second row's name has behind the limit's."""
 
 LEARNED_SECONDS = 3600.0
 """A rate that the server taught is forgotten so long after it was last taught."""
 
-_limits: Table = SQLModel.metadata.tables[str(RateLimit.__tablename__)]
+_limits: Table = table_of(RateLimit)
 _mine = (_limits.c.account == bindparam("whose"), _limits.c.name == bindparam("which"))
 
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """An answer to a reservation; all times are seconds since the epoch by the clock of the row.
+    """`count` slots from `first_at` on, the asked-for interval apart; where it is 0, `next_at` says when to ask again.
 
-    `count` slots from `first_at` on, the asked-for interval apart; with `count` 0 nothing was reserved, and
-    `next_at` says from when on something can be. `learned_interval` is None unless the server taught one.
-    `set_back`: the row lay further in the future than anything reserves, and was moved to now. `paused`: it lies there
-    because the service asked for it.
+    `now` is the time of the answer. `learned_interval` is None unless the server taught one. `paused`: there is none
+    before `next_at` because the service asked for that, for longer than a run waits.
     """
 
     count: int
@@ -46,7 +43,6 @@ class Slots:
     next_at: float
     now: float
     learned_interval: float | None
-    set_back: bool = False
     paused: bool = False
 
 
@@ -93,20 +89,14 @@ def _statements(dialect: str, own_clock: bool) -> dict[str, Any]:
             ),
         )
         .values(learned_interval=_seconds("interval"), learned_at=now),
-        "move": update(_limits).where(*_mine, row.next_at == _seconds("seen")).values(next_at=_seconds("to")),
+        "open": update(_limits).where(*_mine, row.next_at == _seconds("seen")).values(next_at=now),
     }
 
 
 def _prepare(conn: Connection, now: float | None) -> tuple[dict[str, Any], dict[str, float]]:
     own_clock = now is None and conn.dialect.name == "postgresql"
     statements = _statements(conn.dialect.name, own_clock)
-    return statements, {} if own_clock else {"now": steady_now(conn) if now is None else now}
-
-
-def _learned(row: Any) -> float | None:
-    if row.learned_interval is None or row.learned_at <= row.now - LEARNED_SECONDS:
-        return None
-    return float(row.learned_interval)
+    return statements, {} if own_clock else {"now": time.time() if now is None else now}
 
 
 def reserve_slots(
@@ -128,40 +118,26 @@ def reserve_slots(
     statements, clock = _prepare(conn, now)
     length = interval_seconds * count
     key = {"whose": account, "which": name}
-    moved = conn.execute(
-        statements["reserve"],
-        {**key, **clock, "length": length, "ahead": ahead_seconds, "late": late_seconds},
-    ).one_or_none()
+    asked = {**key, **clock, "length": length, "ahead": ahead_seconds, "late": late_seconds}
+    moved = conn.execute(statements["reserve"], asked).one_or_none()
     if moved is not None:
         return Slots(count, moved.next_at - length, moved.next_at, moved.now, _learned(moved))
     seen = conn.execute(statements["look"], {**key, **clock}).one()
-    if seen.next_at > seen.now + interval_seconds + LONG_PAUSE_SECONDS:
-        pause_key = {"whose": account, "which": name + ASKED_FOR}
-        asked = conn.execute(statements["look"], {**pause_key, **clock}).one_or_none()
-        if asked is not None and asked.next_at > seen.now:
-            return Slots(0, seen.next_at, seen.next_at, seen.now, _learned(seen), paused=True)
-        # Nothing reserves that far: the clock was set back, or the rate was a much lower one.
-        conn.execute(statements["move"], {**key, "seen": seen.next_at, "to": seen.now})
-        return Slots(0, seen.now, seen.now, seen.now, _learned(seen), set_back=True)
-    return Slots(0, seen.next_at, seen.next_at, seen.now, _learned(seen))
+    if seen.next_at <= seen.now + interval_seconds + LONG_PAUSE_SECONDS:
+        return Slots(0, seen.next_at, seen.next_at, seen.now, _learned(seen))
+    pause_key = {**key, "which": name + PAUSE_SUFFIX}
+    pause = conn.execute(statements["look"], {**pause_key, **clock}).one_or_none()
+    if pause is not None and pause.next_at > seen.now:
+        return Slots(0, seen.next_at, seen.next_at, seen.now, _learned(seen), paused=True)
+    # Nobody asked for that: it is left from a lower rate of the settings, or from a clock that was set back since.
+    conn.execute(statements["open"], {**key, **clock, "seen": seen.next_at})
+    return Slots(0, seen.now, seen.now, seen.now, _learned(seen))
 
 
-def reserve_timed(conn: Connection, /, clock: Callable[[], float], **asked: Any) -> tuple[Slots, float, float]:
-    """`reserve_slots(conn, **asked)`, and what `clock` said just before and just after it."""
-    before = clock()
-    got = reserve_slots(conn, **asked)
-    return got, before, clock()
-
-
-def move_slot(conn: Connection, *, account: str, name: str, seen: float, to: float) -> bool:
-    """Move the next slot from where it was seen; False where it is elsewhere by now."""
-    statements, _ = _prepare(conn, 0.0)
-    return conn.execute(statements["move"], {"whose": account, "which": name, "seen": seen, "to": to}).rowcount == 1
-
-
-def give_back_slot(conn: Connection, *, account: str, name: str, first_at: float, next_at: float) -> bool:
-    """Return an unused slot; only the last one reserved can be returned (True), an older one has passed (False)."""
-    return move_slot(conn, account=account, name=name, seen=next_at, to=first_at)
+def _learned(row: Any) -> float | None:
+    if row.learned_interval is None or row.learned_at <= row.now - LEARNED_SECONDS:
+        return None
+    return float(row.learned_interval)
 
 
 def pause(
@@ -170,27 +146,20 @@ def pause(
     account: str,
     name: str,
     seconds: float,
-    lesson_seconds: float | None = None,
+    learned_interval: float | None = None,
     now: float | None = None,
 ) -> float:
     """Let nobody of the account go on before `seconds` from now; an earlier, longer pause stays.
 
-    `lesson_seconds` is the interval that the refusal taught, if any (`learn_interval`). Returns how many seconds
-    from now the next slot lies.
+    `learned_interval` is how far apart the refusal proved that the server wants slots, if it did; a longer one that
+    was learned before stays. Returns how many seconds from now the next slot lies.
     """
     statements, clock = _prepare(conn, now)
-    values = {"whose": account, "which": name, "wait": max(seconds, 0.0)}
-    row = conn.execute(statements["pause"], {**values, **clock}).one()
-    if seconds > LONG_PAUSE_SECONDS:
-        conn.execute(statements["pause"], {**values, "which": name + ASKED_FOR, **clock})
-    if lesson_seconds is not None:
-        learn_interval(conn, account=account, name=name, interval_seconds=lesson_seconds, now=now)
+    key = {"whose": account, "which": name, **clock}
+    wait = max(seconds, 0.0)
+    row = conn.execute(statements["pause"], {**key, "wait": wait}).one()
+    if wait > LONG_PAUSE_SECONDS:
+        conn.execute(statements["pause"], {**key, "which": name + PAUSE_SUFFIX, "wait": wait})
+    if learned_interval is not None:
+        conn.execute(statements["learn"], {**key, "interval": learned_interval})
     return float(row.next_at - row.now)
-
-
-def learn_interval(
-    conn: Connection, *, account: str, name: str, interval_seconds: float, now: float | None = None
-) -> None:
-    """Write down that the server wants slots so far apart; a longer interval that was learned before stays."""
-    statements, clock = _prepare(conn, now)
-    conn.execute(statements["learn"], {"whose": account, "which": name, "interval": interval_seconds, **clock})
