@@ -1,5 +1,6 @@
 """A run as its users in Prefect see it: names, tags, log lines, and what a flow that calls it gets."""
 
+import asyncio
 import logging
 import re
 from pathlib import Path
@@ -119,6 +120,7 @@ async def test_the_examples_for_flows_of_other_projects_run(weather: Any) -> Non
         exec(compile(code, str(page), "exec"), names)
     summary = await names["monday"]()
     assert (summary.outcome, summary.enriched) == ("done", 25)
+    assert (await names["numbers"](), weather.asked()) == (1, 26)
     block = MemoriesCredentials(
         api_key=SecretStr(KEY), v1_base_url=weather.sandbox.v1_base_url, v2_base_url=weather.sandbox.v2_base_url
     )
@@ -127,4 +129,26 @@ async def test_the_examples_for_flows_of_other_projects_run(weather: Any) -> Non
         await names["one_post"]()
     finally:
         await MemoriesCredentials.adelete("default")
-    assert weather.asked() == 26
+    assert weather.asked() == 27
+
+
+async def test_a_task_of_ours_works_alone_in_anybodys_flow(weather: Any) -> None:
+    from flows.enrich_post import enrich_post
+
+    urls = [f"https://www.tiktok.com/@someone/video/{7_311_000_000_000_000_000 + at}" for at in range(2)]
+
+    @flow
+    async def theirs() -> tuple[list[RunSummary], list[str]]:
+        done = list(await asyncio.gather(*(enrich_post(url) for url in urls)))
+        again = await enrich_post(urls[0])
+        with pytest.raises(RunHalted):
+            await enrich_post("https://www.instagram.com/p/CxYz012abcD/", max_spend_usd=0)
+        with pytest.raises(RunFailed, match="no known platform"):
+            await enrich_post("https://example.com/p/1")
+        return [*done, again], flow_run.tags
+
+    (first, second, again), tags = await theirs()
+    assert [one.enriched for one in (first, second, again)] == [1, 1, 1]
+    assert len({first.run_id, second.run_id, again.run_id}) == 3
+    assert (again.fresh, again.cost_usd, weather.asked()) == (1, 0, 2)
+    assert "tagtrail" not in tags, "the flow run is theirs"

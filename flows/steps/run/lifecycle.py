@@ -17,6 +17,7 @@ from blocks.database.store import runs as stops_store
 from blocks.errors import StoreError, TagtrailError
 from blocks.memories.client import MemoriesClient
 from blocks.settings import Settings
+from flows.steps.prefect_side import artifacts
 from flows.steps.run import outcome
 from flows.steps.run.accounts import note_service
 from flows.steps.run.context import RunContext
@@ -24,7 +25,7 @@ from flows.steps.run.garbage import fewer_collections
 from flows.steps.run.opening import Opening
 from flows.steps.run.request import RunRequest
 from flows.steps.run.stops import Stop, StopListener
-from flows.steps.run.summary import RunFailed, RunHalted, RunSummary
+from flows.steps.run.summary import RunEnded, RunFailed, RunHalted, RunSummary
 
 P = ParamSpec("P")
 
@@ -37,7 +38,8 @@ def utc_now() -> datetime:
 class open_run:
     """A run as an async context manager: it opens on `accept`, and ends with a state, whatever happened inside.
 
-    Tagtrail's own errors become the run's outcome; anything else is a fault of ours and goes on upwards.
+    Tagtrail's own errors become the run's outcome; anything else is a fault of ours and goes on upwards. With a
+    `task_run_id` the run is that task's: one of several in a flow run that is somebody else's.
     """
 
     def __init__(
@@ -47,11 +49,12 @@ class open_run:
         credentials: str = "default",
         clock: Callable[[], datetime] = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
+        task_run_id: str | None = None,
     ) -> None:
         self.summary: RunSummary | None = None
         """What came of the run, once it is closed."""
-        self._opening = Opening(flow, credentials, clock, monotonic, cancelled=self._cancelled)
-        self._stops = StopListener(self._opening.run_id, halt=self._opening.halt, write=self._write_stop)
+        self._opening = Opening(flow, credentials, clock, monotonic, task_run_id=task_run_id, cancelled=self._cancelled)
+        self._stops = StopListener(self._opening.flow_run_id, halt=self._opening.halt, write=self._write_stop)
 
     async def accept(self, check: Callable[P, RunRequest], *asked: P.args, **terms: P.kwargs) -> RunContext:
         """Check what is asked for, then open what the run needs, and write the run down.
@@ -109,7 +112,10 @@ class open_run:
         if opening.run is None:
             why = failed or opening.halt.reason
             return outcome.never_opened(opening.run_id, opening.flow, why, opening.clock())
-        return await outcome.close(opening.run, opening.flow, self._stops, error=failed, broken=broken)
+        summary = await outcome.close(opening.run, opening.flow, self._stops, error=failed, broken=broken)
+        if opening.owns_flow_run:
+            await artifacts.show(summary)
+        return summary
 
     async def _note_service(self, failed: TagtrailError | None) -> None:
         run = self._opening.run
@@ -125,12 +131,31 @@ class open_run:
         So a flow that calls this one gets a `RunSummary`, or `RunHalted` or `RunFailed` is raised in it.
         """
         assert self.summary is not None, "a run has a state once it is closed"
-        if self.summary.outcome in ("done", "attention"):
-            return Completed(message=self.summary.message, data=self.summary)
         if self.summary.outcome == "cancelled":
             return Cancelled(message=self.summary.message)
-        error = RunHalted if self.summary.outcome == "halted" else RunFailed
-        return Failed(message=self.summary.message, data=error(self.summary))
+        error = _error_of(self.summary)
+        if error is not None:
+            return Failed(message=self.summary.message, data=error)
+        return Completed(message=self.summary.message, data=self.summary)
+
+    @property
+    def result(self) -> RunSummary:
+        """The summary of a run that is done.
+
+        Raises:
+            RunHalted, RunFailed: it is not; each has the summary.
+        """
+        assert self.summary is not None, "a run has a result once it is closed"
+        error = _error_of(self.summary)
+        if error is not None:
+            raise error
+        return self.summary
+
+
+def _error_of(summary: RunSummary) -> RunEnded | None:
+    if summary.outcome in ("done", "attention"):
+        return None
+    return RunFailed(summary) if summary.outcome == "failed" else RunHalted(summary)
 
 
 def _only_ours(error: BaseException | None) -> TagtrailError | None:

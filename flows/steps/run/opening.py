@@ -51,11 +51,16 @@ class Opening:
         clock: Callable[[], datetime],
         monotonic: Callable[[], float],
         *,
+        task_run_id: str | None,
         cancelled: Callable[[], None],
     ) -> None:
         self.flow, self.credentials, self.clock = flow, credentials, clock
         self._monotonic = monotonic
-        self.run_id = str(flow_run.id or uuid4())
+        self.run_id = str(task_run_id or flow_run.id or uuid4())
+        self.flow_run_id = str(flow_run.id or self.run_id)
+        """The flow run whose cancellation ends this run."""
+        self.owns_flow_run = task_run_id is None and flow_run.id is not None
+        """Whether the flow run is Tagtrail's own, and shows what this run is and does."""
         self.stack = AsyncExitStack()
         self.progress = current_progress()
         self.journal = Journal(self.progress)
@@ -142,21 +147,22 @@ class Opening:
         return self.run
 
     async def _show_in_prefect(self, run: RunContext) -> None:
-        """Tag the flow run, so that the UI's list can be filtered, log what was accepted, and keep a progress bar."""
+        """Log what was accepted; tag the flow run, so that the UI's list can be filtered, and keep a progress bar."""
         request = run.request
-        if flow_run.id is not None:
-            hashtags = [one.hashtag for one in request.imports if one.hashtag]
-            with best_effort("the run's tags"):
-                async with get_client() as prefect:
-                    tags = dict.fromkeys([*flow_run.tags, *tags_of_run(request.collection, hashtags)])
-                    await prefect.update_flow_run(UUID(flow_run.id), tags=list(tags))
         self.log.accepted(
-            name_of_run(self.flow, flow_run.parameters or {}),
+            name_of_run(self.flow, flow_run.parameters or {}) if self.owns_flow_run else self.flow,
             where=f"API {' and '.join(run.client.hosts)}, {run.store.engine.dialect.name} database",
             cap_usd=None if request.max_spend_usd >= NO_CAP_USD else request.max_spend_usd,
             imports=len(request.imports),
             posts=request.expected_posts,
         )
+        if not self.owns_flow_run:
+            return
+        hashtags = [one.hashtag for one in request.imports if one.hashtag]
+        with best_effort("the run's tags"):
+            async with get_client() as prefect:
+                tags = dict.fromkeys([*flow_run.tags, *tags_of_run(request.collection, hashtags)])
+                await prefect.update_flow_run(UUID(self.flow_run_id), tags=list(tags))
         bar = ProgressBar(run.progress, lambda: look_into_books(run.store, run.budget, run.run_id, run.progress))
         await bar.start(artifact_key(f"{self.flow}-progress", request.collection))
         self.stack.push_async_callback(bar.stop)

@@ -1,4 +1,4 @@
-"""The end of a run: the sums that must agree, the money, the typed summary, and what Prefect shows of it."""
+"""The end of a run: the sums that must agree, the money, and the typed summary."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from blocks.database.store.money import RunSpend
 from blocks.database.store.provenance import RunOutputs
 from blocks.errors import StoreError, TagtrailError, UsageError
 from blocks.outside_words import for_log
-from flows.steps.prefect_side import artifacts, run_events
+from flows.steps.prefect_side import run_events
 from flows.steps.prefect_side.trending import announce_trending, link
 from flows.steps.run.context import RunContext
 from flows.steps.run.ending import Ending, going_on, message_of, outcome_of
@@ -66,7 +66,7 @@ def never_opened(run_id: str, flow: str, why: TagtrailError | None, now: datetim
 async def close(
     run: RunContext, flow: str, stops: StopListener, *, error: TagtrailError | None, broken: BaseException | None
 ) -> RunSummary:
-    """Settle the run's money, check its sums, write its row, show the summary, and announce the end.
+    """Settle the run's money, check its sums, write its row, and announce the end.
 
     `error` and `broken` are as in `Ending`.
     """
@@ -86,7 +86,6 @@ async def close(
             if unwritten := await _failure_of(_write_end(run, summary)):
                 _judge(summary, _ending(run, error or unwritten, broken))
             run_events.assets_written(wrote, run_id=run.run_id)
-        await artifacts.show(summary)
     run_events.run_ended(summary, run.halt.reason)
     if broken is None:
         await announce_trending(
