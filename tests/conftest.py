@@ -29,6 +29,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 
+from blocks.database import connections
 from blocks.database.engine import Store, open_store, upgrade
 
 from .leftovers import guard, unmarked
@@ -261,14 +262,29 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def sqlite_engine(tmp_path_factory: pytest.TempPathFactory) -> sa.Engine:
+    """For a file that each test finds anew: an engine keeps the statements that it compiled, which takes long."""
+    file = tmp_path_factory.mktemp("store") / "tagtrail.db"
+    return connections.make_engine(connections.parse(f"sqlite:///{file}"), lock_seconds=30)
+
+
+@pytest.fixture
+def sqlite_file(sqlite_engine: sa.Engine, migrated_sqlite: Path) -> Path:
+    """A fresh SQLite file with the newest schema."""
+    assert sqlite_engine.url.database is not None
+    file = Path(sqlite_engine.url.database)
+    for left in file.parent.iterdir():
+        left.unlink()
+    shutil.copyfile(migrated_sqlite, file)
+    return file
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a fresh database with the newest schema, once of each kind."""
     if request.param == "sqlite":
-        path = tmp_path / "store" / "tagtrail.db"
-        path.parent.mkdir()
-        shutil.copyfile(request.getfixturevalue("migrated_sqlite"), path)
-        yield f"sqlite:///{path}"
+        yield f"sqlite:///{request.getfixturevalue('sqlite_file')}"
         return
     databases: PostgresDatabases = request.getfixturevalue("postgres")
     url = databases.migrated()
@@ -277,19 +293,17 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 
 @pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
+def store(database_url: str, sqlite_engine: sa.Engine) -> Iterator[Store]:
     """A store on a fresh database, once of each kind."""
-    opened = open_store(database_url)
+    opened = Store(sqlite_engine, database_url) if database_url.startswith("sqlite:") else open_store(database_url)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def sqlite_store(tmp_path: Path, migrated_sqlite: Path) -> Iterator[Store]:
+def sqlite_store(sqlite_file: Path, sqlite_engine: sa.Engine) -> Iterator[Store]:
     """A store on a fresh SQLite file, for tests that the kind of database does not matter to."""
-    path = tmp_path / "tagtrail.db"
-    shutil.copyfile(migrated_sqlite, path)
-    opened = open_store(f"sqlite:///{path}")
+    opened = Store(sqlite_engine, f"sqlite:///{sqlite_file}")
     yield opened
     opened.close()
 

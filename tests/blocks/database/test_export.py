@@ -265,6 +265,7 @@ def test_an_export_needs_no_more_memory_and_no_query_per_row_for_many_rows(
         add(conn, 1500)
     event.listen(store.engine, "before_cursor_execute", note)
     second, much = peak()
+    event.remove(store.engine, "before_cursor_execute", note)
     assert (first, second) == (300, 1800)
     assert much < little * 1.3
     assert len(cursors) < 80

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -60,16 +61,24 @@ def test_other_letters_of_a_password_need_no_escape(password: str) -> None:
 @pytest.mark.parametrize(
     "name", ["x?y", "x#y", "100%", "%41", "a b", "it's", 'q"q', "é", "a@b:c", "[x]", "x&y=z", "\udcff?"]
 )
-def test_a_folder_may_be_called_anything(name: str, tmp_path: Path) -> None:
+def test_a_folder_may_be_called_anything(name: str, tmp_path: Path, migrated_sqlite: Path) -> None:
     file = tmp_path / name / "tagtrail.db"
     url = connections.of_file(file)
     assert url.isprintable()
     assert os.fsencode(str(connections.parse(url).database)) == os.fsencode(file)
     assert connections.in_clear(connections.parse(url)) == url
-    with closing(open_store(url, create=True)) as store, store.begin() as conn:
+    file.parent.mkdir()
+    shutil.copyfile(migrated_sqlite, file)
+    with closing(open_store(url)) as store, store.begin() as conn:
         conn.execute(insert(table_of(Meta)).values(key="a", value="b"))
         assert {item.name for item in file.parent.iterdir()} == {"tagtrail.db", "tagtrail.db-wal", "tagtrail.db-shm"}
     assert {item.name for item in tmp_path.iterdir()} == {name}
+
+
+def test_a_database_is_made_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    file = tmp_path / "[x] é@b:c?y=100%41#\udcff" / "tagtrail.db"
+    open_store(connections.of_file(file), create=True).close()
+    assert list(tmp_path.rglob("*")) == [file.parent, file]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 

@@ -172,6 +172,7 @@ def test_no_look_at_the_whole_reads_a_large_table_from_end_to_end(sqlite_store: 
             for statement, values in looked
             for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
         ]
+    event.remove(sqlite_store.engine, "before_cursor_execute", note)
     assert len(looked) > 20
     large = ("posts", "import_items", "snapshots", "spend", "work", "run_posts")
     scans = [step for step in steps if step.startswith("SCAN") and step.split()[1] in large]
