@@ -29,6 +29,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 
+from blocks import network
 from blocks.database import connections
 from blocks.database.engine import Store, open_store, upgrade
 
@@ -58,7 +59,9 @@ GUARDED = pytest.StashKey[subprocess.Popen[bytes]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """From here on nothing that tests start outlives them."""
+    """From here on nothing that tests start outlives them, and no proxy or certificate of this machine is theirs."""
+    for name in network.named():
+        os.environ.pop(name, None)
     config.stash[GUARDED] = guard()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -55,11 +57,31 @@ def record(number: int, **changes: Any) -> PostRecord:
     return PostRecord(**known | changes)
 
 
+@pytest.fixture(scope="session")
+def filled_sqlite(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file to be copied; what is in it says `filled`."""
+    path = tmp_path_factory.mktemp("filled") / "tagtrail.db"
+    path.write_bytes(migrated_sqlite.read_bytes())
+    with closing(open_store(f"sqlite:///{path}")) as store:
+        _fill(store)
+    return path
+
+
 @pytest.fixture
-def filled(home_store: Store) -> Store:
+def filled(home_store: Store, filled_sqlite: Path) -> Store:
     """Three enriched posts (one of them with 0 plays) and a failed one, found by one import of #linen."""
+    assert home_store.engine.url.database is not None
+    with (
+        closing(sqlite3.connect(filled_sqlite)) as source,
+        closing(sqlite3.connect(home_store.engine.url.database)) as target,
+    ):
+        source.backup(target)
+    return home_store
+
+
+def _fill(store: Store) -> None:
     refs = [parse_post_url(record(number).url) for number in range(4)]
-    with home_store.begin() as conn:
+    with store.begin() as conn:
         runs.start_run(conn, run_id="r1", flow="track-hashtags", account="acc", collection="fibres", now=NOW)
         ticket = import_planning.plan_import(
             conn, account="acc", kind="hashtag", hashtag="linen", wanted={"hashtag": "Linen"}, wish="w",
@@ -79,7 +101,6 @@ def filled(home_store: Store) -> Store:
         failure = GivenUp.post(refs[3], "parse", UnknownShape(["odd"]), attempts=1, channel="apify", run_id="r1")
         posts.mark_failed(conn, [failure], NOW)
         runs.finish_run(conn, "r1", outcome="attention", message="4 posts: 3 enriched", summary=None, now=NOW)
-    return home_store
 
 
 @pytest.fixture
