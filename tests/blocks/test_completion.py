@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.completion import Clocks, Said, finished_state, next_poll_seconds, overdue
+from tests.cases import each_case
 
 T0 = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 
@@ -93,10 +94,8 @@ def after(
     return finished_state(clocks, at(now), quiet_seconds=120, deadline_seconds=900, said=said)
 
 
-@pytest.mark.parametrize("succeeded", [True, False])
-@pytest.mark.parametrize(
-    ("now", "quiet_polls", "expected"), [(35, 2, "complete"), (34, 2, None), (35, 1, None), (100, 1, None)]
-)
+@each_case("succeeded", [True, False])
+@each_case(("now", "quiet_polls", "expected"), [(35, 2, "complete"), (34, 2, None), (35, 1, None), (100, 1, None)])
 def test_with_items_a_callback_makes_the_quiet_time_short(
     now: float, quiet_polls: int, expected: str | None, succeeded: bool
 ) -> None:

@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-import pytest
-
 from blocks import errors
 from blocks.errors import (
     BadKey,
@@ -26,6 +24,7 @@ from blocks.errors import (
     Unreadable,
     UsageError,
 )
+from tests.cases import each_case
 
 
 def refused_key(advice: str) -> BadKey:
@@ -70,7 +69,7 @@ def test_the_drawing_is_the_tree() -> None:
     assert drawn == list(below(TagtrailError))
 
 
-@pytest.mark.parametrize("cls", classes())
+@each_case("cls", classes())
 def test_every_error_survives_pickling_with_all_its_facts(cls: type[TagtrailError]) -> None:
     error = make(cls)
     again = pickle.loads(pickle.dumps(error))
@@ -98,7 +97,7 @@ def test_what_happened_remotely_is_kept_apart() -> None:
     assert not any(issubclass(getattr(errors, name), Refused) for name in unknown)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("error", "sentence"),
     [
         (

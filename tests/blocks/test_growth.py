@@ -35,7 +35,7 @@ Reader = Callable[[str], object]
 SCRUB = Scrubber("sk-mavi-1nvented/key+0123456789", "https://hooks.example.com/in/invented-and-long-enough")
 POST = parse_post_url("https://www.tiktok.com/@harbour.kiln/video/7434361641896103211")
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
-SHORT, LONG = 1_000, 16_000
+SHORT, LONG = 500, 8_000
 MAX_GROWTH = 64
 """Between 16, where time is linear, and 256, where it is quadratic: a machine that stands still is no slow reader."""
 QUICK_SECONDS = 0.001

@@ -22,6 +22,7 @@ from blocks.outside_words import (
     plain,
     plain_data,
 )
+from tests.cases import each_case
 
 ATTACKS = {
     "colours": "\x1b[31mred\x1b[0m",
@@ -53,7 +54,7 @@ def test_nothing_steers_a_terminal(words: str) -> None:
     assert "\n" not in plain(f"{words}\n{words}")
 
 
-@pytest.mark.parametrize(
+@each_case(
     "words",
     ["plain words", "Straße – 東京 #陶芸", "می\u200cخواهم", "क्\u200dष", "עברית العربية", "👩\u200d👩\u200d👧 ❤️ 1️⃣"],
 )  # fmt: skip
@@ -112,8 +113,8 @@ def rendered(markdown: str) -> str:
     return str(MarkdownIt("gfm-like", {"linkify": False, "html": True}).render(markdown))
 
 
-@pytest.mark.parametrize("words", MARKDOWN)
-@pytest.mark.parametrize("around", ["## {}", "- {}", "{}", "| a |\n|---|\n| {} |", "`tagtrail x` {}"])
+@each_case("words", MARKDOWN)
+@each_case("around", ["## {}", "- {}", "{}", "| a |\n|---|\n| {} |", "`tagtrail x` {}"])
 def test_no_markup_comes_of_words(words: str, around: str) -> None:
     page = rendered(around.format(for_markdown(words)))
     calm = rendered(around.format("WORDS"))

@@ -9,6 +9,7 @@ import pytest
 from blocks.env_file import misspelt, redirected
 from blocks.errors import UsageError
 from blocks.settings import V1_BASE_URL, V2_BASE_URL, Settings, get_settings
+from tests.cases import each_case
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> str:
@@ -87,11 +88,12 @@ NUMBERS = [
 ]
 
 
-@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e300", "-1", "9" * 400])
-@pytest.mark.parametrize("name", NUMBERS)
-def test_every_number_has_bounds(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@each_case("value", ["inf", "-inf", "nan", "1e300", "-1", "9" * 400])
+@each_case("name", NUMBERS)
+def test_every_number_has_bounds(name: str, value: str) -> None:
     assert len(NUMBERS) > 15
-    assert refused(monkeypatch, name.upper(), value).startswith(f"{name.upper()}: ")
+    with pytest.MonkeyPatch.context() as patch:
+        assert refused(patch, name.upper(), value).startswith(f"{name.upper()}: ")
 
 
 def test_no_secret_is_printed() -> None:

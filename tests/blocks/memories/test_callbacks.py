@@ -9,13 +9,14 @@ import pytest
 
 from blocks.memories.callbacks import BadCallback, address, read_callback
 from blocks.memories.redaction import Scrubber
+from tests.cases import each_case
 
 
 def read(**body: Any) -> Any:
     return read_callback(json.dumps(body).encode())
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("body", "status", "kind"),
     [
         ({"taskId": "t", "status": "SUCCEEDED"}, "SUCCEEDED", "succeeded"),
@@ -53,7 +54,7 @@ def test_the_same_news_has_the_same_id_and_other_news_another() -> None:
     assert len({one.event_id for one in (old, *others)}) == 6
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("body", "why"),
     [
         (b"", "not JSON"),

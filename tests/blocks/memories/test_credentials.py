@@ -18,6 +18,7 @@ from blocks.errors import UsageError
 from blocks.memories.client import MemoriesClient
 from blocks.memories.credentials import MAX_CONNECTIONS, MemoriesCredentials
 from blocks.settings import Settings
+from tests.cases import each_case
 
 KEY = "sk-mavi-invented-key-0123456789"
 
@@ -116,7 +117,7 @@ def test_a_block_sends_its_key_in_clear_only_where_this_machine_allows_it(monkey
             block.get_client()
 
 
-@pytest.mark.parametrize("seconds", [0, -1, 3601, 1e300, float("inf"), float("nan")])
+@each_case("seconds", [0, -1, 3601, 1e300, float("inf"), float("nan")])
 def test_a_blocks_timeout_has_bounds(seconds: float) -> None:
     with pytest.raises(ValidationError):
         MemoriesCredentials(api_key=KEY, timeout_seconds=seconds)

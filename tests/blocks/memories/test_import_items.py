@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from blocks.errors import BadKey, BadParameters, MemoriesError, NotFound, ServerFault, Unreadable
 from blocks.memories import responses
 from blocks.memories.responses import ImportItemSeen
+from tests.cases import each_case
 
 
 def items(data: Any) -> list[ImportItemSeen]:
@@ -25,7 +26,7 @@ def item(no: str | None = None, url: str | None = None, status: str | None = Non
 URL = "https://www.tiktok.com/player/v1/7400000000000000123"
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("data", "expected"),
     [
         (None, []),
@@ -67,7 +68,7 @@ def test_items_in_every_variant(data: Any, expected: list[ImportItemSeen]) -> No
     assert items(data) == expected
 
 
-@pytest.mark.parametrize(
+@each_case(
     "data",
     [
         "VI1",
@@ -84,7 +85,7 @@ def test_an_unknown_shape_is_not_taken_for_nothing(data: Any) -> None:
     assert caught.value.body == b"{}"
 
 
-@pytest.mark.parametrize(
+@each_case(
     "one",
     [
         {"status": "FAILED", "cause": "decode error"},

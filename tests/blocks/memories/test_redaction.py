@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.memories.redaction import Scrubber
+from tests.cases import each_case
 
 KEY = "sk-nmav/i+Key_7.x"
 SECRET = "invented-and-long-enough"
@@ -38,7 +39,7 @@ WRITTEN = {
 }
 
 
-@pytest.mark.parametrize("how", WRITTEN)
+@each_case("how", WRITTEN)
 def test_a_secret_is_cut_out_however_it_is_written(how: str) -> None:
     scrub = Scrubber(KEY)
     assert scrub(f"your key {WRITTEN[how]}, really".encode()) == b"your key [key], really"
@@ -68,7 +69,7 @@ ENCODED = {
 }
 
 
-@pytest.mark.parametrize("how", ENCODED)
+@each_case("how", ENCODED)
 def test_a_secret_is_cut_out_in_other_forms(how: str) -> None:
     for around in ('{"a":"%s"}', '{"a":"\\n%s\\n"}', '{"a":"x %s."}', '{"a":["\\u000a%s",1]}'):
         told = Scrubber(KEY)((around % ENCODED[how]).encode()).decode()

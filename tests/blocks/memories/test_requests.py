@@ -10,6 +10,7 @@ from blocks import network
 from blocks.errors import NotAPostUrl, UsageError
 from blocks.memories import requests
 from blocks.posts.identity import parse_post_url
+from tests.cases import each_case
 
 INSTAGRAM = [f"https://www.instagram.com/p/C{chr(65 + n % 26)}{chr(65 + n // 26)}jXyZ0123/" for n in range(52)]
 PLAYER = "https://www.tiktok.com/player/v1/7400000000000000123"
@@ -20,7 +21,7 @@ EMPTY = "https://www.tiktok.com/@/video/7400000000000000123"
 INSTAGRAM_FORMS = [f"https://www.instagram.com/{form}/CAbcdEfGh12/" for form in ("p", "reel")]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("where", "path", "more"),
     [
         ({}, "/scraper_tag", {"unique_id": "default"}),
@@ -66,20 +67,20 @@ def test_creator_import() -> None:
     assert requests.creator_import("https://www.tiktok.com/@some", 1, {"library": "public"})[0] == "/scraper_public"
 
 
-@pytest.mark.parametrize("tag", ["", "  ", "#", "two words", "two\nlines", "a#b", "##", "\t"])
+@each_case("tag", ["", "  ", "#", "two words", "two\nlines", "a#b", "##", "\t"])
 def test_wrong_hashtags(tag: str) -> None:
     with pytest.raises(UsageError):
         requests.hashtag_import(tag, 5, {})
 
 
-@pytest.mark.parametrize("count", [0, -1, True, 2.0, "5", None])
+@each_case("count", [0, -1, True, 2.0, "5", None])
 def test_wrong_counts(count: Any) -> None:
     for build in (requests.hashtag_import, requests.creator_import):
         with pytest.raises(UsageError, match="whole number of 1 or more"):
             build("https://www.tiktok.com/@some" if build is requests.creator_import else "dior", count, {})
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("urls", "sentence"),
     [
         ([], "1 to 50 post URLs, and these are 0"),
@@ -110,7 +111,7 @@ def test_wrong_creators(url: str) -> None:
         requests.creator_import(url, 5, {})
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("where", "sentence"),
     [
         ({"namespace": "spring", "folder_id": 5}, "not both"),
@@ -175,7 +176,7 @@ def test_status_path() -> None:
             requests.status_path(*wrong)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("key", "sentence"),
     [
         ("", "MEMORIES_API_KEY is not set: "),
@@ -225,7 +226,7 @@ def test_a_key_goes_in_clear_to_this_machine(url: str) -> None:
     assert requests.checked_base_url("X", url)
 
 
-@pytest.mark.parametrize("url", ELSEWHERE)
+@each_case("url", ELSEWHERE)
 def test_a_key_goes_in_clear_nowhere_else_unless_it_is_meant(url: str) -> None:
     with pytest.raises(UsageError, match=r"MEMORIES_V1_BASE_URL sends the key unencrypted to .*TAGTRAIL_ALLOW_HTTP=1"):
         requests.checked_base_url("MEMORIES_V1_BASE_URL", url)
@@ -244,7 +245,7 @@ def test_unknown_channel() -> None:
         requests.checked_channel("auto")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("known_by", "source", "forms"),
     [
         (HANDLE, None, [HANDLE, PLAYER]),
@@ -272,7 +273,7 @@ LONG = "CAbcdEfGh12" + "aB-_" * 7
 """The code of a post of a private account: it opens with all of its letters only."""
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("source", "code"),
     [
         (f"reel/{LONG}/?igsh=x", LONG),
@@ -281,7 +282,7 @@ LONG = "CAbcdEfGh12" + "aB-_" * 7
         (None, "CAbcdEfGh12"),
     ],
 )
-@pytest.mark.parametrize("known_by", ["p/CAbcdEfGh12/", f"p/{LONG}/"])
+@each_case("known_by", ["p/CAbcdEfGh12/", f"p/{LONG}/"])
 def test_a_private_post_is_asked_for_by_its_long_code(known_by: str, source: str | None, code: str) -> None:
     host = "https://www.instagram.com/"
     given = None if source is None else host + source

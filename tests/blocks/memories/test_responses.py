@@ -27,6 +27,7 @@ from blocks.errors import (
     Unreadable,
 )
 from blocks.memories import responses
+from tests.cases import each_case
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
@@ -46,7 +47,7 @@ def refused(envelope: Any, http_status: int = 200, retry_after: str | None = Non
     return caught.value
 
 
-@pytest.mark.parametrize(
+@each_case(
     "envelope",
     [
         {"code": "0000", "msg": "success", "data": {"a": 0}, "success": True, "failed": False},
@@ -67,7 +68,7 @@ def refused(envelope: Any, http_status: int = 200, retry_after: str | None = Non
         b'\xef\xbb\xbf{"code": "0000", "data": {"a": 0}}',
     ],
 )
-@pytest.mark.parametrize("http_status", [200, 201])
+@each_case("http_status", [200, 201])
 def test_success_in_every_form(envelope: Any, http_status: int) -> None:
     assert opened(envelope, http_status) == {"a": 0}
 
@@ -78,7 +79,7 @@ def test_the_envelope_is_judged_before_the_status(http_status: int) -> None:
     assert type(refused({"code": "0402", "msg": "Insufficient credits"}, http_status)) is NoCredits
 
 
-@pytest.mark.parametrize("data", [None, 0, "", [], {}, False])
+@each_case("data", [None, 0, "", [], {}, False])
 def test_falsy_data_survives(data: Any) -> None:
     got = opened({"code": "0000", "data": data, "success": True, "failed": False})
     assert got == data
@@ -142,9 +143,9 @@ def test_codes(code: str | int, msg: str | None, expected: type[MemoriesError], 
     assert error.message == (msg or "")
 
 
-@pytest.mark.parametrize("code", ["0000", "0", 0, "200", 200])
-@pytest.mark.parametrize("success", [False, "false"])
-@pytest.mark.parametrize(
+@each_case("code", ["0000", "0", 0, "200", 200])
+@each_case("success", [False, "false"])
+@each_case(
     ("msg", "expected"),
     [
         ("", Transient),
@@ -170,7 +171,7 @@ def test_no_success_and_no_data_is_a_refusal_whatever_the_code(
     assert type(refused({"code": code, "msg": msg, "success": success, "data": None}, 503)) is ServerFault
 
 
-@pytest.mark.parametrize("data", [0, "", [], {}, False, {"a": 0}])
+@each_case("data", [0, "", [], {}, False, {"a": 0}])
 def test_data_that_came_is_taken_though_success_is_false(data: Any) -> None:
     assert opened({"code": "0000", "success": False, "data": data}) == data
 
@@ -196,7 +197,7 @@ def test_only_a_business_code_says_that_the_account_is_disabled() -> None:
 SPRING = {"timestamp": "2026-11-22T11:00:00Z", "path": "/x", "requestId": "ab-1"}
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("body", "status", "expected"),
     [
         (SPRING | {"status": 404, "error": "Not Found"}, 404, NotFound),
@@ -224,7 +225,7 @@ def test_answers_without_an_envelope_are_judged_by_their_status(
     assert "<html>" not in str(error)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "body",
     [
         b"",
@@ -264,7 +265,7 @@ def test_half_a_surrogate_pair_costs_one_letter_and_not_the_payload() -> None:
     assert opened(body) == {"cut": "a ?", "whole": "😀", "count": 9007199254740993, "plain": "\\ud83d"}
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("value", "seconds"),
     [
         ("12, 900", 900),

@@ -13,9 +13,10 @@ from blocks.errors import UsageError
 from blocks.posts.captions import hashtag_key, hashtags_in, mentions_in, normalise_hashtag
 from blocks.posts.platforms.registry import PLATFORMS
 from blocks.posts.record import Platform
+from tests.cases import each_case
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("text", "tags"),
     [
         ("", []),
@@ -55,7 +56,7 @@ def test_hashtags(text: str, tags: list[str]) -> None:
     assert hashtags_in(text) == tags
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("text", "users"),
     [
         ("", []),
@@ -74,7 +75,7 @@ def test_mentions(text: str, users: list[str]) -> None:
     assert mentions_in(text) == mentions_in(text, "tiktok") == users
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("text", "users"),
     [
         ("thanks @NBCOlympics.Watch now", ["NBCOlympics"]),
@@ -105,7 +106,7 @@ def test_mentions_on_youtube(text: str, users: list[str]) -> None:
     assert mentions_in(text, "youtube") == users
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("text", "tags"),
     [
         ("#Paris2024🔥 go", ["Paris2024"]),
@@ -216,7 +217,7 @@ def test_nothing_inside_a_url_or_an_address_counts(host: str, name: str, tail: s
     assert mentions_in(f"write to {name}@{host}.com or {name}.{name}@{host}.org") == []
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("typed", "sent"),
     [
         ("LVMH", "LVMH"),
@@ -250,7 +251,7 @@ def test_typed_hashtags(typed: str, sent: str) -> None:
     assert normalise_hashtag(typed) == sent
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("typed", "says"),
     [
         ("", "empty"),

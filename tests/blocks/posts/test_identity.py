@@ -18,6 +18,7 @@ from blocks.posts.identity import (
 from blocks.posts.platforms.instagram import id_to_shortcode, shortcode_to_id
 from blocks.posts.platforms.tiktok import other_form
 from blocks.posts.record import PostRef
+from tests.cases import each_case
 
 CODE, PK = "DQk1lnGlaz3", "3757363670205967607"
 TOKEN = "BfS3I2PpqsNkxElV9DXj61vzo5x0"
@@ -30,7 +31,7 @@ video_ids = st.text(letters64, min_size=11, max_size=11)
 handles = st.text(st.sampled_from(string.ascii_letters + string.digits + "._"), min_size=2, max_size=24)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "url",
     [
         f"https://www.instagram.com/p/{CODE}/",
@@ -89,7 +90,7 @@ def test_the_url_that_opens_a_private_post() -> None:
         assert private_url(other) is None
 
 
-@pytest.mark.parametrize("code", [f"{CODE}_", f"{CODE}abc", (CODE + TOKEN)[:28], f"{CODE}x{TOKEN}", "A", "A" * 11])
+@each_case("code", [f"{CODE}_", f"{CODE}abc", (CODE + TOKEN)[:28], f"{CODE}x{TOKEN}", "A", "A" * 11])
 def test_codes_of_other_lengths_and_of_no_id_name_no_post(code: str) -> None:
     with pytest.raises(ValueError, match="shortcode"):
         shortcode_to_id(code)
@@ -97,19 +98,19 @@ def test_codes_of_other_lengths_and_of_no_id_name_no_post(code: str) -> None:
         parse_post_url(f"https://www.instagram.com/p/{code}/")
 
 
-@pytest.mark.parametrize("code", ["", "a b", "ä" * 11, "x" * 40, "abc/def", "abc.def", CODE + "!" * 28])
+@each_case("code", ["", "a b", "ä" * 11, "x" * 40, "abc/def", "abc.def", CODE + "!" * 28])
 def test_no_shortcodes(code: str) -> None:
     with pytest.raises(ValueError, match="shortcode"):
         shortcode_to_id(code)
 
 
-@pytest.mark.parametrize("post_id", ["", "0", 0, -1, "abc", "1.5", "١٢٣", "9" * 21])
+@each_case("post_id", ["", "0", 0, -1, "abc", "1.5", "١٢٣", "9" * 21])
 def test_no_ids(post_id: str | int) -> None:
     with pytest.raises(ValueError, match="whole number"):
         id_to_shortcode(post_id)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("url", "handle"),
     [
         (f"https://www.tiktok.com/@harbour.kiln/video/{NUMBER}", "harbour.kiln"),
@@ -148,7 +149,7 @@ def test_instagram_share_links_say_what_to_do() -> None:
         parse_post_url("https://www.instagram.com/share/reel/BAabc123/")
 
 
-@pytest.mark.parametrize(
+@each_case(
     "url",
     [
         f"https://www.youtube.com/watch?v={VIDEO}",
@@ -167,7 +168,7 @@ def test_youtube_forms(url: str) -> None:
     assert parse_post_url(url) == PostRef("youtube", VIDEO, f"https://www.youtube.com/watch?v={VIDEO}")
 
 
-@pytest.mark.parametrize(
+@each_case(
     "url",
     [
         f"https://x.com/HarbourKiln/status/{NUMBER}",
@@ -183,7 +184,7 @@ def test_x_forms(url: str) -> None:
     assert parse_post_url(url) == PostRef("x", NUMBER, f"https://x.com/i/status/{NUMBER}")
 
 
-@pytest.mark.parametrize(
+@each_case(
     "url",
     [
         f"https://instagram.com.evil.example/p/{CODE}/",
@@ -253,7 +254,7 @@ def test_what_is_no_post_url_is_refused_in_one_sentence(url: str) -> None:
     assert "give" in said
 
 
-@pytest.mark.parametrize("value", [None, 5, b"https://www.instagram.com/p/abc/", ["x"], {}, 1.5])
+@each_case("value", [None, 5, b"https://www.instagram.com/p/abc/", ["x"], {}, 1.5])
 def test_what_is_no_text_is_refused(value: object) -> None:
     with pytest.raises(NotAPostUrl, match="is text, not"):
         parse_post_url(value)  # type: ignore[arg-type]

@@ -6,9 +6,10 @@ import pytest
 
 from blocks.errors import UsageError
 from blocks.posts.identity import parse_creator_url
+from tests.cases import each_case
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("url", "expected"),
     [
         (
@@ -40,7 +41,7 @@ def test_profiles(url: str, expected: tuple[str, str, str]) -> None:
     assert parse_creator_url(expected[2]) == expected
 
 
-@pytest.mark.parametrize(
+@each_case(
     "url",
     [
         "https://www.instagram.com/p/DQk1lnGlaz3/",

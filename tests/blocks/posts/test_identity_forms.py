@@ -8,6 +8,7 @@ import pytest
 
 from blocks.errors import NotAPostUrl
 from blocks.posts.identity import parse_creator_url, parse_post_url, private_url, url_to_ask
+from tests.cases import each_case
 
 CODE = "DQk1lnGlaz3"
 NUMBER = "7434361641896103211"
@@ -180,32 +181,32 @@ TWITTER = [
 ]
 
 
-@pytest.mark.parametrize("url", INSTAGRAM)
+@each_case("url", INSTAGRAM)
 def test_instagram(url: str) -> None:
     ref = parse_post_url(url)
     assert (ref.platform, ref.shortcode, ref.url) == ("instagram", CODE, IG)
 
 
-@pytest.mark.parametrize("url", TIKTOK)
+@each_case("url", TIKTOK)
 def test_tiktok(url: str) -> None:
     ref = parse_post_url(url)
     assert (ref.platform, ref.post_id) == ("tiktok", NUMBER)
     assert ref.handle in (None, "harbour.kiln")
 
 
-@pytest.mark.parametrize("url", YOUTUBE)
+@each_case("url", YOUTUBE)
 def test_youtube(url: str) -> None:
     ref = parse_post_url(url)
     assert (ref.platform, ref.post_id, ref.url) == ("youtube", VIDEO, YT)
 
 
-@pytest.mark.parametrize("url", TWITTER)
+@each_case("url", TWITTER)
 def test_x(url: str) -> None:
     ref = parse_post_url(url)
     assert (ref.platform, ref.post_id) == ("x", NUMBER)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "url",
     [
         # Where a page leads to another host, or to two posts, it names none.
@@ -308,7 +309,7 @@ def test_a_private_post_behind_a_page_keeps_its_token() -> None:
     assert private_url(f"({opens}).") == opens
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("given", "asked"),
     [
         (X, X),

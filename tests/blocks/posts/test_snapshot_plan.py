@@ -18,6 +18,7 @@ from blocks.posts.snapshot_plan import (
     growth_per_day,
     parse_ages,
 )
+from tests.cases import each_case
 
 T0 = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 HOUR, DAY = 3600, 86_400
@@ -35,7 +36,7 @@ def test_the_default_plan_and_its_windows() -> None:
     assert ends == {"1h": 3.5, "6h": 15, "24h": 48, "72h": 120, "7d": 18.5 * 24, "30d": 41.5 * 24}
 
 
-@pytest.mark.parametrize("text", ["1", "6h,1h", "1h,1h", "0h", "1w", "1h,,2h", "-1h", "1.5h"])
+@each_case("text", ["1", "6h,1h", "1h,1h", "0h", "1w", "1h,,2h", "-1h", "1.5h"])
 def test_ages_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="ages"):
         parse_ages(text)
@@ -106,7 +107,7 @@ def test_numbers_that_stand_still_for_a_day_and_three_snapshots() -> None:
     assert not PLAN.stands_still([at(80, plays=5), at(79, plays=5), at(78, plays=5), at(50, plays=4)])
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("newest", "oldest", "still"),
     [
         ({"plays": 1009}, {"plays": 1000}, True),

@@ -93,15 +93,15 @@ def test_the_same_numbers_give_the_same_interval() -> None:
 
 
 def test_whoever_searches_many_comparisons_needs_more_to_be_sure_of_one() -> None:
-    # Of 300 comparisons of posts that are alike some thirty come out as a change by chance, or none of all together.
+    # Of 100 comparisons of posts that are alike some ten come out as a change by chance, or none where 300 are made.
     plain = corrected = 0
-    for seed in range(0, 600, 2):
+    for seed in range(0, 200, 2):
         now, before = group(1000 + seed, 40, 20), group(1001 + seed, 40, 20)
         found = rules.change(*now, *before)
         plain += found.verdict in ("up", "down")
         if found.verdict in ("up", "down"):
             corrected += rules.change(*now, *before, comparisons=300).verdict in ("up", "down")
-    assert 3 <= plain <= 45
+    assert 1 <= plain <= 15
     assert corrected == 0
 
 

@@ -11,12 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from blocks.posts.payloads.locate import locate
 from blocks.posts.payloads.synonyms import is_count, leaves_in, unread
 from blocks.posts.platforms.registry import all_shapes
 from blocks.posts.record import PostRecord, PostRef
+from tests.cases import each_case
 
 NAMES = sorted(path.stem for path in (Path(__file__).parent / "invented").glob("*.json"))
 
@@ -56,7 +55,7 @@ FAMILIES: dict[str, tuple[str, str, dict[str, Any]]] = {
 APART = ("shape", "extra", "null_reasons", "comment_rows")
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@each_case("name", FAMILIES)
 def test_what_a_form_tells_is_what_the_others_tell(mapped: Mapped, name: str) -> None:
     base, shape, more = FAMILIES[name]
     record, expected = mapped(name), asdict(mapped(base)) | more
@@ -81,7 +80,7 @@ NOBODYS = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each_case("name", NAMES)
 def test_the_counts_that_no_table_reads_are_known(load: Load, asked: Asked, mapped: Mapped, name: str) -> None:
     found = locate(load(name), asked(name))
     tables = (*found.shape.columns.values(), *found.shape.extra.values())

@@ -11,6 +11,7 @@ from blocks.errors import UnknownShape
 from blocks.posts.payloads.locate import locate
 from blocks.posts.payloads.mapping import NULLABLE, map_post
 from blocks.posts.record import PostRecord, PostRef
+from tests.cases import each_case
 
 Load, Asked, Mapped, Media = (
     Callable[[str], Any],
@@ -40,7 +41,7 @@ ALL = (
 )
 
 
-@pytest.mark.parametrize("name", ALL)
+@each_case("name", ALL)
 def test_exactly_the_nulls_have_a_reason(mapped: Mapped, name: str) -> None:
     record = mapped(name)
     assert set(record.null_reasons) == {column for column in NULLABLE if getattr(record, column) is None}
@@ -65,7 +66,7 @@ def test_hidden_likes_are_null_and_flagged(mapped: Mapped, name: str) -> None:
     assert record.null_reasons["likes"] == "hidden_by_owner"
 
 
-@pytest.mark.parametrize(
+@each_case(
     "changes",
     [
         {"like_and_view_counts_disabled": True},
@@ -122,7 +123,7 @@ def test_children_of_a_post_whose_owner_hides_plays_have_no_zeros(load: Load, as
     assert ("views" in child, child["plays"]) == (False, 90)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("given", "reason"),
     [
         ("1.2M", "unknown_shape"),
@@ -196,7 +197,7 @@ def test_plays_and_views_never_stand_in_for_each_other(media: Media, asked: Aske
     assert (record.plays, record.views) == (5_000_000_000, None)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("given", "told"),
     [
         (0, 0),
@@ -315,7 +316,7 @@ def test_mentions_of_a_video_on_youtube(load: Load, asked: Asked) -> None:
     assert map_post(item, asked("youtube")).mentions == ["my-channel", "日本語チャンネル"]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("author", "verified"),
     [
         ({"isVerified": False, "isBlueVerified": False, "verifiedType": "none"}, False),

@@ -11,13 +11,14 @@ from blocks.errors import PayloadError, PostGone, UnknownShape, WrongPost
 from blocks.posts.identity import parse_post_url
 from blocks.posts.payloads.mapping import map_post
 from blocks.posts.record import PostRef
+from tests.cases import each_case
 
 Load, Asked, Media = Callable[[str], Any], Callable[[str], PostRef], Callable[..., Any]
 
 NULL_MEDIA = {"data": {"xdt_shortcode_media": None}, "extensions": {"is_final": True}, "status": "ok"}
 
 
-@pytest.mark.parametrize(
+@each_case(
     "data",
     [
         None,
@@ -63,7 +64,7 @@ def test_tiktok_says_it_by_number(asked: Asked, status: int) -> None:
         map_post({"itemInfo": {}, "statusCode": status, "statusMsg": "item doesn't exist"}, asked("tiktok_item"))
 
 
-@pytest.mark.parametrize(
+@each_case(
     "data",
     [
         [],
@@ -135,7 +136,7 @@ def test_a_payload_of_another_platform_has_no_shape(load: Load, asked: Asked) ->
         map_post(load("video_graphql"), asked("tiktok_item"))
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("name", "url"),
     [
         ("video_graphql", "https://www.instagram.com/p/DQother0000/"),

@@ -14,6 +14,7 @@ from blocks.posts.payloads.mapping import map_post
 from blocks.posts.payloads.shape import Shape, always, with_alternatives
 from blocks.posts.platforms.registry import PLATFORMS
 from blocks.posts.record import PostRef
+from tests.cases import each_case
 
 REEL = parse_post_url("https://www.instagram.com/p/DQk1lnGlaz3/")
 CLIP = parse_post_url("https://www.tiktok.com/@harbour.kiln/video/7560000000000000123")
@@ -44,16 +45,16 @@ BARE: dict[str, tuple[PostRef, dict[str, Any], dict[str, str]]] = {
 }
 
 
-@pytest.mark.parametrize("holder", ["metrics", "statistics", "stats", "public_metrics", "engagement"])
-@pytest.mark.parametrize("platform", BARE)
+@each_case("holder", ["metrics", "statistics", "stats", "public_metrics", "engagement"])
+@each_case("platform", BARE)
 def test_counts_are_read_in_what_services_gather_them_in(platform: str, holder: str) -> None:
     asked, node, names = BARE[platform]
     record = map_post({**node, holder: dict.fromkeys(names.values(), "7")}, asked)
     assert {column: getattr(record, column) for column in names} == dict.fromkeys(names, 7)
 
 
-@pytest.mark.parametrize("holder", ["numbers", "edge_info.data", "a.b.c"])
-@pytest.mark.parametrize("platform", BARE)
+@each_case("holder", ["numbers", "edge_info.data", "a.b.c"])
+@each_case("platform", BARE)
 def test_counts_under_keys_that_no_table_reads_are_no_row_of_nulls(platform: str, holder: str) -> None:
     asked, node, names = BARE[platform]
     counts: Any = dict.fromkeys(names.values(), 7)
@@ -110,7 +111,7 @@ def test_times_lengths_and_followers_under_other_names_are_not_missing() -> None
 HYBRID = {"pk": REEL.post_id, "code": "DQk1lnGlaz3", "taken_at": 1_762_000_000, "image_versions2": {}, "like_count": 1}
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("more", "column", "expected"),
     [
         ({"caption": None, "caption_text": "a #b"}, "caption", "a #b"),
@@ -169,7 +170,7 @@ def test_what_two_tables_have_in_different_units_is_no_number_for_a_third() -> N
     assert third.columns["duration_seconds"] == ("time", "took")
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("asked", "node", "seconds"),
     [
         (CLIP, {"aweme_id": CLIP.post_id, "desc": "x", "statistics": {"digg_count": 1}, "duration": 13_651}, 13.651),
@@ -249,7 +250,7 @@ def test_no_count_and_no_time_are_not_missing_ones() -> None:
 NOW = datetime(2025, 11, 1, 12, 0, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("hours", "taken"), [(-1, True), (0, True), (23, True), (25, False), (24 * 365 * 3, False), (24 * 365 * 70, False)]
 )
 def test_a_time_beyond_tomorrow_is_a_misread_number(hours: int, taken: bool) -> None:

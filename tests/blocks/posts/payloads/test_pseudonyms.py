@@ -11,6 +11,7 @@ import pytest
 from blocks.posts.payloads.mapping import map_post
 from blocks.posts.payloads.pseudonyms import scrub_comments
 from blocks.posts.record import PostRef
+from tests.cases import each_case
 
 Load, Asked = Callable[[str], Any], Callable[[str], PostRef]
 
@@ -35,7 +36,7 @@ def without_comment_texts(data: Any) -> str:
     return written(data).replace("@fern.potter thanks", "")
 
 
-@pytest.mark.parametrize("name", WITH_COMMENTS)
+@each_case("name", WITH_COMMENTS)
 def test_no_commenter_is_left_in_the_payload(load: Load, asked: Asked, name: str) -> None:
     data = load(name)
     before = written(data)
@@ -54,8 +55,8 @@ def test_no_commenter_is_left_in_the_payload(load: Load, asked: Asked, name: str
         assert (row.text, row.likes, row.created_at) == (was.text, was.likes, was.created_at)
 
 
-@pytest.mark.parametrize("name", WITH_COMMENTS)
-@pytest.mark.parametrize("policy", ["pseudonymise", "drop"])
+@each_case("name", WITH_COMMENTS)
+@each_case("policy", ["pseudonymise", "drop"])
 def test_the_post_itself_is_not_touched(load: Load, asked: Asked, name: str, policy: Any) -> None:
     record = map_post(scrub_comments(load(name), policy, KEY), asked(name))
     plain = map_post(load(name), asked(name))
@@ -63,7 +64,7 @@ def test_the_post_itself_is_not_touched(load: Load, asked: Asked, name: str, pol
     assert record == plain
 
 
-@pytest.mark.parametrize("name", WITH_COMMENTS)
+@each_case("name", WITH_COMMENTS)
 def test_drop_leaves_no_comment_and_all_counts(load: Load, asked: Asked, name: str) -> None:
     scrubbed = scrub_comments(load(name), "drop", KEY)
     assert map_post(scrubbed, asked(name)).comment_rows == []
@@ -94,8 +95,8 @@ def test_the_hash_is_the_documented_one() -> None:
     assert one["username"] == two["username"] == "anon-ba3d369275e7c37b"
 
 
-@pytest.mark.parametrize("name", WITH_COMMENTS)
-@pytest.mark.parametrize("policy", ["pseudonymise", "drop"])
+@each_case("name", WITH_COMMENTS)
+@each_case("policy", ["pseudonymise", "drop"])
 def test_twice_is_once(load: Load, name: str, policy: Any) -> None:
     once = scrub_comments(load(name), policy, KEY)
     assert scrub_comments(once, policy, KEY) == once

@@ -5,17 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.posts.payloads import reading
 from blocks.posts.payloads.reading import MISSING, dig, first, storable
+from tests.cases import each_case
 
 NOON = datetime(2025, 11, 1, 12, 26, 40, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("value", "told"),
     [
         (1762000000, NOON),
@@ -56,7 +56,7 @@ def test_moment(value: Any, told: datetime | None) -> None:
     assert reading.moment(value) == told
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("value", "told"),
     [
         (41.125, 41.125),

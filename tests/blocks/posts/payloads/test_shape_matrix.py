@@ -17,6 +17,7 @@ from blocks.posts.payloads.locate import locate
 from blocks.posts.payloads.mapping import NULLABLE, map_post
 from blocks.posts.platforms.registry import all_shapes
 from blocks.posts.record import PostRecord, PostRef
+from tests.cases import each_case
 
 FILE = Path(__file__).with_name("shape_matrix.md")
 NAMES = sorted(path.stem for path in (Path(__file__).parent / "invented").glob("*.json"))
@@ -81,7 +82,7 @@ def test_the_stored_matrix_is_what_the_mappers_do(mapped: Callable[[str], PostRe
     assert FILE.read_text(encoding="utf-8") == matrix(mapped)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each_case("name", NAMES)
 def test_the_payload_of_another_post_is_refused_in_every_shape(
     load: Callable[[str], Any], asked: Callable[[str], PostRef], name: str
 ) -> None:
@@ -89,7 +90,7 @@ def test_the_payload_of_another_post_is_refused_in_every_shape(
         map_post(load(name), OTHERS[asked(name).platform])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each_case("name", NAMES)
 def test_an_address_of_its_own_is_identity_in_every_shape_and_an_echo_is_none(
     load: Callable[[str], Any], asked: Callable[[str], PostRef], mapped: Callable[[str], PostRecord], name: str
 ) -> None:
@@ -121,7 +122,7 @@ def _remove(node: Any, path: list[str]) -> None:
         node.pop(path[-1], None)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each_case("name", NAMES)
 def test_a_real_zero_stays_zero_and_a_negative_number_is_none_in_every_shape(
     load: Callable[[str], Any], asked: Callable[[str], PostRef], name: str
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from blocks.posts.payloads.mapping import map_post
 from blocks.posts.record import PostRecord, PostRef
+from tests.cases import each_case
 
 Load, Asked, Mapped = Callable[[str], Any], Callable[[str], PostRef], Callable[[str], PostRecord]
 
@@ -22,7 +23,7 @@ def row(record: PostRecord) -> dict[str, Any]:
     return columns
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("name", "other", "shape"),
     [
         ("video_graphql", "video_v1", "instagram_v1"),
@@ -67,7 +68,7 @@ WRAPPINGS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("wrapping", WRAPPINGS)
+@each_case("wrapping", WRAPPINGS)
 def test_what_stands_around_the_node_changes_nothing(load: Load, asked: Asked, mapped: Mapped, wrapping: str) -> None:
     node = load("video_graphql")["data"]["xdt_shortcode_media"]
     record = map_post(WRAPPINGS[wrapping](node), asked("video"))

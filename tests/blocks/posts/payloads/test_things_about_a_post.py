@@ -10,6 +10,7 @@ import pytest
 from blocks.errors import PostGone, UnknownShape, WrongPost
 from blocks.posts.identity import parse_post_url
 from blocks.posts.payloads.mapping import map_post
+from tests.cases import each_case
 
 INSTAGRAM = parse_post_url("https://www.instagram.com/p/DQk1lnGlaz3/")
 TIKTOK = parse_post_url("https://www.tiktok.com/@reed.mill/video/7424231161578810163")
@@ -83,7 +84,7 @@ PARTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("what", PARTS)
+@each_case("what", PARTS)
 def test_what_only_refers_to_the_post_is_not_it(what: str) -> None:
     platform, node = PARTS[what]
     with pytest.raises((UnknownShape, WrongPost)):
@@ -111,13 +112,13 @@ MARKS_OF_ANOTHER: list[tuple[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("platform", "data"), MARKS_OF_ANOTHER)
+@each_case(("platform", "data"), MARKS_OF_ANOTHER)
 def test_a_mark_that_names_another_post_ends_nothing(platform: str, data: Any) -> None:
     with pytest.raises((UnknownShape, WrongPost)):
         map_post(data, POSTS[platform])
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("platform", "data"),
     [
         ("x", [{"id": X.post_id, "error": "tweet not found"}]),
