@@ -1,7 +1,7 @@
-"""A run's purse: money is taken from it before a call and accounted for after, under all caps of run, day, collection.
+"""A run's budget: money is reserved before a call and settled after it, under all caps of run, day and collection.
 
-Calls are drawn from small blocks that are reserved in the database at once (`blocks/database/store/money.py`), so
-that a call costs a tenth of a transaction; near a cap blocks shrink down to the single call, so that it is used up.
+Calls are paid from blocks of ten that are reserved in the database at once (`blocks/database/store/money.py`), so that
+a call costs a tenth of a transaction. Near a cap blocks shrink down to the single call, so that the cap is used up.
 """
 
 from __future__ import annotations
@@ -22,14 +22,11 @@ from blocks.posts.record import Channel, Platform
 
 if TYPE_CHECKING:
     from blocks.database.engine import Store
-    from blocks.settings import Prices, Settings
+    from blocks.settings import Prices
 
 BLOCK_CALLS = 10
-"""Calls reserved ahead for a collection, platform and channel; a run that is killed leaves so many too many counted
+"""Calls reserved at once for a collection, platform and channel; a run that is killed leaves so many too many counted
 as spent."""
-
-MOST_BLOCK_CALLS = 50
-"""Where more calls than a block wait, they are reserved together, up to so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +71,11 @@ def micros_of(usd: float | None) -> int | None:
     return None if usd is None else round(usd * MICROS_PER_USD)
 
 
-def caps_from(settings: Settings) -> Caps:
-    """The settings' caps on a run and on a UTC day; a collection has none there."""
-    return Caps(micros_of(settings.tagtrail_max_spend_usd_per_run), micros_of(settings.tagtrail_max_spend_usd_per_day))
-
-
 @dataclass(slots=True, eq=False)
 class _Block:
-    """Calls reserved together: `size` reserved, `taken` handed out, of which `ended` were accounted for and billed.
+    """Calls (of an import: posts) whose money was reserved together: `size` in all, `open` handed out and not settled.
 
-    What was handed out and cost nothing can be handed out again; `made` counts it too.
+    Of those that were settled `billed` cost money; the others can be handed out again.
     """
 
     spend_id: str
@@ -91,39 +83,37 @@ class _Block:
     day: str
     price_micros: int
     size: int
-    taken: int = 0
-    ended: int = 0
-    made: int = 0
+    open: int = 0
+    billed: int = 0
 
     @property
     def left(self) -> int:
-        return self.size - self.taken
+        return self.size - self.open - self.billed
 
 
 @dataclass(slots=True, eq=False)
-class _Cell:
-    """One collection, platform and channel: the block that calls are drawn from, and who waits for the next."""
+class _Tap:
+    """One collection, platform, channel and request: the block that its calls are paid from."""
 
     purpose: Purpose
     price_micros: int
     block: _Block | None = None
-    wanting: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class Voucher:
-    """Money for calls that may now be made; settle it once it is known what was made of it.
+class Reservation:
+    """Money for a call that may now be made, or for an import; settle it once it is known what was made of it.
 
-    A voucher that is never settled counts as spent in full.
+    One that is never settled counts as spent in full.
     """
 
     def __init__(self, budget: Budget, block: _Block, calls: int) -> None:
-        self._budget, self._block, self.calls = budget, block, calls
-        self.settled = False
+        self._budget, self._block, self._calls = budget, block, calls
+        self._is_settled = False
 
     @property
     def spend_id(self) -> str:
-        """The reservation that the money comes from."""
+        """The row that the money comes from."""
         return self._block.spend_id
 
     @property
@@ -131,19 +121,17 @@ class Voucher:
         """Whether it still is the UTC day under whose cap the money counts."""
         return self._block.day == self._budget.today
 
-    async def settle(self, calls_made: int, *, billed: int | None = None) -> None:
-        """`calls_made` calls were made (an import: posts were listed), of which `billed` (all) cost money.
+    async def settle(self, calls: int) -> None:
+        """So many calls (of an import: posts) cost their price: 0 where the API refused it, 1 where nobody knows.
 
-        A call that the API refused costs nothing; one whose outcome is unknown may have cost its price. Settling
-        again changes nothing.
+        Settling again changes nothing.
 
         Raises:
             StoreError: it could not be written; the money goes on counting as spent until `Budget.close`.
         """
-        if self.settled:
-            return
-        self.settled = True
-        await self._budget.ended(self._block, self.calls, calls_made, calls_made if billed is None else billed)
+        if not self._is_settled:
+            self._is_settled = True
+            await self._budget.settle(self._block, self._calls, calls)
 
     async def release(self) -> None:
         """Nothing was called: give the money back."""
@@ -153,7 +141,7 @@ class Voucher:
 class Budget:
     """One run's spending, for one event loop; close it (or use it as a context) before the store.
 
-    `collection` is the run's, if it has one; a run over all collections says for which one it takes. `caps` are
+    `collection` is the run's, if it has one; a run over all collections says for which one it buys. `caps` are
     shared with all other runs of the account (day) and collection.
     """
 
@@ -174,10 +162,10 @@ class Budget:
         """What metadata calls have cost so far, in millionths of a US dollar."""
         self._account, self._run_id, self._collection = account, run_id, collection
         self._block_calls = block_calls
-        self._cells: dict[tuple[str | None, Platform, Channel, str | None], _Cell] = {}
+        self._taps: dict[tuple[str | None, Platform, Channel, str | None], _Tap] = {}
         self._blocks: set[_Block] = set()
-        self._for_nobody: set[_Block] = set()
-        """Reserved for imports, and handed to nobody yet: whoever asked may have been cancelled meanwhile."""
+        self._unclaimed_imports: set[_Block] = set()
+        """Reserved, and handed to nobody yet: whoever asked may have been cancelled meanwhile."""
         self._reserving: set[asyncio.Task[_Block]] = set()
         self._near_cap = asyncio.Lock()
         """One at a time: what one takes back from the others near a cap, no other may reserve ahead again."""
@@ -190,57 +178,52 @@ class Budget:
     ) -> None:
         await self.close()
 
-    async def take(
-        self,
-        platform: Platform,
-        channel: Channel,
-        calls: int = 1,
-        *,
-        collection: str | None = None,
-        asked_by: str | None = None,
-    ) -> Voucher:
-        """Money for `calls` metadata calls; ask for as many as may be made, and settle for what was.
+    async def reserve(
+        self, platform: Platform, channel: Channel, *, collection: str | None = None, asked_by: str | None = None
+    ) -> Reservation:
+        """Money for one metadata call.
 
-        They are bought for `collection`, or by itself for the run's, and for the request of the run `asked_by`, or by
+        It is bought for `collection`, or by itself for the run's, and for the request of the run `asked_by`, or by
         itself this one's. For another run's request nothing is reserved ahead: each call asks whether it was stopped.
 
         Raises:
-            SpendCapReached: a cap leaves no room for them; nothing was taken. Fewer may still fit.
-            Held: a person stopped the run that asked for them; nothing was taken.
+            SpendCapReached: a cap leaves no room for it; nothing was reserved.
+            Held: a person stopped the run that asked for it; nothing was reserved.
         """
-        other = None if asked_by == self._run_id else asked_by
-        cell = self._cell(self._collection if collection is None else collection, platform, channel, other)
-        cell.wanting += calls
-        try:
-            async with cell.lock:
-                block = cell.block
-                if block is not None and (block.left == 0 or block.day != self.today):
-                    cell.block = None
+        tap = self._tap(
+            self._collection if collection is None else collection,
+            platform,
+            channel,
+            None if asked_by == self._run_id else asked_by,
+        )
+        async with tap.lock:
+            # Again where another one, near a cap, took the new block back before this task went on.
+            while (block := tap.block) is None or block.left == 0 or block.day != self.today:
+                if block is not None:
+                    tap.block = None
                     await self._trim(block)
-                    block = None
-                # Again where another cell, near a cap, took it back before this task went on.
-                while block is None or block.left < calls:
-                    block = await self._block_for(cell, calls)
-                block.taken += calls
-                return Voucher(self, block, calls)
-        finally:
-            cell.wanting -= calls
+                calls = self._block_calls if tap.purpose.asked_by is None else 1
+                await self._reserve_or_reclaim(tap.purpose, tap.price_micros, calls=calls, at_least=1, tap=tap)
+            block.open += 1
+            if tap.purpose.asked_by is not None:
+                tap.block = None
+        return Reservation(self, block, 1)
 
-    async def take_import(self, import_id: str, posts: int, *, collection: str | None = None) -> Voucher:
-        """Money for an import of `posts` posts; settle it with the number of posts that it listed.
+    async def reserve_import(self, import_id: str, posts: int, *, collection: str | None = None) -> Reservation:
+        """Money for an import of `posts` posts.
 
         `collection` pays where the run has none. It outlives this budget: an import that a later run finishes is
         settled by `money.settle_import`.
 
         Raises:
-            SpendCapReached: a cap leaves no room for it; nothing was taken.
+            SpendCapReached: a cap leaves no room for it; nothing was reserved.
         """
         payer = self._collection if self._collection is not None else collection
         purpose = Purpose(self._account, self._run_id, payer, "import", import_id=import_id)
-        block = await self._reserve_or_reclaim(purpose, self._prices.import_micros(1), posts, posts, None)
-        self._for_nobody.discard(block)
-        block.taken = posts
-        return Voucher(self, block, posts)
+        block = await self._reserve_or_reclaim(purpose, self._prices.import_micros(1), calls=posts, at_least=posts)
+        self._unclaimed_imports.discard(block)
+        block.open = posts
+        return Reservation(self, block, posts)
 
     @property
     def today(self) -> str:
@@ -253,44 +236,65 @@ class Budget:
         Imports outlive this budget, but for those whose money reached nobody: nothing was sent for it.
         """
         await asyncio.gather(*self._reserving, return_exceptions=True)
-        for block in list(self._for_nobody):
+        for block in [*self._unclaimed_imports, *self._blocks]:
+            block.billed, block.open = block.billed + block.open, 0
             await self._settle(block)
-        for block in list(self._blocks):
-            block.made += block.taken - block.ended
-            block.size = block.ended = block.taken
-            await self._settle(block)
-        self._cells.clear()
+        self._taps.clear()
 
-    def _cell(self, collection: str | None, platform: Platform, channel: Channel, asked_by: str | None) -> _Cell:
+    async def settle(self, block: _Block, calls: int, billed: int) -> None:
+        """Account for calls of a block; for reservations only."""
+        block.open, block.billed = block.open - calls, block.billed + billed
+        if block in self._blocks:
+            self.billed_micros += billed * block.price_micros
+        is_in_use = any(tap.block is block for tap in self._taps.values())
+        if block.open == 0 and not (block.left and is_in_use):
+            await self._settle(block)
+
+    def _tap(self, collection: str | None, platform: Platform, channel: Channel, asked_by: str | None) -> _Tap:
         key = (collection, platform, channel, asked_by)
-        if key not in self._cells:
+        if key not in self._taps:
             purpose = Purpose(self._account, self._run_id, collection, "metadata", platform, channel, asked_by=asked_by)
-            self._cells[key] = _Cell(purpose, self._prices.metadata_micros(platform, channel))
-        return self._cells[key]
-
-    async def _block_for(self, cell: _Cell, calls: int) -> _Block:
-        """A block with room for `calls`: a new one to draw from, or one for a large batch alone."""
-        alone = calls >= self._block_calls or cell.purpose.asked_by is not None
-        if alone:
-            wanted, into = calls, None
-        else:
-            wanted, into = min(max(self._block_calls, cell.wanting), MOST_BLOCK_CALLS), cell
-            if cell.block is not None:
-                await self._trim(cell.block)
-        return await self._reserve_or_reclaim(cell.purpose, cell.price_micros, wanted, calls, into)
+            self._taps[key] = _Tap(purpose, self._prices.metadata_micros(platform, channel))
+        return self._taps[key]
 
     async def _reserve_or_reclaim(
-        self, purpose: Purpose, price_micros: int, calls: int, at_least: int, cell: _Cell | None
+        self, purpose: Purpose, price_micros: int, *, calls: int, at_least: int, tap: _Tap | None = None
     ) -> _Block:
         async with self._near_cap:
             # More than once where a cap comes to light behind the first one: the day's behind a collection's.
             while True:
+                # A task of its own: the money is reserved also if the caller is cancelled, and is there for the next.
+                task = asyncio.create_task(self._reserve_block(purpose, price_micros, calls, at_least, tap))
+                self._reserving.add(task)
+                task.add_done_callback(self._reserving.discard)
                 try:
-                    return await self._reserve(purpose, price_micros, calls, at_least, cell)
+                    return await asyncio.shield(task)
                 except SpendCapReached as reached:
                     if not await self._reclaim(reached.scope, purpose.collection):
                         raise
                     calls = at_least
+
+    async def _reserve_block(
+        self, purpose: Purpose, price_micros: int, calls: int, at_least: int, tap: _Tap | None
+    ) -> _Block:
+        now = self._clock()
+        spend_id, size = await self._store.run(
+            money.reserve_calls,
+            purpose,
+            price_micros=price_micros,
+            calls=calls,
+            at_least=at_least,
+            caps=self._caps,
+            now=now,
+            spend_id=str(uuid.uuid4()),
+        )
+        block = _Block(spend_id, purpose.collection, money.day_of(now), price_micros, size)
+        if tap is None:
+            self._unclaimed_imports.add(block)
+        else:
+            self._blocks.add(block)
+            tap.block = block
+        return block
 
     async def _reclaim(self, scope: str, collection: str | None) -> bool:
         """Near a cap: give back all that others hold ahead and that counts under it; True if there was any."""
@@ -307,60 +311,21 @@ class Budget:
 
     async def _trim(self, block: _Block) -> None:
         """Hand nothing more out of a block, and give back what is left of it."""
-        left, block.size = block.left, block.taken
-        if block.ended == block.taken:
+        left = block.left
+        block.size -= left
+        if block.open == 0:
             await self._settle(block)
         elif left and block.price_micros:
             await self._store.run(money.shrink, block.spend_id, micros=left * block.price_micros)
 
-    async def _reserve(
-        self, purpose: Purpose, price_micros: int, calls: int, at_least: int, cell: _Cell | None
-    ) -> _Block:
-        # A task of its own: the money is reserved even if the caller is cancelled, and then is there for the next.
-        task = asyncio.create_task(self._reserve_block(purpose, price_micros, calls, at_least, cell))
-        self._reserving.add(task)
-        task.add_done_callback(self._reserved)
-        return await asyncio.shield(task)
-
-    def _reserved(self, task: asyncio.Task[_Block]) -> None:
-        self._reserving.discard(task)
-        if not task.cancelled():
-            task.exception()  # seen, also where the caller was cancelled
-
-    async def _reserve_block(
-        self, purpose: Purpose, price_micros: int, calls: int, at_least: int, cell: _Cell | None
-    ) -> _Block:
-        now = self._clock()
-        spend_id, size = await self._store.run(
-            money.reserve_calls,
-            purpose,
-            price_micros=price_micros,
-            calls=calls,
-            at_least=at_least,
-            caps=self._caps,
-            now=now,
-            spend_id=str(uuid.uuid4()),
-        )
-        block = _Block(spend_id, purpose.collection, money.day_of(now), price_micros, size)
-        (self._blocks if purpose.kind == "metadata" else self._for_nobody).add(block)
-        if cell is not None:
-            cell.block = block
-        return block
-
-    async def ended(self, block: _Block, calls: int, made: int, billed: int) -> None:
-        """Account for calls of a block; for vouchers only."""
-        block.taken, block.ended, block.made = block.taken - (calls - billed), block.ended + billed, block.made + made
-        if block in self._blocks:
-            self.billed_micros += billed * block.price_micros
-        drawn_from = any(cell.block is block for cell in self._cells.values())
-        if block.ended == block.taken and not (block.left and drawn_from):
-            await self._settle(block)
-
     async def _settle(self, block: _Block) -> None:
-        spent_micros = block.ended * block.price_micros
         # In a transaction of its own: the day's total is shared by all workers, and must be the last lock taken.
         await self._store.run(
-            money.settle, block.spend_id, spent_micros=spent_micros, calls=block.made, now=self._clock()
+            money.settle,
+            block.spend_id,
+            spent_micros=block.billed * block.price_micros,
+            calls=block.billed,
+            now=self._clock(),
         )
         self._blocks.discard(block)
-        self._for_nobody.discard(block)
+        self._unclaimed_imports.discard(block)

@@ -27,7 +27,7 @@ async def test_calls_that_waited_for_the_database_do_not_leave_together(
     weather: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left: list[float] = []
-    take, metadata = Budget.take, MemoriesClient.metadata
+    take, metadata = Budget.reserve, MemoriesClient.metadata
     stuck_until = 0.0
 
     async def taken(self: Budget, *what: Any, **more: Any) -> Any:
@@ -41,7 +41,7 @@ async def test_calls_that_waited_for_the_database_do_not_leave_together(
         left.append(time.monotonic())
         return await metadata(self, *what, **more)
 
-    monkeypatch.setattr(Budget, "take", taken)
+    monkeypatch.setattr(Budget, "reserve", taken)
     monkeypatch.setattr(MemoriesClient, "metadata", asked)
     monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "10")
     summary = await weather.enrich(*POSTS)

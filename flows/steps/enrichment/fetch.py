@@ -30,7 +30,7 @@ from blocks.memories.client import MetadataAnswer
 from blocks.posts.payloads.mapping import map_post
 from blocks.posts.payloads.pseudonyms import scrub_comments
 from blocks.posts.record import Channel
-from blocks.quotas.budget import Voucher
+from blocks.quotas.budget import Reservation
 from blocks.quotas.rate_limiter import limits_for
 from flows.steps.enrichment.circuit_breaker import StillRefused
 from flows.steps.enrichment.post_state import Fetched, PostTask
@@ -173,7 +173,7 @@ async def fetch_metadata(run: RunContext, post: PostTask, channel: Channel) -> F
         StoreError: the answer could not be stored.
     """
     names = limits_for(post.ref.platform, channel)
-    vouchers: list[Voucher] = []
+    reservations: list[Reservation] = []
     wanted = run.channels[channel].allows(post.key)
 
     def must_be_worth_it() -> None:
@@ -182,20 +182,20 @@ async def fetch_metadata(run: RunContext, post: PostTask, channel: Channel) -> F
         if wanted and not run.channels[channel].allows(post.key):
             raise NothingCalled(f"channel {channel} rests")
 
-    async def reserve_money() -> Voucher:
-        return await run.budget.take(post.ref.platform, channel, collection=post.collection, asked_by=post.asked_by)
+    async def reserve_money() -> Reservation:
+        return await run.budget.reserve(post.ref.platform, channel, collection=post.collection, asked_by=post.asked_by)
 
     async def may_call() -> None:
         # Before a second call (another form of the URL): the first was made, and refused, which is not billed.
-        for earlier in vouchers:
+        for earlier in reservations:
             await earlier.release()
         must_be_worth_it()
-        voucher = await reserve_money()
+        reservation = await reserve_money()
         try:
             await _wait_for_slot(run, post, names)
-            if not voucher.is_of_today:
-                await voucher.release()
-                voucher = await reserve_money()
+            if not reservation.is_of_today:
+                await reservation.release()
+                reservation = await reserve_money()
             # The wait may have been long; what follows is quick, so that the call leaves when its slot is due.
             must_be_worth_it()
             await _must_be_asked_for(run, post)
@@ -203,9 +203,9 @@ async def fetch_metadata(run: RunContext, post: PostTask, channel: Channel) -> F
                 raise run.halt.cut_off
         except BaseException:
             with suppress(StoreError):
-                await asyncio.shield(voucher.release())
+                await asyncio.shield(reservation.release())
             raise
-        vouchers.append(voucher)
+        reservations.append(reservation)
 
     async def call() -> tuple[int, Fetched]:
         try:
@@ -214,7 +214,7 @@ async def fetch_metadata(run: RunContext, post: PostTask, channel: Channel) -> F
             )
         except MemoriesError as error:
             if error not in (run.halt.reason, run.halt.cut_off):
-                await vouchers[-1].settle(0 if is_unbilled(error) else 1)
+                await reservations[-1].settle(0 if is_unbilled(error) else 1)
                 await _record_failure(run, post, channel, error)
             raise
         run.channels.answered(channel)
@@ -224,7 +224,7 @@ async def fetch_metadata(run: RunContext, post: PostTask, channel: Channel) -> F
         post.answer = kept = await _keep(run, post, answer)
         # An answer that came is worth more than its entry in the books, which the run's end makes up for.
         with suppress(StoreError):
-            await vouchers[-1].settle(1)
+            await reservations[-1].settle(1)
         return answer.calls, kept
 
     async with run.limits.place(names[0]):

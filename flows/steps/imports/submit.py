@@ -25,7 +25,7 @@ from blocks.errors import (
 )
 from blocks.memories.client import MemoriesClient
 from blocks.memories.requests import Where
-from blocks.quotas.budget import Voucher
+from blocks.quotas.budget import Reservation
 from flows.steps.imports.ambiguity_limit import MAX_AMBIGUOUS, is_safe_to_resend
 from flows.steps.imports.followed import FollowedImport, read_import
 from flows.steps.prefect_side import run_events
@@ -108,34 +108,34 @@ async def submit_once(run: RunContext, import_id: str, *, attempt: int = SUBMIT_
     """
     slot_at = time.monotonic()
     row = await run.store.read(ledger.get, import_id)
-    voucher = await run.budget.take_import(import_id, row.requested, collection=row.collection)
+    reservation = await run.budget.reserve_import(import_id, row.requested, collection=row.collection)
     may_have_left = False
     try:
-        spend_id = voucher.spend_id
+        spend_id = reservation.spend_id
         if not await run.store.run_durable(ledger.mark_sending, import_id, owner=run.owner, spend_id=spend_id):
             # Somebody else sends it at this moment.
-            await voucher.release()
+            await reservation.release()
             return (await run.store.read(ledger.get, import_id)).state
         if run.halt.cut_off is not None:
-            await _not_sent(run.store, run.owner, import_id, voucher, "the run was stopped before it was sent")
+            await _not_sent(run.store, run.owner, import_id, reservation, "the run was stopped before it was sent")
             return None
         if time.monotonic() - slot_at > MAX_SLOT_AGE_SECONDS:
             # The database took so long that it would leave together with others: it waits for another slot.
-            await _not_sent(run.store, run.owner, import_id, voucher, "its slot had passed before it was sent")
+            await _not_sent(run.store, run.owner, import_id, reservation, "its slot had passed before it was sent")
             return None
         may_have_left = True
         task_id = await _send(run.client, row)
     except UsageError as error:
-        await voucher.release()
+        await reservation.release()
         return await _refused(run, import_id, error)
     except MemoriesError as error:
         if not is_safe_to_resend(error):
-            state = await _unknown_outcome(run, import_id, voucher, error)
+            state = await _unknown_outcome(run, import_id, reservation, error)
             await run.limits.apply_retry_after("imports", error)
             if error.halts:
                 raise
             return state
-        await voucher.release()
+        await reservation.release()
         last = SUBMIT_TRIES if isinstance(error, TooManyRequests | Busy) else NOT_SENT_TRIES
         if not isinstance(error, TooManyRequests | Busy | NotSent) or attempt >= last:
             state = await _refused(run, import_id, error)
@@ -146,7 +146,7 @@ async def submit_once(run: RunContext, import_id: str, *, attempt: int = SUBMIT_
         await run.limits.apply_retry_after("imports", error)
         return None
     except asyncio.CancelledError:
-        await asyncio.shield(_cancelled_while_sending(run, import_id, voucher, may_have_left=may_have_left))
+        await asyncio.shield(_cancelled_while_sending(run, import_id, reservation, may_have_left=may_have_left))
         raise
     run.limits.succeeded("imports")
     run.journal.served = True
@@ -162,17 +162,19 @@ async def submit_once(run: RunContext, import_id: str, *, attempt: int = SUBMIT_
     return "submitted"
 
 
-async def _cancelled_while_sending(run: RunContext, import_id: str, voucher: Voucher, *, may_have_left: bool) -> None:
+async def _cancelled_while_sending(
+    run: RunContext, import_id: str, reservation: Reservation, *, may_have_left: bool
+) -> None:
     """The ledger has to know before this process may end."""
     why = "the run was cancelled while the import was being sent"
     if may_have_left:
         await _ambiguous(run, import_id, why)
         return
-    await _not_sent(run.store, run.owner, import_id, voucher, why)
+    await _not_sent(run.store, run.owner, import_id, reservation, why)
 
 
-async def _not_sent(store: Store, owner: str, import_id: str, voucher: Voucher, why: str) -> None:
-    await voucher.release()
+async def _not_sent(store: Store, owner: str, import_id: str, reservation: Reservation, why: str) -> None:
+    await reservation.release()
     await store.run_durable(ledger.back_to_planned, import_id, note=why, owner=owner)
 
 
@@ -218,14 +220,14 @@ async def _refused(run: RunContext, import_id: str, error: TagtrailError) -> str
     return "failed"
 
 
-async def _unknown_outcome(run: RunContext, import_id: str, voucher: Voucher, error: MemoriesError) -> str:
+async def _unknown_outcome(run: RunContext, import_id: str, reservation: Reservation, error: MemoriesError) -> str:
     """Nobody knows what the API did. Where it says that it did so before, the import that it means is looked for."""
     if isinstance(error, Duplicate):
         twin_id = await run.store.run_durable(
             import_planning.give_way, import_id, run_id=run.run_id, owner=run.owner, why=str(error)
         )
         if twin_id is not None:
-            await voucher.release()
+            await reservation.release()
             run.journal.note(
                 f"import {import_id} was taken for a repeated one; import {twin_id}, under way already, serves it"
             )

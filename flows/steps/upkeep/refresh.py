@@ -117,5 +117,5 @@ async def halt_at_the_cap(run: RunContext, due: Due) -> None:
     run.halt.full.update(due.of_full)
     if due.beyond and run.halt.reason is None:
         platform = due.beyond[0].ref.platform
-        voucher = await run.budget.take(platform, _cheapest(run.request, run.settings, platform)[1])
-        await voucher.release()
+        reservation = await run.budget.reserve(platform, _cheapest(run.request, run.settings, platform)[1])
+        await reservation.release()

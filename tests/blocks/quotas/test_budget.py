@@ -1,4 +1,4 @@
-"""The purse of a run: what is taken, accounted for and given back, and the estimate before it."""
+"""The budget of a run: what is taken, accounted for and given back, and the estimate before it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from blocks.database.engine import Store
-from blocks.database.store import money
+from blocks.database.store import money, runs
 from blocks.database.store.money import Caps, RunSpend
-from blocks.errors import SpendCapReached, StoreError
-from blocks.quotas.budget import Budget, Voucher, caps_from, estimate, micros_of
-from blocks.settings import Prices, get_settings
+from blocks.errors import Held, SpendCapReached, StoreError
+from blocks.quotas.budget import Budget, Reservation, estimate, micros_of
+from blocks.settings import Prices
 
 CENT = 10_000
 PRICES = Prices(import_post=0.01, metadata_default=0.01, metadata={"rapid": 0.03, "youtube/apify": 0.0})
@@ -28,7 +28,7 @@ class Clock:
         return self.now
 
 
-def budget(store: Store, caps: Caps | None = None, run_id: str = "r1", **more: Any) -> Budget:
+def make(store: Store, caps: Caps | None = None, run_id: str = "r1", **more: Any) -> Budget:
     return Budget(store, "acc", run_id, "spring", caps or Caps(), PRICES, more.pop("clock", Clock()), **more)
 
 
@@ -41,73 +41,73 @@ async def totals(store: Store, run_id: str = "r1") -> RunSpend:
 
 
 async def test_calls_are_reserved_ahead_and_what_was_not_used_comes_back(store: Store) -> None:
-    purse = budget(store)
-    voucher = await purse.take("tiktok", "apify")
+    budget = make(store)
+    reservation = await budget.reserve("tiktok", "apify")
     assert await used(store) == 10 * CENT
-    await voucher.settle(1)
-    await purse.close()
+    await reservation.settle(1)
+    await budget.close()
     assert await used(store) == await used(store, "day:acc:2026-03-01") == await used(store, "collection:spring")
     assert await used(store) == CENT
     run = await totals(store)
     assert (run.calls("metadata"), run.spent_micros("metadata"), run.open_micros) == (1, CENT, 0)
 
 
-async def test_a_block_serves_many_calls(sqlite_store: Store) -> None:
-    async with budget(sqlite_store) as purse:
-        for voucher in await asyncio.gather(*(purse.take("tiktok", "apify") for _ in range(50))):
-            await voucher.settle(1)
+async def test_a_block_serves_ten_calls(sqlite_store: Store) -> None:
+    async with make(sqlite_store) as budget:
+        for reservation in await asyncio.gather(*(budget.reserve("tiktok", "apify") for _ in range(50))):
+            await reservation.settle(1)
 
     def rows(conn: Any) -> int:
         return int(conn.exec_driver_sql("SELECT count(*) FROM spend").scalar_one())
 
-    assert await sqlite_store.read(rows) <= 2
+    assert await sqlite_store.read(rows) == 5
     assert (await totals(sqlite_store)).calls("metadata") == 50
 
 
 async def test_refused_calls_cost_nothing_and_a_second_settling_changes_nothing(store: Store) -> None:
-    async with budget(store) as purse:
-        twice, refused, dropped = [await purse.take("tiktok", "apify", 2) for _ in range(3)]
-        await twice.settle(2, billed=1)
-        await twice.settle(2)
-        await refused.settle(1, billed=0)
+    async with make(store) as budget:
+        billed, refused, dropped = [await budget.reserve("tiktok", "apify") for _ in range(3)]
+        await billed.settle(1)
+        await billed.settle(0)
+        await refused.settle(0)
         await dropped.release()
     run = await totals(store)
-    assert (run.calls("metadata"), run.spent_micros()) == (3, CENT)
+    assert (run.calls("metadata"), run.spent_micros()) == (1, CENT)
 
 
 async def test_a_call_that_nobody_accounted_for_counts_as_spent(store: Store) -> None:
-    async with budget(store) as purse:
-        voucher = await purse.take("tiktok", "rapid")
+    async with make(store) as budget:
+        reservation = await budget.reserve("tiktok", "rapid")
     run = await totals(store)
     assert (run.calls("metadata"), run.spent_micros(), run.open_micros) == (1, 3 * CENT, 0)
-    await voucher.settle(0)
+    await reservation.settle(0)
     assert (await totals(store)).spent_micros() == 3 * CENT, "too late"
 
 
 async def test_a_killed_run_leaves_its_reservations_counted_and_visible(store: Store) -> None:
-    purse = budget(store, Caps(day_micros=25 * CENT))
-    await (await purse.take("tiktok", "apify")).settle(1)
-    await purse.take_import("i1", 5)
+    budget = make(store, Caps(day_micros=25 * CENT))
+    await (await budget.reserve("tiktok", "apify")).settle(1)
+    await budget.reserve_import("i1", 5)
     # Nothing is closed here: the process is gone.
     run = await totals(store)
     assert (run.spent_micros(), run.open_micros, run.counted_micros) == (0, 15 * CENT, 15 * CENT)
-    async with budget(store, Caps(day_micros=25 * CENT), "r2") as again:
+    async with make(store, Caps(day_micros=25 * CENT), "r2") as again:
         for _ in range(10):
-            await again.take("tiktok", "apify")
+            await again.reserve("tiktok", "apify")
         with pytest.raises(SpendCapReached):
-            await again.take("tiktok", "apify")
+            await again.reserve("tiktok", "apify")
 
 
 async def test_a_cap_is_used_up_to_the_last_call(store: Store) -> None:
-    purse = budget(store, Caps(run_micros=23 * CENT))
-    vouchers = [await purse.take("tiktok", "apify") for _ in range(23)]
+    budget = make(store, Caps(run_micros=23 * CENT))
+    reservations = [await budget.reserve("tiktok", "apify") for _ in range(23)]
     with pytest.raises(SpendCapReached) as reached:
-        await purse.take("tiktok", "apify")
+        await budget.reserve("tiktok", "apify")
     assert reached.value.scope == "run"
     assert "raise the cap" in str(reached.value)
-    for voucher in vouchers:
-        await voucher.settle(1)
-    await purse.close()
+    for reservation in reservations:
+        await reservation.settle(1)
+    await budget.close()
     assert await used(store) == 23 * CENT
 
 
@@ -115,67 +115,71 @@ async def test_several_platforms_at_once_spend_a_cap_to_its_last_cent(sqlite_sto
     dice = random.Random(7)
     for round_ in range(25):
         run_id = f"r{round_}"
-        async with budget(sqlite_store, Caps(run_micros=12 * CENT), run_id=run_id) as purse:
+        async with make(sqlite_store, Caps(run_micros=12 * CENT), run_id=run_id) as budget:
 
-            async def buy(platform: Any, purse: Budget = purse) -> None:
+            async def buy(platform: Any, budget: Budget = budget) -> None:
                 for _ in range(2):
-                    voucher = await purse.take(platform, "apify")
+                    reservation = await budget.reserve(platform, "apify")
                     await asyncio.sleep(dice.random() / 500)
-                    await voucher.settle(1)
+                    await reservation.settle(1)
 
             await asyncio.gather(*(buy(platform) for platform in ["tiktok", "instagram", "x"] * 2))
         assert await used(sqlite_store, f"run:{run_id}") == 12 * CENT
 
 
 async def test_an_import_takes_back_what_metadata_holds_ahead_near_the_cap(sqlite_store: Store) -> None:
-    async with budget(sqlite_store, Caps(run_micros=10 * CENT)) as purse:
-        await (await purse.take("tiktok", "apify")).settle(1)
+    async with make(sqlite_store, Caps(run_micros=10 * CENT)) as budget:
+        await (await budget.reserve("tiktok", "apify")).settle(1)
         assert await used(sqlite_store) == 10 * CENT
-        listed = await purse.take_import("i1", 9)
+        listed = await budget.reserve_import("i1", 9)
         with pytest.raises(SpendCapReached):
-            await purse.take("tiktok", "apify")
+            await budget.reserve("tiktok", "apify")
         await listed.settle(9)
     assert await used(sqlite_store) == 10 * CENT
 
 
 async def test_what_one_channel_holds_ahead_is_there_for_another_near_the_cap(store: Store) -> None:
-    async with budget(store, Caps(run_micros=10 * CENT)) as purse:
-        await purse.take("tiktok", "apify")
+    async with make(store, Caps(run_micros=10 * CENT)) as budget:
+        await budget.reserve("tiktok", "apify")
         for _ in range(3):
-            await purse.take("tiktok", "rapid")
+            await budget.reserve("tiktok", "rapid")
         with pytest.raises(SpendCapReached):
-            await purse.take("tiktok", "rapid")
+            await budget.reserve("tiktok", "rapid")
         with pytest.raises(SpendCapReached):
-            await purse.take("instagram", "apify")
+            await budget.reserve("instagram", "apify")
     assert await used(store) == 10 * CENT
 
 
-async def test_a_batch_is_taken_whole_or_not_at_all(store: Store) -> None:
-    async with budget(store, Caps(run_micros=60 * CENT)) as purse:
-        batch = await purse.take("tiktok", "apify", 50)
-        with pytest.raises(SpendCapReached):
-            await purse.take("tiktok", "apify", 50)
-        ten = [await purse.take("tiktok", "apify") for _ in range(10)]
-        await batch.settle(48)
-        for voucher in ten:
-            await voucher.settle(1)
-    assert await used(store) == 58 * CENT
+async def test_for_another_runs_request_nothing_is_reserved_ahead(store: Store) -> None:
+    def start(conn: Any) -> None:
+        now = datetime(2026, 3, 1, tzinfo=UTC)
+        runs.start_run(conn, run_id="asker", flow="x", account="acc", collection=None, now=now)
+
+    await store.run(start)
+    async with make(store) as budget:
+        refused = await budget.reserve("tiktok", "apify", asked_by="asker")
+        assert await used(store, "run:asker") == CENT
+        await refused.release()
+        assert await used(store, "run:asker") == 0
+        await store.run(runs.stop, "asker", by="somebody", why="Ctrl-C", at=datetime(2026, 3, 1, tzinfo=UTC))
+        with pytest.raises(Held):
+            await budget.reserve("tiktok", "apify", asked_by="asker")
 
 
 async def test_calls_that_cost_nothing_are_counted_also_under_a_cap_of_nothing(store: Store) -> None:
-    async with budget(store, Caps(run_micros=0)) as purse:
-        await (await purse.take("youtube", "apify")).settle(1)
+    async with make(store, Caps(run_micros=0)) as budget:
+        await (await budget.reserve("youtube", "apify")).settle(1)
     run = await totals(store)
     assert (run.calls("metadata"), run.counted_micros) == (1, 0)
 
 
 async def test_an_import_is_paid_by_the_posts_that_it_listed_and_outlives_the_run(store: Store) -> None:
-    async with budget(store, Caps(run_micros=40 * CENT)) as purse:
-        voucher = await purse.take_import("i1", 25)
+    async with make(store, Caps(run_micros=40 * CENT)) as budget:
+        reservation = await budget.reserve_import("i1", 25)
         with pytest.raises(SpendCapReached):
-            await purse.take_import("i2", 16)
-        await purse.take_import("i3", 15)
-        await voucher.settle(20)
+            await budget.reserve_import("i2", 16)
+        await budget.reserve_import("i3", 15)
+        await reservation.settle(20)
     run = await totals(store)
     assert (run.calls("import"), run.spent_micros("import"), run.open_micros) == (20, 20 * CENT, 15 * CENT)
     await store.run(money.settle_import, "i3", spent_micros=CENT, posts=1, now=datetime.now(UTC))
@@ -184,23 +188,23 @@ async def test_an_import_is_paid_by_the_posts_that_it_listed_and_outlives_the_ru
 
 async def test_a_new_day_is_paid_from_its_own_cap(store: Store) -> None:
     clock = Clock()
-    async with budget(store, Caps(day_micros=10 * CENT), clock=clock) as purse:
-        voucher = await purse.take("tiktok", "apify")
-        assert voucher.is_of_today
-        await voucher.settle(1)
+    async with make(store, Caps(day_micros=10 * CENT), clock=clock) as budget:
+        reservation = await budget.reserve("tiktok", "apify")
+        assert reservation.is_of_today
+        await reservation.settle(1)
         clock.now += timedelta(hours=2)
-        assert not voucher.is_of_today
+        assert not reservation.is_of_today
         for _ in range(10):
-            await (await purse.take("tiktok", "apify")).settle(1)
+            await (await budget.reserve("tiktok", "apify")).settle(1)
         with pytest.raises(SpendCapReached):
-            await purse.take("tiktok", "apify")
+            await budget.reserve("tiktok", "apify")
     assert await used(store, "day:acc:2026-03-01") == CENT
     assert await used(store, "day:acc:2026-03-02") == 10 * CENT
 
 
 async def test_a_cancelled_taker_leaves_no_money_behind(store: Store) -> None:
-    async with budget(store) as purse:
-        takers = [asyncio.create_task(purse.take("tiktok", "apify")) for _ in range(5)]
+    async with make(store) as budget:
+        takers = [asyncio.create_task(budget.reserve("tiktok", "apify")) for _ in range(5)]
         await asyncio.sleep(0)
         for taker in takers[:4]:
             taker.cancel()
@@ -210,23 +214,23 @@ async def test_a_cancelled_taker_leaves_no_money_behind(store: Store) -> None:
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
 async def test_an_import_whose_taker_was_cancelled_costs_nothing(store: Store, turns: int) -> None:
-    purse = budget(store)
-    taker = asyncio.create_task(purse.take_import("i1", 25))
+    budget = make(store)
+    taker = asyncio.create_task(budget.reserve_import("i1", 25))
     for _ in range(turns):
         await asyncio.sleep(0)
     taker.cancel()
     with pytest.raises(asyncio.CancelledError):
         await taker
-    kept = await purse.take_import("i2", 5)
-    await purse.close()
+    kept = await budget.reserve_import("i2", 5)
+    await budget.close()
     assert await used(store) == await used(store, "collection:spring") == 5 * CENT
     await kept.settle(4)
     assert await used(store) == 4 * CENT
 
 
 async def test_what_could_not_be_settled_counts_until_the_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    purse = budget(store, block_calls=1)
-    voucher = await purse.take("tiktok", "apify")
+    budget = make(store, block_calls=1)
+    reservation = await budget.reserve("tiktok", "apify")
 
     async def broken(*_: object, **__: object) -> None:
         raise StoreError("the disk is full")
@@ -234,10 +238,11 @@ async def test_what_could_not_be_settled_counts_until_the_end(store: Store, monk
     with monkeypatch.context() as patch:
         patch.setattr(store, "run", broken)
         with pytest.raises(StoreError):
-            await voucher.settle(0)
-    assert await used(store) == CENT
-    await purse.close()
-    assert await used(store) == 0
+            await reservation.settle(1)
+    assert (await totals(store)).open_micros == CENT
+    await budget.close()
+    run = await totals(store)
+    assert (run.spent_micros(), run.open_micros, await used(store)) == (CENT, 0, CENT)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -248,19 +253,19 @@ async def test_random_runs_side_by_side_stay_under_their_caps(store: Store, seed
 
     async def run(number: int) -> None:
         nonlocal made
-        purse = budget(store, caps, f"r{number}", block_calls=chance.choice([1, 3, 10]))
-        waiting: list[Voucher] = []
+        budget = make(store, caps, f"r{number}", block_calls=chance.choice([1, 3, 10]))
+        waiting: list[Reservation] = []
         for _ in range(chance.randrange(60)):
             try:
                 platform, channel = chance.choice([("tiktok", "apify"), ("x", "rapid"), ("instagram", "memories.ai")])
-                waiting.append(await purse.take(platform, channel, chance.choice([1, 1, 1, 2, 12])))
+                waiting.append(await budget.reserve(platform, channel))
             except SpendCapReached:
                 pass
             while waiting and chance.random() < 0.5:
-                voucher = waiting.pop(chance.randrange(len(waiting)))
-                await voucher.settle(chance.randint(0, voucher.calls))
+                reservation = waiting.pop(chance.randrange(len(waiting)))
+                await reservation.settle(chance.randint(0, 1))
         if chance.random() < 0.7:  # the others are killed
-            await purse.close()
+            await budget.close()
             assert (await totals(store, f"r{number}")).open_micros == 0
 
     await asyncio.gather(*(run(number) for number in range(4)))
@@ -281,47 +286,41 @@ def test_the_estimate_takes_the_first_channel_at_its_dearest_platform() -> None:
     assert estimate(0, 25, PRICES, ("apify",)).total_micros == 0
 
 
-def test_caps_come_from_the_settings() -> None:
-    assert caps_from(get_settings()) == Caps(5_000_000, 20_000_000, None)
-    assert caps_from(get_settings(tagtrail_max_spend_usd_per_day=None)).day_micros is None
+def test_dollars_are_whole_millionths() -> None:
     assert (micros_of(None), micros_of(0), micros_of(0.1)) == (None, 0, 100_000)
 
 
 async def test_a_run_over_all_collections_spends_each_ones_own_money(store: Store) -> None:
-    purse = Budget(store, "acc", "r1", None, Caps(day_micros=12 * CENT, collection_micros=5 * CENT), PRICES, Clock())
-    async with purse:
+    budget = Budget(store, "acc", "r1", None, Caps(day_micros=12 * CENT, collection_micros=5 * CENT), PRICES, Clock())
+    async with budget:
         for _ in range(5):
-            await (await purse.take("tiktok", "apify", collection="spring")).settle(1)
-        await purse.take("instagram", "apify", collection="autumn")
+            await (await budget.reserve("tiktok", "apify", collection="spring")).settle(1)
+        await budget.reserve("instagram", "apify", collection="autumn")
         with pytest.raises(SpendCapReached) as reached:
-            await purse.take("instagram", "rapid", collection="spring")
+            await budget.reserve("instagram", "rapid", collection="spring")
         assert reached.value.scope == "collection"
         assert await used(store, "collection:autumn") == 5 * CENT, "what the others hold ahead does not help"
         for _ in range(2):
-            await purse.take("tiktok", "apify", collection="winter")
+            await budget.reserve("tiktok", "apify", collection="winter")
         # The day's cap comes to light behind the collection's: both take back what counts under them.
-        await purse.take("tiktok", "rapid", collection="winter")
+        await budget.reserve("tiktok", "rapid", collection="winter")
     assert await used(store, "collection:spring") == await used(store, "collection:winter") == 5 * CENT
     assert await used(store, "collection:autumn") == CENT
     assert await used(store) == await used(store, "day:acc:2026-03-01") == 11 * CENT
 
 
 async def test_calls_that_cost_nothing_can_be_made_again_under_the_same_cap(store: Store) -> None:
-    purse = budget(store, Caps(run_micros=10 * CENT))
-    vouchers = [await purse.take("tiktok", "apify") for _ in range(10)]
-    for refused in vouchers[:9]:
-        await refused.settle(1, billed=0)
+    budget = make(store, Caps(run_micros=10 * CENT))
+    reservations = [await budget.reserve("tiktok", "apify") for _ in range(10)]
+    for refused in reservations[:9]:
+        await refused.settle(0)
     # One is under way: nine more fit, and no tenth.
-    again = [await purse.take("tiktok", "apify") for _ in range(9)]
+    again = [await budget.reserve("tiktok", "apify") for _ in range(9)]
     with pytest.raises(SpendCapReached):
-        await purse.take("tiktok", "apify")
-    for voucher in (vouchers[9], *again):
-        await voucher.settle(1)
-    await purse.close()
+        await budget.reserve("tiktok", "apify")
+    for reservation in (reservations[9], *again):
+        await reservation.settle(1)
+    await budget.close()
     run = await totals(store)
-    assert (run.calls("metadata"), run.spent_micros(), run.open_micros, await used(store)) == (
-        19,
-        10 * CENT,
-        0,
-        10 * CENT,
-    )
+    assert (run.calls("metadata"), run.spent_micros(), run.open_micros) == (10, 10 * CENT, 0)
+    assert await used(store) == 10 * CENT

@@ -234,14 +234,14 @@ async def test_a_watcher_is_told_what_is_billed_and_which_imports_have_ended(sql
                 )  # fmt: skip
             imports.mark_sending(conn, ticket.import_id, owner="o", now=NOW)
             imports.mark_failed(conn, ticket.import_id, note="no", owner="o", now=NOW)
-        await run.budget.take_import(ticket.import_id, 5)
-        failed, refused, _under_way = [await run.budget.take("tiktok", "apify") for _ in range(3)]
+        await run.budget.reserve_import(ticket.import_id, 5)
+        failed, refused, _under_way = [await run.budget.reserve("tiktok", "apify") for _ in range(3)]
         await failed.settle(1)
         await refused.settle(0)
         await look_into_books(run.store, run.budget, run.run_id, run.progress)
         # Neither the import, which may list fewer posts, nor a call that is under way, and may be refused.
         assert (run.progress.spent_usd, run.progress.imports_finished) == (0.01, 1)
-        await (await run.budget.take("tiktok", "apify")).release()
+        await (await run.budget.reserve("tiktok", "apify")).release()
         await look_into_books(run.store, run.budget, run.run_id, run.progress)
         assert run.progress.spent_usd == 0.01
         with sqlite_store.begin() as conn:
