@@ -9,7 +9,7 @@ at most. A post whose time of posting is unknown has no age, and so no checkpoin
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -85,20 +85,6 @@ class Measured:
     counts: Mapping[str, int | None]
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedPost:
-    """What the state of a post's checkpoints follows from; `taken` are the target ages of its snapshots.
-
-    `resting_since` and `rested_until` are of its last rest, which goes on where `rested_until` is None.
-    """
-
-    posted_at: datetime
-    first_seen_at: datetime
-    taken: Collection[int] = ()
-    resting_since: datetime | None = None
-    rested_until: datetime | None = None
-
-
 @dataclass(frozen=True)
 class SnapshotPlan:
     """Ages in seconds, in ascending order, and the rules beside them; percentages are of 100."""
@@ -130,26 +116,6 @@ class SnapshotPlan:
                     return checkpoint
         return None
 
-    def states(self, post: PlannedPost, now: datetime) -> list[CheckpointState]:
-        """How each of the plan's checkpoints stands for a post at `now`, youngest age first."""
-        # In seconds of age: a look at the whole plan takes hundreds of thousands of these.
-        age, seen = _age(post, now), _age(post, post.first_seen_at)
-        since, until = _age(post, post.resting_since), _age(post, post.rested_until)
-        states: list[CheckpointState] = []
-        for checkpoint in self.checkpoints:
-            last = min(age, checkpoint.ends_seconds)
-            if checkpoint.age_seconds in post.taken:
-                states.append("taken")
-            elif checkpoint.ends_seconds <= seen:
-                states.append("unseen")
-            elif post.resting_since is not None and since <= last and (post.rested_until is None or last <= until):
-                states.append("resting")
-            elif age < checkpoint.age_seconds:
-                states.append("upcoming")
-            else:
-                states.append("due" if age < checkpoint.ends_seconds else "missed")
-        return states
-
     def stands_still(self, newest_first: Sequence[Measured]) -> bool:
         """Whether a post's latest snapshots, at least `rest_snapshots` of them over at least a day, hardly differ.
 
@@ -173,10 +139,6 @@ class SnapshotPlan:
             if (max(known) - min(known)) * 100 >= self.rest_percent * max(min(known), 1):
                 return False
         return compared
-
-
-def _age(post: PlannedPost, moment: datetime | None) -> float:
-    return 0.0 if moment is None else (moment - post.posted_at).total_seconds()
 
 
 def growth_per_day(newest_first: Sequence[Measured], posted_at: datetime) -> float:

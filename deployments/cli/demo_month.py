@@ -54,7 +54,7 @@ REGULARS: Final = 24
 """So many creators write half of the posts, so that there are earlier posts to compare with."""
 
 SURGE: Final = timedelta(days=7)
-SURGE_SHARE: Final = 0.6
+SURGE_SHARE: Final = 0.8
 """In the last week so large a share of the posts does better than usual: the report has something to find."""
 
 HIT_SHARE: Final = 0.03
@@ -69,11 +69,12 @@ class Month:
         self.surge_at: datetime | None = None
         self.collection, self.seed = COLLECTION, SEED
         self.seconds = 0.0
-        self._calendar = VirtualClock(1.0, started_at=begin.timestamp(), monotonic=lambda: self.seconds)
-        self._stock = Stock(self._calendar)
+        self.calendar = VirtualClock(1.0, started_at=begin.timestamp(), monotonic=lambda: self.seconds)
+        self.stock = Stock(self.calendar)
         self._unpaid: Counter[str] = Counter()
-        self._known: dict[tuple[str, str], tuple[Post, PostRef]] = {}
+        self.known: dict[tuple[str, str], tuple[Post, PostRef]] = {}
         self._cast: dict[str, tuple[Post, PostRef]] = {}
+        self._gone: set[tuple[str, str]] = set()
 
     @property
     def now(self) -> datetime:
@@ -86,12 +87,12 @@ class Month:
     def track(self, count: int) -> int:
         """As a run does: list the newest posts in an import, and measure those that were not measured lately."""
         run_id = f"month-{self.hashtag}-{self.now:%m%d%H%M}"
-        newest = self._stock.newest(("tiktok", "instagram"), count, tag=f"{self.hashtag}{self.seed}")
-        listed = [self._cast_of(post) for post in newest]
+        newest = self.stock.newest(("tiktok", "instagram"), count, tag=f"{self.hashtag}{self.seed}")
         refs = []
-        for post, ref in listed:
-            self._known[ref.platform, ref.post_id] = (post, ref)
-            refs.append(ref)
+        for post, ref in map(self.cast_of, newest):
+            if (ref.platform, ref.post_id) not in self._gone:
+                self.known[ref.platform, ref.post_id] = (post, ref)
+                refs.append(ref)
         with self.store.begin() as conn:
             self._start(conn, run_id, "track-hashtags")
             self._import(conn, run_id, refs, count)
@@ -122,9 +123,9 @@ class Month:
         return calls
 
     def _knows(self, ref: PostRef) -> bool:
-        return (ref.platform, ref.post_id) in self._known
+        return (ref.platform, ref.post_id) in self.known
 
-    def _cast_of(self, post: Post) -> tuple[Post, PostRef]:
+    def cast_of(self, post: Post) -> tuple[Post, PostRef]:
         """The post with its creator and its luck; always the same ones."""
         if post.key not in self._cast:
             dice = Dice(post.seed ^ seed_of("month"))
@@ -185,8 +186,8 @@ class Month:
         """Measure posts, each for its purpose; some of those that are measured again are gone by then."""
         answers, read, gone = [], [], []
         for ref, purpose in wanted:
-            post, _ = self._known[ref.platform, ref.post_id]
-            payload = payload_of(post, self._calendar)
+            post, _ = self.known[ref.platform, ref.post_id]
+            payload = payload_of(post, self.calendar)
             try:
                 if purpose != "enrich" and post.dice.unit(77) < GONE_SHARE:
                     raise PostGone
@@ -209,6 +210,7 @@ class Month:
             posts.save_posts(conn, saved, now=self.now)
         if gone:
             posts.mark_gone(conn, gone, run_id, now=self.now)
+            self._gone.update((ref.platform, ref.post_id) for ref in gone)
         self._unpaid.update(ref.platform for ref, _ in wanted)
         return len(wanted)
 
@@ -239,8 +241,8 @@ def simulate(
     end: datetime,
     *,
     days: int = DAYS,
-    posts_per_import: int = 14,
-    import_hours: int = 12,
+    posts_per_import: int = 24,
+    import_hours: int = 24,
     refresh_hours: int = 6,
     surge: bool = True,
     collection: str = COLLECTION,

@@ -75,7 +75,7 @@ class Sample:
         return mask
 
     def states(self, age_seconds: int) -> Codes:
-        """How the checkpoint stands for each post, as a place in `STATES` (see `SnapshotPlan.states`)."""
+        """How the checkpoint stands for each post, as a place in `STATES` (see `CheckpointState`)."""
         ends = next(one.ends_seconds for one in self.plan.checkpoints if one.age_seconds == age_seconds)
         age = self.as_of - self["posted_at"]
         seen = self["first_seen_at"] - self["posted_at"]

@@ -32,12 +32,12 @@ def month_of(seed: int, store: Store | None = None) -> tuple[np.ndarray, np.ndar
     month.jump_to(NOW)
     creators: dict[str, int] = {}
     rows = []
-    for post in month._stock.newest(("tiktok", "instagram"), 3000, tag=f"{month.hashtag}{seed}"):
-        cast, _ = month._cast_of(post)
+    for post in month.stock.newest(("tiktok", "instagram"), 3000, tag=f"{month.hashtag}{seed}"):
+        cast, _ = month.cast_of(post)
         if post.born < 0:
             break
         month.seconds = post.born + 86_400
-        plays = numbers_of(cast, month._calendar).plays
+        plays = numbers_of(cast, month.calendar).plays
         rows.append(
             (post.born / 86_400, creators.setdefault(cast.handle, len(creators)), post.platform == "tiktok", plays)
         )

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from blocks.database.engine import Store
 from blocks.database.store import export
 from blocks.posts.snapshot_plan import SnapshotPlan
+from tests.benchmarks.snapshot_plan import simulate
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 HOUR = 3600
 SHORT = SnapshotPlan(ages=(HOUR, 6 * HOUR, 24 * HOUR, 48 * HOUR, 72 * HOUR, 96 * HOUR), rest_percent=8)
-
-
-@pytest.fixture
-def simulated(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    return importlib.import_module("snapshot_plan")
 
 
 def taken_by_post(store: Store) -> dict[str, list[int]]:
@@ -34,31 +24,27 @@ def taken_by_post(store: Store) -> dict[str, list[int]]:
     return found
 
 
-def test_followed_every_hour_nothing_is_missed_and_still_posts_rest(simulated: Any, sqlite_store: Store) -> None:
-    asked = {"days": 6, "refresh_hours": 1, "import_hours": 24, "posts_per_import": 8, "plan": SHORT}
-    found = simulated.simulate(sqlite_store, **asked)
+def test_followed_every_hour_nothing_is_missed_and_still_posts_rest(sqlite_store: Store) -> None:
+    asked: dict[str, Any] = {"days": 6, "refresh_hours": 1, "import_hours": 24, "posts_per_import": 8, "plan": SHORT}
+    found, month = simulate(sqlite_store, **asked)
     assert found.states["missed"] == 0
-    assert found.states["taken"] > 100
+    assert found.states["measured"] > 100
     assert found.resting_posts > 3
     assert found.states["resting"] > 0
     assert found.refresh_calls * 2 < found.naive_calls
     by_post = taken_by_post(sqlite_store)
     assert all(len(ages) == len(set(ages)) for ages in by_post.values())
-    assert sum(map(len, by_post.values())) == found.states["taken"]
+    assert sum(map(len, by_post.values())) == found.states["measured"]
     before = list(export.rows(sqlite_store, "snapshots"))
 
     # Again at the same moment, and the counts are the same.
-    world = simulated.World(sqlite_store, SHORT)
-    world.seconds = (6 * 24 - 1) * HOUR + 60.0
-    assert world.refresh() == 0
+    assert month.refresh() == 0
     assert list(export.rows(sqlite_store, "snapshots")) == before
 
 
-def test_followed_once_a_day_or_with_little_money_checkpoints_are_missed_and_stay_empty(
-    simulated: Any, sqlite_store: Store
-) -> None:
-    asked = {"days": 4, "refresh_hours": 24, "import_hours": 24, "posts_per_import": 8, "plan": SHORT}
-    found = simulated.simulate(sqlite_store, usd_per_day=0.05, **asked)
+def test_followed_once_a_day_or_with_little_money_checkpoints_are_missed_and_stay_empty(sqlite_store: Store) -> None:
+    asked: dict[str, Any] = {"days": 4, "refresh_hours": 24, "import_hours": 24, "posts_per_import": 8, "plan": SHORT}
+    found, _ = simulate(sqlite_store, usd_per_day=0.05, **asked)
     assert found.states["missed"] > 0
     assert 0 < found.refresh_calls <= 4 * 5
     taken_by_post(sqlite_store)

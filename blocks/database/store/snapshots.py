@@ -349,7 +349,7 @@ def outlook(conn: Connection, plan: SnapshotPlan, now: datetime, filters: Filter
 
 
 def _states(checkpoint: Checkpoint, now: datetime, which: list[ColumnElement[bool]]) -> Select[Any]:
-    """How the checkpoint stands for the posts that it touches in the last or next 30 days, as `SnapshotPlan.states`
+    """How the checkpoint stands for the posts that it touches in the last or next 30 days, as `CheckpointState`
     says it, counted by platform, state and the day on which its age comes (0: the next 24 h; less: it has come).
 
     `failed` is due, but tried and given up; `spared` at rest while it could be answered; `resting` at rest until then.

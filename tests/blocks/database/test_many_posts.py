@@ -18,8 +18,9 @@ from blocks.database.store import snapshots as snapshots_store
 from blocks.database.store.provenance import provenance
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Post, Snapshot
-from blocks.posts.snapshot_plan import PlannedPost, SnapshotPlan
+from blocks.posts.snapshot_plan import SnapshotPlan
 from tests.benchmarks.many_posts import fill
+from tests.blocks.posts.checkpoint_states import checkpoint_states
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PLAN = SnapshotPlan()
@@ -88,8 +89,11 @@ def test_the_outlook_is_what_the_plan_says_of_each_post(filled: Store) -> None:
         }
         for row in conn.execute(sa.select(posts).where(posts.c.status == "enriched")):
             ages = [age for age in PLAN.ages if (row.platform, row.post_id, age) in taken]
-            post = PlannedPost(row.posted_at, row.first_seen_at, ages, row.resting_since, row.rested_until)
-            for checkpoint, state in zip(PLAN.checkpoints, PLAN.states(post, NOW), strict=True):
+            states = checkpoint_states(
+                PLAN, NOW, posted_at=row.posted_at, first_seen_at=row.first_seen_at, taken=ages,
+                resting_since=row.resting_since, rested_until=row.rested_until,
+            )  # fmt: skip
+            for checkpoint, state in zip(PLAN.checkpoints, states, strict=True):
                 ends_at = row.posted_at + timedelta(seconds=checkpoint.ends_seconds)
                 if state == "due":
                     due[row.platform] += 1

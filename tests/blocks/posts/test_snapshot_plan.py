@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 from blocks.posts.snapshot_plan import (
     COUNTS,
     Measured,
-    PlannedPost,
     SnapshotPlan,
     age_text,
     growth_per_day,
@@ -66,36 +64,6 @@ def test_a_snapshot_answers_one_checkpoint_at_most_and_none_before_its_age(
 def test_an_unknown_age_answers_nothing() -> None:
     assert PLAN.at_age(None) is None
     assert PLAN.at_age(-5) is None
-
-
-def states(hours: float, **known: Any) -> list[str]:
-    post = PlannedPost(posted_at=T0, **({"first_seen_at": T0} | known))
-    return list(PLAN.states(post, T0 + timedelta(hours=hours)))
-
-
-def test_checkpoints_become_due_and_are_missed() -> None:
-    assert states(0.5) == ["upcoming"] * 6
-    assert states(1) == ["due"] + ["upcoming"] * 5
-    assert states(3.5) == ["missed"] + ["upcoming"] * 5
-    assert states(30, taken={HOUR, DAY}) == ["taken", "missed", "taken", "upcoming", "upcoming", "upcoming"]
-    assert states(2000, taken={HOUR}) == ["taken"] + ["missed"] * 5
-
-
-def test_what_was_over_before_the_post_was_found_is_not_missed() -> None:
-    found = T0 + timedelta(hours=100)
-    assert states(100, first_seen_at=found) == ["unseen", "unseen", "unseen", "due", "upcoming", "upcoming"]
-    assert states(300, first_seen_at=found)[3] == "missed"
-
-
-def test_a_rest_is_neither_due_nor_missed_and_ends() -> None:
-    since = T0 + timedelta(hours=72)
-    taken = {HOUR, 6 * HOUR, DAY, 3 * DAY}
-    assert states(100, taken=taken, resting_since=since)[4:] == ["resting", "resting"]
-    assert states(2000, taken=taken, resting_since=since)[4:] == ["resting", "resting"]
-    # Moving again in the window of the last one: that one is due, and the one before was left out.
-    moved = T0 + timedelta(days=29)
-    assert states(31 * 24, taken=taken, resting_since=since, rested_until=moved)[4:] == ["resting", "due"]
-    assert states(2000, taken=taken, resting_since=since, rested_until=moved)[4:] == ["resting", "missed"]
 
 
 def test_numbers_that_stand_still_for_a_day_and_three_snapshots() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from blocks.database.store import erasure, posts, runs
 from blocks.database.store import report as rows
 from blocks.errors import UsageError
 from blocks.posts.identity import parse_post_url
-from blocks.posts.snapshot_plan import PlannedPost, SnapshotPlan
+from blocks.posts.snapshot_plan import SnapshotPlan
 from flows.reporting import figures
 from flows.reporting.figures import Figures, gather
 from flows.reporting.making import period_of
 from flows.reporting.period import Period
 from flows.reporting.sample import STATES, load
+from tests.blocks.posts.checkpoint_states import checkpoint_states
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -224,6 +225,45 @@ def erase_post(conn: Connection, platform: str, post_id: str, now: datetime) -> 
     erasure.erase_posts(conn, [(platform, post_id)], now=now, on_request=True)
 
 
+NAMES = {"measured": "taken"}
+PLANNED = ("posted_at", "first_seen_at", "resting_since", "rested_until")
+HOUR, DAY = 3600, 86_400
+POSTED = NOW - 2000 * timedelta(hours=1)
+
+
+def states(hours: float, taken: Collection[int] = (), **known: datetime) -> list[str]:
+    """How a post's checkpoints stand so many hours after it was posted."""
+    moments = dict.fromkeys([*PLANNED, "enriched_at", "gone_at"]) | {"posted_at": POSTED, "first_seen_at": POSTED}
+    sample = load([[row_of(1, moments | known, set(taken))]], PLAN, POSTED + timedelta(hours=hours))
+    found = [STATES[sample.states(age)[0]] for age in PLAN.ages]
+    return [NAMES.get(one, one) for one in found]
+
+
+def test_checkpoints_become_due_and_are_missed() -> None:
+    assert states(0.5) == ["upcoming"] * 6
+    assert states(1) == ["due"] + ["upcoming"] * 5
+    assert states(3.5) == ["missed"] + ["upcoming"] * 5
+    assert states(30, taken={HOUR, DAY}) == ["taken", "missed", "taken", "upcoming", "upcoming", "upcoming"]
+    assert states(2000, taken={HOUR}) == ["taken"] + ["missed"] * 5
+
+
+def test_what_was_over_before_the_post_was_found_is_not_missed() -> None:
+    found = POSTED + timedelta(hours=100)
+    assert states(100, first_seen_at=found) == ["unseen", "unseen", "unseen", "due", "upcoming", "upcoming"]
+    assert states(300, first_seen_at=found)[3] == "missed"
+
+
+def test_a_rest_is_neither_due_nor_missed_and_ends() -> None:
+    since = POSTED + timedelta(hours=72)
+    taken = {HOUR, 6 * HOUR, DAY, 3 * DAY}
+    assert states(100, taken=taken, resting_since=since)[4:] == ["resting", "resting"]
+    assert states(2000, taken=taken, resting_since=since)[4:] == ["resting", "resting"]
+    # Moving again in the window of the last one: that one is due, and the one before was left out.
+    moved = POSTED + timedelta(days=29)
+    assert states(31 * 24, taken=taken, resting_since=since, rested_until=moved)[4:] == ["resting", "due"]
+    assert states(2000, taken=taken, resting_since=since, rested_until=moved)[4:] == ["resting", "missed"]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_states_of_checkpoints_are_the_plans(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -242,14 +282,10 @@ def test_the_states_of_checkpoints_are_the_plans(seed: int) -> None:
         taken.append({age for age in PLAN.ages if rng.integers(0, 4) == 0})
     batch = [row_of(number, one, ages) for number, (one, ages) in enumerate(zip(moments, taken, strict=True))]
     sample = load([batch], PLAN, NOW)
-    names = {"measured": "taken", "gone": "gone"}
     for place, age in enumerate(PLAN.ages):
-        found = [names.get(STATES[state], STATES[state]) for state in sample.states(age)]
+        found = [NAMES.get(STATES[state], STATES[state]) for state in sample.states(age)]
         planned = [
-            PLAN.states(
-                PlannedPost(one["posted_at"], one["first_seen_at"], ages, one["resting_since"], one["rested_until"]),
-                NOW,  # type: ignore[arg-type]
-            )[place]
+            checkpoint_states(PLAN, NOW, taken=ages, **{name: one[name] for name in PLANNED})[place]  # type: ignore[arg-type]
             for one, ages in zip(moments, taken, strict=True)
         ]
         assert found == planned
