@@ -23,6 +23,7 @@ from blocks.database.store.imports import (
     get,
     give_up_submissions,
     imports,
+    insert_plan,
     move,
     read,
     run_imports,
@@ -268,8 +269,9 @@ def _take_over(conn: Connection, free: Sequence[OpenImport], plan: dict[str, Any
     if SENT_AGAIN in (chosen.note or ""):
         # Whoever had it sent again meant this very import.
         values |= {"requested": max(chosen.requested, plan["requested"]), "collection": chosen.collection}
-    conn.execute(update(imports).where(imports.c.import_id == chosen.import_id).values(**values))
-    return read(conn, imports.c.import_id == chosen.import_id)[0]
+    taken = move(conn, chosen.import_id, **values)
+    assert taken is not None, "it was read in this transaction"
+    return taken
 
 
 def _insert(conn: Connection, plan: dict[str, Any]) -> OpenImport:
@@ -279,11 +281,9 @@ def _insert(conn: Connection, plan: dict[str, Any]) -> OpenImport:
     no help (too small), and this one goes beside it, as `forced`.
     """
     plan = {**plan, "import_id": str(uuid.uuid4()), "state": "planned"}
-    insert = insert_into(conn.dialect.name, imports)
-    # By what comes back and not by the row count, which Postgres' driver does not tell here.
-    if conn.execute(insert.values(plan).on_conflict_do_nothing().returning(imports.c.import_id)).first() is None:
-        conn.execute(insert.values({**plan, "forced": True}))
-    return read(conn, imports.c.import_id == plan["import_id"])[0]
+    planned = insert_plan(conn, plan) or insert_plan(conn, {**plan, "forced": True})
+    assert planned is not None, "its id is new, and the index leaves out what is forced"
+    return planned
 
 
 def running_twin(conn: Connection, import_id: str) -> OpenImport | None:
@@ -304,7 +304,8 @@ def give_way(conn: Connection, import_id: str, *, run_id: str, owner: str, why: 
         return None
     sending = and_(imports.c.state == "sending", imports.c.lease_owner == owner)
     ended = {"state": "dropped", "finished_at": leases.clock(conn), "lease_owner": None, "lease_until": None}
-    if not move(conn, import_id, sending, **ended, note=f"{why}; import {twin.import_id} is under way already"):
+    note = f"{why}; import {twin.import_id} is under way already"
+    if move(conn, import_id, sending, **ended, note=note) is None:
         return None
     link = insert_into(conn.dialect.name, run_imports)
     conn.execute(link.values(run_id=run_id, import_id=twin.import_id, how="attached").on_conflict_do_nothing())
@@ -323,8 +324,8 @@ def resolve(
     task_id: str | None = None,
     now: datetime | None = None,
     alive: Alive = leases.alive,
-) -> bool:
-    """Decide an import that is in doubt; False if it is not (any more).
+) -> OpenImport | None:
+    """Decide an import that is in doubt; the row as it is then, None if it is not in doubt (any more).
 
     `resubmit`: planned again, for the next run to send; the note counts how often. `attach`: it was accepted as
     `task_id`, which is polled from now on. `drop`: given up; the wish is free for a new import. A planned import
@@ -351,7 +352,7 @@ def resolve(
                 f"task {task_id} belongs to import {other.import_id} already; name another, or drop this one"
             )
         if row.task_id == task_id and row.state != "ambiguous":
-            return False
+            return None
         note = f"{_ATTACHED} {task_id} by hand"
         taken = {"state": "submitted", "task_id": task_id, "submitted_at": at, "note": note}
         return move(conn, import_id, doubt, **taken, **_NEVER_POLLED)
@@ -413,7 +414,8 @@ def decide(conn: Connection, typed: str, decision: Decision, *, task_id: str | N
     if len(found) > 1:
         raise UsageError(f"several imports begin with {typed}; type more of the id")
     [row] = found
-    if not resolve(conn, row.import_id, decision, task_id=task_id):
+    decided = resolve(conn, row.import_id, decision, task_id=task_id)
+    if decided is None:
         if decision == "drop" and row.state in RUNNING:
             raise UsageError(f"a run follows import {row.import_id} at this moment: drop it when that run has ended")
         raise UsageError(
@@ -422,4 +424,4 @@ def decide(conn: Connection, typed: str, decision: Decision, *, task_id: str | N
         )
     if decision == "resubmit":
         money.release_import(conn, row.import_id, now=leases.clock(conn))
-    return get(conn, row.import_id)
+    return decided

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Literal
 
-from sqlalchemy import Connection, and_, bindparam, case, delete, func, not_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, not_, select
 
 from blocks.database.store import erased_names, failures, gaps, leases, money, runs
 from blocks.database.store.failures import GivenUp
@@ -24,6 +24,7 @@ from blocks.database.store.imports import (
     get,
     imports,
     items,
+    move,
     read,
     without_post,
 )
@@ -221,8 +222,7 @@ def record_poll(
     ]
     write_rows(conn, _upsert(conn.dialect.name), rows)
     withheld = max(withheld, locked[0].withheld)
-    _bring_up_to_date(conn, locked[0], withheld, progress=new_items > 0, post_micros=post_micros, now=at)
-    row = get(conn, import_id)
+    row = _bring_up_to_date(conn, locked[0], withheld, progress=new_items > 0, post_micros=post_micros, now=at)
     found = [
         FoundPost(item.ref, item.source_url, collection=row.collection)
         for item in fresh.values()
@@ -311,7 +311,7 @@ def _upsert(dialect: str) -> Any:
 
 def _bring_up_to_date(
     conn: Connection, row: OpenImport, withheld: int, *, progress: bool, post_micros: int | None, now: datetime
-) -> None:
+) -> OpenImport:
     """Sums are counted from the items, never added up, so that the same answer twice changes none."""
     sums = select(
         func.count(),
@@ -338,7 +338,9 @@ def _bring_up_to_date(
             values["state"] = "collecting"
         if row.state == "empty":
             values["next_look_at"] = now
-    conn.execute(update(imports).where(imports.c.import_id == row.import_id).values(**values))
+    moved = move(conn, row.import_id, **values)
+    assert moved is not None, "the row is locked"
+    return moved
 
 
 UNNAMED = {True: "ItemWithoutUrl", False: "NotAPostUrl"}
@@ -356,17 +358,17 @@ def end_import(
     run_id: str,
     now: datetime,
     note: str | None = None,
-) -> bool:
-    """Finish an import; False if it is finished already, or its items speak against `state`.
+) -> OpenImport | None:
+    """Finish an import; the row as it is then, None if it is finished already, or its items speak against `state`.
 
     What it cost is settled at `post_micros` (millionths of a US dollar) for each listed item, by whichever run ends
     it. A gap to the import before it is noted. Items that name no post become open failures of the stage `identify`:
     kept and counted, never dropped; one that has a URL by now is closed. `note` goes into the ledger.
     """
     ended_at = get(conn, import_id).finished_at
-    if not finish_import(conn, import_id, state=state, note=note):
-        return False
-    row = get(conn, import_id)
+    row = finish_import(conn, import_id, state=state, note=note)
+    if row is None:
+        return None
     seen = row.seen + row.withheld
     if seen or row.next_look_at is None:
         # An empty import goes on holding its money up to its last look: its posts may still come, and be billed.
@@ -374,7 +376,7 @@ def end_import(
         money.settle_import(conn, import_id, **amount, now=now, ended_at=ended_at)
     _account_for_nameless(conn, import_id, run_id=run_id, now=now)
     gaps.note_gaps(conn, import_id, now)
-    return True
+    return row
 
 
 def record_late_look(

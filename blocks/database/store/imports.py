@@ -5,7 +5,8 @@
        └──refused──┘ └▶ ambiguous ─ resolve ─▶ planned | submitted | dropped
     and `failed` from wherever the API refused or gave up the import.
 
-Each transition is one conditional update: it returns whether it happened, and an illegal one changes nothing.
+Each transition is one conditional update: it returns the row that it wrote, and None where it is illegal, which
+changes nothing.
 `now` is by itself the time by the database's clock (see `leases.clock`); tests give their own.
 """
 
@@ -16,12 +17,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, UpdateBase, and_, case, exists, literal, or_, select, update
 
 from blocks.completion import Clocks
 from blocks.database.store import leases, money
 from blocks.database.store.leases import Alive
-from blocks.database.store.statements import same_post, table_of
+from blocks.database.store.statements import insert_into, same_post, table_of
 from blocks.database.store.work import OPEN_WORK
 from blocks.database.tables import Import, ImportItem, Post, RunImport, Work
 from blocks.errors import NotAPostUrl, StoreError
@@ -126,7 +127,7 @@ class FoundPost:
     ends_at: datetime | None = None
 
 
-def _rows(conn: Connection, query: Select[Any]) -> list[OpenImport]:
+def _rows(conn: Connection, query: Select[Any] | UpdateBase) -> list[OpenImport]:
     return [OpenImport(**{**row, "wanted": row["wanted"] or {}}) for row in conn.execute(query).mappings()]
 
 
@@ -225,10 +226,16 @@ def without_post(conn: Connection, import_ids: Iterable[str]) -> list[tuple[str,
     return [tuple(row) for row in conn.execute(query)]
 
 
-def move(conn: Connection, import_id: str, where: Any, **values: Any) -> bool:
-    """Change an import's row where it is as `where` says; False if it is not."""
-    changed = conn.execute(update(imports).where(imports.c.import_id == import_id, where).values(**values)).rowcount
-    return bool(changed)
+def move(conn: Connection, import_id: str, *where: ColumnElement[bool], **values: Any) -> OpenImport | None:
+    """Change an import's row where it is as the conditions say; the row as it is then, None if it is not."""
+    changed = update(imports).where(imports.c.import_id == import_id, *where).values(**values).returning(imports)
+    return next(iter(_rows(conn, changed)), None)
+
+
+def insert_plan(conn: Connection, plan: dict[str, Any]) -> OpenImport | None:
+    """Write a new row; None where the index of shared plans has another."""
+    insert = insert_into(conn.dialect.name, imports).values(plan).on_conflict_do_nothing().returning(imports)
+    return next(iter(_rows(conn, insert)), None)
 
 
 def with_note(note: str | None, more: str) -> str:
@@ -276,10 +283,10 @@ def mark_sending(
     spend_id: str | None = None,
     now: datetime | None = None,
     alive: Alive = leases.alive,
-) -> bool:
-    """planned → sending, to be committed before the request leaves; True for exactly one caller.
+) -> OpenImport | None:
+    """planned → sending, to be committed before the request leaves; the row for exactly one caller.
 
-    `spend_id` names the reservation that pays for it. False where the import is not planned any more, or another living
+    `spend_id` names the reservation that pays for it. None where the import is not planned any more, or another living
     holder has its lease.
     """
     at = leases.clock(conn, now)
@@ -288,10 +295,10 @@ def mark_sending(
         if leases.is_free(row.lease_owner, row.lease_until, now=at, me=owner, alive=alive):
             lease = {"lease_owner": owner, "lease_until": leases.ends(at)}
             moved = move(conn, import_id, planned, state="sending", sending_at=at, note=_noted(None), **lease)
-            if moved and spend_id is not None:
+            if moved is not None and spend_id is not None:
                 money.mark_sent(conn, spend_id, now=at)
             return moved
-    return False
+    return None
 
 
 def _sent_by(owner: str | None) -> Any:
@@ -306,41 +313,43 @@ def _sent_by(owner: str | None) -> Any:
 
 def mark_submitted(
     conn: Connection, import_id: str, task_id: str, *, owner: str | None = None, now: datetime | None = None
-) -> bool:
+) -> OpenImport | None:
     """sending → submitted: the API accepted it under this task id.
 
     With `owner` a late answer is taken too: while the import is in doubt, or was planned again and not sent yet.
-    Where it comes too late for that it is written into the note, for it is paid for, and False is returned.
+    Where it comes too late for that it is written into the note, for it is paid for, and None is returned.
     """
     at = leases.clock(conn, now)
     taken = _sent_by(owner)
     if owner is not None:
         taken = or_(taken, and_(imports.c.state == "planned", imports.c.lease_owner == owner))
-    if move(conn, import_id, taken, state="submitted", task_id=task_id, submitted_at=at, note=_noted(None)):
-        return True
+    values = {"state": "submitted", "task_id": task_id, "submitted_at": at, "note": _noted(None)}
+    if (submitted := move(conn, import_id, taken, **values)) is not None:
+        return submitted
     for row in read(conn, imports.c.import_id == import_id, lock=True):
         if row.task_id != task_id:
             late = with_note(row.note, f"the API also accepted it as task {task_id}, which came too late")
             move(conn, import_id, imports.c.state == row.state, note=late)
-    return False
+    return None
 
 
 def back_to_planned(
     conn: Connection, import_id: str, *, note: str, owner: str | None = None, now: datetime | None = None
-) -> bool:
+) -> OpenImport | None:
     """sending → planned: nothing was started, and it may be sent again. The lease stays with its holder."""
     at = leases.clock(conn, now)
     # In the index of shared plans another may stand by now, if this one was in doubt meanwhile.
     values: dict[str, Any] = {"state": "planned", "note": _noted(note), "lease_until": leases.ends(at)}
     sending = and_(imports.c.state == "sending", _sent_by(owner))
-    if move(conn, import_id, sending, **values):
-        return True
-    return owner is not None and move(conn, import_id, _sent_by(owner), **values, forced=True)
+    planned = move(conn, import_id, sending, **values)
+    if planned is None and owner is not None:
+        planned = move(conn, import_id, _sent_by(owner), **values, forced=True)
+    return planned
 
 
 def mark_failed(
     conn: Connection, import_id: str, *, note: str, owner: str | None = None, now: datetime | None = None
-) -> bool:
+) -> OpenImport | None:
     """planned or sending → failed: the API refused it. A refusal that comes too late changes nothing: the import is
     another's by then, who was told to send it again, and may have."""
     planned = imports.c.state == "planned"
@@ -355,7 +364,7 @@ def mark_failed(
 
 def mark_ambiguous(
     conn: Connection, import_id: str, *, note: str, owner: str | None = None, now: datetime | None = None
-) -> bool:
+) -> OpenImport | None:
     """sending → ambiguous: it was sent, and what the API did with it is unknown. Never sent again by itself."""
     sending = and_(imports.c.state == "sending", _sent_by(owner))
     return move(conn, import_id, sending, state="ambiguous", note=_noted(note), lease_until=None)
@@ -373,8 +382,8 @@ def recover_sending(
 
 def lease_import(
     conn: Connection, import_id: str, *, owner: str, now: datetime | None = None, alive: Alive = leases.alive
-) -> bool:
-    """Take (or renew) the lease of an import that is planned, under way or `empty`; False if another holds it.
+) -> OpenImport | None:
+    """Take (or renew) the lease of an import that is planned, under way or `empty`; None if another holds it.
 
     A submission whose sender died is never taken over: it becomes `ambiguous` here.
     """
@@ -386,10 +395,10 @@ def lease_import(
             row.lease_owner, row.lease_until, now=at, me=owner, alive=alive
         ):
             return move(conn, import_id, imports.c.state == row.state, lease_owner=owner, lease_until=leases.ends(at))
-    return False
+    return None
 
 
-def release_import(conn: Connection, import_id: str, *, owner: str) -> bool:
+def release_import(conn: Connection, import_id: str, *, owner: str) -> OpenImport | None:
     """Give an import's lease back; one that is being sent keeps it, for nobody knows yet what came of it."""
     mine = and_(imports.c.lease_owner == owner, imports.c.state.not_in(("sending", "ambiguous")))
     return move(conn, import_id, mine, lease_owner=None, lease_until=None)
@@ -402,11 +411,10 @@ def start_following(conn: Connection, import_id: str, *, now: datetime | None = 
     """
     at = leases.clock(conn, now)
     again = {"state": "collecting", "looks": imports.c.looks + 1, "next_look_at": at, "quiet_polls": 0}
-    move(conn, import_id, imports.c.state == "empty", **again)
-    return get(conn, import_id)
+    return move(conn, import_id, imports.c.state == "empty", **again) or get(conn, import_id)
 
 
-def reopen(conn: Connection, import_id: str, *, now: datetime | None = None) -> bool:
+def reopen(conn: Connection, import_id: str, *, now: datetime | None = None) -> OpenImport | None:
     """complete → collecting: a callback tells of posts that it has not listed; a look with a new deadline."""
     ended = imports.c.state == "complete"
     again = {"looks": imports.c.looks + 1, "next_look_at": leases.clock(conn, now), "quiet_polls": 0}
@@ -423,7 +431,7 @@ def finish_import(
     state: Literal["complete", "empty"],
     note: str | None = None,
     now: datetime | None = None,
-) -> bool:
+) -> OpenImport | None:
     """submitted or collecting → complete (only with items) or empty (only without any); its lease is free.
 
     What ended `empty` is looked at again 1, 6 and 24 h after its first end, what ended `complete` with less than was
@@ -442,7 +450,7 @@ def finish_import(
         ended = row.finished_at or at
         values |= {"finished_at": ended, "next_look_at": _next_look(ended, at)}
         return move(conn, import_id, and_(running, _listed == 0), **values)
-    return False
+    return None
 
 
 def _next_look(ended: datetime, now: datetime) -> datetime | None:
@@ -460,6 +468,6 @@ def take_late_looks(conn: Connection, account: str, *, most: int, now: datetime 
     taken = []
     for row in read(conn, imports.c.account == account, due, _listed < imports.c.requested, lock=True)[:most]:
         looked = {"looks": imports.c.looks + 1, "next_look_at": _next_look(row.finished_at or at, at)}
-        if move(conn, row.import_id, due, **looked):
-            taken.append(row)
+        if (looked_at := move(conn, row.import_id, due, **looked)) is not None:
+            taken.append(looked_at)
     return taken

@@ -167,10 +167,8 @@ def _free(
 def _called_back(conn: Connection, account: str) -> list[OpenImport]:
     """Ended imports with news by callback, open again."""
     news = read(conn, imports.c.account == account, inbox.worth_a_look(), lock=True)
-    for row in news:
-        # What ended `empty` is opened by whoever follows it.
-        ledger.reopen(conn, row.import_id)
-    return [ledger.get(conn, row.import_id) for row in news]
+    # What ended `empty` is opened by whoever follows it.
+    return [ledger.reopen(conn, row.import_id) or row for row in news]
 
 
 def _pending_posts(

@@ -66,4 +66,6 @@ async def _lists_more(run: RunContext, row: OpenImport) -> bool:
         return False
     items = await poll_once(run, row)
     listed = {item.video_no if item.ref is None else item.ref for item in items or ()}
-    return len(listed) > row.seen + row.withheld and await run.store.run_durable(ledger.reopen, row.import_id)
+    if len(listed) <= row.seen + row.withheld:
+        return False
+    return await run.store.run_durable(ledger.reopen, row.import_id) is not None

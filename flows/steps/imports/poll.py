@@ -107,7 +107,7 @@ async def _record(run: RunContext, submitted: FollowedImport, items: list[ItemSe
         ended: dict[str, Any] = {"state": state, "post_micros": post_micros, "run_id": run.run_id, "now": now}
         if state == "empty" and said is not None and not said.succeeded:
             ended["note"] = SAID_FAILED
-        if await run.store.run(end_import, row.import_id, **ended):
+        if (done := await run.store.run(end_import, row.import_id, **ended)) is not None:
             run.log.of_import("%s: import %s, %s listed, %s of them new", name, state, row.seen, row.new)
-            await run_events.import_ended(run.store, row.import_id, run_id=run.run_id)
+            run_events.import_ended(done, run_id=run.run_id)
     return submitted.new_ones(result.new_posts)

@@ -182,8 +182,8 @@ async def turn_to_send(run: RunContext, import_id: str) -> bool:
     """Wait while another living run is about to send the import; False once it is sent, or need not be. Where that
     run ends without having sent it, it is this run's."""
     while run.halt.reason is None:
-        if await run.store.run(ledger.lease_import, import_id, owner=run.owner):
-            return (await run.store.read(ledger.get, import_id)).state == "planned"
+        if (leased := await run.store.run(ledger.lease_import, import_id, owner=run.owner)) is not None:
+            return leased.state == "planned"
         row = await run.store.read(ledger.get, import_id)
         if row.state != "planned" or not run.request.wait:
             return False
@@ -206,9 +206,11 @@ async def _refused(run: RunContext, import_id: str, error: TagtrailError) -> str
     if error.halts:
         await run.store.run_durable(ledger.back_to_planned, import_id, note=str(error), owner=run.owner)
         raise error
-    if await run.store.run_durable(ledger.mark_failed, import_id, note=str(error), owner=run.owner):
-        await run_events.import_ended(run.store, import_id, run_id=run.run_id)
-    row = await run.store.read(ledger.get, import_id)
+    row = await run.store.run_durable(ledger.mark_failed, import_id, note=str(error), owner=run.owner)
+    if row is not None:
+        run_events.import_ended(row, run_id=run.run_id)
+    else:
+        row = await run.store.read(ledger.get, import_id)
     if row.kind == "hashtag":
         run.journal.note(f"an import was not accepted: {error}")
     else:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from typing import Any
 
-from blocks.database.engine import Store
-from blocks.database.store import imports as ledger
 from blocks.database.store.imports import OpenImport
 from blocks.database.store.provenance import RunOutputs
-from blocks.errors import StoreError, TagtrailError
+from blocks.errors import TagtrailError
 from flows.steps.prefect_side.events import (
     GAP_FOUND,
     IMPORT_COMPLETED,
@@ -33,13 +30,8 @@ COUNTS = (
 )  # fmt: skip
 
 
-async def import_ended(store: Store, import_id: str, *, run_id: str) -> None:
+def import_ended(row: OpenImport, *, run_id: str) -> None:
     """Announce an import that this run ended complete, empty or failed; once for each of these states."""
-    with suppress(StoreError):
-        _import_ended(await store.read(ledger.get, import_id), run_id=run_id)
-
-
-def _import_ended(row: OpenImport, *, run_id: str) -> None:
     announce(
         IMPORT_COMPLETED,
         resource_id=f"tagtrail.import.{row.import_id}",

@@ -240,7 +240,7 @@ async def test_of_those_who_send_one_does(book: Ledger, database_url: str) -> No
             ledger.release_import(conn, import_id, owner="r1")
 
         def send(conn: Any, number: int, import_id: str = import_id) -> bool:
-            return ledger.mark_sending(conn, import_id, owner=f"o{number}", now=T0)
+            return ledger.mark_sending(conn, import_id, owner=f"o{number}", now=T0) is not None
 
         assert sorted(await racing(database_url, 6, send)) == [False] * 5 + [True]
 

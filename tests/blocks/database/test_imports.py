@@ -107,7 +107,7 @@ def test_only_legal_transitions_change_anything(book: Ledger) -> None:
         import_id = bring_to(book, state)
         before = book.get(import_id)
         # A task id that comes for an import that does not wait for it is kept in the note, for it is paid for.
-        assert book.do(step, import_id, **options) is False, (state, name)
+        assert book.do(step, import_id, **options) is None, (state, name)
         after = book.get(import_id)
         assert (after.state, after.task_id, after.finished_at) == (before.state, before.task_id, before.finished_at)
         if name != "mark_submitted":
@@ -119,10 +119,10 @@ def test_legal_transitions_happen_once(book: Ledger) -> None:
         for name in sorted(names):
             step, options = STEPS[name]
             import_id = bring_to(book, state)
-            assert book.do(step, import_id, **options) is True, (state, name)
+            assert book.do(step, import_id, **options) == book.get(import_id), (state, name)
             assert book.get(import_id).state != state
             if name not in ("mark_sending", "back_to_planned"):
-                assert book.do(step, import_id, **options) is False, (state, name)
+                assert book.do(step, import_id, **options) is None, (state, name)
             # Its task id, if it got one by hand, is free for the next.
             book.do(ledger.mark_failed, import_id, note="away")
 
@@ -291,9 +291,9 @@ def test_the_three_decisions(book: Ledger) -> None:
 
 def test_a_plan_is_dropped_only_if_nobody_is_about_to_send_it(book: Ledger) -> None:
     plan = book.plan("r1").import_id
-    assert book.do(import_planning.resolve, plan, "drop", alive=book.alive) is False
+    assert book.do(import_planning.resolve, plan, "drop", alive=book.alive) is None
     book.dead.add("r1")
-    assert book.do(import_planning.resolve, plan, "drop", alive=book.alive) is True
+    assert book.do(import_planning.resolve, plan, "drop", alive=book.alive) == book.get(plan)
     assert (book.get(plan).state, book.get(plan).note, book.plan("r2").how) == ("dropped", "dropped by hand", "submit")
 
 
