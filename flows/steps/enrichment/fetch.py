@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import suppress
+from datetime import datetime
 
 import orjson
 
@@ -283,16 +284,7 @@ async def _keep(run: RunContext, post: PostTask, answer: MetadataAnswer) -> Fetc
     if scrubbed is not data:
         data, body = scrubbed, orjson.dumps({"code": "0000", "data": scrubbed})
     observed_at = run.clock()
-    fetch = RawAnswer(
-        ref=post.ref,
-        body=body,
-        channel=answer.channel,
-        url=answer.url_asked,
-        purpose=post.purpose,
-        fetched_at=observed_at,
-        run_id=run.run_id,
-    )
-    [sha256] = await run.store.run_grouped(raw_store.save_raw, [fetch])
+    sha256 = await _store_raw(run, post, body, channel=answer.channel, url=answer.url_asked, fetched_at=observed_at)
     return Fetched(data, sha256, observed_at)
 
 
@@ -345,17 +337,19 @@ async def _parse_and_store(run: RunContext, post: PostTask, channel: Channel, fe
     _tell_progress(run, post)
 
 
-async def _store_raw(run: RunContext, post: PostTask, body: bytes, channel: Channel) -> str:
-    fetch = RawAnswer(
+async def _store_raw(
+    run: RunContext, post: PostTask, body: bytes, *, channel: Channel, url: str, fetched_at: datetime
+) -> str:
+    answer = RawAnswer(
         ref=post.ref,
         body=body,
         channel=channel,
-        url=post.source_url or post.ref.url,
+        url=url,
         purpose=post.purpose,
-        fetched_at=run.clock(),
+        fetched_at=fetched_at,
         run_id=run.run_id,
     )
-    [sha256] = await run.store.run_grouped(raw_store.save_raw, [fetch])
+    [sha256] = await run.store.run_grouped(raw_store.save_raw, [answer])
     return sha256
 
 
@@ -370,7 +364,8 @@ async def _give_up(
 ) -> None:
     """The post ends failed; an answer that nobody can read is kept raw."""
     if isinstance(error, Unreadable) and error.body:
-        raw_sha256 = await _store_raw(run, post, error.body, channel)
+        url = post.source_url or post.ref.url
+        raw_sha256 = await _store_raw(run, post, error.body, channel=channel, url=url, fetched_at=run.clock())
     given_up = GivenUp.post(
         post.ref,
         stage,

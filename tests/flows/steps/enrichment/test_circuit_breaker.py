@@ -226,6 +226,8 @@ def test_posts_that_are_forbidden_by_the_status_alone_bar_all_where_nothing_else
 @pytest.mark.parametrize("order", [("apify",), CHANNELS])
 def test_rests_in_vain_of_all_channels_end_the_run(order: tuple[Channel, ...], clock: Clock) -> None:
     channels = Channels(order, monotonic=clock)
+    channels.failed(order[0], "early")
+    channels.answered(order[0])
     clock.now += 3600  # The import took that long; nobody asked for metadata meanwhile.
     all_rest(channels)
     for rest in range(MAX_FAILED_PROBES - 1):
@@ -234,6 +236,8 @@ def test_rests_in_vain_of_all_channels_end_the_run(order: tuple[Channel, ...], c
             assert channels.pick(set(order) - {channel}, str(rest)) == channel
             assert channels.failed(channel, str(rest))
     assert (channels.silent, set(channels.times_opened.values())) == (None, {MAX_FAILED_PROBES})
+    channels.failed("apify", "a call that was made before the rest")
+    assert channels.silent is None
     clock.now += REST_SECONDS
     assert channels.pick(set(), "a") == "apify"
     assert not channels.failed("apify", "a")

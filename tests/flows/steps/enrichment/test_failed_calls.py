@@ -8,6 +8,7 @@ turns, one try each, as tasks that Prefect tries again.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -129,6 +130,8 @@ class Case:
     on_trial: bool = False
     """The run is a sweep, and the service refused the account lately."""
     ends_at: datetime | None = None
+    lost_before: int = 0
+    """Answers that were lost in earlier runs."""
 
 
 def everywhere(said: str) -> dict[str, str]:
@@ -173,6 +176,14 @@ CASES = [
         what="also where two channels lost them",
         script={"apify": "lost 503 503 503 503", "rapid": "lost lost"}, calls="apify 5, rapid 2", paid=7,
         opened="apify 1", end="1 failed, NoAnswer after 7", **ATTENTION,
+    ),
+    Case(
+        what="also where other runs lost two", script={"apify": "unreadable"}, calls="apify 1", paid=1, lost_before=2,
+        end="1 failed, Unreadable after 1, kept raw", **ATTENTION,
+    ),
+    Case(
+        what="also where other runs lost three: nothing is called", script={}, calls="", paid=0, lost_before=3,
+        end="1 failed, NoAnswer after 0", **ATTENTION,
     ),
     Case(what="403 of a gateway, once", script={"apify": "403"}, calls="apify 2", paid=1),
     Case(what="403 of a gateway, twice", script={"apify": "403 403"}, calls="apify 2, rapid 1", paid=1),
@@ -346,6 +357,7 @@ async def test_failed_calls(case: Case, sqlite_store: Store, monkeypatch: pytest
         waiting = list(run.journal.posts.values())
         for post in waiting:
             post.ends_at = case.ends_at
+            post.failures_ever = Counter(lost=case.lost_before)
         while waiting:
             waiting = [post for post in waiting if await enrich_one(run, post)]
     summary = opened.summary
@@ -353,8 +365,10 @@ async def test_failed_calls(case: Case, sqlite_store: Store, monkeypatch: pytest
     assert service.asked == case.calls
     ends = {"enriched": summary.enriched, "failed": summary.failed, "pending": summary.pending}
     rows = export.rows(sqlite_store, "failures", Filters())
-    reasons = sorted({f"{row['error_class']} after {row['attempts']}" for row in rows})
-    told = ", ".join([*(f"{count} {end}" for end, count in ends.items() if count), *reasons])
+    reasons = {
+        f"{row['error_class']} after {row['attempts']}{', kept raw' if row['raw_sha256'] else ''}" for row in rows
+    }
+    told = ", ".join([*(f"{count} {end}" for end, count in ends.items() if count), *sorted(reasons)])
     assert (told, summary.outcome) == (case.end, case.outcome)
     assert summary.cost_usd == pytest.approx(case.paid * 0.01)
     assert " ".join(f"{channel} {times}" for channel, times in run.channels.times_opened.items()) == case.opened
