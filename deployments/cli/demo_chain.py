@@ -16,7 +16,7 @@ from deployments.cli.results import tell_result
 from deployments.cli.running import connect, leading_posts, run_flow
 from deployments.cli.stores import opened
 from deployments.cli.terminal import tell
-from flows.reporting.making import period_of
+from flows.reporting.period import period_of
 
 HASHTAGS: Final = ("slowfashion", "streetstyle")
 POSTS: Final = 15

@@ -71,7 +71,7 @@ def report(
         raise UsageError("--check and --open need a file; leave out --output -, or name one")
     if output is not None and output != Path("-"):
         check_output(output)
-    from flows.reporting.making import period_of
+    from flows.reporting.period import period_of
 
     moments = {name: moment(f"--{name.replace('_', '-')}", typed, now) if typed is not None else None
                for name, typed in (("since", since), ("until", until), ("as_of", as_of))}  # fmt: skip

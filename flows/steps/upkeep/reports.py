@@ -21,7 +21,8 @@ from blocks.posts.captions import hashtag_key, normalise_hashtag
 from blocks.settings import get_settings
 from flows.reporting.comparisons import Hashtag
 from flows.reporting.figures import Figures, Section
-from flows.reporting.making import address, default_target, make, period_of
+from flows.reporting.making import address, default_target, make
+from flows.reporting.period import period_of
 from flows.reporting.sentences import AT, number, times
 from flows.steps.prefect_side.artifacts import artifact_key, best_effort
 from flows.steps.run.accounts import saved_database_url

@@ -21,8 +21,7 @@ from blocks.posts.identity import parse_post_url
 from blocks.posts.snapshot_plan import SnapshotPlan
 from flows.reporting import figures
 from flows.reporting.figures import Figures, gather
-from flows.reporting.making import period_of
-from flows.reporting.period import Period
+from flows.reporting.period import Period, period_of
 from flows.reporting.sample import STATES, load
 from tests.blocks.posts.checkpoint_states import checkpoint_states
 
