@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.steps.enrichment.dispatcher import Enrichment
-from flows.steps.imports.given_posts import take_given_posts
+from flows.steps.imports.plan import take_given_posts
 from flows.steps.prefect_side.run_names import run_name
 from flows.steps.run.lifecycle import open_run
 from flows.steps.run.request import ChannelChoice

@@ -60,9 +60,9 @@ async def collect_imports(
         async with Enrichment(run) as enrichment:
 
             async def follow(planned: FollowedImport) -> None:
-                submitted = await submit_import(run, planned) if planned.is_planned else planned
+                submitted = await submit_import(planned) if planned.is_planned else planned
                 enrichment.add(submitted.listed)
-                while submitted.is_open and (batch := await poll_import(run, submitted)):
+                while submitted.is_open and (batch := await poll_import(submitted)):
                     enrichment.add(batch)
 
             if held:

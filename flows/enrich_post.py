@@ -10,7 +10,7 @@ from prefect.runtime import task_run
 from blocks.errors import NotAPostUrl
 from blocks.posts.identity import parse_post_url
 from flows.steps.enrichment.dispatcher import Enrichment
-from flows.steps.imports.given_posts import take_given_posts
+from flows.steps.imports.plan import take_given_posts
 from flows.steps.prefect_side.run_names import posts_named
 from flows.steps.run.lifecycle import open_run
 from flows.steps.run.request import ChannelChoice, request_for_urls

@@ -11,10 +11,9 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.steps.enrichment.dispatcher import Enrichment
-from flows.steps.imports.followed import FollowedImport
+from flows.steps.imports.followed import FollowedImport, side_by_side
 from flows.steps.imports.plan import plan_imports
 from flows.steps.imports.poll import poll_import
-from flows.steps.imports.side_by_side import side_by_side
 from flows.steps.imports.submit import submit_import
 from flows.steps.prefect_side.run_names import run_name
 from flows.steps.run.lifecycle import open_run
@@ -77,9 +76,9 @@ async def track_hashtags(
         async with Enrichment(run) as enrichment:
 
             async def follow(planned: FollowedImport) -> None:
-                submitted = await submit_import(run, planned) if planned.is_planned else planned
+                submitted = await submit_import(planned) if planned.is_planned else planned
                 enrichment.add(submitted.listed)
-                while submitted.is_open and (batch := await poll_import(run, submitted)):
+                while submitted.is_open and (batch := await poll_import(submitted)):
                     enrichment.add(batch)
 
             await side_by_side(run, imports, follow)

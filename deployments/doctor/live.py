@@ -170,7 +170,7 @@ class _Looker:
             state = await submit_once(run, ticket.import_id, attempt=attempt) or "planned"
         followed = await read_import(run, replace(ticket, state=state))
         posts = followed.listed
-        while followed.is_open and (batch := await poll_import.fn(run, followed)):
+        while followed.is_open and (batch := await poll_import.fn(followed)):
             posts += batch
         if state == "complete" and ticket.task_id is not None and await run.limits.slot("status"):
             # An earlier look has it already: asking for it again is free, and shows how its items are written.

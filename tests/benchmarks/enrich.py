@@ -84,7 +84,7 @@ async def mapped(count: int) -> float:
     async def enrich_alone(url: str) -> str:
         from flows.steps.enrichment.fetch import enrich_one
         from flows.steps.enrichment.post_state import PostTask
-        from flows.steps.imports.given_posts import take_given_posts
+        from flows.steps.imports.plan import take_given_posts
         from flows.steps.run.lifecycle import open_run
 
         async with open_run("mapped") as opened:

@@ -1,12 +1,14 @@
-"""One import on its way through a run: what it is called, what it has listed, and whether it is polled."""
+"""Imports on their way through a run, side by side: what each is called, what it has listed, whether it is polled."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 
 from blocks.database.store import imports as ledger
 from blocks.database.store.import_planning import Ticket
 from blocks.database.store.imports import FoundPost, OpenImport
+from blocks.errors import TagtrailError
 from blocks.posts.identity import item_key
 from flows.steps.imports.callback_watcher import CallbackWatcher
 from flows.steps.imports.poll_once import poll_once
@@ -15,10 +17,11 @@ from flows.steps.run.summary import named
 
 
 class FollowedImport:
-    """An import that this run submits, follows or uses again. Polls note here what the next one has to know."""
+    """An import that a run submits, follows or uses again. Polls note here what the next one has to know."""
 
-    def __init__(self, ticket: Ticket, row: OpenImport, watcher: CallbackWatcher) -> None:
-        self.ticket, self.row, self.watcher = ticket, row, watcher
+    def __init__(self, run: RunContext, ticket: Ticket, row: OpenImport) -> None:
+        self.run, self.ticket, self.row = run, ticket, row
+        self.watcher = CallbackWatcher(run.store, row.import_id)
         self.name = named(row.kind, row.hashtag, row.import_id, row.requested)
         """What Prefect and the log call it: `#lvmh`."""
         self.listed: list[FoundPost] = []
@@ -45,7 +48,7 @@ class FollowedImport:
 async def read_import(run: RunContext, ticket: Ticket) -> FollowedImport:
     """Take an import up as the ledger has it: its posts so far, and whether this run polls it."""
     row = await run.store.read(ledger.get, ticket.import_id)
-    followed = FollowedImport(ticket, row, CallbackWatcher(run.store, ticket.import_id))
+    followed = FollowedImport(run, ticket, row)
     if ticket.state in ("submitted", "collecting", "empty", "sending"):
         followed.is_open = run.request.wait
     elif ticket.state != "complete":
@@ -69,3 +72,27 @@ async def _lists_more(run: RunContext, row: OpenImport) -> bool:
     if len(listed) <= row.seen + row.withheld:
         return False
     return await run.store.run_durable(ledger.reopen, row.import_id) is not None
+
+
+Follow = Callable[[FollowedImport], Awaitable[None]]
+"""What a flow does with one import, from its submission to its last post."""
+
+
+async def side_by_side(run: RunContext, tickets: Sequence[Ticket], follow: Follow) -> None:
+    """Follow all imports at once."""
+    run.progress.stage = "importing"
+    async with asyncio.TaskGroup() as group:
+        for ticket in tickets:
+            group.create_task(follow_one(run, ticket, follow))
+    run.progress.stage = "enriching"
+
+
+async def follow_one(run: RunContext, ticket: Ticket, follow: Follow) -> None:
+    """Follow one import; what ends the run is kept in it, and the others end by themselves."""
+    try:
+        await follow(await read_import(run, ticket))
+    except TagtrailError as error:
+        # Also a database that cannot be used: an answer that one of the others waits for is taken in.
+        run.halt.pull(error)
+    run.progress.imports_open -= 1
+    run.progress.imports_done += 1

@@ -1,14 +1,17 @@
-"""A request's imports: written into the ledger before anything is sent, or found there."""
+"""What a request names is written down before anything is sent: its imports in the ledger, its posts as pending."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from blocks.database.store import import_planning
+from blocks.database.store import erased_names, import_planning, runs
 from blocks.database.store.import_planning import Ticket
+from blocks.database.store.imports import FoundPost
 from flows.steps.prefect_side.schedule import is_scheduled
 from flows.steps.run.context import RunContext
-from flows.steps.run.summary import named
+from flows.steps.run.summary import named, plural
+
+CHUNK = 500
 
 
 async def plan_imports(run: RunContext) -> list[Ticket]:
@@ -45,3 +48,16 @@ async def plan_imports(run: RunContext) -> list[Ticket]:
         tickets.append(ticket)
     run.progress.imports_open = len(tickets)
     return tickets
+
+
+async def take_given_posts(run: RunContext) -> list[FoundPost]:
+    """Write the run's given posts down as pending; gives them, without those that were erased on request."""
+    given = run.request.posts
+    out = await run.store.read(erased_names.posts_among, [ref for ref, _ in given])
+    if out:
+        run.journal.note(f"{plural(len(out), 'given post')} left out: erased on request (`tagtrail purge`)")
+    posts = [FoundPost(ref, typed) for ref, typed in given if (ref.platform, ref.post_id) not in out]
+    for at in range(0, len(posts), CHUNK):
+        chunk = [(post.ref, post.source_url) for post in posts[at : at + CHUNK]]
+        await run.store.run(runs.take_posts, run.run_id, chunk, now=run.clock())
+    return posts

@@ -17,34 +17,34 @@ from blocks.database.store.imports import FoundPost
 from flows.steps.imports.followed import FollowedImport
 from flows.steps.imports.poll_once import poll_once
 from flows.steps.prefect_side import run_events
-from flows.steps.run.context import RunContext
 
 UNANSWERED_POLLS = 3
 """So many polls in a row without an answer, past the deadline, and the import is left to a later run."""
 
 
 @task(name="poll-import", task_run_name="poll {submitted.name}", persist_result=False, cache_policy=NO_CACHE)
-async def poll_import(run: RunContext, submitted: FollowedImport) -> list[FoundPost]:
+async def poll_import(submitted: FollowedImport) -> list[FoundPost]:
     """Poll an import until it lists something new, and give that; nothing where it is finished, or the run halted.
 
     Another run that follows it already is watched instead, through the database, and replaced if it dies.
     """
+    run, import_id = submitted.run, submitted.row.import_id
     new: list[FoundPost] = []
-    import_id, owner = submitted.row.import_id, run.owner
     try:
         while not new and submitted.is_open and run.halt.reason is None:
-            if await run.store.run(ledger.lease_import, import_id, owner=owner):
-                new = await _follow(run, submitted)
+            if await run.store.run(ledger.lease_import, import_id, owner=run.owner):
+                new = await _follow(submitted)
             else:
-                new = await _watch(run, submitted)
+                new = await _watch(submitted)
         return new
     finally:
         if not new or not submitted.is_open:
-            await asyncio.shield(run.store.run(ledger.release_import, import_id, owner=owner))
+            await asyncio.shield(run.store.run(ledger.release_import, import_id, owner=run.owner))
 
 
-async def _watch(run: RunContext, submitted: FollowedImport) -> list[FoundPost]:
+async def _watch(submitted: FollowedImport) -> list[FoundPost]:
     """What another run's polls have listed since; pauses where that is nothing."""
+    run = submitted.run
     submitted.row = await run.store.read(ledger.get, submitted.row.import_id)
     new = submitted.new_ones(await run.store.read(ledger.found_posts, submitted.row.import_id))
     submitted.is_open = submitted.row.state in ("sending", "submitted", "collecting")
@@ -53,8 +53,9 @@ async def _watch(run: RunContext, submitted: FollowedImport) -> list[FoundPost]:
     return new
 
 
-async def _follow(run: RunContext, submitted: FollowedImport) -> list[FoundPost]:
+async def _follow(submitted: FollowedImport) -> list[FoundPost]:
     """Poll at growing intervals, until something new is listed, or the import is finished by one of three clocks."""
+    run = submitted.run
     submitted.row = await run.store.run(ledger.start_following, submitted.row.import_id)
     new: list[FoundPost] = []
     while not new and submitted.is_open:
@@ -64,15 +65,15 @@ async def _follow(run: RunContext, submitted: FollowedImport) -> list[FoundPost]
         await submitted.watcher.look()
         items = await poll_once(run, submitted.row)
         if items is None:
-            _note_unanswered(run, submitted)
+            _note_unanswered(submitted)
         else:
-            new = await _record(run, submitted, items)
+            new = await _record(submitted, items)
     return new
 
 
-def _note_unanswered(run: RunContext, submitted: FollowedImport) -> None:
+def _note_unanswered(submitted: FollowedImport) -> None:
     """Leave an import to a later run that is past its deadline, and does not answer."""
-    row = submitted.row
+    run, row = submitted.run, submitted.row
     submitted.unanswered_polls += 1
     submitted.pause_seconds = submitted.pause_seconds or run.settings.tagtrail_poll_seconds
     late = overdue(row.clocks(), run.clock(), deadline_seconds=run.settings.tagtrail_import_deadline_seconds)
@@ -83,9 +84,10 @@ def _note_unanswered(run: RunContext, submitted: FollowedImport) -> None:
         run.journal.note(f"import {row.import_id} could not be polled; it is left to a later run{why}")
 
 
-async def _record(run: RunContext, submitted: FollowedImport, items: list[ItemSeen]) -> list[FoundPost]:
+async def _record(submitted: FollowedImport, items: list[ItemSeen]) -> list[FoundPost]:
     """Write one poll down, and the import's end where it is finished; gives the posts that it listed first."""
-    now, name, before = run.clock(), submitted.name, submitted.row
+    run, name, before = submitted.run, submitted.name, submitted.row
+    now = run.clock()
     post_micros = run.settings.tagtrail_prices.import_micros(1)
     result = await run.store.run(import_polls.record_poll, before.import_id, items, post_micros=post_micros)
     submitted.unanswered_polls, submitted.row = 0, (row := result.row)

@@ -44,7 +44,7 @@ MAX_SLOT_AGE_SECONDS = 0.6
 
 
 @task(name="submit-import", task_run_name="submit {planned.name}", persist_result=False, cache_policy=NO_CACHE)
-async def submit_import(run: RunContext, planned: FollowedImport) -> FollowedImport:
+async def submit_import(planned: FollowedImport) -> FollowedImport:
     """Send one planned import, once, and give what is to be followed then.
 
     A cap that is reached halts the run, and the import stays planned.
@@ -52,7 +52,7 @@ async def submit_import(run: RunContext, planned: FollowedImport) -> FollowedImp
     Raises:
         TagtrailError: one that halts the run (key, credits, account); the import stays planned.
     """
-    ticket = planned.ticket
+    run, ticket = planned.run, planned.ticket
     state = await _submit(run, ticket.import_id)
     run.log.of_import("%s: import %s (asked for %s posts)", planned.name, state, planned.row.requested)
     if state == "dropped" and (twin := await run.store.read(import_planning.running_twin, ticket.import_id)):

@@ -13,8 +13,8 @@ from blocks.database.store.import_planning import Ticket
 from blocks.database.store.stale_work import StaleWork
 from flows.steps.enrichment.circuit_breaker import StillRefused
 from flows.steps.enrichment.dispatcher import Enrichment
+from flows.steps.imports.followed import Follow, follow_one, side_by_side
 from flows.steps.imports.recheck import recheck_short_imports
-from flows.steps.imports.side_by_side import Follow, follow_one, side_by_side
 from flows.steps.run.context import RunContext
 from flows.steps.run.stops import CANCELLED, IN_PREFECT, states_of
 from flows.steps.run.summary import plural

@@ -27,7 +27,6 @@ from flows.steps.prefect_side.schedule import reuse_hours_for_this_run
 from flows.steps.run.accounts import name_account, open_client, saved_database_url
 from flows.steps.run.call_limits import CallLimits
 from flows.steps.run.context import RunContext
-from flows.steps.run.defaults import by_settings
 from flows.steps.run.halt_switch import HaltSwitch
 from flows.steps.run.journal import Journal
 from flows.steps.run.lease_health import LeaseHealth
@@ -79,7 +78,7 @@ class Opening:
             StoreError: the database cannot be used as it is.
         """
         settings = get_settings()
-        request = by_settings(request, settings)
+        request = request.by_settings(settings)
         request = request.changed(reuse_hours=await reuse_hours_for_this_run(request.reuse_hours))
         url = await saved_database_url() or settings.database_url
         store = await asyncio.to_thread(open_store, url, create=True)

@@ -134,6 +134,22 @@ class RunRequest(BaseModel):
             raise UsageError(f"posts_per_task is 0 (by itself) or more, not {self.posts_per_task}")
         return self
 
+    def by_settings(self, settings: Settings) -> Self:
+        """The request with the settings' cap and ages for those parameters that have their default.
+
+        A form or a deployment cannot leave a parameter out, so that nobody can tell a default from the same number
+        that was typed: for the cap the smaller of the two holds.
+        """
+        by_itself, cap = RunRequest(), settings.tagtrail_max_spend_usd_per_run
+        decided: dict[str, Any] = {}
+        if self.max_spend_usd == by_itself.max_spend_usd and cap is not None:
+            decided["max_spend_usd"] = min(self.max_spend_usd, cap)
+        if self.max_age_hours == by_itself.max_age_hours:
+            decided["max_age_hours"] = settings.tagtrail_max_age_hours
+        if self.reuse_hours == by_itself.reuse_hours:
+            decided["reuse_hours"] = settings.tagtrail_import_reuse_hours
+        return self.changed(**decided)
+
     def changed(self, **changes: Any) -> Self:
         """The same request but for some fields, which are not checked again."""
         return self.model_copy(update=changes)

@@ -33,7 +33,7 @@ from blocks.quotas import rate_limiter
 from blocks.settings import get_settings
 from flows.steps.enrichment.fetch import enrich_one, fetch_metadata
 from flows.steps.enrichment.post_state import PostTask
-from flows.steps.imports.given_posts import take_given_posts
+from flows.steps.imports.plan import take_given_posts
 from flows.steps.run.context import RunContext
 from flows.steps.run.lifecycle import open_run
 from flows.steps.run.request import request_for_urls
