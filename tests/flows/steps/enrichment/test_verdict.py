@@ -27,7 +27,9 @@ from blocks.errors import (
     Transient,
     Unreadable,
 )
+from blocks.posts.identity import parse_post_url
 from blocks.posts.record import CHANNELS
+from flows.steps.enrichment.post_state import PostTask
 from flows.steps.enrichment.verdict import (
     MAX_RETRIES,
     RETRY_LIMITS,
@@ -176,6 +178,16 @@ def test_each_class_has_its_limit(name: str) -> None:
 def test_lost_and_unreadable_answers_are_counted_together() -> None:
     assert kind_of(LOST) == kind_of(UNREADABLE)
     assert kind_of(BUSY) != kind_of(ABNORMAL)
+
+
+def test_what_counts_on_the_channel_and_in_later_runs() -> None:
+    post = PostTask(parse_post_url("https://www.instagram.com/p/DNb_x1/"), None)
+    for error in (FAULT, LOST, UNREADABLE, NOT_SENT, NotFound("x")):
+        post.count_failure(error, probe=False)
+    post.count_failure(FAULT, probe=True)
+    assert post.failures == {"ServerFault": 1, "lost": 2, "NotSent": 1, "NotFound": 1}
+    assert post.failures_ever == {"ServerFault": 2, "lost": 2}
+    assert post.history_of(FAULT, "apify", CHANNELS) == History(1, 2, channels=3, channels_left=2)
 
 
 def test_waits_double_up_to_32_times_the_first() -> None:
