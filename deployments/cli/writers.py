@@ -192,13 +192,11 @@ def cell(value: Any, is_id: bool = False, *, excel: bool = False) -> str:
         if _NUMBER.match(value) or (is_id and _ID.match(value)):
             return value
         return f"'{value}"
+    if isinstance(value, list | dict):
+        return json_text(value)
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, datetime):
-        return iso(value)
-    return json_text(value)
+    return iso(value) if isinstance(value, datetime) else str(value)
 
 
 def _excel_would_change(value: str | int) -> bool:
@@ -214,7 +212,11 @@ def iso(value: datetime) -> str:
 
 def json_text(value: Any) -> str:
     """A list or mapping as JSON."""
-    return _JSON.encode(value)
+    try:
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATETIME).decode()
+    except orjson.JSONEncodeError:
+        # Numbers beyond 64 bits, and halves of surrogate pairs.
+        return _JSON.encode(value)
 
 
 def _plain(value: Any) -> Any:
@@ -223,15 +225,12 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no place in an export")
 
 
-_JSON: Final = json.JSONEncoder(ensure_ascii=False, default=_plain)
+_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_plain)
 
 
-def _json_line(row: Mapping[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(row, default=_plain, option=orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_APPEND_NEWLINE)
-    except orjson.JSONEncodeError:
-        # Numbers beyond 64 bits, and halves of surrogate pairs, which become question marks.
-        return (json_text(row) + "\n").encode("utf-8", errors="replace")
+def json_line(row: Mapping[str, Any]) -> bytes:
+    """A row as JSON; halves of surrogate pairs become question marks."""
+    return (json_text(row) + "\n").encode("utf-8", errors="replace")
 
 
 def is_device(path: Path) -> bool:
@@ -261,7 +260,6 @@ def _write_csv(
     excel: bool,
 ) -> int:
     """Write the heading and all rows; `columns` says of each whether it is an id."""
-    as_they_are = () if excel else (int, float)
     # The csv module puts a text with a lone carriage return in quotes only if its own line ends have one.
     writer = csv.writer(_Lines(file), lineterminator="\r\n")
     writer.writerow(columns)
@@ -270,8 +268,18 @@ def _write_csv(
     for row in rows:
         writer.writerow(
             [
-                # Most cells need no look: a call for each would take longer than all the rest.
-                value if (value := row[name]) is None or type(value) in as_they_are else to_text(value, is_id)
+                # Most cells are as they are: a call for each would take longer than all the rest.
+                value
+                if (value := row[name]) is None
+                or (
+                    not excel
+                    and (
+                        value[:1] not in _MAY_BE_FORMULA
+                        if (kind := type(value)) is str
+                        else kind is int or kind is float
+                    )
+                )
+                else to_text(value, is_id)
                 for name, is_id in wanted
             ]
         )
@@ -282,7 +290,7 @@ def _write_csv(
 def _write_json_lines(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], file: BinaryIO) -> int:
     count = 0
     for row in rows:
-        file.write(_json_line({name: row[name] for name in columns}))
+        file.write(json_line({name: row[name] for name in columns}))
         count += 1
     return count
 

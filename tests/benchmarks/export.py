@@ -1,98 +1,113 @@
-"""Prints time and peak memory of exports of many snapshots, on SQLite and Postgres; run by hand.
+"""Prints what exports cost beside a bare loop that reads the same table and writes JSON lines; run by hand.
 
-    python tests/benchmarks/export.py [--rows 1000000] [--formats parquet csv jsonl xlsx] [--what snapshots]
+    python tests/benchmarks/export.py [--posts 10000] [--rounds 3] [--what posts] [--formats jsonl csv parquet]
 
-Each export is a process of its own (`tagtrail export`), whose peak resident memory the system tells. Postgres is taken
-from TAGTRAIL_TEST_POSTGRES_URL (a database is made there), or left out.
+Each measurement is a process of its own; the CPU seconds are those of the rows alone, without loading any module, and
+the best of the rounds counts. Rounds take turns, so read the ratios of one run. SQLite alone: on Postgres a part of the
+work is the server's.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import resource
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-import uuid
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import sqlalchemy as sa
-from sqlalchemy import insert
-
-from blocks.database.engine import open_store, upgrade
-from blocks.database.store.statements import table_of
-from blocks.database.tables import Snapshot
-
-T0 = datetime(2026, 1, 1, tzinfo=UTC)
-PER_POST = 6
+KEYS = {"posts": "platform, post_id", "snapshots": "platform, post_id, observed_at"}
+BARE = "bare loop"
 
 
-def fill(url: str, rows: int) -> None:
-    """Snapshots of invented posts, six each."""
-    store = open_store(url, create=True)
-    table = table_of(Snapshot)
-    for start in range(0, rows, 10_000):
-        batch = [_snapshot(number) for number in range(start, min(rows, start + 10_000))]
-        with store.begin() as conn:
-            conn.execute(insert(table), batch)
-    store.close()
+def fill(home: Path, posts: int) -> None:
+    """A year of invented posts, with six snapshots each."""
+    # By a process of its own: a child's peak memory is at least that of the process that started it.
+    url = f"sqlite:///{home / 'tagtrail.db'}"
+    command = [sys.executable, str(Path(__file__).with_name("many_posts.py")), "--url", url, "--posts", str(posts)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def _snapshot(number: int) -> dict[str, object]:
-    post, at = divmod(number, PER_POST)
-    return {
-        "platform": "tiktok", "post_id": f"{7_500_000_000_000_000_000 + post}",
-        "observed_at": T0 + timedelta(hours=at, seconds=post % 3600), "age_seconds": 3600 * (at + 1),
-        "target_age": 3600, "lateness_seconds": 12, "plays": number * 37, "likes": number, "comments": number % 97,
-        "shares": number % 13, "author_followers": 1_000_000 + number, "channel": "apify", "run_id": "r" * 36,
-        "null_reasons": {"views": "not_in_payload", "saves": "not_in_payload"}, "parser_version": "1",
-        "raw_sha256": f"{number:064x}",
-    }  # fmt: skip
+def bare(home: Path, what: str, target: Path) -> int:
+    """Every row of the one table, read with `sqlite3` and written with `json.dumps`."""
+    connection = sqlite3.connect(home / "tagtrail.db")
+    rows = connection.execute(f"SELECT * FROM {what} ORDER BY {KEYS[what]}")
+    names = [column[0] for column in rows.description]
+    count = 0
+    with target.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) + "\n")
+            count += 1
+    return count
 
 
-def measure(url: str, home: Path, what: str, shape: str) -> tuple[float, float, float]:
-    """Seconds, peak megabytes of memory, megabytes of the file."""
-    target = home / f"{what}.{shape}"
-    command = [sys.executable, "-m", "deployments.cli.main", "export", what, "--output", str(target)]
-    environment = os.environ | {"TAGTRAIL_HOME": str(home), "TAGTRAIL_DATABASE_URL": url}
-    began = time.monotonic()
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.monotonic() - began
-    assert process.returncode == 0
-    return seconds, used.ru_maxrss / 1024, target.stat().st_size / 1e6
+def child(what: str, shape: str, home: Path) -> None:
+    """One measurement: CPU seconds of the rows, how many there are, and the peak memory of this process."""
+    target = home / f"rows-{os.getpid()}"
+    if shape == BARE:
+        began = time.process_time()
+        count = bare(home, what, target)
+    else:
+        from deployments.cli.main import call
+
+        # Everything is loaded before the clock starts.
+        arguments = ["export", what, "--format", shape, "--overwrite", "--output", str(target)]
+        assert call([*arguments, "--platform", "x"]) == 0
+        began = time.process_time()
+        assert call(arguments) == 0
+        with sqlite3.connect(home / "tagtrail.db") as connection:
+            (count,) = connection.execute(f"SELECT count(*) FROM {what}").fetchone()
+    seconds = time.process_time() - began
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+    print(json.dumps({"us_per_row": seconds / count * 1e6, "peak_mb": peak_mb, "rows": count}))
 
 
-def databases(home: Path) -> dict[str, str]:
-    """SQLite, and Postgres where there is one."""
-    found = {"sqlite": f"sqlite:///{home / 'tagtrail.db'}"}
-    if given := os.environ.get("TAGTRAIL_TEST_POSTGRES_URL"):
-        server = sa.make_url(given).set(drivername="postgresql+psycopg")
-        name = f"tagtrail_bench_{uuid.uuid4().hex[:8]}"
-        with sa.create_engine(server, isolation_level="AUTOCOMMIT").connect() as conn:
-            conn.exec_driver_sql(f"CREATE DATABASE {name}")
-        found["postgres"] = server.set(database=name).render_as_string(hide_password=False)
-        upgrade(found["postgres"])
-    return found
+def measure(what: str, shape: str, home: Path) -> dict[str, float]:
+    """The same in a process of its own."""
+    command = [sys.executable, __file__, "--child", what, shape, str(home)]
+    environment = os.environ | {"TAGTRAIL_HOME": str(home)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{what} as {shape} failed:\n{done.stderr[-3000:]}")
+    figures: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return figures
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000])
-    parser.add_argument("--formats", nargs="+", default=["parquet", "csv"])
-    parser.add_argument("--what", default="snapshots")
+    """Measure all formats in turn, and print the best of each as a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--child", nargs=3, metavar=("WHAT", "FORMAT", "HOME"))
+    parser.add_argument("--posts", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--what", nargs="+", default=["posts", "snapshots"])
+    parser.add_argument("--formats", nargs="+", default=["jsonl", "csv", "parquet"])
     asked = parser.parse_args()
-    print("| database | rows | format | seconds | peak memory, MB | file, MB |\n|---|---:|---|---:|---:|---:|")
-    for rows in asked.rows:
-        with tempfile.TemporaryDirectory() as folder:
-            for kind, url in databases(Path(folder)).items():
-                fill(url, rows)
-                for shape in asked.formats:
-                    seconds, memory, size = measure(url, Path(folder), asked.what, shape)
-                    print(f"| {kind} | {rows:,} | {shape} | {seconds:.1f} | {memory:.0f} | {size:.0f} |", flush=True)
+    if asked.child:
+        what, shape, home = asked.child
+        child(what, shape, Path(home))
+        return
+    print("| what | rows | CPU, µs a row | times the bare loop | peak memory, MB |\n|---|---:|---:|---:|---:|")
+    with tempfile.TemporaryDirectory() as folder:
+        fill(Path(folder), asked.posts)
+        for what in asked.what:
+            rounds = [
+                {shape: measure(what, shape, Path(folder)) for shape in (BARE, *asked.formats)}
+                for _ in range(asked.rounds)
+            ]
+            best = {
+                shape: min((one[shape] for one in rounds), key=lambda one: one["us_per_row"]) for shape in rounds[0]
+            }
+            for shape, one in best.items():
+                ratio = one["us_per_row"] / best[BARE]["us_per_row"]
+                print(
+                    f"| {what}, {shape} | {one['rows']:,} | {one['us_per_row']:.1f} | {ratio:.1f} "
+                    f"| {one['peak_mb']:.0f} |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

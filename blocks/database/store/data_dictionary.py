@@ -210,7 +210,8 @@ class Coverage:
     def __init__(self, columns: Sequence[str]) -> None:
         self.columns = tuple(columns)
         self.rows = 0
-        self._empty: dict[str, Counter[str]] = {name: Counter() for name in columns}
+        self._alike: Counter[tuple[tuple[str, ...], tuple[tuple[str, str], ...], str | None]] = Counter()
+        """Rows by their empty columns, their reasons and their status: a few hundred kinds, however many rows."""
 
     def of(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         """The same rows, counted as they go by; memory does not grow with them."""
@@ -221,17 +222,20 @@ class Coverage:
     def count(self, row: Mapping[str, Any]) -> None:
         """Count one row, which has these columns and no other."""
         self.rows += 1
-        empty = [name for name, value in row.items() if value is None]
+        empty = tuple([name for name, value in row.items() if value is None])
         if empty:
-            reasons = row.get("null_reasons") or {}
-            otherwise = _BY_STATUS.get(str(row.get("status")), UNSTATED)
-            for name in empty:
-                self._empty[name][str(reasons.get(name, otherwise))] += 1
+            reasons = row.get("null_reasons")
+            self._alike[empty, tuple(reasons.items()) if reasons else (), row.get("status")] += 1
 
     def by_column(self) -> list[ColumnCoverage]:
         """What was counted so far, in the order of the columns; reasons with the most frequent first."""
+        empty: dict[str, Counter[str]] = {name: Counter() for name in self.columns}
+        for (names, stated, status), count in self._alike.items():
+            reasons_of_row, otherwise = dict(stated), _BY_STATUS.get(str(status), UNSTATED)
+            for name in names:
+                empty[name][str(reasons_of_row.get(name, otherwise))] += count
         found = []
-        for name, reasons in self._empty.items():
+        for name, reasons in empty.items():
             ordered = dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
             found.append(ColumnCoverage(name, self.rows - sum(reasons.values()), self.rows, ordered))
         return found

@@ -46,7 +46,8 @@ def provenance(
 
     With a `collection`, what belongs to others is left out: one client's data does not name another's.
     """
-    listings: dict[tuple[str, str], list[tuple[str, str | None, str]]] = defaultdict(list)
+    listings: dict[tuple[str, str], list[str]] = defaultdict(list)
+    listed_by: dict[str, tuple[str | None, str]] = {}
     given_by: dict[tuple[str, str], set[_Use]] = defaultdict(set)
     for part in chunks(posts, 1000):
         listed = (
@@ -55,23 +56,26 @@ def provenance(
             .where(posts_among(_items.c.platform, _items.c.post_id, part))
             .order_by(_imports.c.planned_at, _imports.c.import_id)
         )
-        for platform, post_id, *listing in conn.execute(listed):
-            listings[platform, post_id].append((listing[0], listing[1], listing[2]))
+        for platform, post_id, import_id, hashtag, owner in conn.execute(listed).all():
+            listings[platform, post_id].append(import_id)
+            listed_by[import_id] = hashtag, owner
         given = (
             select(_run_posts.c.platform, _run_posts.c.post_id, _runs.c.collection, _run_posts.c.run_id)
             .join(_runs, _runs.c.run_id == _run_posts.c.run_id)
             .where(posts_among(_run_posts.c.platform, _run_posts.c.post_id, part), _runs.c.collection.is_not(None))
         )
-        for platform, post_id, name, run_id in conn.execute(given):
+        for platform, post_id, name, run_id in conn.execute(given).all():
             given_by[platform, post_id].add((run_id, name))
-    listed_by = {listing for found in listings.values() for listing in found}
-    used_by = _runs_of_imports(conn, {import_id for import_id, _, _ in listed_by})
-    imports = {listing[0]: _of_import(listing, used_by.get(listing[0], set()), collection) for listing in listed_by}
+    used_by = _runs_of_imports(conn, listed_by)
+    imports = {
+        import_id: _of_import(import_id, hashtag, owner, used_by.get(import_id, set()), collection)
+        for import_id, (hashtag, owner) in listed_by.items()
+    }
     found: dict[tuple[str, str], Provenance] = {}
     alike: dict[Any, Provenance] = {}
     for key in posts:
         # Posts that the same imports list are many, and say the same.
-        of_post = tuple(import_id for import_id, _, _ in listings[key]), frozenset(given_by[key])
+        of_post = tuple(listings[key]), frozenset(given_by[key])
         if of_post not in alike:
             alike[of_post] = _of_one([imports[import_id] for import_id in of_post[0]], of_post[1], collection)
         found[key] = alike[of_post]
@@ -92,8 +96,7 @@ class _Import:
     found_by: frozenset[tuple[str, str]]
 
 
-def _of_import(listing: tuple[str, str | None, str], uses: set[_Use], collection: str | None) -> _Import:
-    import_id, hashtag, owner = listing
+def _of_import(import_id: str, hashtag: str | None, owner: str, uses: set[_Use], collection: str | None) -> _Import:
     names = frozenset(name for name in (owner, *(used for _, used in uses)) if _is_wanted(name, collection))
     runs = frozenset(run_id for run_id, name in uses if collection is None or name == collection)
     return _Import(import_id, names, runs, frozenset((name, hashtag) for name in names if hashtag is not None))

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    bindparam,
     false,
     func,
     literal,
@@ -51,7 +52,13 @@ def posts_among(platform: Column[Any], post_id: Column[Any], keys: Iterable[tupl
     by_platform: dict[str, list[str]] = {}
     for key in keys:
         by_platform.setdefault(key[0], []).append(key[1])
-    return or_(false(), *(and_(platform == name, post_id.in_(ids)) for name, ids in sorted(by_platform.items())))
+    return or_(
+        false(),
+        *(
+            and_(platform == name, post_id.in_(bindparam(None, ids, expanding=True)))
+            for name, ids in sorted(by_platform.items())
+        ),
+    )
 
 
 def one_of(column: Column[Any], values: Iterable[str]) -> ColumnElement[bool]:

@@ -99,7 +99,7 @@ def export(
         if store is not None:
             stores.require_collection(store, filters.collection)
             stores.tell_unknown(store, hashtag=filters.hashtag)
-            source = rows(store, what, filters, moments=shape in ("parquet", "xlsx"))
+            source = rows(store, what, filters, moments=shape == "xlsx")
             if output is not None or not sys.stdout.isatty():
                 source = watched(source, what, partial(count, store, what, filters))
         coverage = Coverage(COLUMNS[what])

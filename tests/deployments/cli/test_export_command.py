@@ -285,7 +285,7 @@ def test_a_filtered_export_names_no_other_collection(
         ('["rival"]', "[]", "[]")
     ]
     both = table(tagtrail("export", "posts").out)[0]
-    assert both["collections"] == '["fibres", "rival"]'
+    assert both["collections"] == '["fibres","rival"]'
 
 
 @pytest.mark.usefixtures("filled")

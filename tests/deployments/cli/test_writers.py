@@ -81,8 +81,8 @@ def test_numbers_and_plain_text_stay_as_they_are(text: str) -> None:
         (True, "true"),
         (False, "false"),
         ([], "[]"),
-        (["été", "=x"], '["été", "=x"]'),
-        ({"k": None}, '{"k": null}'),
+        (["été", "=x"], '["été","=x"]'),
+        ({"k": None}, '{"k":null}'),
         (datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=1))), "2026-01-02T02:04:05Z"),
     ],
 )
