@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
-from blocks.database.store.money import Caps
 from blocks.dedup_keys import dedup_key
 from blocks.errors import NotAPostUrl, UsageError
 from blocks.memories.requests import MAX_URLS
@@ -18,8 +17,10 @@ from blocks.posts.identity import item_key, parse_creator_url, parse_post_url, p
 from blocks.posts.platforms.registry import PLATFORMS, labels
 from blocks.posts.record import CHANNELS, Channel, PostRef
 from blocks.posts.urls import shown
-from blocks.quotas.budget import micros_of
 from blocks.settings import LEAST_USD, MAX_CAP_USD, MAX_HOURS, Settings
+
+if TYPE_CHECKING:
+    from blocks.database.store.money import Caps
 
 Library = Literal["private", "public"]
 ChannelChoice = Literal["auto", "apify", "rapid", "memories.ai"]
@@ -176,6 +177,10 @@ class RunRequest(BaseModel):
 
     def caps(self, settings: Settings) -> Caps:
         """What a run of this request may spend."""
+        # The database loads slowly, and most of the command line needs none of it.
+        from blocks.database.store.money import Caps
+        from blocks.quotas.budget import micros_of
+
         return Caps(
             run_micros=None if self.max_spend_usd >= NO_CAP_USD else micros_of(self.max_spend_usd),
             day_micros=micros_of(settings.tagtrail_max_spend_usd_per_day),
