@@ -34,7 +34,6 @@ from deployments.sandbox.clock import VirtualClock
 from deployments.sandbox.dice import Dice, seed_of
 from deployments.sandbox.people import handle_from
 from deployments.sandbox.stock import Post, Stock
-from flows.steps.upkeep.refresh import affordable
 
 COLLECTION: Final = "simulated month"
 HASHTAG: Final = "slowfashion"
@@ -103,6 +102,9 @@ class Month:
 
     def refresh(self, left_micros: int | None = None) -> int:
         """As a refresh does: buy what is due, the most valuable first, as far as the money goes; the calls."""
+        # It brings Prefect along, which no command needs for its help.
+        from flows.steps.upkeep.refresh import affordable
+
         with self.store.connect() as conn:
             due = snapshots.due(conn, self.plan, self.now)
         taken = affordable(due, left_micros, PRICES).taken
