@@ -46,7 +46,7 @@ kill $reader 2>&-
 test ! -e "$0/ended" || rm -rf "$0"
 """
 OURS = ("MEMORIES_", "TAGTRAIL_", "PREFECT_")
-SERVERS = {"prefect_server", "postgres_server", "server", "shared_server", "start", "weather", "world"}
+SERVERS = {"prefect_server", "postgres_server", "server", "shared_server", "start", "weather", "world", "worlds"}
 """Fixtures with a server behind them: who uses one is no unit test."""
 
 # The same few examples each time, however slow the machine is; `--hypothesis-profile=search` looks for others.

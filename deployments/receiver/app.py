@@ -1,60 +1,45 @@
-"""The receiver as an ASGI application, written by hand: what is no good callback costs as little as possible."""
+"""The receiver's two pages: callbacks are sent to one path by POST, and `/health` says whether it works."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from blocks.memories.callbacks import MOST_BYTES, BadCallback, read_callback
-from deployments.receiver.intake import Intake, Verdict
-from deployments.receiver.pace import Pace
-from deployments.receiver.refusals import Refusals
-from deployments.receiver.telling import Telling
+from deployments.receiver.inbox_writer import InboxWriter, Verdict
+from deployments.receiver.limits import Limits
+from deployments.receiver.log import ThrottledLog
+from deployments.receiver.outbox_relay import OutboxRelay
 
 HEALTH = b"/health"
-MOST_HEAD_BYTES = 16_384
-BODY_SECONDS = 5.0
-"""So long a body may take to arrive."""
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Answer = tuple[int, bytes]
-
-OK: Answer = (200, b'{"status":"ok"}')
-ENDED: Answer = (503, b'{"error":"the receiver is about to end; send it again later"}')
-BUSY: Answer = (503, b'{"error":"too many requests that change nothing; come again later"}')
-NOT_POST: Answer = (405, b'{"error":"callbacks are sent by POST"}')
-NOT_FOUND: Answer = (404, b'{"error":"not found"}')
-_VERDICTS: dict[Verdict, Answer] = {
-    Verdict.STORED: (200, b'{"status":"stored"}'),
-    Verdict.KNOWN: (200, b'{"status":"stored"}'),
-    Verdict.HELD: (202, b'{"status":"accepted"}'),
-    Verdict.UNKNOWN: (404, b'{"error":"unknown task"}'),
-    Verdict.FULL: (503, b'{"error":"too many callbacks wait; send it again later"}'),
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_VERDICTS = {
+    Verdict.STORED: (200, {"status": "stored"}),
+    Verdict.KNOWN: (200, {"status": "stored"}),
+    Verdict.HELD: (202, {"status": "accepted"}),
+    Verdict.UNKNOWN: (404, {"error": "unknown task"}),
+    Verdict.FULL: (503, {"error": "too many callbacks wait; send it again later"}),
 }
-_CLOSE = (b"connection", b"close")
 
 
 class TooLarge(Exception):
     """The body is larger than any callback."""
 
 
-class HeadTooLarge(Exception):
-    """The head is larger than any callback's: the server reads one that comes at once whatever its length."""
-
-
-class Gone(Exception):
-    """The sender closed the connection before its body had come."""
-
-
 class Receiver:
-    """Answers POST at one path, whose last part is the secret, and GET at /health; nothing else is there.
+    """Answers callbacks at one path, whose last part is the secret.
 
-    `path` is kept as a hash: a guess is compared in constant time, and nothing here can show the secret. `scrub` cuts
+    `path` is kept as a hash: a guess is compared in constant time, and nothing here can show the secret. `redact` cuts
     the secret out of a callback's own words.
     """
 
@@ -62,143 +47,128 @@ class Receiver:
         self,
         path: str,
         *,
-        intake: Intake,
-        telling: Telling,
-        refusals: Refusals,
-        pace: Pace,
-        scrub: Callable[[bytes], bytes],
+        writer: InboxWriter,
+        relay: OutboxRelay,
+        log: ThrottledLog,
+        redact: Callable[[bytes], bytes],
+        limits: Limits,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = hashlib.sha256(path.encode()).digest()
-        self._intake, self._telling, self._refusals, self._pace = intake, telling, refusals, pace
-        self._scrub = scrub
-        self._tasks: list[asyncio.Task[None]] = []
+        self._writer, self._relay, self._log, self._redact = writer, relay, log, redact
+        self._limits, self._clock = limits, clock
+        self._refused: Counter[int] = Counter()
+        """Requests that changed nothing, in this second."""
         self.on_end: Callable[[], None] = lambda: None
-        """Called where storing or telling ended by itself; `fault` says why."""
+        """Called where writer or relay ended by itself; `fault` says why."""
         self.fault: BaseException | None = None
+        routes = [Route(HEALTH.decode(), self._health), Route("/{path:path}", self._callback, methods=METHODS)]
+        self.app = Starlette(routes=routes, lifespan=self._writer_and_relay)
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-        elif scope["type"] == "http":
-            await self._answer(scope, receive, send)
+    def turns_away(self, path: bytes) -> bool:
+        """Whether a request for this path is not served: nothing is there, and more are refused than can be served."""
+        if path == HEALTH or self._is_ours(path) or not self._is_flooded():
+            return False
+        self._log.note("refused at once: too many requests that change nothing (503)")
+        return True
 
-    async def _answer(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        headers: list[tuple[bytes, bytes]] = []
-        good = False
-        try:
-            (status, body), good = await self._judge(scope, receive)
-        except TooLarge:
-            self._refusals.note("refused: larger than any callback (413)")
-            status, body = 413, b'{"error":"too large"}'
-            headers.append(_CLOSE)
-        except HeadTooLarge:
-            self._refusals.note("refused: a larger head than any callback has (431)")
-            status, body = 431, b'{"error":"too large a head"}'
-            headers.append(_CLOSE)
-        except Gone:
-            self._refusals.note("closed by the sender before its body had come")
-            return
-        except TimeoutError:
-            self._refusals.note("refused: the body did not arrive in time (408)")
-            status, body = 408, b'{"error":"too slow"}'
-            headers.append(_CLOSE)
-        except BadCallback as error:
-            self._refusals.note("refused: no callback (400)", str(error))
-            status, body = 400, b'{"error":"no callback"}'
-        if not good:
-            seconds = self._pace.take()
-            if seconds is None:
-                (status, body), headers = BUSY, [_CLOSE]
-            elif seconds > 0 and await _leaves(receive, seconds):
-                return
-        headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+    def _is_flooded(self) -> bool:
+        return self._refused[int(self._clock())] >= self._limits.max_refusals_a_second
 
-    def is_ours(self, path: bytes) -> bool:
-        """Whether this is the path of callbacks, secret and all."""
+    def _is_ours(self, path: bytes) -> bool:
         return hmac.compare_digest(hashlib.sha256(path).digest(), self._path)
 
-    async def _judge(self, scope: MutableMapping[str, Any], receive: Receive) -> tuple[Answer, bool]:
-        """The answer, and whether it is to be given at once."""
-        path: bytes = scope["raw_path"]
-        head_bytes = len(path) + sum(len(name) + len(value) for name, value in scope["headers"])
-        if head_bytes > MOST_HEAD_BYTES:
-            raise HeadTooLarge
-        if path == HEALTH and scope["method"] in ("GET", "HEAD"):
-            return (OK if self.fault is None else ENDED), True
-        if not self.is_ours(path):
-            self._refusals.note("refused: a wrong secret, or another path (404)")
-            return NOT_FOUND, False
-        if scope["method"] != "POST":
-            self._refusals.note("refused: another method than POST (405)")
-            return NOT_POST, False
-        callback = read_callback(await asyncio.wait_for(_body(scope, receive), BODY_SECONDS), self._scrub)
-        if self.fault is not None:
-            return ENDED, True
-        verdict = await self._intake.put(callback)
-        if verdict is Verdict.UNKNOWN:
-            self._refusals.note("refused: no import has this task (404); kept for ten minutes", repr(callback.task_id))
-        elif verdict is Verdict.FULL:
-            self._refusals.note("refused: too many callbacks wait for the database (503)")
-        return _VERDICTS[verdict], verdict in (Verdict.STORED, Verdict.HELD)
+    async def _health(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok"}) if self.fault is None else _about_to_end()
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                self._tasks = [asyncio.create_task(self._intake.run()), asyncio.create_task(self._telling.run())]
-                for task in self._tasks:
-                    task.add_done_callback(self._ended)
-                await send({"type": "lifespan.startup.complete"})
-            elif message["type"] == "lifespan.shutdown":
-                await self._stop()
-                await send({"type": "lifespan.shutdown.complete"})
-                return
+    async def _callback(self, request: Request) -> Response:
+        path: bytes = request.scope["raw_path"]
+        if len(path) + sum(len(name) + len(value) for name, value in request.headers.raw) > self._limits.max_head_bytes:
+            return await self._refuse(
+                request, 431, "too large a head", "refused: a larger head than any callback has (431)"
+            )
+        if not self._is_ours(path):
+            return await self._refuse(request, 404, "not found", "refused: a wrong secret, or another path (404)")
+        if request.method != "POST":
+            return await self._refuse(
+                request, 405, "callbacks are sent by POST", "refused: another method than POST (405)"
+            )
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                body = await _body(request)
+            callback = read_callback(body, self._redact)
+        except TooLarge:
+            return await self._refuse(request, 413, "too large", "refused: larger than any callback (413)")
+        except TimeoutError:
+            return await self._refuse(request, 408, "too slow", "refused: the body did not arrive in time (408)")
+        except ClientDisconnect:
+            return await self._refuse(request, 408, "gone", "closed by the sender before its body had come")
+        except BadCallback as error:
+            return await self._refuse(request, 400, "no callback", "refused: no callback (400)", str(error))
+        if self.fault is not None:
+            return _about_to_end()
+        verdict = await self._writer.put(callback)
+        if verdict is Verdict.UNKNOWN:
+            self._log.note("refused: no import has this task (404); kept for ten minutes", repr(callback.task_id))
+        elif verdict is Verdict.FULL:
+            self._log.note("refused: too many callbacks wait for the database (503)")
+        if verdict not in (Verdict.STORED, Verdict.HELD):
+            await self._pause(request)
+        status, said = _VERDICTS[verdict]
+        return JSONResponse(said, status)
+
+    async def _refuse(self, request: Request, status: int, error: str, reason: str, example: str = "") -> Response:
+        self._log.note(reason, example)
+        await self._pause(request)
+        # What is left of a request is not read; and in a flood nobody keeps a connection.
+        close = status in (408, 413, 431) or self._is_flooded()
+        headers = {"Connection": "close"} if close else None
+        return JSONResponse({"error": error}, status, headers)
+
+    async def _pause(self, request: Request) -> None:
+        """Let whoever asks for what changes nothing wait, so that a flood of such requests takes little time."""
+        second = int(self._clock())
+        self._refused = Counter({second: self._refused[second] + 1})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.pause_of_refusals_seconds):
+                while (await request.receive())["type"] != "http.disconnect":
+                    pass
+
+    @contextlib.asynccontextmanager
+    async def _writer_and_relay(self, _: Starlette) -> AsyncIterator[None]:
+        """Both run as long as the receiver does; where one ends by itself, the receiver ends."""
+        tasks = [asyncio.create_task(self._writer.run()), asyncio.create_task(self._relay.run())]
+        for task in tasks:
+            task.add_done_callback(self._ended)
+        yield
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for close in (self._writer.close, self._relay.close):
+            # What ended a task may come again here; the other one is closed all the same.
+            [fault] = await asyncio.gather(close(), return_exceptions=True)
+            if fault is not None:
+                self._log.note("could not be closed", type(fault).__name__)
+        self._log.close()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
             self.fault = self.fault or task.exception()
             self.on_end()
 
-    async def _stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for close in (self._intake.close, self._telling.close):
-            # What ended a task may come again here; the other part is closed all the same.
-            [fault] = await asyncio.gather(close(), return_exceptions=True)
-            if fault is not None:
-                self._refusals.note("could not be closed", type(fault).__name__)
-        self._refusals.close()
+
+def _about_to_end() -> Response:
+    return JSONResponse({"error": "the receiver is about to end; send it again later"}, 503)
 
 
-async def _leaves(receive: Receive, seconds: float) -> bool:
-    """Wait so long, or until the client has gone; whether it has. What it still sends is let go, up to a bound."""
-    let_go = 0
-    try:
-        async with asyncio.timeout(seconds):
-            while (message := await receive())["type"] != "http.disconnect":
-                let_go += len(message["body"])
-                if let_go > MOST_BYTES:
-                    await asyncio.sleep(seconds)
-    except TimeoutError:
-        return False
-    return True
-
-
-async def _body(scope: MutableMapping[str, Any], receive: Receive) -> bytes:
+async def _body(request: Request) -> bytes:
     """The whole body; one that says it is too large is not read at all."""
-    length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    length = request.headers.get("content-length", "0")
     if not length.isdigit() or int(length) > MOST_BYTES:
         raise TooLarge
     body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Gone
-        body += message.get("body", b"")
+    async for part in request.stream():
+        body += part
         if len(body) > MOST_BYTES:
             raise TooLarge
-        if not message.get("more_body"):
-            return bytes(body)
+    return bytes(body)

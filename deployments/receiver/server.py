@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import socket
@@ -19,22 +18,18 @@ from blocks.database.engine import Store
 from blocks.errors import TagtrailError, UsageError
 from blocks.memories.redaction import Scrubber
 from blocks.settings import Settings
-from deployments.receiver.app import MOST_HEAD_BYTES, Receiver
-from deployments.receiver.connections import ACCEPTED_AT_ONCE, BACKLOG, Connections, Door, Protocol
-from deployments.receiver.intake import Intake
-from deployments.receiver.pace import Pace
-from deployments.receiver.refusals import Refusals
-from deployments.receiver.telling import Sender, Telling
+from deployments.receiver.app import Receiver
+from deployments.receiver.inbox_writer import InboxWriter
+from deployments.receiver.limits import Limits
+from deployments.receiver.listener import BACKLOG, TAKEN_AT_ONCE, Listener
+from deployments.receiver.log import ThrottledLog
+from deployments.receiver.outbox_relay import OutboxRelay, Sender
 from deployments.serving import QuietServer, ThreadServer, listen
 
 DEFAULT_PORT = 8660
 
-LONGEST_CALLBACK_URL = 299
+MAX_CALLBACK_URL = 299
 """The service takes no longer one (at one endpoint at least)."""
-
-_STOP_SECONDS = 3
-_LAST_ANSWERS_SECONDS = 0.5
-"""When the receiver stops, good callbacks are answered within this; who waits for more is not waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,33 +75,36 @@ def address_of(settings: Settings) -> Address:
             "TAGTRAIL_CALLBACK_SECRET has to be of letters, digits and the signs . _ ~ - (it is part of a URL)"
         )
     base_url = url.rstrip("/")
-    if len(base_url) + 1 + len(secret) > LONGEST_CALLBACK_URL:
+    if len(base_url) + 1 + len(secret) > MAX_CALLBACK_URL:
         raise UsageError(
-            f"TAGTRAIL_CALLBACK_URL and TAGTRAIL_CALLBACK_SECRET together are longer than {LONGEST_CALLBACK_URL} "
+            f"TAGTRAIL_CALLBACK_URL and TAGTRAIL_CALLBACK_SECRET together are longer than {MAX_CALLBACK_URL} "
             "characters, which the service does not take"
         )
     return Address(base_url, f"{urlsplit(base_url).path}/{secret}")
 
 
 class _Server(QuietServer):
-    def __init__(self, receiver: Receiver, connections: Connections, on_start: Callable[[], None]) -> None:
-        self._receiver, self._connections = receiver, connections
+    def __init__(self, receiver: Receiver, limits: Limits, on_start: Callable[[], None]) -> None:
+        self._receiver, self._limits = receiver, limits
         receiver.on_end = self._end
-        # What is no HTTP is counted above, and a line for each is what a flood would like to have.
+        # What is no HTTP gets a line each, which a flood would like to have.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        # Also where somebody configures logging: a line of the access log would hold the path, and so the secret.
+        logging.getLogger("uvicorn.access").disabled = True
         config = uvicorn.Config(
-            receiver,
-            http=type("ReceiverProtocol", (Protocol,), {"admitted": connections}),
-            backlog=ACCEPTED_AT_ONCE,
+            receiver.app,
+            http="h11",
             ws="none",
             loop="asyncio",
             lifespan="on",
             log_config=None,
             access_log=False,
             server_header=False,
+            backlog=TAKEN_AT_ONCE,
             timeout_keep_alive=5,
-            timeout_graceful_shutdown=_STOP_SECONDS,
-            h11_max_incomplete_event_size=MOST_HEAD_BYTES,
+            # Every answer that is under way is waited for.
+            timeout_graceful_shutdown=int(limits.body_seconds) + 1,
+            h11_max_incomplete_event_size=limits.max_head_bytes,
         )
         super().__init__(config)
         self._on_start = on_start
@@ -119,37 +117,36 @@ class _Server(QuietServer):
         self._on_start()
 
     def serve_at(self, listener: socket.socket) -> None:
-        """Serve until it is ended; `listener` is taken over, and closed.
+        """Serve until it is ended; `listener` is closed.
 
         Raises:
-            TagtrailError: storing or telling ended by itself.
+            TagtrailError: writer or relay ended by itself.
         """
-        with Door(listener, self._connections.sends_away) as door:
-            self.run(sockets=[door])
+        with Listener(listener, self._limits.max_connections, self._receiver.turns_away) as taking:
+            self.run(sockets=[taking])
         if (fault := self._receiver.fault) is not None:
             last = traceback.extract_tb(fault.__traceback__)[-1:]
             where = "".join(f" ({Path(frame.filename).name}, line {frame.lineno})" for frame in last)
             raise TagtrailError(f"the receiver could not go on: {type(fault).__name__}: {fault}{where}") from fault
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As the base's; but nobody who waits for no good answer is waited for, and so nothing has to be cancelled."""
-        asyncio.get_running_loop().call_later(_LAST_ANSWERS_SECONDS, self._connections.abort)
-        await super().shutdown(sockets=sockets)
 
     def _end(self) -> None:
         self.should_exit = True
 
 
 def _make(
-    address: Address, store: Store, sender: Sender, say: Callable[[str], None], on_start: Callable[[], None]
+    address: Address,
+    store: Store,
+    sender: Sender,
+    say: Callable[[str], None],
+    on_start: Callable[[], None],
+    limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> _Server:
-    refusals = Refusals(say)
-    telling = Telling(store, refusals, sender)
-    intake = Intake(store, refusals, on_stored=telling.wake)
-    pace = Pace()
-    scrub = Scrubber("", address.url)
-    receiver = Receiver(address.path, intake=intake, telling=telling, refusals=refusals, pace=pace, scrub=scrub)
-    return _Server(receiver, Connections(receiver, refusals, pace), on_start)
+    log = ThrottledLog(say)
+    relay = OutboxRelay(store, log, sender, limits)
+    writer = InboxWriter(store, log, on_stored=relay.wake, limits=limits)
+    redact = Scrubber("", address.url)
+    receiver = Receiver(address.path, writer=writer, relay=relay, log=log, redact=redact, limits=limits)
+    return _Server(receiver, limits, on_start)
 
 
 def serve(
@@ -180,11 +177,19 @@ class ReceiverServer(ThreadServer[_Server]):
     At the end what waits for the database is stored first; `fault` says why a receiver ended by itself.
     """
 
-    def __init__(self, address: Address, store: Store, sender: Sender, *, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        address: Address,
+        store: Store,
+        sender: Sender,
+        *,
+        say: Callable[[str], None],
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+    ) -> None:
         super().__init__(
             "receiver",
-            lambda on_start: _make(address, store, sender, say, on_start),
-            stop_seconds=_STOP_SECONDS + 10,
+            lambda on_start: _make(address, store, sender, say, on_start, limits),
+            stop_seconds=limits.body_seconds + 10,
         )
         self.fault: TagtrailError | None = None
         # What Prefect's settings are for the caller, they are in the thread.

@@ -1,10 +1,10 @@
 """Prints how soon good callbacks are answered while others flood the receiver, by kind of flood; run by hand.
 
-    python tests/benchmarks/receiver.py [--seconds 8] [--connections 50] [--kinds none wrong away ...]
+    python tests/benchmarks/receiver.py [--seconds 8] [--connections 50] [--kinds none wrong away ...] [--beside FOLDER]
 
 The receiver (`tagtrail receive`), the flood and the good callbacks are a process each. `MB` is how much the receiver's
-memory grew by that flood, `stopped` what it said at its end. Figures depend on what else the machine does: its load is
-printed beside them.
+memory grew by that flood, `stopped` its exit status. Figures depend on what else the machine does: its load is printed
+beside them, and `--beside` measures the receiver of another checkout right before this one's, kind by kind.
 """
 
 from __future__ import annotations
@@ -135,8 +135,9 @@ def submitted(store: Store, tasks: list[str]) -> None:
             ledger.mark_submitted(conn, ticket.import_id, task, owner="o")
 
 
-def one(kind: str, home: Path, seconds: float, connections: int) -> None:
+def one(kind: str, home: Path, seconds: float, connections: int, code: Path) -> None:
     """A receiver of its own for each kind, stopped while the flood of the last second still arrives."""
+    home.mkdir()
     url = f"sqlite:///{home / kind}.db"
     store = open_store(url, create=True)
     tasks = [f"t{number}" for number in range(int(seconds / PAUSE_SECONDS) + 2)]
@@ -152,7 +153,7 @@ def one(kind: str, home: Path, seconds: float, connections: int) -> None:
     log = home / f"{kind}.log"
     with log.open("w") as written:
         command = [sys.executable, "-m", "deployments.cli.main", "receive", "--port", "0"]
-        receiver = subprocess.Popen(command, env=os.environ | own, stderr=written)
+        receiver = subprocess.Popen(command, env=os.environ | own, stderr=written, cwd=code)
     try:
         while (found := re.search(r"received on 127.0.0.1:(\d+)", log.read_text())) is None:
             assert receiver.poll() is None, log.read_text()
@@ -170,7 +171,7 @@ def one(kind: str, home: Path, seconds: float, connections: int) -> None:
     traces = log.read_text().count("Traceback")
     print(
         f"{kind:13} {sent:8,} {len(took):6} {lost:5} {p50:8.1f} {p95:8.1f} {1000 * took[-1]:8.1f} {grown:6.0f} "
-        f"{receiver.returncode:7} {traces:6} {os.getloadavg()[0]:6.1f}  {KINDS[kind]}",
+        f"{receiver.returncode:7} {traces:6} {os.getloadavg()[0]:6.1f}  {KINDS[kind]} ({code.name})",
         flush=True,
     )
 
@@ -183,12 +184,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--connections", type=int, default=50)
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--beside", type=Path, nargs="*", default=[])
     asked = parser.parse_args()
     print(f"{os.cpu_count()} cores, {asked.connections} connections, {asked.seconds:g} s each; milliseconds")
     print("flood         requests   good  lost      p50      p95      max     MB stopped traces   load")
     with tempfile.TemporaryDirectory() as home:
         for kind in asked.kinds:
-            one(kind, Path(home), asked.seconds, asked.connections)
+            for code in (*asked.beside, Path(__file__).parent.parent.parent):
+                one(kind, Path(home) / f"{kind}-{code.name}", asked.seconds, asked.connections, code)
 
 
 if __name__ == "__main__":

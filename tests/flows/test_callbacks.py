@@ -19,8 +19,8 @@ from blocks.database.store.statements import table_of
 from blocks.database.tables import Import
 from blocks.memories.callbacks import read_callback
 from blocks.settings import get_settings
+from deployments.receiver.outbox_relay import PrefectSender
 from deployments.receiver.server import Address, ReceiverServer
-from deployments.receiver.telling import PrefectSender
 from flows.collect_imports import collect_imports
 
 SECRET = "q7Zk2CALLBACKmark9wXv4"

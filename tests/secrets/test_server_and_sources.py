@@ -15,8 +15,8 @@ from prefect.client.orchestration import get_client
 
 from blocks.database.engine import open_store
 from blocks.settings import get_settings
+from deployments.receiver.outbox_relay import PrefectSender
 from deployments.receiver.server import ReceiverServer, address_of
-from deployments.receiver.telling import PrefectSender
 from flows.canary import canary
 from flows.collect_imports import collect_imports
 from flows.purge import purge

@@ -13,8 +13,8 @@ from deployments import ports
 from deployments.cli import running, servers, stores
 from deployments.cli.options import Loud, Whole
 from deployments.cli.terminal import tell
+from deployments.receiver.outbox_relay import PrefectSender
 from deployments.receiver.server import DEFAULT_PORT, address_of, serve
-from deployments.receiver.telling import PrefectSender
 from deployments.serving import PortTaken
 
 SHORT_SECRET = 16

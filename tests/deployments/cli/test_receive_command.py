@@ -95,10 +95,9 @@ def test_one_that_cannot_go_on_ends_with_status_1(
         async def close(self) -> None:
             pass
 
-    monkeypatch.setattr("deployments.receiver.intake.Intake._meet_strangers", fault)
+    monkeypatch.setattr("deployments.receiver.inbox_writer.InboxWriter.run", fault)
     monkeypatch.setattr("deployments.cli.commands.receive._connected", lambda settings: settings)
     monkeypatch.setattr("deployments.cli.commands.receive.PrefectSender", Nobody)
-    monkeypatch.setattr("deployments.receiver.intake.LOOK_SECONDS", 0.01)
     for name, value in own(tmp_path, sqlite_store).items():
         monkeypatch.setenv(name, value)
     called = tagtrail("receive", "--port", "0")

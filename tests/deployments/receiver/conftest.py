@@ -10,22 +10,27 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import pytest
 
 from blocks.database.engine import Store
 from blocks.database.store import import_planning, inbox
 from blocks.database.store import imports as ledger
 from deployments.receiver.app import Receiver
-from deployments.receiver.intake import Intake
-from deployments.receiver.pace import Pace
-from deployments.receiver.refusals import Refusals
+from deployments.receiver.inbox_writer import InboxWriter
+from deployments.receiver.limits import Limits
+from deployments.receiver.log import ThrottledLog
+from deployments.receiver.outbox_relay import OutboxRelay
 from deployments.receiver.server import Address, ReceiverServer
-from deployments.receiver.telling import Telling
 
 SECRET = "q7Zk2CALLBACKmark9wXv4"
 PATH = f"/hooks/{SECRET}"
 TAKEN = {200, 202}
-"""202: the database took longer than the answer may (see `intake.ANSWER_SECONDS`)."""
+"""202: the database took longer than the answer may (see `Limits.answer_seconds`)."""
+
+
+QUICK = Limits(look_seconds=0.05, pause_seconds=0.0, backoff_seconds=(0.05, 30.0), pause_of_refusals_seconds=0.0)
+"""As in production, without the pauses."""
 
 
 class Away(Exception):
@@ -121,35 +126,43 @@ def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.01)
 
 
-def asgi(store: Store, taking: type[Intake] = Intake) -> tuple[Receiver, Pace]:
-    """A receiver at the path /p that no server runs, and its pace."""
-    refusals, pace = Refusals(lambda _: None), Pace()
-    telling = Telling(store, refusals, Server())
-    made = taking(store, refusals, on_stored=lambda: None)
-    return Receiver("/p", intake=made, telling=telling, refusals=refusals, pace=pace, scrub=bytes), pace
+def unserved(
+    store: Store,
+    writer: type[InboxWriter] = InboxWriter,
+    limits: Limits = QUICK,
+    clock: Callable[[], float] = time.monotonic,
+) -> Receiver:
+    """A receiver at the path /p that no server runs."""
+    log = ThrottledLog(lambda _: None)
+    relay = OutboxRelay(store, log, Server(), limits)
+    made = writer(store, log, on_stored=lambda: None, limits=limits)
+    return Receiver("/p", writer=made, relay=relay, log=log, redact=bytes, limits=limits, clock=clock)
 
 
-async def status(receiver: Receiver, method: str, path: bytes, body: bytes = b"") -> int:
+async def status(receiver: Receiver, method: str, path: str, body: bytes = b"") -> int:
     """The status of an answer."""
-    sent: list[Any] = []
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    await receiver({"type": "http", "method": method, "raw_path": path, "headers": []}, receive, send)
-    return int(sent[0]["status"])
+    transport = httpx.ASGITransport(receiver.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://receiver") as client:
+        return (await client.request(method, path, content=body)).status_code
 
 
 @pytest.fixture
-def world(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setattr("deployments.receiver.telling.FIRST_BACKOFF_SECONDS", 0.05)
-    monkeypatch.setattr("deployments.receiver.telling.PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr("deployments.receiver.intake.LOOK_SECONDS", 0.05)
-    server, lines = Server(), list[str]()
-    address = Address("http://127.0.0.1/hooks", PATH)
-    with ReceiverServer(address, sqlite_store, server, say=lines.append) as receiver:
-        yield World(sqlite_store, server, receiver, lines, receiver.port)
+def worlds(sqlite_store: Store) -> Iterator[Callable[[Limits], World]]:
+    """Starts a receiver with these limits, over the test's database."""
+    lines: list[str] = []
+    with contextlib.ExitStack() as running:
+
+        def start(limits: Limits) -> World:
+            server = Server()
+            address = Address("http://127.0.0.1/hooks", PATH)
+            receiver = ReceiverServer(address, sqlite_store, server, say=lines.append, limits=limits)
+            running.enter_context(receiver)
+            return World(sqlite_store, server, receiver, lines, receiver.port)
+
+        yield start
     assert SECRET not in "\n".join(lines)
+
+
+@pytest.fixture
+def world(worlds: Callable[[Limits], World]) -> World:
+    return worlds(QUICK)

@@ -10,23 +10,22 @@ import pytest
 from blocks.callbacks import Callback
 from blocks.database.engine import Store
 from blocks.errors import StoreError
-from deployments.receiver import intake
-from deployments.receiver.intake import Intake, Verdict
-from deployments.receiver.refusals import LINE_SECONDS, Refusals
+from deployments.receiver.inbox_writer import InboxWriter, Verdict
+from deployments.receiver.log import LINE_SECONDS, ThrottledLog
 from deployments.receiver.server import Address, ReceiverServer
 
-from .conftest import PATH, Server, asgi, status, until
+from .conftest import PATH, QUICK, Server, status, unserved, until
 
 
-class Faulty(Intake):
+class Faulty(InboxWriter):
     """Meets what nobody thought of."""
 
-    async def _meet_strangers(self) -> None:
+    async def run(self) -> None:
         raise OSError(28, "No space left on device")
 
 
 async def test_a_part_that_ends_is_seen_at_health_and_ends_the_receiver(sqlite_store: Store) -> None:
-    receiver, _ = asgi(sqlite_store, Faulty)
+    receiver = unserved(sqlite_store, Faulty)
     ended = asyncio.Event()
     receiver.on_end = ended.set
     answered: list[Any] = []
@@ -42,11 +41,11 @@ async def test_a_part_that_ends_is_seen_at_health_and_ends_the_receiver(sqlite_s
     async def send(message: Any) -> None:
         answered.append(message["type"])
 
-    assert await status(receiver, "GET", b"/health") == 200
-    running = asyncio.create_task(receiver({"type": "lifespan"}, receive, send))
+    assert await status(receiver, "GET", "/health") == 200
+    running = asyncio.create_task(receiver.app({"type": "lifespan"}, receive, send))
     await asyncio.wait_for(ended.wait(), 60)
-    assert await status(receiver, "GET", b"/health") == 503
-    assert await status(receiver, "POST", b"/p", b'{"taskId": "t", "status": "SUCCEEDED"}') == 503
+    assert await status(receiver, "GET", "/health") == 503
+    assert await status(receiver, "POST", "/p", b'{"taskId": "t", "status": "SUCCEEDED"}') == 503
     stop.set()
     await running
     assert answered == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
@@ -54,7 +53,7 @@ async def test_a_part_that_ends_is_seen_at_health_and_ends_the_receiver(sqlite_s
 
 @pytest.mark.integration
 def test_a_receiver_that_cannot_go_on_ends_and_says_why(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployments.receiver.server.Intake", Faulty)
+    monkeypatch.setattr("deployments.receiver.server.InboxWriter", Faulty)
     with ReceiverServer(Address("", PATH), sqlite_store, Server(), say=lambda _: None) as receiver:
         until(lambda: receiver.fault is not None)
     assert "the receiver could not go on: OSError: [Errno 28]" in str(receiver.fault)
@@ -62,9 +61,8 @@ def test_a_receiver_that_cannot_go_on_ends_and_says_why(sqlite_store: Store, mon
 
 
 async def test_neither_the_database_nor_a_log_on_a_full_disk_ends_the_intake(
-    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+    sqlite_store: Store,
 ) -> None:
-    monkeypatch.setattr(intake, "LOOK_SECONDS", 0.01)
     told: list[str] = []
     full = [True]
 
@@ -82,16 +80,16 @@ async def test_neither_the_database_nor_a_log_on_a_full_disk_ends_the_intake(
             return await sqlite_store.read(*arguments, **more)
 
     now = [0.0]
-    refusals = Refusals(say, clock=lambda: now[0])
-    taking = Intake(Full(), refusals, on_stored=lambda: None)  # type: ignore[arg-type]
-    running = asyncio.create_task(taking.run())
-    assert await taking.put(Callback("e1", "t1", "SUCCEEDED")) is Verdict.HELD
+    log = ThrottledLog(say, clock=lambda: now[0])
+    writer = InboxWriter(Full(), log, on_stored=lambda: None, limits=QUICK)  # type: ignore[arg-type]
+    running = asyncio.create_task(writer.run())
+    assert await writer.put(Callback("e1", "t1", "SUCCEEDED")) is Verdict.HELD
     assert not running.done()
     full[0], now[0] = False, LINE_SECONDS
     async with asyncio.timeout(60):
-        while await taking.put(Callback("e1", "t1", "SUCCEEDED")) is not Verdict.UNKNOWN:
+        while await writer.put(Callback("e1", "t1", "SUCCEEDED")) is not Verdict.UNKNOWN:
             await asyncio.sleep(0.01)
-    refusals.flush()
+    log.flush()
     assert len(told) == 1
     assert "callbacks wait for the database" in told[0]
     running.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import subprocess
@@ -10,16 +11,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import IO, Any
 
 import pytest
 
 from blocks.database.engine import Store
-from deployments.receiver import connections
-from deployments.receiver.pace import BURST, LONGEST_WAIT_SECONDS, PER_SECOND, Pace
-from deployments.receiver.refusals import LINE_SECONDS, Refusals
+from deployments.receiver.limits import Limits
+from deployments.receiver.listener import TAKEN_AT_ONCE
+from deployments.receiver.log import LINE_SECONDS
 
-from .conftest import PATH, TAKEN, asgi, status, until
+from .conftest import PATH, QUICK, TAKEN, status, unserved, until
 
 FLOOD = """
 import socket, sys, threading
@@ -73,7 +75,8 @@ def flooded(world: Any, how: str, clients: int) -> Iterator[IO[str]]:
 
 @pytest.mark.stack
 @pytest.mark.alone
-def test_a_flood_holds_up_no_good_callback(world: Any) -> None:
+def test_a_flood_holds_up_no_good_callback(worlds: Any) -> None:
+    world = worlds(Limits())
     for number in range(1, 41):
         world.submitted(f"t{number}")
     began = time.monotonic()
@@ -96,10 +99,11 @@ def test_a_flood_holds_up_no_good_callback(world: Any) -> None:
 @pytest.mark.stack
 @pytest.mark.alone
 def test_clients_that_send_and_leave_fill_nothing_and_stopping_among_them_is_silent(
-    world: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    worlds: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     # So slow that all that leave would be waiting still, if they were waited for.
-    monkeypatch.setattr("deployments.receiver.pace.PER_SECOND", 1)
+    limits = Limits(pause_of_refusals_seconds=60.0)
+    world = worlds(limits)
     for number in range(1, 6):
         world.submitted(f"t{number}")
     state = world.receiver._server.server_state
@@ -117,68 +121,51 @@ def test_clients_that_send_and_leave_fill_nothing_and_stopping_among_them_is_sil
             for _ in range(5):
                 assert said.readline() == "300 sent\n"
             answers = [world.post({"taskId": f"t{number}", "status": "SUCCEEDED"}) for number in range(1, 6)]
-            refused = world.post({"taskId": "t0", "status": "SUCCEEDED"}, path="/hooks/wrong")
             world.receiver.stop()
     finally:
         over.set()
         looking.join()
     assert {answer.status for answer in answers} <= TAKEN
-    assert refused.status in (0, 404, 503)
-    assert 0 < most[0] <= connections.MOST_CONNECTIONS + connections.ACCEPTED_AT_ONCE
-    assert most[1] <= connections.MOST_CONNECTIONS + connections.ACCEPTED_AT_ONCE
+    assert 0 < most[0] <= limits.max_connections + TAKEN_AT_ONCE
+    assert most[1] <= limits.max_connections + TAKEN_AT_ONCE
     assert not world.receiver._thread.is_alive()
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
     assert len(world.inbox()) == 6
 
 
 async def test_who_leaves_before_an_answer_is_not_waited_for(sqlite_store: Store) -> None:
-    receiver, pace = asgi(sqlite_store)
-    while not pace.take():
-        pass
-    for _ in range(20):
-        pace.take()
-    sent: list[Any] = []
-    messages = [{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}]
+    receiver = unserved(sqlite_store, limits=Limits(pause_of_refusals_seconds=600.0))
+    for path in (b"/other", b"/p"):
+        messages = [{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}]
+        scope = {"type": "http", "method": "POST", "path": path.decode(), "raw_path": path, "headers": []}
 
-    async def receive() -> Any:
-        return messages.pop(0)
+        async def receive(messages: list[Any] = messages) -> Any:
+            return messages.pop(0) if messages else {"type": "http.disconnect"}
 
-    async def send(message: Any) -> None:
-        sent.append(message)
+        async def send(message: Any) -> None:
+            pass
 
-    await receiver({"type": "http", "method": "POST", "raw_path": b"/other", "headers": []}, receive, send)
-    assert (sent, messages) == ([], [])
-    messages = [{"type": "http.disconnect"}]
-    await receiver({"type": "http", "method": "POST", "raw_path": b"/p", "headers": []}, receive, send)
-    assert sent == [], "left in the middle of its body"
+        async with asyncio.timeout(60):
+            await receiver.app(scope, receive, send)
+        assert messages == []
 
 
-async def test_where_too_many_wait_the_next_is_sent_away_at_once(sqlite_store: Store) -> None:
-    receiver, pace = asgi(sqlite_store)
-    while pace.take() is not None:
-        pass
-    assert (await status(receiver, "POST", b"/other"), await status(receiver, "GET", b"/health")) == (503, 200)
-    doors = connections.Connections(receiver, Refusals(lambda _: None), pace)
-    begins = (b"POST /other HTTP/1.1", b"POST /p HTTP/1.1", b"GET /health HTTP/1.1", b"POST /oth", b"")
-    assert [doors.sends_away(begin) for begin in begins] == [True, False, False, False, False]
-    assert not connections.Connections(receiver, Refusals(lambda _: None), Pace()).sends_away(begins[0])
-
-
-def test_answers_that_change_nothing_come_at_a_steady_rate_and_not_to_all() -> None:
+async def test_in_a_flood_only_other_paths_are_turned_away_and_for_a_second(sqlite_store: Store) -> None:
     now = [100.0]
-    pace = Pace(clock=lambda: now[0])
-    waits = [pace.take() for _ in range(BURST + 11)]
-    assert waits[: BURST + 1] == [0.0] * (BURST + 1)
-    assert waits[-1] == pytest.approx(10 / PER_SECOND)
-    now[0] += 60
-    assert [pace.take() for _ in range(BURST + 1)][-1] == 0.0
+    receiver = unserved(sqlite_store, limits=replace(QUICK, max_refusals_a_second=3), clock=lambda: now[0])
+    for _ in range(2):
+        assert await status(receiver, "POST", "/other") == 404
+    assert not receiver.turns_away(b"/other")
+    assert await status(receiver, "POST", "/p", b"{nonsense") == 400
+    assert [receiver.turns_away(path) for path in (b"/other", b"/p", b"/health")] == [True, False, False]
+    now[0] += 1
+    assert not receiver.turns_away(b"/other")
 
-    taken = 0
-    while (wait := pace.take()) is not None:
-        assert wait <= LONGEST_WAIT_SECONDS
-        taken += 1
-    assert taken == pytest.approx(LONGEST_WAIT_SECONDS * PER_SECOND, abs=2)
-    now[0] += LONGEST_WAIT_SECONDS / 2 - 0.1
-    assert pace.take() is None, "not for each place that becomes free"
-    now[0] += 0.2
-    assert pace.take() is not None
+
+def test_who_is_turned_away_is_told_so(worlds: Any) -> None:
+    world = worlds(replace(QUICK, max_refusals_a_second=0))
+    refused = world.post({"taskId": "t1", "status": "SUCCEEDED"}, path="/hooks/wrong")
+    assert (refused.status, "connection: close" in refused.head) == (503, True)
+    world.submitted("t1")
+    assert world.post({"taskId": "t1", "status": "SUCCEEDED"}).status in TAKEN
+    assert any("refused at once" in line for line in world.lines)

@@ -1,4 +1,4 @@
-"""Takes callbacks in: many at once share one transaction, and what the ledger does not know yet waits for a while."""
+"""Writes callbacks into the inbox: many share one transaction, and what the ledger does not know yet waits."""
 
 from __future__ import annotations
 
@@ -14,28 +14,10 @@ from blocks.callbacks import Callback
 from blocks.database.engine import Store
 from blocks.database.store import inbox
 from blocks.errors import StoreError
-from deployments.receiver.refusals import Refusals
+from deployments.receiver.limits import Limits
+from deployments.receiver.log import ThrottledLog
 
 T = TypeVar("T")
-
-ANSWER_SECONDS = 0.06
-"""An answer waits for the database no longer than this; the callback is then stored after it."""
-
-BATCH = 200
-"""Callbacks in one transaction, at most."""
-
-MOST_WAITING = 2_000
-"""Callbacks that wait for the database at most; more are refused, for the sender (or the sweep) to come again."""
-
-MOST_STRANGERS = 1_000
-STRANGER_SECONDS = 600.0
-"""A callback about an unknown task is kept in memory so long: it may be quicker than the answer to the submission.
-
-At most 1,000 are; the oldest gives way. One that is lost by that, or by a restart, is covered by the sweep.
-"""
-
-MOST_RECENT = 10_000
-LOOK_SECONDS = 1.0
 
 
 class Verdict(Enum):
@@ -58,53 +40,55 @@ class _Waiting:
     verdict: asyncio.Future[Verdict]
 
 
-class Intake:
+class InboxWriter:
     """Stores callbacks by `run`, which has to go on in the background; `on_stored` is called after each batch."""
 
     def __init__(
         self,
         store: Store,
-        refusals: Refusals,
+        log: ThrottledLog,
         *,
         on_stored: Callable[[], None],
+        limits: Limits = Limits(),  # noqa: B008 - frozen
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store, self._refusals, self._on_stored, self._clock = store, refusals, on_stored, clock
+        self._store, self._log, self._on_stored, self._clock = store, log, on_stored, clock
+        self._limits = limits
         self._queue: OrderedDict[str, _Waiting] = OrderedDict()
-        self._strangers: OrderedDict[str, tuple[Callback, float]] = OrderedDict()
+        self._unknown: OrderedDict[str, tuple[Callback, float]] = OrderedDict()
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._wake = asyncio.Event()
 
     async def put(self, callback: Callback) -> Verdict:
-        """Store a callback, or say why not; within a few milliseconds, or `ANSWER_SECONDS` where the database waits."""
+        """Store a callback, or say why not; within a few milliseconds, or `answer_seconds` where the database waits."""
         if callback.event_id in self._recent:
             return Verdict.KNOWN
-        if callback.event_id in self._strangers:
+        if callback.event_id in self._unknown:
             return Verdict.UNKNOWN
         waiting = self._queue.get(callback.event_id)
         if waiting is None:
-            if len(self._queue) >= MOST_WAITING:
+            if len(self._queue) >= self._limits.max_waiting:
                 return Verdict.FULL
             waiting = self._queue[callback.event_id] = _Waiting(callback, asyncio.get_running_loop().create_future())
             self._wake.set()
-        done, _ = await asyncio.wait([waiting.verdict], timeout=ANSWER_SECONDS)
+        done, _ = await asyncio.wait([waiting.verdict], timeout=self._limits.answer_seconds)
         return waiting.verdict.result() if done else Verdict.HELD
 
     async def run(self) -> None:
         """Store what comes in, for ever; a database that is away is asked again every second."""
         while True:
             try:
-                await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
+                await asyncio.wait_for(self._wake.wait(), self._limits.look_seconds)
             except TimeoutError:
-                self._refusals.flush()
+                self._log.flush()
             self._wake.clear()
             try:
-                await self._meet_strangers()
+                await self._write_unknown()
                 while self._queue:
                     await self._store_batch()
             except StoreError as error:
-                self._refusals.note("callbacks wait for the database", str(error))
-                await asyncio.sleep(LOOK_SECONDS)
+                self._log.note("callbacks wait for the database", str(error))
+                await asyncio.sleep(self._limits.look_seconds)
 
     async def close(self) -> None:
         """Store what still waits, if the database can be used."""
@@ -112,10 +96,10 @@ class Intake:
             while self._queue:
                 await self._store_batch()
         except StoreError as error:
-            self._refusals.note(f"{len(self._queue)} callbacks could not be stored; the sweep covers them", str(error))
+            self._log.note(f"{len(self._queue)} callbacks could not be stored; the sweep covers them", str(error))
 
     async def _store_batch(self) -> None:
-        batch = [waiting for _, waiting in zip(range(BATCH), self._queue.values(), strict=False)]
+        batch = [waiting for _, waiting in zip(range(self._limits.batch), self._queue.values(), strict=False)]
         callbacks = [waiting.callback for waiting in batch]
         # Looked up first: what is unknown, and may be a flood, is not to take the database's one writer.
         known = await self._store.read(inbox.known_tasks, [one.task_id for one in callbacks])
@@ -126,27 +110,27 @@ class Intake:
             event_id = waiting.callback.event_id
             del self._queue[event_id]
             if waiting.callback.task_id in known:
-                _remember(self._recent, event_id, None, MOST_RECENT)
+                _remember(self._recent, event_id, None, self._limits.max_recent)
                 verdict = Verdict.STORED
             else:
-                until = self._clock() + STRANGER_SECONDS
-                _remember(self._strangers, event_id, (waiting.callback, until), MOST_STRANGERS)
+                until = self._clock() + self._limits.unknown_seconds
+                _remember(self._unknown, event_id, (waiting.callback, until), self._limits.max_unknown)
                 verdict = Verdict.UNKNOWN
             if not waiting.verdict.done():
                 waiting.verdict.set_result(verdict)
 
-    async def _meet_strangers(self) -> None:
+    async def _write_unknown(self) -> None:
         """Take in the callbacks whose task is in the ledger by now, and forget the old ones."""
         now = self._clock()
-        while self._strangers and next(iter(self._strangers.values()))[1] <= now:
-            self._strangers.popitem(last=False)
-        if not self._strangers:
+        while self._unknown and next(iter(self._unknown.values()))[1] <= now:
+            self._unknown.popitem(last=False)
+        if not self._unknown:
             return
-        tasks = {callback.task_id for callback, _ in self._strangers.values()}
+        tasks = {callback.task_id for callback, _ in self._unknown.values()}
         known = await self._store.read(inbox.known_tasks, tasks)
-        for event_id, (callback, _) in list(self._strangers.items()):
+        for event_id, (callback, _) in list(self._unknown.items()):
             if callback.task_id in known:
-                del self._strangers[event_id]
+                del self._unknown[event_id]
                 self._queue[event_id] = _Waiting(callback, asyncio.get_running_loop().create_future())
 
 

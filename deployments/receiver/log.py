@@ -15,7 +15,7 @@ class _Reason:
     untold: int = 0
 
 
-class Refusals:
+class ThrottledLog:
     """Counts what was refused or went wrong, by reason; `say` is given whole lines.
 
     A reason is a sentence of the receiver's own: nothing of a request's path or headers is ever part of it. A line
@@ -32,21 +32,21 @@ class Refusals:
         if self._clock() - known.last < LINE_SECONDS:
             known.untold += 1
             return
-        self._tell(reason, known, example)
+        self._write(reason, known, example)
 
     def flush(self) -> None:
         """Tell what has been counted and not told, where its line is due."""
         for reason, known in self._reasons.items():
             if known.untold and self._clock() - known.last >= LINE_SECONDS:
-                self._tell(reason, known)
+                self._write(reason, known)
 
     def close(self) -> None:
         """Tell all that has not been told."""
         for reason, known in self._reasons.items():
             if known.untold:
-                self._tell(reason, known)
+                self._write(reason, known)
 
-    def _tell(self, reason: str, known: _Reason, example: str = "") -> None:
+    def _write(self, reason: str, known: _Reason, example: str = "") -> None:
         more = f" ({known.untold:,} more since the last line)" if known.untold else ""
         known.last = self._clock()
         try:

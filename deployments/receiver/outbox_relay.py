@@ -1,4 +1,4 @@
-"""Tells Prefect of callbacks: one event each, with the callback's own id, once the server takes it."""
+"""Relays the inbox to Prefect: one event for each callback, with the callback's own id, until the server takes it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,11 @@ from blocks.database.engine import Store
 from blocks.database.store import inbox
 from blocks.database.store.inbox import Unemitted
 from blocks.errors import StoreError
-from deployments.receiver.refusals import Refusals
+from deployments.receiver.limits import Limits
+from deployments.receiver.log import ThrottledLog
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
-
-BATCH = 100
-"""Events in one call."""
-
-PAUSE_SECONDS = 0.2
-"""Between two calls: what comes meanwhile goes together, and a server's queues are not flooded."""
-
-LOOK_SECONDS = 30.0
-FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 1.0, 30.0
-CALL_SECONDS = 60.0
 
 EVENTS = {
     "succeeded": "tagtrail.import.succeeded",
@@ -82,15 +73,22 @@ class PrefectSender:
         await self._stack.aclose()
 
 
-class Telling:
+class OutboxRelay:
     """Sends what stands in the inbox unemitted, oldest first, by `run`; a server that is away is asked again."""
 
-    def __init__(self, store: Store, refusals: Refusals, sender: Sender) -> None:
+    def __init__(
+        self,
+        store: Store,
+        log: ThrottledLog,
+        sender: Sender,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+    ) -> None:
         # As above: it imports Prefect.
         from flows.steps.prefect_side.events import related_to
 
         self._related_to = related_to
-        self._store, self._refusals, self._sender = store, refusals, sender
+        self._store, self._log, self._sender = store, log, sender
+        self._limits = limits
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -99,38 +97,39 @@ class Telling:
 
     async def run(self) -> None:
         """Send for ever; also what an earlier receiver left."""
-        backoff = FIRST_BACKOFF_SECONDS
+        first, longest = self._limits.backoff_seconds
+        backoff = first
         while True:
             self._wake.clear()
             try:
-                rows = await self._store.read(inbox.unemitted, limit=BATCH)
-                told = not rows or await self._tell(rows)
+                rows = await self._store.read(inbox.unemitted, limit=self._limits.events)
+                sent = not rows or await self._send(rows)
             except StoreError as error:
-                self._refusals.note("events wait for the database", str(error))
-                told, rows = False, []
-            if not told:
+                self._log.note("events wait for the database", str(error))
+                sent, rows = False, []
+            if not sent:
                 await asyncio.sleep(backoff)
-                backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
+                backoff = min(2 * backoff, longest)
                 continue
-            backoff = FIRST_BACKOFF_SECONDS
+            backoff = first
             if rows:
-                await asyncio.sleep(PAUSE_SECONDS)
+                await asyncio.sleep(self._limits.pause_seconds)
             else:
-                await _at_most(self._wake.wait(), LOOK_SECONDS)
+                await _at_most(self._wake.wait(), self._limits.idle_seconds)
 
     async def close(self) -> None:
         """Close the connection to the server."""
         await self._sender.close()
 
-    async def _tell(self, rows: Sequence[Unemitted]) -> bool:
+    async def _send(self, rows: Sequence[Unemitted]) -> bool:
         """Whether the server took the events of these; then they are marked so."""
         now = datetime.now(UTC)
         events = [event for row in rows for event in self._events(row, now)]
-        sent = asyncio.wait_for(self._sender.send(events), CALL_SECONDS)
+        sending = asyncio.wait_for(self._sender.send(events), self._limits.call_seconds)
         # Whatever Prefect's client has against it: the rows stay as they are, and are sent again.
-        [fault] = await asyncio.gather(sent, return_exceptions=True)
+        [fault] = await asyncio.gather(sending, return_exceptions=True)
         if isinstance(fault, Exception):
-            self._refusals.note("the Prefect server took no events; callbacks wait in the inbox", type(fault).__name__)
+            self._log.note("the Prefect server took no events; callbacks wait in the inbox", type(fault).__name__)
             return False
         if isinstance(fault, BaseException):
             raise fault
