@@ -213,6 +213,8 @@ class PostgresDatabases:
     """Makes databases on one server; `migrated` ones are copies of a template, the next one made ahead of its use."""
 
     def __init__(self, server: sa.URL) -> None:
+        self.url = server.set(database=f"tagtrail_test_{uuid.uuid4().hex[:12]}")
+        """Of the one that each test finds anew; see `renew`."""
         self._server = server
         self._admin = sa.create_engine(server, isolation_level="AUTOCOMMIT", pool_size=2)
         self._ahead = ThreadPoolExecutor(1)
@@ -236,6 +238,18 @@ class PostgresDatabases:
         self._next = self._ahead.submit(self.create, template=self._template)
         return ready.result()
 
+    def renew(self) -> sa.URL:
+        """Put a migrated database in the place of the last test's."""
+        assert self.url.database is not None
+        made = self.migrated().database
+        assert made is not None
+        if self.url.database in self._mine:
+            self.drop(self.url)
+        with self._admin.connect() as conn:
+            conn.exec_driver_sql(f"ALTER DATABASE {made} RENAME TO {self.url.database}")
+        self._mine[self._mine.index(made)] = self.url.database
+        return self.url
+
     def drop(self, url: sa.URL) -> None:
         assert url.database is not None
         with self._admin.connect() as conn:
@@ -255,6 +269,12 @@ def postgres(postgres_server: sa.URL) -> Iterator[PostgresDatabases]:
     databases = PostgresDatabases(postgres_server)
     yield databases
     databases.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_engine(postgres: PostgresDatabases) -> sa.Engine:
+    """As `sqlite_engine`."""
+    return connections.make_engine(postgres.url, lock_seconds=30)
 
 
 @pytest.fixture(scope="session")
@@ -284,21 +304,19 @@ def sqlite_file(sqlite_engine: sa.Engine, migrated_sqlite: Path) -> Path:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest) -> str:
     """The URL of a fresh database with the newest schema, once of each kind."""
     if request.param == "sqlite":
-        yield f"sqlite:///{request.getfixturevalue('sqlite_file')}"
-        return
+        return f"sqlite:///{request.getfixturevalue('sqlite_file')}"
     databases: PostgresDatabases = request.getfixturevalue("postgres")
-    url = databases.migrated()
-    yield url.render_as_string(hide_password=False)
-    databases.drop(url)
+    return databases.renew().render_as_string(hide_password=False)
 
 
 @pytest.fixture
-def store(database_url: str, sqlite_engine: sa.Engine) -> Iterator[Store]:
+def store(database_url: str, request: pytest.FixtureRequest) -> Iterator[Store]:
     """A store on a fresh database, once of each kind."""
-    opened = Store(sqlite_engine, database_url) if database_url.startswith("sqlite:") else open_store(database_url)
+    engine = request.getfixturevalue("sqlite_engine" if database_url.startswith("sqlite:") else "postgres_engine")
+    opened = Store(engine, connections.shown(engine.url))
     yield opened
     opened.close()
 

@@ -141,14 +141,14 @@ async def test_submitted_called_back_collected_and_again_the_same(
 async def test_success_makes_the_quiet_time_short(
     weather: Any, receiver: list[str], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TAGTRAIL_IMPORT_QUIET_SECONDS", "12")
+    monkeypatch.setenv("TAGTRAIL_IMPORT_QUIET_SECONDS", "20")
     monkeypatch.setenv("TAGTRAIL_IMPORT_DEADLINE_SECONDS", "60")
     weather.play("few-posts")
     summary = await weather.track("LVMH")
     assert (summary.outcome, summary.enriched) == ("done", 7)
     row = row_of(store, summary.imports[0].import_id)
     assert (row.state, row.seen, row.requested) == ("complete", 7, 10)
-    assert (row.finished_at - row.last_new_at).total_seconds() < 12
+    assert (row.finished_at - row.last_new_at).total_seconds() < 20
     assert (await weather.track("LVMH")).enriched == 7
 
 
