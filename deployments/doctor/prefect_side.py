@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-import orjson
 from prefect.blocks.core import Block
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import WorkerStatus
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.flows import Flow, load_flow_from_entrypoint
-from prefect.utilities.callables import parameter_schema
 
 from blocks.database.credentials import TagtrailDatabase
 from blocks.memories.credentials import MemoriesCredentials
@@ -23,8 +19,10 @@ from blocks.settings import Settings
 from deployments.doctor.asking import Silence, hear
 from deployments.doctor.machine import clock_check
 from deployments.doctor.verdicts import Check, failed, ok, warning
+from deployments.setup import deploying
 from deployments.setup.automations import read_automations
 from deployments.setup.definitions import Definition, read_definitions
+from deployments.setup.deploying import Plan
 from deployments.setup.server import default_pool
 from flows.steps.prefect_side.kill_switch import KILL_SWITCH
 
@@ -151,71 +149,33 @@ def _digest(key: str) -> bytes:
 
 
 async def _set_up_checks(client: PrefectClient, work_pool: str | None) -> list[Check]:
-    definitions = read_definitions()
-    stands = {each.full_name: await _deployment(client, each) for each in definitions}
-    if not any(stands.values()):
+    plans = [await deploying.plan(client, each, None) for each in read_definitions()]
+    if not any(each.stands for each in plans):
         return [warning("deployments", "there are none: only commands run here, no schedule and no event", SET_UP)]
-    pools = [one.work_pool_name for one in stands.values() if one is not None and one.work_pool_name]
-    pool = work_pool or (max(set(pools), key=pools.count) if pools else default_pool())
-    schemas = await asyncio.to_thread(_schemas, definitions)
     return [
-        *deployment_checks(definitions, stands, schemas),
-        await _pool_check(client, pool),
+        *deployment_checks(plans),
+        await _pool_check(client, work_pool or deploying.pool_in_use(each.stands for each in plans) or default_pool()),
         await _automation_check(client),
         await _kill_switch_check(client),
     ]
 
 
-async def _deployment(client: PrefectClient, definition: Definition) -> DeploymentResponse | None:
-    try:
-        return await client.read_deployment_by_name(definition.full_name)
-    except ObjectNotFound:
-        return None
-
-
-def _schemas(definitions: Sequence[Definition]) -> dict[str, dict[str, Any]]:
-    found = {}
-    for each in definitions:
-        flow: Flow[..., Any] = load_flow_from_entrypoint(each.entrypoint, use_placeholder_flow=False)
-        # As it comes back from the server.
-        found[each.full_name] = orjson.loads(orjson.dumps(parameter_schema(flow).model_dump(exclude_unset=True)))
-    return found
-
-
-def deployment_checks(
-    definitions: Sequence[Definition],
-    stands: Mapping[str, DeploymentResponse | None],
-    schemas: Mapping[str, Mapping[str, Any]],
-) -> list[Check]:
-    """Whether the deployments are those of prefect.yaml; parameters and schedules are the user's to change."""
+def deployment_checks(plans: Sequence[Plan]) -> list[Check]:
+    """What `setup` would do about the deployments; parameters and schedules are the user's to change."""
     name = "deployments"
-    missing, stale, changed = [], [], []
-    for each in definitions:
-        one = stands[each.full_name]
-        if one is None:
-            missing.append(each.full_name)
-            continue
-        different = [
-            what
-            for what, ours, theirs in (
-                ("entrypoint", each.entrypoint, one.entrypoint),
-                ("tags", sorted(each.tags), sorted(one.tags or [])),
-                ("parameter form", dict(schemas[each.full_name]), one.parameter_openapi_schema),
-            )
-            if ours != theirs
-        ]
-        if different:
-            stale.append(f"{each.full_name} ({', '.join(different)})")
-        elif mine := _changed_by_user(each, one):
-            changed.append(f"{each.full_name} ({', '.join(mine)})")
     checks = []
-    if missing:
+    if missing := [each.definition.full_name for each in plans if each.stands is None]:
         checks.append(failed(name, f"missing: {', '.join(missing)}", SET_UP))
-    if stale:
+    if stale := [f"{each.definition.full_name} ({', '.join(each.differences)})" for each in plans if each.differences]:
         checks.append(failed(name, f"of another version of Tagtrail: {', '.join(stale)}", SET_UP))
     if not checks:
+        changed = [
+            f"{each.definition.full_name} ({', '.join(mine)})"
+            for each in plans
+            if each.stands is not None and (mine := _changed_by_user(each.definition, each.stands))
+        ]
         yours = f"; set by you: {', '.join(changed)}" if changed else ""
-        checks.append(ok(name, f"all {len(definitions)} are as in prefect.yaml{yours}"))
+        checks.append(ok(name, f"all {len(plans)} are as in prefect.yaml{yours}"))
     return checks
 
 

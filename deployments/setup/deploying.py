@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate
@@ -19,18 +21,74 @@ from deployments.setup.definitions import Definition
 from deployments.setup.steps import Step
 
 
-async def deploy_all(client: PrefectClient, definitions: Sequence[Definition], pool: str) -> list[Step]:
-    """Make every deployment in this work pool, or bring it up to date.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `setup` would do about one deployment; `doctor` only tells it."""
 
-    What a user sets in the UI stays: schedules (their times, and whether they are active), parameters, job variables,
-    whether the deployment is paused.
+    definition: Definition
+    stands: DeploymentResponse | None
+    """The deployment as the server has it; None where it is missing."""
+    wanted: Mapping[str, Any]
+    """The fields of the deployment as they should be; what a user may set is as the user set it."""
+    differences: tuple[str, ...] = ()
+    """Names of the fields that stand otherwise, for people."""
+
+
+async def plan(client: PrefectClient, definition: Definition, pool: str | None) -> Plan:
+    """Compare a deployment with its definition; a `pool` of None leaves each in its own work pool.
+
+    What a user sets in the UI is no difference: schedules (their times, and whether they are active), parameters, job
+    variables, whether the deployment is paused.
     """
-    return [await _deploy(client, definition, pool) for definition in definitions]
+    schema = await asyncio.to_thread(lambda: parameter_schema(flow_of(definition)))
+    stands = await read(client, definition)
+    wanted = {
+        "entrypoint": definition.entrypoint,
+        "description": definition.description,
+        "tags": list(definition.tags),
+        "parameters": dict(definition.parameters),
+        "parameter_openapi_schema": schema.model_dump(mode="json", exclude_unset=True),
+        "enforce_parameter_schema": True,
+        "work_pool_name": pool,
+        "job_variables": dict(definition.job_variables),
+        "pull_steps": [],
+        "concurrency_limit": definition.concurrency_limit,
+        "concurrency_options": _options(definition),
+    }
+    if stands is None:
+        return Plan(definition, None, wanted)
+    wanted |= {
+        "parameters": _still_known(stands.parameters, schema.properties),
+        "work_pool_name": pool or stands.work_pool_name,
+        "job_variables": _merged(definition.job_variables, stands.job_variables),
+    }
+    differences = [name for name, value in wanted.items() if not _equal(name, value, stands)]
+    return Plan(definition, stands, wanted, tuple(_SHOWN.get(name, name.replace("_", " ")) for name in differences))
 
 
-async def pool_in_use(client: PrefectClient, definitions: Sequence[Definition]) -> str | None:
+_SHOWN: Final = {"parameter_openapi_schema": "parameter form", "work_pool_name": "work pool"}
+
+
+async def apply(client: PrefectClient, planned: Plan) -> Step:
+    """Make the deployment, or bring it up to date."""
+    definition, stands = planned.definition, planned.stands
+    if stands is None:
+        await client.create_deployment(
+            flow_id=await client.create_flow_from_name(flow_of(definition).name),
+            name=definition.name,
+            schedules=[_schedule(each) for each in definition.schedules],
+            **planned.wanted,
+        )
+        return Step("deployment", definition.full_name, "made", _schedules_note(definition))
+    if not planned.differences:
+        return Step("deployment", definition.full_name, "kept")
+    update = DeploymentUpdate.model_validate({**planned.wanted, **_as_they_stand(stands)})
+    await client.update_deployment(stands.id, update)
+    return Step("deployment", definition.full_name, "updated")
+
+
+def pool_in_use(found: Iterable[DeploymentResponse | None]) -> str | None:
     """The work pool of the deployments that stand already; the commonest, should they differ."""
-    found = [await _read(client, definition) for definition in definitions]
     pools = Counter(one.work_pool_name for one in found if one is not None and one.work_pool_name)
     return pools.most_common(1)[0][0] if pools else None
 
@@ -40,48 +98,8 @@ def flow_of(definition: Definition) -> Flow[..., Any]:
     return load_flow_from_entrypoint(definition.entrypoint, use_placeholder_flow=False)
 
 
-async def _deploy(client: PrefectClient, definition: Definition, pool: str) -> Step:
-    flow = flow_of(definition)
-    schema = parameter_schema(flow)
-    stands = await _read(client, definition)
-    if stands is None:
-        await client.create_deployment(
-            flow_id=await client.create_flow_from_name(flow.name),
-            name=definition.name,
-            entrypoint=definition.entrypoint,
-            description=definition.description,
-            tags=list(definition.tags),
-            parameters=dict(definition.parameters),
-            parameter_openapi_schema=schema.model_dump(exclude_unset=True),
-            enforce_parameter_schema=True,
-            work_pool_name=pool,
-            job_variables=dict(definition.job_variables),
-            pull_steps=[],
-            concurrency_limit=definition.concurrency_limit,
-            concurrency_options=_options(definition),
-            schedules=[_schedule(each) for each in definition.schedules],
-        )
-        return Step("deployment", definition.full_name, "made", _schedules_note(definition))
-    wanted = {
-        "entrypoint": definition.entrypoint,
-        "description": definition.description,
-        "tags": list(definition.tags),
-        "parameters": _still_known(stands.parameters, schema.properties),
-        "parameter_openapi_schema": schema.model_dump(mode="json", exclude_unset=True),
-        "enforce_parameter_schema": True,
-        "work_pool_name": pool,
-        "job_variables": _merged(definition.job_variables, stands.job_variables),
-        "pull_steps": [],
-        "concurrency_limit": definition.concurrency_limit,
-        "concurrency_options": _options(definition),
-    }
-    if all(_equal(name, value, stands) for name, value in wanted.items()):
-        return Step("deployment", definition.full_name, "kept")
-    await client.update_deployment(stands.id, DeploymentUpdate.model_validate(wanted | _as_they_stand(stands)))
-    return Step("deployment", definition.full_name, "updated")
-
-
-async def _read(client: PrefectClient, definition: Definition) -> DeploymentResponse | None:
+async def read(client: PrefectClient, definition: Definition) -> DeploymentResponse | None:
+    """The deployment as the server has it; None where it is missing."""
     try:
         return await client.read_deployment_by_name(definition.full_name)
     except ObjectNotFound:

@@ -54,12 +54,13 @@ async def set_up(settings: Settings, choices: Choices, announce: Callable[[Step]
         told = await notification_block(client, choices.notify) if choices.notify else None
         tell(*await blocks.register_types(client))
         tell(*await blocks.save_documents(client, settings, overwrite=choices.overwrite))
-        pool = choices.work_pool or await deploying.pool_in_use(client, definitions) or default_pool()
+        stands = [await deploying.read(client, each) for each in definitions]
+        pool = choices.work_pool or deploying.pool_in_use(stands) or default_pool()
         tell(*await migrate())
         tell(await pools.ensure_pool(client, pool))
         tell(await pools.ensure_limit(client))
         for definition in definitions:
-            tell(*await deploying.deploy_all(client, [definition], pool))
+            tell(await deploying.apply(client, await deploying.plan(client, definition, pool)))
         tell(*await ensure_automations(client, notify=told))
     return done
 

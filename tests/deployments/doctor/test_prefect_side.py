@@ -46,7 +46,8 @@ async def test_what_stands_on_a_server_is_compared_with_what_setup_makes(client:
     name = f"work pool {pool}"
     daily, manual, sweep = "track-hashtags/daily", "track-hashtags/manual", "collect-imports/sweep"
     await pools.ensure_pool(client, pool)
-    await deploying.deploy_all(client, read_definitions(), pool)
+    for each in read_definitions():
+        await deploying.apply(client, await deploying.plan(client, each, pool))
     await ensure_automations(client, notify=None)
 
     good = await found(pool)
