@@ -26,7 +26,7 @@ def test_a_simulated_month_is_stored_as_a_real_one(sqlite_store: Store, monkeypa
         raise AssertionError("the month asked for the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    month = demo_month.simulate(sqlite_store, PLAN, END, days=10, refresh_hours=12, posts_per_import=10)
+    month = demo_month.simulate(sqlite_store, PLAN, END, days=14, refresh_hours=12, posts_per_import=16)
     posts, snapshots, imports, spend = (table_of(model) for model in (Post, Snapshot, Import, Spend))
     with sqlite_store.connect() as conn:
         most = conn.execute(select(func.max(posts.c.plays))).scalar_one()
@@ -39,7 +39,7 @@ def test_a_simulated_month_is_stored_as_a_real_one(sqlite_store: Store, monkeypa
         measured = conn.execute(select(func.count()).select_from(snapshots)).scalar_one()
         gone = conn.execute(select(func.count()).where(posts.c.status == "gone")).scalar_one()
     assert 100_000 < most < 2**31
-    assert END - timedelta(days=10) < first
+    assert END - timedelta(days=14) < first
     assert last < END
     assert set(PLAN.ages) <= targets
     assert states == {"complete"}
@@ -50,7 +50,7 @@ def test_a_simulated_month_is_stored_as_a_real_one(sqlite_store: Store, monkeypa
         sqlite_store, collection=None, hashtag=None, period=Period(END - timedelta(days=7), END, END), plan=PLAN
     ).sections
     assert section.is_invented
-    assert section.whole.compared > 40
+    assert section.whole.compared > 20
     assert section.search.leading
     assert section.curves
     assert section.creators.top
