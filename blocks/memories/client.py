@@ -100,8 +100,7 @@ class MemoriesClient:
         )
         self._json_headers = httpx.Headers({**self._headers, "Content-Type": "application/json"})
         self._scrub = Scrubber(key, callback_url)
-        self.callback_url = callback_url
-        """Where the service may report an import's end, with the secret as its last part; None if not set up."""
+        self._callback_url = None if callback_url is None else SecretStr(callback_url)
         self._timeout_seconds = requests.checked_timeout(timeout_seconds)
         # Read and write have no limit of their own: the one over the whole call holds for them too.
         connect_seconds = min(CONNECT_SECONDS, timeout_seconds / 3)
@@ -116,6 +115,11 @@ class MemoriesClient:
         self._http: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._forms = requests.FormsTaken()
+
+    @property
+    def callback_url(self) -> str | None:
+        """Where the service may report an import's end, with the secret as its last part; None if not set up."""
+        return None if self._callback_url is None else self._callback_url.get_secret_value()
 
     def __repr__(self) -> str:
         return f"MemoriesClient(account={self.account!r}, v1_base_url={self._v1!r}, v2_base_url={self._v2_shown!r})"

@@ -169,8 +169,8 @@ async def test_slots_in_hand_do_not_outlive_a_pause(limiter: Limiter, fake: Fake
 
     waiting = [asyncio.create_task(call()) for _ in range(3)]
     await until(lambda: bool(went))
-    await limiter.back_off("fast", 7)
     paused_at = fake.now
+    await limiter.back_off("fast", 7)
     await asyncio.gather(*waiting)
     late = [at for at in went if at > paused_at]
     assert late

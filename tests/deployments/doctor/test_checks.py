@@ -81,7 +81,7 @@ def test_a_clock_is_judged_by_how_far_it_is_off(ahead: float | None, verdict: st
 
 @pytest.mark.integration
 def test_a_database_is_reachable_and_at_head_or_what_to_do_is_told(sqlite_store: Store, tmp_path: Path) -> None:
-    [good], store = database_checks(f"sqlite:///{tmp_path / 'tagtrail.db'}")
+    [good], store = database_checks(sqlite_store.url_shown)
     assert good.verdict == "ok"
     assert store is not None
     store.close()
