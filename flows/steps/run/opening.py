@@ -84,7 +84,7 @@ class Opening:
         store = await asyncio.to_thread(open_store, url, create=True)
         self.stack.callback(store.close)
         client = await self.stack.enter_async_context(await open_client(self.credentials, settings))
-        await must_not_mix(store, client)
+        await must_not_mix(store, client.hosts)
         run = await self.open_on(store, client, request, settings)
         await self.stack.enter_async_context(watch_kill_switch(self.halt.pull))
         await self._show_in_prefect(run)

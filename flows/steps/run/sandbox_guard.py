@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from blocks.database.engine import Store
 from blocks.database.store import catalog
 from blocks.errors import UsageError
-from blocks.memories.client import MemoriesClient
 from blocks.network import is_here
 
 
-async def must_not_mix(store: Store, client: MemoriesClient) -> None:
+async def must_not_mix(store: Store, hosts: Sequence[str]) -> None:
     """Make sure that no real service is asked for a database whose answers all came from a server of this machine.
+
+    `hosts` are those that the run asks.
 
     Commands know more (`deployments/stack/homes.py`); runs that a worker starts with a saved account come by here only.
 
     Raises:
         UsageError: it would be; nothing was sent, and nothing written.
     """
-    if any(is_here(host) for host in client.hosts):
+    if any(is_here(host) for host in hosts):
         return
     asked = await store.read(catalog.services)
-    if asked and all(of_this_machine(hosts) for hosts in asked):
+    if asked and all(of_this_machine(of_run) for of_run in asked):
         raise UsageError(
             f"{store.url_shown} holds answers of {', '.join(sorted(asked))} only, a server on this machine such as the "
-            f"sandbox, whose posts are invented; for {' and '.join(client.hosts)} use another database; nothing was "
+            f"sandbox, whose posts are invented; for {' and '.join(hosts)} use another database; nothing was "
             "sent"
         )
 
