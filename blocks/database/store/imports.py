@@ -312,9 +312,17 @@ def _sent_by(owner: str | None) -> Any:
 
 
 def mark_submitted(
-    conn: Connection, import_id: str, task_id: str, *, owner: str | None = None, now: datetime | None = None
+    conn: Connection,
+    import_id: str,
+    task_id: str,
+    *,
+    owner: str | None = None,
+    follows: bool = True,
+    now: datetime | None = None,
 ) -> OpenImport | None:
     """sending → submitted: the API accepted it under this task id.
+
+    `follows`: the owner polls it. Otherwise its lease ends at once, so that a callback finds nobody following it.
 
     With `owner` a late answer is taken too: while the import is in doubt, or was planned again and not sent yet.
     Where it comes too late for that it is written into the note, for it is paid for, and None is returned.
@@ -323,7 +331,9 @@ def mark_submitted(
     taken = _sent_by(owner)
     if owner is not None:
         taken = or_(taken, and_(imports.c.state == "planned", imports.c.lease_owner == owner))
-    values = {"state": "submitted", "task_id": task_id, "submitted_at": at, "note": _noted(None)}
+    values: dict[str, Any] = {"state": "submitted", "task_id": task_id, "submitted_at": at, "note": _noted(None)}
+    if not follows:
+        values |= {"lease_owner": None, "lease_until": None}
     if (submitted := move(conn, import_id, taken, **values)) is not None:
         return submitted
     for row in read(conn, imports.c.import_id == import_id, lock=True):

@@ -151,7 +151,8 @@ async def submit_once(run: RunContext, import_id: str, *, attempt: int = SUBMIT_
     run.limits.succeeded("imports")
     run.journal.served = True
     try:
-        await run.store.run_durable(ledger.mark_submitted, import_id, task_id, owner=run.owner)
+        follows = run.request.wait
+        await run.store.run_durable(ledger.mark_submitted, import_id, task_id, owner=run.owner, follows=follows)
     except StoreError:
         # The one place where the answer still stands is what the user is told.
         run.journal.note(

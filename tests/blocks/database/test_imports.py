@@ -307,3 +307,11 @@ def test_a_plan_resubmitted_beside_a_newer_one_breaks_no_index(book: Ledger) -> 
     assert book.plan("r3").how == "submit"  # a shared plan
     assert book.do(import_planning.resolve, old, "resubmit")
     assert book.get(old).state == "planned"
+
+
+def test_an_import_that_its_run_does_not_follow_is_nobodys_as_soon_as_it_is_sent(book: Ledger) -> None:
+    for follows in (True, False):
+        ticket = book.plan("r1", wish=f"w{follows}")
+        assert book.send(ticket.import_id, "r1")
+        sent = book.do(ledger.mark_submitted, ticket.import_id, f"T{follows}", owner="r1", follows=follows)
+        assert (sent.lease_owner, sent.lease_until is not None) == (("r1", True) if follows else (None, False))
