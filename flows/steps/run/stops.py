@@ -208,7 +208,7 @@ def _hear_signals(listener: StopListener) -> None:
     if not _listeners:
         for number in SIGNALS:
             before = signal.getsignal(number)
-            # Elsewhere than in the main thread: whoever is there is to cancel the flow.
+            # Outside the main thread, and on event loops without signals, nothing is heard here: the caller cancels.
             with suppress(ValueError, RuntimeError, NotImplementedError):
                 if before is not signal.SIG_IGN:
                     loop.add_signal_handler(number, _told, number)
