@@ -171,6 +171,10 @@ def claim(
 
     for part in chunks(list(_by_key(refs).items())):
         wanted = dict(part)
+        guarded = _guard(conn, list(wanted))
+        # Nothing of a post is locked without its guard: whoever has the guard would find it busy, too.
+        found.busy += [ref for key, ref in wanted.items() if key not in guarded]
+        wanted = {key: ref for key, ref in wanted.items() if key in guarded}
         elsewhere = _busy_elsewhere(conn, owner, list(wanted), purpose, now=at, alive=alive_once)
         rows = _locked(conn, wanted, purpose)
         missing = [ref for key, ref in wanted.items() if key not in rows]
@@ -285,13 +289,8 @@ def _locked(conn: Connection, keys: Iterable[Key], purpose: str, *, skip: bool =
 def _busy_elsewhere(
     conn: Connection, owner: str, keys: Sequence[Key], purpose: str, *, now: datetime, alive: Alive
 ) -> set[Key]:
-    """Posts that a living holder other than `owner` is buying for another purpose, or that is being claimed just now.
-
-    Two claims of one post for two purposes lock no common row: so every claim first takes the post's guard, and only
-    then looks at what is claimed. It waits for nobody: a post whose guard another transaction has counts as busy.
-    """
-    guarded = _guard(conn, keys)
-    busy = set() if guarded is None else set(keys) - guarded
+    """Posts that a living holder other than `owner` is buying for another purpose."""
+    busy: set[Key] = set()
     query = select(_work.c.platform, _work.c.post_id, _work.c.lease_owner, _work.c.lease_until).where(
         _work.c.state == "claimed", _work.c.purpose != purpose, _work.c.lease_owner != owner
     )
@@ -301,13 +300,15 @@ def _busy_elsewhere(
     return busy
 
 
-def _guard(conn: Connection, keys: Sequence[Key]) -> set[Key] | None:
-    """Take posts for this transaction, without waiting; which ones, None where a claim has the database alone.
+def _guard(conn: Connection, keys: Sequence[Key]) -> set[Key]:
+    """Take posts for this transaction, without waiting; which ones.
 
+    Two claims of one post for two purposes lock no common row: so every claim first takes the post's guard, and only
+    then looks at what is claimed. A post whose guard another transaction has counts as busy.
     By advisory locks, and not by locking a row: a post that is measured again may have no `enrich` row.
     """
     if conn.dialect.name != "postgresql":
-        return None
+        return set(keys)  # A claim has the database alone.
     pairs = key_pairs(keys)
     name = func.hashtextextended(func.concat("tagtrail/", pairs.c.platform, ":", pairs.c.post_id), 0)
     query = select(pairs.c.platform, pairs.c.post_id, func.pg_try_advisory_xact_lock(name).label("taken"))

@@ -129,6 +129,18 @@ def test_a_claim_that_is_committed_in_the_middle_of_another_counts_too(
     assert (found.busy, refs_of(found)) == ([ref(1)], [])
 
 
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_a_claim_that_may_not_have_a_post_does_not_keep_it_from_the_one_that_may(store: Store) -> None:
+    """Else both are told that it is busy, and nobody buys it."""
+    enrich(store, ref(1), "enrich", T0)
+    enrich(store, ref(1), DAY_OLD, T0)
+    later = T0 + 13 * HOURS
+    with store.begin() as first, store.begin() as second:
+        assert claim_on(first, "me", [ref(1)], DAY_OLD, now=later).fresh == [ref(1)]
+        assert claim_on(second, "you", [ref(1)], "enrich", now=later).busy == [ref(1)]
+        assert refs_of(claim_on(first, "me", [ref(1)], "enrich", now=later)) == [ref(1)]
+
+
 async def test_of_runs_that_race_for_several_purposes_each_post_goes_to_one(store: Store, database_url: str) -> None:
     refs = [ref(number) for number in range(200)]
     with store.begin() as conn:
