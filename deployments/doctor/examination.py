@@ -15,10 +15,17 @@ from blocks.errors import UsageError
 from blocks.memories.callbacks import address
 from blocks.settings import Settings
 from deployments.cli.servers import PrefectServer, configured
-from deployments.doctor.account import Account
-from deployments.doctor.machine import packages_check, python_check, rooms_check
-from deployments.doctor.service import accepted_check, api_clock_check, callback_check, database_checks, key_check
-from deployments.doctor.verdicts import Check, ok, warning
+from deployments.doctor.checks import Check, failed, ok, packages_check, python_check, rooms_check, warning
+from deployments.doctor.service import (
+    BLOCK,
+    KEY,
+    Account,
+    accepted_check,
+    api_clock_check,
+    callback_check,
+    database_checks,
+    key_check,
+)
 from deployments.stack import own_server
 
 if TYPE_CHECKING:
@@ -46,14 +53,13 @@ def examine(settings: Settings, work_pool: str | None) -> Examined:
     found = Examined(database_url=settings.database_url)
     found.checks += [python_check(), packages_check(), rooms_check(Path.cwd())]
     server = _server_in_use(settings)
-    blocks: dict[str, Block] = {}
+    blocks: list[Block] = []
     if server is None:
         none = "none is configured, and none of Tagtrail's own runs"
         prefect = [ok("prefect server", f"{none}: `tagtrail run` would start one, `tagtrail up` the whole stack")]
     else:
         prefect, blocks = _prefect_checks(settings, *server, work_pool)
-    _choose(found, settings, blocks)
-    found.checks.append(key_check(settings, found.account))
+    found.checks.append(_choose(found, settings, blocks))
     checks, store = database_checks(found.database_url)
     with _closing(store):
         found.checks += [*checks, *asyncio.run(_api_checks(found, settings))]
@@ -80,28 +86,28 @@ def _server_in_use(settings: Settings) -> tuple[PrefectServer, str] | None:
 
 def _prefect_checks(
     settings: Settings, server: PrefectServer, api_url: str, work_pool: str | None
-) -> tuple[list[Check], dict[str, Block]]:
+) -> tuple[list[Check], list[Block]]:
     server.into(os.environ)
     # One answer is enough to know: Prefect's client would ask for half a minute.
     os.environ["PREFECT_CLIENT_MAX_RETRIES"] = "1"
     # Prefect may be imported from here on: the lines above made this process ready for the server.
-    from deployments.doctor.prefect_side import door_checks, server_checks
+    from deployments.doctor.prefect_server import door_checks, server_checks
 
     checks, is_open = door_checks(api_url, server.shown)
     if not is_open:
-        return checks, {}
+        return checks, []
     more, blocks = asyncio.run(server_checks(settings, work_pool))
     return [*checks, *more], blocks
 
 
-def _choose(found: Examined, settings: Settings, blocks: dict[str, Block]) -> None:
-    """Whose account and which database runs would use: a saved block comes before the settings."""
+def _choose(found: Examined, settings: Settings, blocks: list[Block]) -> Check:
+    """Whose account and which database runs would use: a saved block comes before the settings, also an empty one."""
     secret = settings.tagtrail_callback_secret.get_secret_value()
     found.callback = (settings.tagtrail_callback_url, secret)
     callback = address(*found.callback)
     if settings.memories_api_key.get_secret_value():
         found.account = Account(
-            "MEMORIES_API_KEY",
+            KEY,
             settings.memories_api_key,
             settings.memories_v1_base_url,
             settings.memories_v2_base_url,
@@ -111,28 +117,30 @@ def _choose(found: Examined, settings: Settings, blocks: dict[str, Block]) -> No
             settings.tagtrail_allow_http,
         )
     if not blocks:
-        return
+        return key_check(settings, None)
     from blocks.database.credentials import TagtrailDatabase
     from blocks.memories.credentials import MemoriesCredentials
 
-    saved, database = blocks.get("memories-credentials"), blocks.get("tagtrail-database")
-    if isinstance(saved, MemoriesCredentials):
+    for database in blocks:
+        if isinstance(database, TagtrailDatabase):
+            found.database_url = database.get_url()
+    saved = next((each for each in blocks if isinstance(each, MemoriesCredentials)), None)
+    if saved is not None:
         if saved.get_callback() is not None:
             found.callback = (saved.callback_url, saved.callback_secret.get_secret_value())
+        found.account = None
         if saved.api_key.get_secret_value():
-            whose = "block memories-credentials/default"
-            addresses = (saved.v1_base_url, saved.v2_base_url)
             found.account = Account(
-                whose,
+                BLOCK,
                 saved.api_key,
-                *addresses,
+                saved.v1_base_url,
+                saved.v2_base_url,
                 saved.timeout_seconds,
                 saved.get_callback() or callback,
                 saved.account,
                 settings.tagtrail_allow_http,
             )
-    if isinstance(database, TagtrailDatabase):
-        found.database_url = database.get_url()
+    return key_check(settings, saved)
 
 
 async def _api_checks(found: Examined, settings: Settings) -> Sequence[Check]:
@@ -140,10 +148,11 @@ async def _api_checks(found: Examined, settings: Settings) -> Sequence[Check]:
         return []
     try:
         async with found.account.client() as client:
-            checks = [await accepted_check(client, found.account.whose, found.account.host)]
+            checks = [await accepted_check(client, found.account)]
     except UsageError as error:
-        return [Check("api", "failed", str(error))]
+        advice = f"mend it in the {BLOCK}: it decides" if found.account.is_of_block else ""
+        return [failed("api", str(error), advice)]
     if open_hosts := found.account.unencrypted:
-        told = f"the key goes unencrypted to {' and '.join(open_hosts)} (TAGTRAIL_ALLOW_HTTP)"
-        checks.append(warning("api (http)", told, "use https:// base URLs"))
+        said = f"the key goes unencrypted to {' and '.join(open_hosts)} (TAGTRAIL_ALLOW_HTTP)"
+        checks.append(warning("api (http)", said, "use https:// base URLs"))
     return checks + (api_clock_check(found.account.v1_base_url) if checks[0].verdict != "failed" else [])

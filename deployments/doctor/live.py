@@ -23,10 +23,9 @@ from blocks.posts.payloads.mapping import map_post
 from blocks.posts.platforms.registry import PLATFORMS
 from blocks.posts.record import CHANNELS, Channel, Platform, PostRef
 from blocks.settings import Settings
-from deployments.doctor.account import Account
 from deployments.doctor.evidence import Evidence, Metered, Verdict
 from deployments.doctor.points import Finding, judge, shape_point
-from deployments.doctor.service import NOT_THERE
+from deployments.doctor.service import NOT_THERE, Account
 from flows.steps.enrichment.fetch import fetch_metadata
 from flows.steps.enrichment.post_state import Fetched, PostTask
 from flows.steps.imports.followed import read_import

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
-from urllib.parse import urljoin
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urljoin, urlsplit
+
+from pydantic import SecretStr
 
 from blocks.database.connections import parse, shown
 from blocks.database.engine import Store, open_store
@@ -27,16 +30,82 @@ from blocks.errors import (
     UsageError,
 )
 from blocks.memories.client import MemoriesClient
-from blocks.memories.requests import checked_key
+from blocks.memories.requests import checked_key, hosts_of, is_encrypted_or_here
 from blocks.settings import Settings
 from deployments.cli.stores import is_there
-from deployments.doctor.account import Account
-from deployments.doctor.asking import Heard, Silence, hear
-from deployments.doctor.machine import clock_check
-from deployments.doctor.verdicts import Check, failed, ok, warning
+from deployments.doctor.checks import Check, clock_check, failed, ok, warning
+from deployments.doctor.evidence import Evidence
+from deployments.doctor.probe import ProbeFailed, probe
+
+if TYPE_CHECKING:
+    from blocks.memories.credentials import MemoriesCredentials
+
+KEY: Final = "MEMORIES_API_KEY"
+BLOCK: Final = "block memories-credentials/default"
 
 NOT_THERE: Final = uuid.UUID(int=0)
 """A task id that nobody has: asking for it costs nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account to talk to the API with; `whose` says where its key was found."""
+
+    whose: str
+    api_key: SecretStr
+    v1_base_url: str
+    v2_base_url: str
+    timeout_seconds: float
+    callback: str | None = field(default=None, repr=False)
+    """Where the service is told to call back, with the secret."""
+    name: str = ""
+    """What the account is called in the database; empty: a name made of the key."""
+    allow_http: bool = False
+    """Whether the key may go over http:// to another machine."""
+
+    @property
+    def is_of_block(self) -> bool:
+        """Whether a saved block decides, so that no variable is asked."""
+        return self.whose != KEY
+
+    @property
+    def key_advice(self) -> str:
+        """What to do where the key is refused."""
+        return f"put a valid key into the {self.whose}" if self.is_of_block else f"set {KEY} to a valid key"
+
+    @property
+    def base_url_name(self) -> str:
+        """Where the address that is asked for imports stands."""
+        return f"the base URL of the {self.whose}" if self.is_of_block else "MEMORIES_V1_BASE_URL"
+
+    @property
+    def unencrypted(self) -> list[str]:
+        """Hosts to which the key goes unencrypted."""
+        urls = [url for url in (self.v1_base_url, self.v2_base_url) if not is_encrypted_or_here(url)]
+        return list(hosts_of(*urls))
+
+    @property
+    def host(self) -> str:
+        """The host, and the port where it is named, that is asked for imports; it may be the sandbox's."""
+        return urlsplit(self.v1_base_url).netloc.rpartition("@")[2]
+
+    def client(self, evidence: Evidence | None = None) -> MemoriesClient:
+        """A client, whose answers are shown to the evidence.
+
+        Raises:
+            UsageError: the key or an address cannot be used.
+        """
+        return MemoriesClient(
+            self.api_key,
+            v1_base_url=self.v1_base_url,
+            v2_base_url=self.v2_base_url,
+            timeout_seconds=self.timeout_seconds,
+            witness=None if evidence is None else evidence.witness,
+            callback_url=self.callback,
+            account=self.name,
+            allow_http=self.allow_http,
+            key_advice=self.key_advice,
+        )
 
 
 def database_checks(url: str) -> tuple[list[Check], Store | None]:
@@ -66,28 +135,30 @@ def database_checks(url: str) -> tuple[list[Check], Store | None]:
     if not store.is_sqlite:
         with store.connect() as conn:
             ahead = (clock(conn) - datetime.now(UTC)).total_seconds()
-        checks.append(clock_check("database", Heard(200, "", ahead)))
+        checks.append(clock_check("database", ahead))
     return checks, store
 
 
-def key_check(settings: Settings, account: Account | None) -> Check:
-    """Whether the settings hold something that can be a key, or else whose key runs would use."""
+def key_check(settings: Settings, block: MemoriesCredentials | None) -> Check:
+    """Whether there is a key, and whether the settings' can be one; a saved block decides, also where it holds none."""
     key = settings.memories_api_key.get_secret_value()
-    if not key and account is not None:
-        return ok("key", f"the {account.whose} holds it")
+    if block is not None and not block.api_key.get_secret_value():
+        return failed("key", f"the {BLOCK} decides, and it holds none", "open it in the Prefect UI and save the key")
+    if block is not None and not key:
+        return ok("key", f"the {BLOCK} holds it")
     if not key:
-        return warning("key", "MEMORIES_API_KEY is not set", "set it, unless a block holds the key")
+        return warning("key", f"{KEY} is not set", "set it, unless a block holds the key")
     try:
         checked_key(key)
     except UsageError as error:
         return failed("key", str(error))
-    return ok("key", "MEMORIES_API_KEY is set")
+    return ok("key", f"{KEY} is set")
 
 
-async def accepted_check(client: MemoriesClient, whose: str, host: str) -> Check:
-    """Whether the API at `host` takes the key, asked by a status call for a task that does not exist: it costs
+async def accepted_check(client: MemoriesClient, account: Account) -> Check:
+    """Whether the API takes the account's key, asked by a status call for a task that does not exist: it costs
     nothing."""
-    name = f"api ({whose})"
+    name = f"api ({account.whose})"
     try:
         await client.import_status(str(NOT_THERE))
     except BadKey as error:
@@ -95,18 +166,19 @@ async def accepted_check(client: MemoriesClient, whose: str, host: str) -> Check
     except (AccountDisabled, NoCredits) as error:
         return failed(name, str(error), "see the vendor's console")
     except (NotSent, NoAnswer) as error:
-        return failed(name, str(error), "check the network, the proxy and MEMORIES_V1_BASE_URL")
+        return failed(name, str(error), f"check the network, the proxy and {account.base_url_name}")
     except (ServerFault, Unreadable) as error:
-        return warning(name, f"{error}: nothing is known of the key", "ask again later; check MEMORIES_V1_BASE_URL")
+        advice = f"ask again later; check {account.base_url_name}"
+        return warning(name, f"{error}: nothing is known of the key", advice)
     except NotFound:
-        return ok(name, _accepted(host))
+        return ok(name, _accepted(account.host))
     except TooManyRequests:
         return warning(name, "too many requests, so that nothing is known of the key", "ask again in a minute")
     except Refused as error:
         return warning(name, f"it cannot be known whether the key is accepted: {error}", "`doctor --live` would tell")
     except MemoriesError as error:
         return failed(name, str(error))
-    return ok(name, _accepted(host))
+    return ok(name, _accepted(account.host))
 
 
 HEALTHY: Final = '{"status":"ok"}'
@@ -121,8 +193,8 @@ def _accepted(host: str) -> str:
 def api_clock_check(v1_base_url: str) -> list[Check]:
     """The API's clock, by the `Date` of an answer to nobody; nothing is said where it does not answer at all."""
     try:
-        return [clock_check("api", hear(v1_base_url))]
-    except Silence:
+        return [clock_check("api", probe(v1_base_url).ahead_seconds)]
+    except ProbeFailed:
         return []
 
 
@@ -137,10 +209,10 @@ def callback_check(url: str, secret: str) -> Check:
     # The receiver's own page stands at the root; what stands before it may let only the callbacks' path through.
     pages = (urljoin(url, "/health"), f"{url.rstrip('/')}/health")
     try:
-        heard = [hear(page) for page in pages]
-    except Silence as silence:
-        return failed(name, f"{url} cannot be reached ({silence})", "start `tagtrail receive`, and open the way to it")
-    if not any(one.status == 200 and one.body == HEALTHY for one in heard):
-        told = f"{pages[0]} is answered, with HTTP {heard[0].status}, but not by the receiver"
-        return failed(name, told, "start `tagtrail receive`, and check what stands before it")
+        found = [probe(page) for page in pages]
+    except ProbeFailed as error:
+        return failed(name, f"{url} cannot be reached ({error})", "start `tagtrail receive`, and open the way to it")
+    if not any(one.status == 200 and one.body == HEALTHY for one in found):
+        said = f"{pages[0]} is answered, with HTTP {found[0].status}, but not by the receiver"
+        return failed(name, said, "start `tagtrail receive`, and check what stands before it")
     return ok(name, f"{url} answers from here; whether the vendor reaches it, only a callback shows")

@@ -1,4 +1,4 @@
-"""Automations on the server: made from the files in `deployments/automations`, and brought up to date."""
+"""Automations on the server, compared with the files in `deployments/automations`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from uuid import UUID
 import orjson
 import yaml
 from prefect.client.orchestration import PrefectClient
-from prefect.events.schemas.automations import AutomationCore
+from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.exceptions import ObjectNotFound
 
 from blocks.errors import UsageError
-from deployments.setup.steps import Step
+from deployments.setup.deployments import PlannedDeployment
+from deployments.setup.step import Step
 
 FOLDER: Final = Path(__file__).parent.parent / "automations"
 
@@ -49,51 +50,75 @@ async def notification_block(client: PrefectClient, named: str) -> UUID:
         ) from None
 
 
-async def ensure_automations(client: PrefectClient, *, notify: UUID | None) -> list[Step]:
-    """Make every automation, or bring it up to date; whether it is enabled stays as the user set it.
+async def plan_automations(
+    client: PrefectClient, deployments: Mapping[str, PlannedDeployment], *, notify: UUID | None = None
+) -> list[Step[Automation]]:
+    """Compare every automation with its file; whether it is enabled stays as the user set it.
 
     `notify`: the block to be told of failures; None leaves the automation for it as it is.
     """
-    return [await _ensure(client, written, notify) for written in read_automations()]
+    return [await _plan(client, written, deployments, notify) for written in read_automations()]
 
 
-async def _ensure(client: PrefectClient, written: Mapping[str, Any], notify: UUID | None) -> Step:
+async def _plan(
+    client: PrefectClient,
+    written: Mapping[str, Any],
+    deployments: Mapping[str, PlannedDeployment],
+    notify: UUID | None,
+) -> Step[Automation]:
     name = str(written["name"])
     stands = next(iter(await client.read_automations_by_name(name)), None)
     if any(action.get("block") == NOTIFY for action in written["actions"]):
-        notify = notify or _told_by(stands)
+        notify = notify or _notified_by(stands)
         if notify is None:
             return Step("automation", name, "missing", NOT_NAMED)
-    actions = [await _with_ids(client, action, notify) for action in written["actions"]]
-    wanted = AutomationCore.model_validate({**written, "actions": actions})
+    set_by_user = () if stands is None or stands.enabled else ("disabled",)
+    note = "it is disabled" if set_by_user else ""
+    ids = {full_name: each.step.stands.id for full_name, each in deployments.items() if each.step.stands is not None}
+    started = {action["deployment"] for action in written["actions"] if "deployment" in action}
+    if stands is not None and started <= ids.keys():
+        wanted = _automation(written, deployments, ids, notify)
+        if _comparable(stands) == _comparable(wanted):
+            return Step("automation", name, "kept", note, stands, (), set_by_user)
+
+    async def change() -> None:
+        # Deployments that were missing have ids only now.
+        made = {full_name: (await client.read_deployment_by_name(full_name)).id for full_name in started}
+        automation = _automation(written, deployments, made, notify)
+        if stands is None:
+            await client.create_automation(automation)
+        else:
+            await client.update_automation(stands.id, automation.model_copy(update={"enabled": stands.enabled}))
+
     if stands is None:
-        await client.create_automation(wanted)
-        return Step("automation", name, "made")
-    note = "" if stands.enabled else "it is disabled"
-    if _comparable(stands) == _comparable(wanted):
-        return Step("automation", name, "kept", note)
-    await client.update_automation(stands.id, wanted.model_copy(update={"enabled": stands.enabled}))
-    return Step("automation", name, "updated", note)
+        return Step("automation", name, "made", change=change)
+    return Step("automation", name, "updated", note, stands, ("trigger, actions or words",), set_by_user, change)
 
 
-def _told_by(stands: AutomationCore | None) -> UUID | None:
-    """The block that the automation as it stands tells."""
+def _notified_by(stands: AutomationCore | None) -> UUID | None:
+    """The block that the automation as it stands notifies."""
     actions = [] if stands is None else stands.actions
     return next((found for action in actions if (found := getattr(action, "block_document_id", None))), None)
 
 
-async def _with_ids(client: PrefectClient, action: Mapping[str, Any], notify: UUID | None) -> dict[str, Any]:
-    made = dict(action)
-    if made.pop("block", None) == NOTIFY:
-        made["block_document_id"] = notify
-    if (full_name := made.pop("deployment", None)) is not None:
-        deployment = await client.read_deployment_by_name(full_name)
-        made |= {"source": "selected", "deployment_id": deployment.id}
-        if "parameters" in made:
-            schema = deployment.parameter_openapi_schema or {}
-            names = orjson.dumps(sorted(schema.get("properties", {}))).decode()
-            made["parameters"] = _filled_in(made["parameters"], names)
-    return made
+def _automation(
+    written: Mapping[str, Any],
+    deployments: Mapping[str, PlannedDeployment],
+    ids: Mapping[str, UUID],
+    notify: UUID | None,
+) -> AutomationCore:
+    """The automation of a file, with the server's ids."""
+    actions = []
+    for action in map(dict, written["actions"]):
+        if action.pop("block", None) == NOTIFY:
+            action["block_document_id"] = notify
+        if (full_name := action.pop("deployment", None)) is not None:
+            action |= {"source": "selected", "deployment_id": ids[full_name]}
+            if "parameters" in action:
+                names = orjson.dumps(deployments[full_name].parameter_names).decode()
+                action["parameters"] = _filled_in(action["parameters"], names)
+        actions.append(action)
+    return AutomationCore.model_validate({**written, "actions": actions})
 
 
 def _filled_in(value: Any, names: str) -> Any:

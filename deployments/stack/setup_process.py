@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from typing import Any
 
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
@@ -12,11 +13,9 @@ from prefect.exceptions import ObjectNotFound
 from blocks.errors import TagtrailError, UsageError
 from blocks.outside_words import for_terminal
 from blocks.settings import Settings, get_settings
-from deployments.doctor.prefect_side import block_checks, saved_blocks
-from deployments.setup.definitions import read_definitions
-from deployments.setup.deploying import flow_of
-from deployments.setup.server import Choices, set_up
-from deployments.setup.steps import Step
+from deployments.setup.deployments import flow_of, read_definitions
+from deployments.setup.plan import Choices, set_up
+from deployments.setup.step import Step
 from deployments.stack import own_server
 from deployments.stack.environment import IS_SANDBOX, POOL, SANDBOX_KEY
 from deployments.stack.process import wait_until
@@ -55,11 +54,6 @@ async def _prepare(settings: Settings) -> None:
         await refuse_real_account()
     # The sandbox may have another port than last time.
     await set_up(settings, Choices(work_pool=POOL, overwrite=sandbox), _say)
-    async with get_client() as client:
-        for check in block_checks(settings, await saved_blocks(client)):
-            if check.verdict == "warning":
-                # Blocks of an earlier day come first in every run, whatever the environment says today.
-                sys.stdout.write(f"warning: {check.name}: {check.said}; {check.advice}\n")
 
 
 async def refuse_real_account() -> None:
@@ -77,8 +71,10 @@ async def refuse_real_account() -> None:
         raise UsageError(NOT_OURS)
 
 
-def _say(step: Step) -> None:
-    sys.stdout.write(f"{step.did}: {step.sentence}\n")
+def _say(step: Step[Any]) -> None:
+    # Blocks of an earlier day come first in every run, whatever the environment says today.
+    did = "warning" if step.did == "kept" and step.differences else step.did
+    sys.stdout.write(f"{did}: {step.sentence}\n")
     sys.stdout.flush()
 
 

@@ -15,7 +15,7 @@ from blocks.memories.client import MemoriesClient
 from blocks.memories.credentials import MemoriesCredentials
 from blocks.posts.identity import parse_post_url
 from blocks.settings import Settings
-from deployments.doctor.account import Account
+from deployments.doctor.service import Account
 from deployments.receiver.server import Address
 from deployments.sandbox.weather import KINDS
 

@@ -15,8 +15,8 @@ from blocks.errors import UsageError, ValveClosed
 from blocks.settings import Settings, get_settings
 from deployments.cli.options import Flag, Output, Spend, spend_cap
 from deployments.cli.terminal import counted, results, tell, write_json
+from deployments.doctor.checks import failed
 from deployments.doctor.examination import Examined, examine
-from deployments.doctor.verdicts import failed
 
 LIVE_CAP_USD: Final = 0.10
 
@@ -59,20 +59,21 @@ def doctor(
     try:
         settings = get_settings()
     except UsageError as error:
-        return _tell(Examined([failed("settings", str(error))]), None, output)
+        return _show(Examined([failed("settings", str(error))]), None, output)
     examined = examine(settings, work_pool)
     if not live:
-        return _tell(examined, None, output)
+        return _show(examined, None, output)
     if not output.json:
-        _tell_checks(examined)
-    return _tell(examined, _look(examined, settings, hashtag, url, cap), output, checks_told=not output.json)
+        _show_checks(examined)
+    return _show(examined, _look(examined, settings, hashtag, url, cap), output, checks_shown=not output.json)
 
 
 def _look(examined: Examined, settings: Settings, hashtag: str, urls: tuple[str, ...], cap: float) -> Any:
     """The live look, or a UsageError that says why there can be none."""
     account = examined.account
     if account is None:
-        raise UsageError("MEMORIES_API_KEY is not set, and no block holds a key: there is nobody to look as")
+        key = next(check for check in examined.checks if check.name == "key")
+        raise UsageError(f"{key.said}, so there is nobody to look as: {key.advice}")
     # Prefect is imported by this, and needs no server for it.
     from deployments.doctor.live import Wanted, look
     from flows.steps.prefect_side.kill_switch import KILL_SWITCH
@@ -86,13 +87,13 @@ def _look(examined: Examined, settings: Settings, hashtag: str, urls: tuple[str,
         store.close()
 
 
-def _tell_checks(examined: Examined) -> None:
+def _show_checks(examined: Examined) -> None:
     console = results()
     for check in examined.checks:
         console.print(Text(check.line[:8], style=STYLES[check.verdict]) + Text(check.line[8:]), soft_wrap=True)
 
 
-def _tell(examined: Examined, look: Any, output: Output, *, checks_told: bool = False) -> int:
+def _show(examined: Examined, look: Any, output: Output, *, checks_shown: bool = False) -> int:
     status: int = examined.exit_status
     if look is not None:
         status = max(status, {"failed": 1, "halted": 4}.get(look.summary.outcome, 0))
@@ -106,8 +107,8 @@ def _tell(examined: Examined, look: Any, output: Output, *, checks_told: bool = 
             }
         )
         return status
-    if not checks_told:
-        _tell_checks(examined)
+    if not checks_shown:
+        _show_checks(examined)
     console = results()
     if look is not None:
         for one in look.findings:
@@ -116,10 +117,9 @@ def _tell(examined: Examined, look: Any, output: Output, *, checks_told: bool = 
             if note:
                 console.print(Text(f"Note: {note}"), soft_wrap=True)
         found = Counter(one.verdict for one in look.findings)
-        told = ", ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS)
-        console.print(
-            f"Live: {counted(len(look.findings), 'point')}: {told}; {look.summary.cost_usd:.2f} USD (estimate)."
-        )
+        verdicts = ", ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS)
+        points, cost_usd = counted(len(look.findings), "point"), look.summary.cost_usd
+        console.print(f"Live: {points}: {verdicts}; {cost_usd:.2f} USD (estimate).")
     counts = Counter(str(check.verdict) for check in examined.checks)
     console.print(", ".join(f"{counts[verdict]} {verdict}" for verdict in STYLES) + ".")
     return status

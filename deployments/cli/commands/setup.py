@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -46,11 +45,11 @@ def setup(
     server, _ = running.connect(settings, buys=False)
 
     # Prefect may be imported from here on: the line above made this process ready for the server.
-    from deployments.setup.server import Choices, set_up
+    from deployments.setup.plan import Choices, set_up
 
     choices = Choices(work_pool=work_pool, overwrite=overwrite, notify=notify)
     with running.server_faults(server):
         steps = asyncio.run(set_up(settings, choices, lambda step: tell(step.sentence)))
     if output.json:
-        write_json([dataclasses.asdict(step) for step in steps])
+        write_json([step.document for step in steps])
     return 0

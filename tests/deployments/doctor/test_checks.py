@@ -13,13 +13,16 @@ from pydantic import SecretStr
 
 from blocks.database.engine import Store
 from blocks.errors import UsageError
+from blocks.memories.credentials import MemoriesCredentials
 from blocks.settings import get_settings
-from deployments.doctor.account import Account
-from deployments.doctor.asking import Heard, Silence, hear
+from deployments.doctor.checks import clock_check, packages_check, python_check, rooms_check
 from deployments.doctor.examination import examine
-from deployments.doctor.machine import clock_check, packages_check, python_check, rooms_check
+from deployments.doctor.probe import ProbeFailed, ProbeResult, probe
 from deployments.doctor.service import (
+    BLOCK,
     HEALTHY,
+    KEY,
+    Account,
     accepted_check,
     api_clock_check,
     callback_check,
@@ -76,7 +79,7 @@ def test_rooms_are_tagtrails_own_and_a_folder_of_that_name_is_told(tmp_path: Pat
     ("ahead", "verdict"), [(0.4, "ok"), (-9.0, "ok"), (30.0, "warning"), (-400.0, "failed"), (None, "warning")]
 )
 def test_a_clock_is_judged_by_how_far_it_is_off(ahead: float | None, verdict: str) -> None:
-    assert clock_check("api", Heard(200, "", ahead)).verdict == verdict
+    assert clock_check("api", ahead).verdict == verdict
 
 
 @pytest.mark.integration
@@ -111,13 +114,16 @@ def test_a_database_server_has_a_clock_too(store: Store, database_url: str) -> N
 
 def test_a_key_is_set_and_can_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert key_check(get_settings(), None).verdict == "warning"
-    of_block = Account("block memories-credentials/default", SecretStr("sk-invented"), "v1", "v2", 1.0, None, "")
-    assert key_check(get_settings(), of_block).line == "ok      key: the block memories-credentials/default holds it"
+    block = MemoriesCredentials(api_key=SecretStr("sk-invented"))
+    assert key_check(get_settings(), block).line == f"ok      key: the {BLOCK} holds it"
     for key, verdict in (("sk-invented", "ok"), ("Bearer sk-invented", "failed")):
         monkeypatch.setenv("MEMORIES_API_KEY", key)
         found = key_check(get_settings(), None)
         assert found.verdict == verdict
         assert "sk-invented" not in found.line
+    monkeypatch.setenv(KEY, "sk-invented")
+    empty = key_check(get_settings(), MemoriesCredentials(api_key=SecretStr("")))
+    assert (empty.verdict, KEY in empty.line, BLOCK in empty.line) == ("failed", False, True), "the block decides"
 
 
 @pytest.mark.integration
@@ -125,7 +131,7 @@ async def test_a_key_is_accepted_refused_or_nothing_is_known(sandbox: SandboxSer
     async def asked(v1: str | None = None) -> str:
         account = Account("tests", SecretStr("sk-invented"), v1 or sandbox.v1_base_url, sandbox.v2_base_url, 2)
         async with account.client() as client:
-            check = await accepted_check(client, account.whose, account.host)
+            check = await accepted_check(client, account)
         assert "sk-invented" not in check.line
         if check.verdict == "ok":
             assert f"the key is accepted by {sandbox.url.removeprefix('http://')}: " in check.line
@@ -145,6 +151,28 @@ async def test_a_key_is_accepted_refused_or_nothing_is_known(sandbox: SandboxSer
     [agrees] = api_clock_check(sandbox.v1_base_url)
     assert agrees.verdict == "ok"
     assert api_clock_check(f"http://127.0.0.1:{unused_port()}") == []
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("whose", "where", "elsewhere"),
+    [(KEY, f"set {KEY}", "the block"), (BLOCK, f"into the {BLOCK}", "MEMORIES_")],
+)
+async def test_a_refused_key_is_mended_where_it_came_from(
+    sandbox: SandboxServer, whose: str, where: str, elsewhere: str
+) -> None:
+    async def asked(v1_base_url: str) -> str:
+        account = Account(whose, SecretStr("sk-invented"), v1_base_url, sandbox.v2_base_url, 2)
+        async with account.client() as client:
+            check = await accepted_check(client, account)
+        assert check.verdict == "failed"
+        return check.line
+
+    sandbox.play("key-revoked", after=0)
+    refused = await asked(sandbox.v1_base_url)
+    assert where in refused
+    assert elsewhere not in refused
+    assert elsewhere not in await asked(f"http://127.0.0.1:{unused_port()}/serve/api/v1")
 
 
 @pytest.mark.integration
@@ -175,20 +203,20 @@ def test_a_callbacks_address_answers_or_what_to_do_is_told(
         assert "hidden-secret" not in found.line
     asked: list[str] = []
 
-    def answers(page: str) -> Heard:
+    def answers(page: str) -> ProbeResult:
         asked.append(page)
-        return Heard(200 if page == "https://hooks.example.com/health" else 404, HEALTHY, None)
+        return ProbeResult(200 if page == "https://hooks.example.com/health" else 404, HEALTHY, None)
 
-    monkeypatch.setattr("deployments.doctor.service.hear", answers)
+    monkeypatch.setattr("deployments.doctor.service.probe", answers)
     assert callback_check("https://hooks.example.com/tagtrail", "hidden-secret").verdict == "ok"
     assert all("hidden-secret" not in page for page in asked)
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/x", "nothing", "http://127.0.0.1:1/x"])
-def test_what_does_not_answer_is_silence(url: str) -> None:
-    with pytest.raises(Silence):
-        hear(url, seconds=5)
+def test_what_does_not_answer_fails_the_probe(url: str) -> None:
+    with pytest.raises(ProbeFailed):
+        probe(url, seconds=5)
 
 
 def test_the_command_checks_a_bare_machine_and_starts_nothing(

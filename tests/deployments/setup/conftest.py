@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.client.orchestration import PrefectClient, get_client
@@ -13,11 +14,11 @@ from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from blocks.settings import Settings, get_settings
-from deployments.setup.server import Choices, set_up
-from deployments.setup.steps import Step
+from deployments.setup.plan import Choices, set_up
+from deployments.setup.step import Step
 from deployments.stack.own_server import ServerInfo, ensure, stop
 
-SetUp = Callable[..., Awaitable[dict[str, Step]]]
+SetUp = Callable[..., Awaitable[dict[str, Step[Any]]]]
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +56,7 @@ def set_up_here(client: PrefectClient, tmp_path: Path) -> SetUp:
 
     async def run(*, work_pool: str | None = None, overwrite: bool = False, notify: str | None = None, **of: str):
         settings: Settings = get_settings(**{"memories_api_key": "sk-invented", "tagtrail_home": str(tmp_path)} | of)
-        told: list[Step] = []
+        told: list[Step[Any]] = []
         choices = Choices(work_pool=work_pool, overwrite=overwrite, notify=notify)
         steps = await set_up(settings, choices, told.append)
         assert told == steps

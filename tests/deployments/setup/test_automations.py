@@ -27,11 +27,11 @@ from prefect.events.clients import get_events_client
 from prefect.events.schemas.automations import AutomationCore
 from prefect.states import Completed, Failed, Running
 
-from deployments.setup.steps import Step
+from deployments.setup.step import Step
 
 pytestmark = pytest.mark.stack
 
-SetUp = Callable[..., Awaitable[dict[str, Step]]]
+SetUp = Callable[..., Awaitable[dict[str, Step[Any]]]]
 WAIT_SECONDS = 400.0
 PACE_SECONDS = 0.1
 

@@ -24,7 +24,7 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import validate
 
 from deployments.setup.automations import FOLDER, read_automations
-from deployments.setup.definitions import Definition, definitions_file, read_definitions
+from deployments.setup.deployments import Definition, definitions_file, read_definitions
 
 ROOT = Path(__file__).parent.parent.parent.parent
 SNAPSHOT = Path(__file__).with_name("definitions.yaml")
@@ -201,7 +201,7 @@ def test_a_wheel_carries_the_definitions(tmp_path: Path) -> None:
         archive.extractall(tmp_path / "installed")
     assert names >= OTHER_FILES
     assert not [name for name in names if "/secrets/" in name or "__pycache__" in name]
-    code = "from deployments.setup.definitions import *; print(definitions_file(), len(read_definitions()))"
+    code = "from deployments.setup.deployments import *; print(definitions_file(), len(read_definitions()))"
     code += "; from deployments.setup.automations import *; print(len(read_automations()))"
     ran = subprocess.run(
         [sys.executable, "-c", code],

@@ -9,21 +9,22 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import DeploymentUpdate
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.schemas.automations import Automation, AutomationCore
+from prefect.settings import PREFECT_DEFAULT_WORK_POOL_NAME, temporary_settings
 
 from blocks.database.credentials import TagtrailDatabase
 from blocks.database.engine import open_store
 from blocks.errors import UsageError
 from blocks.memories.credentials import MemoriesCredentials
 from deployments.setup.automations import read_automations
-from deployments.setup.definitions import read_definitions
-from deployments.setup.steps import Step
+from deployments.setup.deployments import read_definitions
+from deployments.setup.step import Step
 from deployments.stack.own_server import ServerInfo, env_for
 from flows.steps.prefect_side.kill_switch import KILL_SWITCH
 
@@ -32,12 +33,12 @@ pytestmark = pytest.mark.stack
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-SetUp = Callable[..., Awaitable[dict[str, Step]]]
+SetUp = Callable[..., Awaitable[dict[str, Step[Any]]]]
 ROOT = Path(__file__).parent.parent.parent.parent
 NOTIFY = ("automation Tagtrail: notify", "automation Tagtrail: trending posts")
 
 
-def changed(steps: dict[str, Step]) -> dict[str, str]:
+def changed(steps: dict[str, Step[Any]]) -> dict[str, str]:
     """What was made or updated; the automations that need a block of the user's are left out."""
     return {name: step.did for name, step in steps.items() if step.did != "kept" and name not in NOTIFY}
 
@@ -201,21 +202,52 @@ def test_the_command_from_an_empty_folder(own_server: ServerInfo, tmp_path: Path
     assert "Traceback" not in ran.stderr
 
 
-async def test_prefects_own_deploy_works_from_a_clone(
-    client: PrefectClient, own_server: ServerInfo, tmp_path: Path
+@pytest.mark.parametrize("pool", ["tagtrail", "wool"])
+async def test_prefects_own_deploy_and_the_set_up_agree(
+    client: PrefectClient, set_up_here: SetUp, own_server: ServerInfo, tmp_path: Path, pool: str
 ) -> None:
     for name in ("prefect.yaml", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     said = (ROOT / "docs" / "own-prefect-server.md").read_text(encoding="utf-8")
-    for typed in ("prefect work-pool create tagtrail --type process", "prefect --no-prompt deploy --all"):
-        assert f"$ {typed}" in said
-        ran = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", *typed.split()],
-            cwd=tmp_path, env=environ(own_server), capture_output=True, text=True, timeout=170,
-        )  # fmt: skip
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert ran.stdout.count("successfully created") == len(read_definitions())
+    variable = {} if pool == "tagtrail" else {"PREFECT_DEFAULT_WORK_POOL_NAME": pool}
+    commands = ["prefect work-pool create tagtrail --type process", "prefect --no-prompt deploy --all"]
+    assert all(f"$ {typed}" in said for typed in commands)
+
+    async def deploy() -> None:
+        for typed in commands if pool == "tagtrail" and not await client.read_work_pools() else commands[1:]:
+            ran = await asyncio.to_thread(
+                subprocess.run,
+                [sys.executable, "-m", *typed.split()],
+                cwd=tmp_path, env=environ(own_server, **variable), capture_output=True, text=True, timeout=170,
+            )  # fmt: skip
+            assert ran.returncode == 0, ran.stdout + ran.stderr
+        assert ran.stdout.count("successfully created") == len(read_definitions())
+
+    await wipe(client)
+    with temporary_settings({PREFECT_DEFAULT_WORK_POOL_NAME: pool}):
+        # Whichever comes first, the other finds all as it would have made it.
+        if pool == "tagtrail":
+            await deploy()
+        await set_up_here()
+        await deploy()
+        assert changed(await set_up_here()) == {}
     for each in read_definitions():
         stands = await client.read_deployment_by_name(each.full_name)
-        assert (stands.work_pool_name, stands.pull_steps, stands.path) == ("tagtrail", [], None)
+        assert (stands.work_pool_name, stands.pull_steps, stands.path) == (pool, [], None)
+
+
+async def test_a_deployment_stays_in_the_pool_that_the_user_gave_it(client: PrefectClient, set_up_here: SetUp) -> None:
+    await set_up_here(work_pool="mine")
+    sweep = await client.read_deployment_by_name("collect-imports/sweep")
+    daily = await client.read_deployment_by_name("track-hashtags/daily")
+    await set_up_here()
+    await client.create_work_pool(WorkPoolCreate(name="strong", type="process"))
+    await client.update_deployment(daily.id, DeploymentUpdate(work_pool_name="strong"))
+    await client.delete_deployment(sweep.id)
+    steps = await set_up_here()
+    anew = {"deployment collect-imports/sweep": "made", "automation Tagtrail: sweep after a crash": "updated"}
+    assert changed(steps) == anew, "what starts a deployment follows it"
+    assert {"work pool mine", "work pool strong"} <= steps.keys()
+    assert (await client.read_deployment_by_name("collect-imports/sweep")).work_pool_name == "mine"
+    assert (await set_up_here(work_pool="mine"))["deployment track-hashtags/daily"].differences == ("work pool",)
+    await client.delete_work_pool("strong")

@@ -1,4 +1,4 @@
-"""Plain questions over HTTP, without any credentials: does it answer, what does it say, and what is its time."""
+"""A probe of an address over HTTP, without credentials: does it answer, what does it say, what is its time."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from blocks.errors import UsageError
 SECONDS: Final = 10.0
 """How long an answer may take."""
 
-MOST_BYTES: Final = 10_000
+MAX_BYTES: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ProbeResult:
     """An answer: its status, the beginning of its body, and how far its clock is ahead of ours (seconds; ± 1)."""
 
     status: int
@@ -30,25 +30,25 @@ class Heard:
     ahead_seconds: float | None
 
 
-class Silence(Exception):
+class ProbeFailed(Exception):
     """No answer came; the message says why, in a few words."""
 
 
-def hear(url: str, *, seconds: float = SECONDS) -> Heard:
+def probe(url: str, *, seconds: float = SECONDS) -> ProbeResult:
     """Ask for a page, without credentials, and without following redirects anywhere else.
 
     Raises:
-        Silence: no answer, or none of HTTP.
+        ProbeFailed: no answer, or none of HTTP.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Silence("it is no http(s) address")
+        raise ProbeFailed("it is no http(s) address")
     try:
         proxy = network.proxy_for(parts.scheme, parts.hostname)
         https = parts.scheme == "https"
         trusted = (network.certificates() or ssl.create_default_context()) if https else _UNUSED
     except UsageError as error:
-        raise Silence(str(error)) from None
+        raise ProbeFailed(str(error)) from None
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({parts.scheme: proxy} if proxy else {}),
         urllib.request.HTTPSHandler(context=trusted),
@@ -56,14 +56,14 @@ def hear(url: str, *, seconds: float = SECONDS) -> Heard:
     )
     try:
         with opener.open(url, timeout=seconds) as answer:
-            return _heard(answer.status, answer.read(MOST_BYTES), answer.headers.get("date"))
+            return _result(answer.status, answer.read(MAX_BYTES), answer.headers.get("date"))
     except urllib.error.HTTPError as error:
         with error:
-            return _heard(error.code, error.read(MOST_BYTES), error.headers.get("date"))
+            return _result(error.code, error.read(MAX_BYTES), error.headers.get("date"))
     except urllib.error.URLError as error:
-        raise Silence(str(getattr(error.reason, "strerror", None) or error.reason)) from None
+        raise ProbeFailed(str(getattr(error.reason, "strerror", None) or error.reason)) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise Silence(str(error) or type(error).__name__) from None
+        raise ProbeFailed(str(error) or type(error).__name__) from None
 
 
 # Without one urllib makes one by the environment, also for a page that needs none.
@@ -75,11 +75,11 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _heard(status: int, body: bytes, date: str | None) -> Heard:
+def _result(status: int, body: bytes, date: str | None) -> ProbeResult:
     ahead: float | None = None
     if date is not None:
         try:
             ahead = (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()
         except (ValueError, TypeError):
             ahead = None
-    return Heard(status, body.decode("utf-8", "replace"), ahead)
+    return ProbeResult(status, body.decode("utf-8", "replace"), ahead)

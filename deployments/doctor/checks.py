@@ -1,20 +1,19 @@
-"""Checks of this machine: Python, packages, and whose `flows`, `blocks` and `deployments` are loaded."""
+"""What a check says, and the checks of this machine: Python, packages, rooms, clock."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from deployments.doctor.asking import Heard
-from deployments.doctor.verdicts import Check, failed, ok, warning
-
+Verdict = Literal["ok", "warning", "failed"]
 DISTRIBUTION: Final = "tagtrail"
 ROOMS: Final = ("blocks", "flows", "deployments")
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
@@ -23,6 +22,34 @@ SKEW_SECONDS: Final = 10.0
 """A clock that is further off gets a warning: ages of posts and the UTC day of the caps go by it."""
 
 WRONG_SECONDS: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check; `advice` says what to do, and nothing of it ever holds a secret."""
+
+    name: str
+    verdict: Verdict
+    said: str
+    advice: str = ""
+
+    @property
+    def line(self) -> str:
+        """The check as one line."""
+        advice = f" → {self.advice}" if self.advice else ""
+        return f"{self.verdict:<8}{self.name}: {self.said}{advice}"
+
+
+def ok(name: str, said: str) -> Check:
+    return Check(name, "ok", said)
+
+
+def warning(name: str, said: str, advice: str = "") -> Check:
+    return Check(name, "warning", said, advice)
+
+
+def failed(name: str, said: str, advice: str = "") -> Check:
+    return Check(name, "failed", said, advice)
 
 
 def python_check(version: Iterable[int] = sys.version_info[:3]) -> Check:
@@ -85,14 +112,14 @@ def rooms_check(here: Path, *, rooms: Iterable[str] = ROOMS) -> Check:
     return ok("rooms", f"{', '.join(rooms)} are Tagtrail's own, in {ROOT}")
 
 
-def clock_check(whose: str, heard: Heard) -> Check:
-    """How far this machine's clock is from the one that answered."""
+def clock_check(whose: str, ahead_seconds: float | None) -> Check:
+    """How far this machine's clock is from one that is so much ahead; None where that does not tell its time."""
     name = f"clock ({whose})"
-    if heard.ahead_seconds is None:
+    if ahead_seconds is None:
         return warning(name, "it does not tell its time, so nothing can be said")
-    off = abs(heard.ahead_seconds)
+    off = abs(ahead_seconds)
     if off < SKEW_SECONDS:
         return ok(name, "agrees with this machine's to some seconds")
-    told = f"it is {off:.0f} s {'ahead of' if heard.ahead_seconds > 0 else 'behind'} this machine's"
+    said = f"it is {off:.0f} s {'ahead of' if ahead_seconds > 0 else 'behind'} this machine's"
     advice = "set this machine's clock (NTP): ages of posts and the day of the caps go by it"
-    return failed(name, told, advice) if off >= WRONG_SECONDS else warning(name, told, advice)
+    return failed(name, said, advice) if off >= WRONG_SECONDS else warning(name, said, advice)

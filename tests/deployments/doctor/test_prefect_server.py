@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import AsyncIterator
-from typing import Any
 from uuid import uuid4
 
 import pytest
 from packaging.version import Version
+from prefect.blocks.core import Block
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolUpdate
+from prefect.events.schemas.automations import AutomationCore
 from prefect.settings import PREFECT_API_URL
 from pydantic import SecretStr
 
 from blocks.database.credentials import TagtrailDatabase
 from blocks.memories.credentials import MemoriesCredentials
 from blocks.settings import get_settings
-from deployments.doctor.asking import Heard
-from deployments.doctor.prefect_side import _versions, block_checks, door_checks, server_checks
-from deployments.doctor.verdicts import Check
-from deployments.setup import deploying, pools
-from deployments.setup.automations import ensure_automations
-from deployments.setup.definitions import read_definitions
+from deployments.doctor.checks import Check
+from deployments.doctor.prefect_server import _versions, block_checks, door_checks, server_checks
+from deployments.doctor.probe import ProbeResult
+from deployments.setup.blocks import block_differences
+from deployments.setup.deployments import read_definitions
+from deployments.setup.plan import plan_server
+from deployments.setup.step import Step
 
 pytestmark = pytest.mark.stack
 
@@ -45,10 +47,8 @@ async def test_what_stands_on_a_server_is_compared_with_what_setup_makes(client:
     pool = f"doctor-{uuid4().hex[:8]}"
     name = f"work pool {pool}"
     daily, manual, sweep = "track-hashtags/daily", "track-hashtags/manual", "collect-imports/sweep"
-    await pools.ensure_pool(client, pool)
-    for each in read_definitions():
-        await deploying.apply(client, await deploying.plan(client, each, pool))
-    await ensure_automations(client, notify=None)
+    for step in (await plan_server(client, work_pool=pool)).steps:
+        await step.apply()
 
     good = await found(pool)
     assert [good[each][0].verdict for each in ("deployments", "automations", "prefect versions")] == ["ok"] * 3
@@ -64,6 +64,11 @@ async def test_what_stands_on_a_server_is_compared_with_what_setup_makes(client:
     assert mine[name][0].line == f"ok      {name}: 1 live worker"
     assert (mine["deployments"][0].verdict, f"{daily} (parameters" in mine["deployments"][0].said) == ("ok", True)
     assert (mine["automations"][0].verdict, automation.name in mine["automations"][0].said) == ("warning", True)
+
+    fields = automation.model_dump(exclude={"id", "owner_resource"}) | {"description": "An older text."}
+    await client.update_automation(automation.id, AutomationCore.model_validate(fields))
+    [older] = (await found(pool))["automations"]
+    assert (older.verdict, older.said) == ("warning", f"not as in their files: {automation.name}")
 
     await client.update_deployment(ids[manual], DeploymentUpdate(tags=["other"]))
     await client.delete_deployment(ids[sweep])
@@ -87,7 +92,7 @@ def test_a_door_that_is_open_to_everybody_is_warned_of(prefect_server: None, mon
     assert {check.name: check.verdict for check in checks} == {
         "prefect server": "ok", "clock (prefect server)": "ok", "server authentication": "ok",
     }  # fmt: skip
-    monkeypatch.setattr("deployments.doctor.prefect_side.hear", lambda url: Heard(200, "3.8.8", 0.0))
+    monkeypatch.setattr("deployments.doctor.prefect_server.probe", lambda url: ProbeResult(200, "3.8.8", 0.0))
     checks, _ = door_checks("http://127.0.0.1:1/api", "the test's")
     assert checks[-1].verdict == "warning"
     assert "secrets of all blocks" in checks[-1].said
@@ -102,35 +107,44 @@ def test_versions_of_client_and_server_are_compared(minor: int, verdict: str) ->
     assert _versions(f"{ours.major}.{ours.minor + minor}.99").verdict == verdict
 
 
+def planned(name: str, stands: Block | None) -> Step[Block]:
+    """A block as it stands, compared with the settings."""
+    differences = () if stands is None else block_differences(get_settings(), stands)
+    return Step("block", name, "missing" if stands is None else "kept", "", stands, differences)
+
+
 @pytest.mark.parametrize(
     ("here", "block", "verdict"),
-    [("sk-one", "sk-one", "ok"), ("", "sk-one", "ok"), ("sk-one", "sk-two", "warning"), ("sk-one", "", "failed"),
-     ("sk-one", None, "ok"), ("", None, "failed")],
+    [("sk-one", "sk-one", "ok"), ("", "sk-one", "ok"), ("sk-one", "sk-two", "warning"), ("sk-one", None, "ok"),
+     ("", None, "failed")],
 )  # fmt: skip
 def test_keys_of_block_and_environment_are_compared_and_never_shown(
     monkeypatch: pytest.MonkeyPatch, here: str, block: str | None, verdict: str
 ) -> None:
     monkeypatch.setenv("MEMORIES_API_KEY", here)
-    blocks: dict[str, Any] = {}
-    if block is not None:
-        blocks["memories-credentials"] = MemoriesCredentials(api_key=SecretStr(block))
-    [check] = block_checks(get_settings(), blocks)
+    stands = None if block is None else MemoriesCredentials(api_key=SecretStr(block))
+    [check] = block_checks(get_settings(), [planned("memories-credentials/default", stands)])
     assert check.verdict == verdict
     assert "sk-" not in check.line
 
 
 def test_a_block_that_points_elsewhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEMORIES_API_KEY", "sk-one")
-    blocks: dict[str, Any] = {
-        "memories-credentials": MemoriesCredentials(
+    blocks: dict[str, Block] = {
+        "memories-credentials/default": MemoriesCredentials(
             api_key=SecretStr("sk-one"), v2_base_url="http://127.0.0.1:8650/serve/api/v2"
         ),
-        "tagtrail-database": TagtrailDatabase(url=SecretStr("postgresql+psycopg://u:hidden@db/tagtrail")),
+        "tagtrail-database/default": TagtrailDatabase(url=SecretStr("postgresql+psycopg://u:hidden@db/tagtrail")),
     }
-    told = [check.line for check in block_checks(get_settings(), blocks)]
-    assert [line.partition(" ")[0] for line in told] == ["ok"], "settings at their defaults say nothing: the block does"
+
+    def lines() -> list[str]:
+        return [check.line for check in block_checks(get_settings(), [planned(*each) for each in blocks.items()])]
+
+    assert [line.partition(" ")[0] for line in lines()] == ["ok"], (
+        "settings at their defaults say nothing: the block does"
+    )
     monkeypatch.setenv("MEMORIES_V2_BASE_URL", "https://metadata.example/v2")
     monkeypatch.setenv("TAGTRAIL_DATABASE_URL", "sqlite:///elsewhere.db")
-    told = [check.line for check in block_checks(get_settings(), blocks)]
-    assert [line.partition(" ")[0] for line in told] == ["ok", "warning", "warning"]
-    assert "hidden" not in " ".join(told)
+    assert [line.partition(" ")[0] for line in lines()] == ["warning", "warning"]
+    assert "MEMORIES_V2_BASE_URL" in lines()[0]
+    assert "hidden" not in " ".join(lines())
