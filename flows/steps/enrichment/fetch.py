@@ -47,8 +47,8 @@ from flows.steps.enrichment.verdict import (
     verdict,
 )
 from flows.steps.prefect_side.run_log import reason_of
-from flows.steps.run.cancellation import ANSWER_SECONDS, ended, finished, protected
 from flows.steps.run.context import RunContext
+from flows.steps.run.halt_switch import ANSWER_SECONDS, EnduringTask, wait_even_if_cancelled
 from flows.steps.run.lease_health import LeaseLost, ensure_lease
 
 MAX_REASONS = 3
@@ -92,7 +92,8 @@ async def enrich_one(run: RunContext, post: PostTask) -> bool:
         except asyncio.CancelledError:
             if post.answer is not None:
                 # Cut off while it waited for an answer that has come: what is paid for is taken in, to its end.
-                await ended(protected(_parse_and_store(run, post, channel, post.answer)), ANSWER_SECONDS)
+                storing = EnduringTask(_parse_and_store(run, post, channel, post.answer))
+                await wait_even_if_cancelled(storing, ANSWER_SECONDS)
             raise
         except TagtrailError as error:
             if isinstance(error, Held) or error in (run.halt.reason, run.halt.cut_off):
@@ -230,7 +231,7 @@ async def fetch_metadata(run: RunContext, post: PostTask, channel: Channel) -> F
 
     async with run.limits.place(names[0]):
         await may_call()
-        calls, fetched = await finished(call(), cancelled=run.halt.cancelled)
+        calls, fetched = await run.halt.complete_even_if_cancelled(call())
     post.attempts += calls
     run.limits.succeeded(*names)
     return fetched

@@ -29,7 +29,6 @@ from blocks.quotas.budget import Reservation
 from flows.steps.imports.ambiguity_limit import MAX_AMBIGUOUS, is_safe_to_resend
 from flows.steps.imports.followed import FollowedImport, read_import
 from flows.steps.prefect_side import run_events
-from flows.steps.run.cancellation import finished
 from flows.steps.run.context import RunContext
 from flows.steps.run.summary import named
 
@@ -73,7 +72,7 @@ async def _submit(run: RunContext, import_id: str) -> str:
                 break
             sending = submit_once(run, import_id, attempt=attempt)
             try:
-                state = await finished(sending, cancelled=run.halt.cancelled)
+                state = await run.halt.complete_even_if_cancelled(sending)
             except SpendCapReached as reached:
                 run.halt.pull(reached)
                 break

@@ -1,13 +1,21 @@
-"""Why a run buys nothing more: for all of its posts, for one collection, or for one request."""
+"""Why a run buys nothing more: for all of its posts, for one collection, or for one request.
+
+What is in flight then is paid for: it is awaited and stored, also where the run is cancelled.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any, TypeVar
 
 from blocks.errors import SpendCapReached, TagtrailError, ValveClosed
-from flows.steps.run.cancellation import ANSWER_SECONDS
+
+T = TypeVar("T")
+
+ANSWER_SECONDS = 12.0
+"""So long a cancelled run waits for an answer under way: less than what a worker, or `tagtrail down`, waits for it."""
 
 OUT_OF_ROOM = "a run's cap is used up: what it asked for and is not bought yet stays pending, out of room"
 
@@ -55,10 +63,26 @@ class HaltSwitch:
         self.cut_off = self.cut_off or error
         self.pull(error)
 
-    def cancelled(self) -> None:
-        """The run was cancelled while answers are under way, which are paid for."""
-        self._cancelled()
-        self._note(f"cancelled: answers under way are taken in, for up to {ANSWER_SECONDS:.0f} s")
+    async def complete_even_if_cancelled(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of a call that is paid for; a cancellation of its caller waits until it has ended.
+
+        After ANSWER_SECONDS the call is cancelled as well.
+        """
+        task = EnduringTask(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.done():
+                raise
+            self._cancelled()
+            self._note(f"cancelled: answers under way are taken in, for up to {ANSWER_SECONDS:.0f} s")
+            await wait_even_if_cancelled(task, ANSWER_SECONDS)
+            if not task.done():
+                task.cancel()
+                await wait_even_if_cancelled(task, ANSWER_SECONDS)
+            if task.done() and not task.cancelled():
+                task.exception()  # seen; whoever goes on with the work meets it again
+            raise
 
     def limit_buying(self, error: TagtrailError, collection: str | None, asked_by: str | None) -> None:
         """Halt, or leave out the one request, or the one collection of a run over all, whose own cap is reached."""
@@ -91,3 +115,25 @@ class HaltSwitch:
         """Wait, but no longer than until the run is halted."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.pulled.wait(), timeout=seconds)
+
+
+class EnduringTask(asyncio.Task[T]):
+    """A task that the end of the event loop waits for, and does not cancel.
+
+    A worker's SIGTERM breaks the loop off; `asyncio.run` then cancels all tasks, while the loop does not run. Whoever
+    cancels this one in the running loop, such as a timeout, is heeded.
+    """
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel it, unless the loop has ended."""
+        return self.get_loop().is_running() and super().cancel(msg)
+
+
+async def wait_even_if_cancelled(task: asyncio.Task[Any], seconds: float) -> None:
+    """Wait for a task, so long at most, however often its waiter is cancelled: the groups around it do so each once."""
+    until = asyncio.get_running_loop().time() + seconds
+    while not task.done() and (left := until - asyncio.get_running_loop().time()) > 0:
+        try:
+            await asyncio.wait({task}, timeout=left)
+        except asyncio.CancelledError:
+            continue

@@ -25,8 +25,7 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 
 from blocks.errors import StoreError
-from flows.steps.run.cancellation import ended, protected
-from flows.steps.run.halt_switch import HaltSwitch, Interrupted, Stopped
+from flows.steps.run.halt_switch import EnduringTask, HaltSwitch, Interrupted, Stopped, wait_even_if_cancelled
 
 SIGNALS = {
     signal.SIGINT: "Ctrl-C",
@@ -117,20 +116,20 @@ class StopListener:
         self.signal = number
         why = SIGNALS[signal.Signals(number)]
         self._end_buying(Stopped(why))
-        self._under_way = protected(self._stop_and_cancel(why))
+        self._under_way = EnduringTask(self._stop_and_cancel(why))
 
     def interrupted(self) -> None:
         """The flow was cancelled, by whatever: find out whether a person did so, while others wait for answers."""
         if self._under_way is None and self.stop is None:
             self._end_buying(Interrupted(CUT_OFF))
-            self._under_way = protected(self._judge())
+            self._under_way = EnduringTask(self._judge())
 
     async def settle(self, error: BaseException | None) -> None:
         """Before the run is closed: what ended it is known, and a stop is written."""
         if _cut_off(error):
             self.interrupted()
         if self._under_way is not None:
-            await ended(self._under_way, 2 * ANSWER_SECONDS)
+            await wait_even_if_cancelled(self._under_way, 2 * ANSWER_SECONDS)
 
     def _end_buying(self, error: Stopped | Interrupted) -> None:
         # Each task in flight would log two red lines of its own; the run's end says it once.
