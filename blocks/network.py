@@ -38,6 +38,11 @@ def is_here(host: str | None) -> bool:
         return name == "localhost" or (name or "").endswith(".localhost")
 
 
+def are_here(hosts: str) -> bool:
+    """Whether one of the hosts that a run asked, as its row names them (`HOST and HOST`), is this machine."""
+    return any(is_here(host) for host in hosts.split(" and "))
+
+
 def set_aside(environ: MutableMapping[str, str]) -> None:
     """Take all that is said of proxies and certificates out of an environment; `named` still finds it."""
     if found := named(environ):

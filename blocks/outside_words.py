@@ -5,6 +5,7 @@ What is stored and exported to files stays as it came; each place that shows it 
 
 from __future__ import annotations
 
+import hashlib
 import html
 import re
 from typing import Any, Final
@@ -100,3 +101,9 @@ def for_json(text: str) -> str:
 
 
 _DECEIVING: Final = re.compile("[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+
+
+def distinct_name(made: str, typed: str) -> str:
+    """A file's or an artifact's name that was made from what a user typed, with six digits of its hash where it says
+    less: no two ever share a name."""
+    return made if made == typed else f"{made}-{hashlib.sha256(typed.encode()).hexdigest()[:6]}"

@@ -10,11 +10,9 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.steps.enrichment.dispatcher import Enrichment
-from flows.steps.imports.followed import FollowedImport
-from flows.steps.imports.poll import poll_import
-from flows.steps.imports.recheck import recheck_imports
+from flows.steps.imports.poll import FollowedImport, poll_import
 from flows.steps.imports.submit import submit_import
-from flows.steps.imports.sweep import take_up_what_is_held, take_up_what_is_open
+from flows.steps.imports.sweep import recheck_imports, take_up_what_is_held, take_up_what_is_open
 from flows.steps.prefect_side.run_names import run_name
 from flows.steps.run.lifecycle import open_run
 from flows.steps.run.request import ChannelChoice, request_for_sweep

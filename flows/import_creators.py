@@ -10,9 +10,8 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.steps.enrichment.dispatcher import Enrichment
-from flows.steps.imports.followed import FollowedImport, side_by_side
 from flows.steps.imports.plan import plan_imports
-from flows.steps.imports.poll import poll_import
+from flows.steps.imports.poll import FollowedImport, poll_import, side_by_side
 from flows.steps.imports.submit import submit_import
 from flows.steps.prefect_side.run_names import run_name
 from flows.steps.run.lifecycle import open_run

@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.steps.prefect_side.run_names import run_name
-from flows.steps.upkeep.retention import erase_what_is_old
+from flows.steps.upkeep.erasure import erase_what_is_old
 
 
 @flow(name="purge", flow_run_name=run_name, persist_result=False, validate_parameters=True)

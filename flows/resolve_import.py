@@ -9,8 +9,8 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from pydantic import Field
 
+from flows.steps.imports.submit import decide
 from flows.steps.prefect_side.run_names import run_name
-from flows.steps.upkeep.resolve import decide
 
 
 @flow(name="resolve-import", flow_run_name=run_name, persist_result=False, validate_parameters=True)

@@ -28,9 +28,8 @@ from deployments.doctor.points import Finding, judge, shape_point
 from deployments.doctor.service import NOT_THERE, Account
 from flows.steps.enrichment.fetch import fetch_metadata
 from flows.steps.enrichment.post_state import Fetched, PostTask
-from flows.steps.imports.followed import read_import
 from flows.steps.imports.plan import plan_imports
-from flows.steps.imports.poll import poll_import
+from flows.steps.imports.poll import poll_import, read_import
 from flows.steps.imports.submit import SUBMIT_TRIES, submit_once, turn_to_send
 from flows.steps.run.context import RunContext
 from flows.steps.run.lifecycle import open_run, utc_now

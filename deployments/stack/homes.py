@@ -11,11 +11,11 @@ from blocks.database.engine import Store
 from blocks.database.store import catalog, imports, overview
 from blocks.errors import UsageError
 from blocks.memories.accounts import account_name
+from blocks.network import are_here
 from blocks.settings import Settings
 from deployments.cli import account, stores
 from deployments.sandbox.imports import was_made_here
 from deployments.stack.environment import SANDBOX_KEY
-from flows.steps.run.sandbox_guard import of_this_machine
 
 LATEST: Final = 50
 """Imports by which a database is judged."""
@@ -80,7 +80,7 @@ def _invented(store: Store) -> Literal["all", "some", "none"]:
         asked = catalog.services(conn)
     marks = [was_made_here(one.task_id or "", one.namespace) for one in sent]
     marks += [name == account_name(SANDBOX_KEY) for name in others]
-    marks += [of_this_machine(hosts) for hosts in asked]
+    marks += [are_here(hosts) for hosts in asked]
     if not any(marks):
         return "none"
     return "all" if all(marks) else "some"

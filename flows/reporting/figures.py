@@ -17,6 +17,7 @@ from blocks.database.store import gaps, report
 from blocks.database.store.catalog import collections
 from blocks.database.store.report import ChangedSince, ImportLines, SpendTotal
 from blocks.errors import UsageError
+from blocks.network import are_here
 from blocks.posts.snapshot_plan import SnapshotPlan
 from flows.reporting import comparisons, leading, sentences
 from flows.reporting.comparisons import Curve, Hashtag
@@ -25,7 +26,6 @@ from flows.reporting.period import Period
 from flows.reporting.sample import Contents, Mask, Sample, load, seconds
 from flows.reporting.sentences import Finding
 from flows.reporting.statistics import CHECKPOINT_SECONDS, Listing, Pace, pace, tells_the_world
-from flows.steps.run.sandbox_guard import of_this_machine
 
 MAX_RECEIPTS: Final = 10_000
 """So many posts, the newest, stand in the page with what was measured of them."""
@@ -218,7 +218,7 @@ def _read_more(conn: Any, made: Section, hashtag: str | None, period: Period) ->
     made.confirmed = report.findings(conn, made.collection)
     made.changed_since = report.changed_since(conn, made.collection, as_of)
     hosts = report.services(conn, made.collection)
-    made.is_invented = any(of_this_machine(one) for one in hosts)
+    made.is_invented = any(are_here(one) for one in hosts)
 
 
 def _shares(made: Section) -> dict[str, list[Share]]:

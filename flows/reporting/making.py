@@ -10,12 +10,12 @@ from urllib.parse import quote
 
 from blocks.database.engine import Store
 from blocks.full_disk import unwritable
+from blocks.outside_words import distinct_name
 from blocks.posts.snapshot_plan import SnapshotPlan
 from flows.reporting import checking
 from flows.reporting.figures import Figures, gather
 from flows.reporting.page import render, write
 from flows.reporting.period import Period
-from flows.steps.prefect_side.artifact_names import distinct
 
 
 def make(
@@ -68,4 +68,4 @@ def address(reports_url: str, target: Path) -> str | None:
 def _in_a_name(text: str) -> str:
     """A text as part of a file's name: letters and digits of any script stay, all else is a dash."""
     text = unicodedata.normalize("NFC", text)
-    return distinct(re.sub(r"[^\w]+", "-", text).strip("-_")[:60] or "unnamed", text)
+    return distinct_name(re.sub(r"[^\w]+", "-", text).strip("-_")[:60] or "unnamed", text)

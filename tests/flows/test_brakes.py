@@ -20,8 +20,8 @@ from deployments.sandbox.scenarios import SCENARIOS
 from deployments.sandbox.weather import KINDS
 from flows.steps.enrichment import circuit_breaker
 from flows.steps.enrichment.circuit_breaker import MAX_FAILED_PROBES, MAX_FAILURES
-from flows.steps.imports.ambiguity_limit import MAX_AMBIGUOUS
 from flows.steps.prefect_side import kill_switch
+from flows.steps.run.call_limits import MAX_AMBIGUOUS
 
 
 @pytest.fixture(autouse=True)

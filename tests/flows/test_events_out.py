@@ -17,7 +17,7 @@ from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from blocks.settings import get_settings
-from flows.steps.prefect_side import events, run_events
+from flows.steps.prefect_side import events
 from flows.steps.run.summary import ImportSummary, RunSummary
 
 SEEN_SECONDS = 60.0
@@ -25,7 +25,7 @@ SEEN_SECONDS = 60.0
 
 
 KINDS = (
-    events.IMPORT_COMPLETED, events.RUN_COMPLETED, events.RUN_HALTED, events.POSTS_FAILED, run_events.MATERIALIZED,
+    events.IMPORT_COMPLETED, events.RUN_COMPLETED, events.RUN_HALTED, events.POSTS_FAILED, events.MATERIALIZED,
 )  # fmt: skip
 
 
@@ -63,8 +63,8 @@ def check_run(event: dict[str, Any], summary: RunSummary) -> None:
     """The event of a run that followed two hashtags."""
     assert event["resource"] == {"prefect.resource.id": f"tagtrail.run.{summary.run_id}"}
     payload = event["payload"]
-    assert {name: payload[name] for name in run_events.COUNTS} == summary.model_dump(
-        mode="json", include=set(run_events.COUNTS)
+    assert {name: payload[name] for name in events.COUNTS} == summary.model_dump(
+        mode="json", include=set(events.COUNTS)
     )
     assert {one["state"] for one in payload["imports"]} == {"complete"}
     about = roles(event)
@@ -97,8 +97,8 @@ async def test_every_end_is_announced_once_with_its_numbers(weather: Any, monkey
     held = tables(weather)
     again = await weather.track("lvmh", "Dior", collection="houses")
     # As if the same run had ended once more, and once more in another way.
-    run_events.run_ended(first, None)
-    run_events.run_ended(first.model_copy(update={"outcome": "attention"}), None)
+    events.run_ended(first, None)
+    events.run_ended(first.model_copy(update={"outcome": "attention"}), None)
     weather.play("unknown-shape")
     odd = await weather.track("gucci")
     weather.play("never-fills")
@@ -114,7 +114,7 @@ async def test_every_end_is_announced_once_with_its_numbers(weather: Any, monkey
     found = await stored(first.run_id, until=lambda now: len(by_kind(now, events.RUN_COMPLETED)) == 2)
     assert Counter(one["event"] for one in found) == {
         events.IMPORT_COMPLETED: 2,
-        run_events.MATERIALIZED: 4,
+        events.MATERIALIZED: 4,
         events.RUN_COMPLETED: 2,
     }
     run, other = by_kind(found, events.RUN_COMPLETED)
@@ -128,8 +128,7 @@ async def test_every_end_is_announced_once_with_its_numbers(weather: Any, monkey
         assert one["resource"]["prefect.resource.id"] == f"tagtrail.import.{one['payload']['import_id']}"
         assert len(roles(one)["hashtag"]) == 1
     assert {
-        one["resource"]["prefect.resource.id"]: one["payload"]["rows"]
-        for one in by_kind(found, run_events.MATERIALIZED)
+        one["resource"]["prefect.resource.id"]: one["payload"]["rows"] for one in by_kind(found, events.MATERIALIZED)
     } == held
     said = json.dumps(found)
     assert not [text for text in texts if text in said]
@@ -144,7 +143,7 @@ async def test_every_end_is_announced_once_with_its_numbers(weather: Any, monkey
     found = await stored(empty.run_id, until=ended)
     [of_import] = by_kind(found, events.IMPORT_COMPLETED)
     assert (of_import["payload"]["state"], of_import["payload"]["seen"]) == ("empty", 0)
-    assert by_kind(found, run_events.MATERIALIZED) == []
+    assert by_kind(found, events.MATERIALIZED) == []
 
     found = await stored(halted.run_id, until=ended)
     [halt] = by_kind(found, events.RUN_HALTED)
@@ -174,7 +173,7 @@ def test_a_server_that_is_away_or_missing_is_no_reason_to_fail(monkeypatch: pyte
 
 def test_gaps_and_holds_are_told_as_events(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr(run_events, "announce", lambda event, *, payload, **_: told.append((event, payload)))
+    monkeypatch.setattr(events, "announce", lambda event, *, payload, **_: told.append((event, payload)))
     at = datetime(2026, 3, 1, tzinfo=UTC)
     of = {"task_id": "t", "kind": "hashtag", "hashtag": "moss", "how": "submitted", "state": "complete"}
     counts = {"requested": 5, "seen": 5, "new": 5, "known": 0, "planned_at": at}
@@ -182,19 +181,19 @@ def test_gaps_and_holds_are_told_as_events(monkeypatch: pytest.MonkeyPatch) -> N
     summary = RunSummary(
         run_id="r", flow="track-hashtags", outcome="done", message="", imports=imports, started_at=at, finished_at=at
     )
-    run_events.run_ended(summary, None)
+    events.run_ended(summary, None)
     assert "tagtrail.run.held" not in dict(told)
     [gap] = [payload for event, payload in told if event == "tagtrail.import.gap"]
     assert (gap["import_id"], gap["hashtag"], gap["run_id"]) == ("0", "moss", "r")
-    run_events.run_ended(summary.model_copy(update={"outcome": "cancelled", "held": 3}), None)
+    events.run_ended(summary.model_copy(update={"outcome": "cancelled", "held": 3}), None)
     held = dict(told)["tagtrail.run.held"]
     assert (held["posts"], held["imports"], held["run_id"]) == (3, 0, "r")
 
 
 def test_an_asset_is_named_by_its_database_never_by_a_path() -> None:
-    assert run_events.asset_key("default", "posts") == "tagtrail://default/posts"
+    assert events.asset_key("default", "posts") == "tagtrail://default/posts"
     for name in ("brand data #1", "äöü"):
-        Asset(key=run_events.asset_key(name, "posts"))
+        Asset(key=events.asset_key(name, "posts"))
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -211,7 +210,7 @@ async def test_our_asset_events_are_like_prefect_s_own() -> None:
     async def both() -> None:
         await store()
         events.announce(
-            run_events.MATERIALIZED,
+            events.MATERIALIZED,
             resource_id="tagtrail://own/posts",
             payload={"run_id": "by us", "rows": 3},
         )

@@ -46,9 +46,9 @@ from flows.steps.enrichment.verdict import (
     retry_limit,
     verdict,
 )
-from flows.steps.prefect_side.run_log import reason_of
 from flows.steps.run.context import RunContext
 from flows.steps.run.halt_switch import ANSWER_SECONDS, EnduringTask, wait_even_if_cancelled
+from flows.steps.run.journal import reason_of
 from flows.steps.run.lease_health import LeaseLost, ensure_lease
 
 MAX_REASONS = 3

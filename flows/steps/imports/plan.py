@@ -1,14 +1,23 @@
-"""What a request names is written down before anything is sent: its imports in the ledger, its posts as pending."""
+"""What a request names is written down before anything is sent: its imports in the ledger, its posts as pending.
+
+What was erased on request is not asked for again: it is taken out before anything is written.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
+from blocks.database.engine import Store
 from blocks.database.store import erased_names, import_planning, runs
 from blocks.database.store.import_planning import Ticket
 from blocks.database.store.imports import FoundPost
+from blocks.dedup_keys import dedup_key
+from blocks.posts.identity import item_key, parse_creator_url, parse_post_url
 from flows.steps.prefect_side.schedule import is_scheduled
 from flows.steps.run.context import RunContext
+from flows.steps.run.request import RequestedImport, RunRequest
 from flows.steps.run.summary import named, plural
 
 CHUNK = 500
@@ -61,3 +70,39 @@ async def take_given_posts(run: RunContext) -> list[FoundPost]:
         chunk = [(post.ref, post.source_url) for post in posts[at : at + CHUNK]]
         await run.store.run(runs.take_posts, run.run_id, chunk, now=run.clock())
     return posts
+
+
+async def without_erased(store: Store, request: RunRequest, note: Callable[[str], None]) -> RunRequest:
+    """The request without imports of erased creators, and without erased posts in the imports of posts.
+
+    Batches of posts keep their places, so that the other batches are known again. Creators that are left out are
+    noted; given posts are when they are taken up.
+    """
+    kept: list[RequestedImport] = []
+    for one in request.imports:
+        if one.kind == "creator":
+            kept += await _creator(store, one)
+        elif one.kind == "urls":
+            kept += await _posts(store, request, one)
+        else:
+            kept.append(one)
+    if left_out := sum(one.kind == "creator" for one in request.imports) - sum(one.kind == "creator" for one in kept):
+        note(
+            f"{plural(left_out, 'creator')} left out: erased on request (`tagtrail purge`); nothing was bought of them"
+        )
+    return request.changed(imports=tuple(kept))
+
+
+async def _creator(store: Store, one: RequestedImport) -> list[RequestedImport]:
+    platform, handle, _ = parse_creator_url(one.wanted["creator"])
+    return [] if await store.read(erased_names.creators_among, [(platform, handle)]) else [one]
+
+
+async def _posts(store: Store, request: RunRequest, one: RequestedImport) -> list[RequestedImport]:
+    refs = [parse_post_url(url) for url in one.wanted["urls"]]
+    out = await store.read(erased_names.posts_among, refs)
+    left = [ref for ref in refs if (ref.platform, ref.post_id) not in out]
+    if not out or not left:
+        return [one] if left else []
+    key = dedup_key("urls", [item_key(ref) for ref in left], request.namespace, request.library)
+    return [replace(one, wanted={"urls": [ref.url for ref in left]}, requested=len(left), key=key)]

@@ -5,30 +5,40 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 
-from blocks.database.engine import Store
+from blocks.database.engine import Store, open_store
 from blocks.database.store import import_planning
 from blocks.database.store import imports as ledger
+from blocks.database.store.import_planning import Decision
 from blocks.errors import (
     Busy,
     Duplicate,
     MemoriesError,
     NotSent,
+    Refused,
     SpendCapReached,
     StoreError,
     TagtrailError,
     TooManyRequests,
+    Transient,
     UsageError,
 )
 from blocks.memories.client import MemoriesClient
+from blocks.memories.error_codes import contradicts_itself
 from blocks.memories.requests import Where
+from blocks.outside_words import for_log
 from blocks.quotas.budget import Reservation
-from flows.steps.imports.ambiguity_limit import MAX_AMBIGUOUS, is_safe_to_resend
-from flows.steps.imports.followed import FollowedImport, read_import
-from flows.steps.prefect_side import run_events
+from blocks.settings import get_settings
+from flows.steps.imports.poll import FollowedImport, read_import
+from flows.steps.prefect_side import events
+from flows.steps.run.accounts import saved_database_url
+from flows.steps.run.call_limits import MAX_AMBIGUOUS
 from flows.steps.run.context import RunContext
 from flows.steps.run.summary import named
 
@@ -208,7 +218,7 @@ async def _refused(run: RunContext, import_id: str, error: TagtrailError) -> str
         raise error
     row = await run.store.run_durable(ledger.mark_failed, import_id, note=str(error), owner=run.owner)
     if row is not None:
-        run_events.import_ended(row, run_id=run.run_id)
+        events.import_ended(row, run_id=run.run_id)
     else:
         row = await run.store.read(ledger.get, import_id)
     if row.kind == "hashtag":
@@ -244,3 +254,35 @@ async def _ambiguous(run: RunContext, import_id: str, why: str) -> None:
         f"import {import_id} may or may not have been accepted ({why}); it is not sent again by itself: "
         f"`tagtrail resolve {import_id} --resubmit|--attach TASK_ID|--drop` decides"
     )
+
+
+def is_safe_to_resend(error: TagtrailError) -> bool:
+    """Whether a submission that failed so has begun no import, for sure.
+
+    "Network abnormal", and a code of success beside `success: false`, say neither yes nor no: a second bill is worse
+    than a question. Nor does "repeated operation": an earlier submission may run.
+    """
+    if isinstance(error, Transient | Duplicate):
+        return False
+    return isinstance(error, NotSent) or (isinstance(error, Refused) and not contradicts_itself(error))
+
+
+NEXT = {
+    "planned": "the next run of the same wish sends it",
+    "submitted": "the next run or sweep follows it",
+    "dropped": "its wish is free for a new import",
+}
+
+
+async def decide(import_id: str, decision: Decision, task_id: str) -> State[Any]:
+    """Carry one decision out; Failed with one sentence where there is nothing to decide."""
+    try:
+        url = await saved_database_url() or get_settings().database_url
+        store = await asyncio.to_thread(open_store, url, create=True)
+        try:
+            row = await store.run_durable(import_planning.decide, import_id, decision, task_id=task_id)
+        finally:
+            store.close()
+    except TagtrailError as error:
+        return Failed(message=for_log(str(error)))
+    return Completed(message=f"import {row.import_id} is {row.state} now; {NEXT[row.state]}")

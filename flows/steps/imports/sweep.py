@@ -1,20 +1,27 @@
-"""A sweep: whatever is open is taken up, also what comes to light while it runs, and bought only if it never was."""
+"""A sweep: whatever is open is taken up, also what comes to light while it runs, and bought only if it never was.
+
+Finished imports are looked at once more: what was listed without a URL may have one now, and more may be listed.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import TERMINAL_STATES
 
 from blocks.database.store import accounts, runs, stale_work
+from blocks.database.store import imports as ledger
 from blocks.database.store.import_planning import Ticket
+from blocks.database.store.import_polls import record_late_look
+from blocks.database.store.imports import FoundPost, OpenImport
 from blocks.database.store.stale_work import StaleWork
+from blocks.errors import TagtrailError
 from flows.steps.enrichment.circuit_breaker import StillRefused
 from flows.steps.enrichment.dispatcher import Enrichment
-from flows.steps.imports.followed import Follow, follow_one, side_by_side
-from flows.steps.imports.recheck import recheck_short_imports
+from flows.steps.imports.poll import Follow, follow_one, poll_once, side_by_side
 from flows.steps.run.context import RunContext
 from flows.steps.run.stops import CANCELLED, IN_PREFECT, states_of
 from flows.steps.run.summary import plural
@@ -27,6 +34,9 @@ MAX_TRIALS = 20
 
 MOST_IMPORTS = 500
 """So many imports one run takes up at most; the next one takes the others."""
+
+MAX_LATE_LOOKS = 60
+"""So many short imports one sweep looks at: about a minute of the status calls that the account may make."""
 
 
 async def take_up_what_is_open(run: RunContext, enrichment: Enrichment, follow: Follow) -> None:
@@ -188,3 +198,51 @@ class _Sweep:
         if self._enrichment.elsewhere and self._run.clock().timestamp() >= self._others_until:
             return False
         return self._enrichment.busy
+
+
+async def recheck_short_imports(run: RunContext, enrichment: Enrichment) -> None:
+    """Poll each import that ended with less than was asked for, where that is due; what it lists anew is enriched."""
+    try:
+        for row in await run.store.run(ledger.take_late_looks, run.client.account, most=MAX_LATE_LOOKS):
+            if run.halt.reason is None and (new := await _recheck(run, row)):
+                count = plural(len(new), "more post")
+                run.journal.note(f"import {row.import_id} had ended short, and lists {count} by now")
+                enrichment.add(new)
+    except TagtrailError as error:
+        run.halt.pull(error)
+
+
+async def recheck_imports(run: RunContext, import_ids: Sequence[str], enrichment: Enrichment) -> None:
+    """Poll each of these imports once, if it is finished; what they list anew is enriched. A poll costs nothing."""
+    run.progress.stage = "importing"
+    for import_id in import_ids:
+        if run.halt.reason is None:
+            found = await run.store.read(ledger.find_imports, import_id)
+            mine = (import_id, run.client.account, "complete")
+            rows = [row for row in found if (row.import_id, row.account, row.state) == mine and row.task_id]
+            if rows:
+                enrichment.add(await _recheck(run, rows[0]))
+            else:
+                run.journal.note(
+                    f"import {import_id} is not polled again: this key's ledger holds no such finished import"
+                )
+    run.progress.stage = "enriching"
+
+
+async def _recheck(run: RunContext, row: OpenImport) -> list[FoundPost]:
+    """Poll a finished import; gives the posts that it lists for the first time."""
+    listed = await poll_once(run, row)
+    if listed is None:
+        if run.halt.reason is None:
+            run.journal.note(f"import {row.import_id} could not be polled")
+        return []
+    now = run.clock()
+    post_micros = run.settings.tagtrail_prices.import_micros(1)
+    result = await run.store.run(
+        record_late_look, row.import_id, listed, post_micros=post_micros, run_id=run.run_id, now=now
+    )
+    if result.new_posts:
+        posts = [(post.ref, post.source_url) for post in result.new_posts]
+        asks = run.request.asker(run.run_id) is not None
+        await run.store.run(runs.take_posts, run.run_id, posts, now=now, asks=asks)
+    return list(result.new_posts)

@@ -16,9 +16,8 @@ from blocks.database.engine import Store
 from blocks.database.store import imports as ledger
 from blocks.database.store import money as money_store
 from blocks.errors import StoreError
-from blocks.outside_words import for_markdown
+from blocks.outside_words import distinct_name, for_markdown
 from blocks.quotas.budget import Budget
-from flows.steps.prefect_side.artifact_names import distinct
 from flows.steps.run.progress import NOT_ENDED, Progress
 from flows.steps.run.summary import SAMPLE, TODAY, RunSummary
 
@@ -32,7 +31,7 @@ LOOK_SECONDS = 1.0
 def artifact_key(flow: str, collection: str | None) -> str:
     """A key as Prefect wants it: lower case, digits, dashes."""
     typed = collection or "default"
-    return f"{flow}-{distinct(re.sub(r'[^a-z0-9]+', '-', typed.lower()).strip('-'), typed)}"
+    return f"{flow}-{distinct_name(re.sub(r'[^a-z0-9]+', '-', typed.lower()).strip('-'), typed)}"
 
 
 def markdown(summary: RunSummary) -> str:

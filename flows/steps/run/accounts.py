@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from prefect.blocks.core import Block
@@ -10,11 +10,12 @@ from prefect.exceptions import ObjectNotFound
 
 from blocks.database.credentials import TagtrailDatabase
 from blocks.database.engine import Store
-from blocks.database.store import accounts
+from blocks.database.store import accounts, catalog
 from blocks.errors import BadKey, UsageError
 from blocks.memories.callbacks import address
 from blocks.memories.client import MemoriesClient
 from blocks.memories.credentials import MAX_CONNECTIONS, MemoriesCredentials
+from blocks.network import are_here, is_here
 from blocks.settings import Settings
 from flows.steps.enrichment.circuit_breaker import REFUSALS
 from flows.steps.run.context import RunContext
@@ -102,3 +103,23 @@ async def _saved(kind: type[BlockT], name: str) -> BlockT | None:
         if isinstance(error.__cause__, ObjectNotFound):
             return None
         raise
+
+
+async def ensure_one_service(store: Store, hosts: Sequence[str]) -> None:
+    """Make sure that no real service is asked for a database whose answers all came from a server of this machine.
+
+    `hosts` are those that the run asks. Commands know more (`deployments/stack/homes.py`); runs that a worker starts
+    with a saved account come by here only.
+
+    Raises:
+        UsageError: it would be; nothing was sent, and nothing written.
+    """
+    if any(is_here(host) for host in hosts):
+        return
+    asked = await store.read(catalog.services)
+    if asked and all(are_here(of_run) for of_run in asked):
+        raise UsageError(
+            f"{store.url_shown} holds answers of {', '.join(sorted(asked))} only, a server on this machine such as the "
+            f"sandbox, whose posts are invented; for {' and '.join(hosts)} use another database; nothing was "
+            "sent"
+        )

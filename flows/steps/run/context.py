@@ -11,10 +11,9 @@ from blocks.memories.client import MemoriesClient
 from blocks.quotas.budget import Budget
 from blocks.settings import Settings
 from flows.steps.enrichment.circuit_breaker import Channels
-from flows.steps.prefect_side.run_log import RunLog
 from flows.steps.run.call_limits import CallLimits
 from flows.steps.run.halt_switch import HaltSwitch
-from flows.steps.run.journal import Journal
+from flows.steps.run.journal import Journal, RunLog
 from flows.steps.run.lease_health import LeaseHealth
 from flows.steps.run.progress import Progress
 from flows.steps.run.request import RunRequest

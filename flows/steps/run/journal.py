@@ -1,13 +1,97 @@
-"""What a run has noted so far: its posts, and what its summary is to say."""
+"""What a run notes: its posts, sentences for its summary, and about ten lines for Prefect's log; nothing of people."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_logger, get_run_logger
+
+from blocks.errors import MemoriesError, TagtrailError
 from blocks.outside_words import for_log
 from flows.steps.enrichment.post_state import PostTask
 from flows.steps.run.progress import Progress
+
+MAX_IMPORTS_TOLD = 3
+"""A run of more imports tells each of them at DEBUG only, so that its log stays short."""
+
+POSTS_BETWEEN_LINES = 50
+LINES_OF_PROGRESS = 5
+"""A large run tells its progress so often, a small one every 50 posts."""
+
+
+def reason_of(error: TagtrailError) -> str:
+    """Why a call failed, in a few words of our own: `HTTP 502`, `code 0429`, or the error's class in words.
+
+    Never the service's words: they may name a person, and Prefect keeps its log.
+    """
+    if not isinstance(error, MemoriesError):
+        return error.error_class
+    if error.http_status is not None and error.http_status != 200:
+        return f"HTTP {error.http_status}"
+    return error.what if error.code is None else f"{error.what} (code {error.code})"
+
+
+class RunLog:
+    """Writes one run's lines; in a flow run they go to Prefect's run logger, elsewhere to a logger of this name."""
+
+    def __init__(self) -> None:
+        try:
+            self._logger: logging.Logger | logging.LoggerAdapter[logging.Logger] = get_run_logger()
+        except MissingContextError:
+            self._logger = get_logger(__name__)
+        self._imports = 0
+        self._expected_posts = 0
+        self._next_line_at = POSTS_BETWEEN_LINES
+        self._failures: Counter[tuple[str, str]] = Counter()
+
+    def accepted(self, what: str, *, where: str, cap_usd: float | None, imports: int, posts: int) -> None:
+        """The run begins: `what` it was asked for, `where` it works, and what it may spend."""
+        self._imports, self._expected_posts = imports, posts
+        cap = "no cap" if cap_usd is None else f"at most {cap_usd:.2f} USD"
+        self._write(logging.INFO, "Accepted: %s; %s; %s", what, where, cap)
+
+    def of_import(self, line: str, *values: object) -> None:
+        """A step of one import: submitted, joined, re-used, listed, ended."""
+        self._write(logging.INFO if self._imports <= MAX_IMPORTS_TOLD else logging.DEBUG, line, *values)
+
+    def progress(self, settled: int, found: int, *, per_second: float | None, spent_usd: float) -> None:
+        """Every so many posts: how many are settled, how fast, and what was spent."""
+        if settled < self._next_line_at:
+            return
+        step = max(POSTS_BETWEEN_LINES, max(found, self._expected_posts) // LINES_OF_PROGRESS)
+        self._next_line_at = settled + step
+        rate = "" if per_second is None else f", {per_second:.1f} a second"
+        self._write(logging.INFO, "%s of %s posts settled%s, about %.2f USD so far", settled, found, rate, spent_usd)
+
+    def call_failed(self, error: TagtrailError, channel: str, *, attempt: int, of: int) -> None:
+        """A metadata call failed; the first of its kind on a channel is a warning, the others are counted."""
+        kind = (error.error_class, channel)
+        self._failures[kind] += 1
+        level = logging.WARNING if self._failures[kind] == 1 else logging.DEBUG
+        then = f"call {attempt} of {of}" if of > 1 else "not tried again there"
+        self._write(level, "%s from %s, %s", reason_of(error), channel, then)
+
+    def post_settled(self, name: str, outcome: str) -> None:
+        """One post came to its end; DEBUG only."""
+        self._write(logging.DEBUG, "%s: %s", name, outcome)
+
+    def warning(self, line: str, *values: object) -> None:
+        """Something that somebody should look at."""
+        self._write(logging.WARNING, line, *values)
+
+    def ended(self, message: str, *, needs_you: bool) -> None:
+        """How the run ended, and what to do; what failed again and again is told with its count."""
+        for (error_class, channel), count in self._failures.items():
+            if count > 1:
+                self._write(logging.INFO, "%s from %s: %s calls in all", error_class, channel, count)
+        self._write(logging.WARNING if needs_you else logging.INFO, "Ended: %s", message)
+
+    def _write(self, level: int, line: str, *values: object) -> None:
+        """One line; what a name or an id holds steers nobody's log."""
+        self._logger.log(level, line, *(for_log(value) if isinstance(value, str) else value for value in values))
 
 
 class Journal:

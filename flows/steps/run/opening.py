@@ -19,22 +19,20 @@ from blocks.quotas.budget import Budget
 from blocks.quotas.rate_limiter import Limiter, rates_from
 from blocks.settings import Settings, get_settings
 from flows.steps.enrichment.circuit_breaker import Channels
+from flows.steps.imports.plan import without_erased
 from flows.steps.prefect_side.artifacts import ProgressBar, artifact_key, best_effort, look_into_books
 from flows.steps.prefect_side.kill_switch import watch_kill_switch
-from flows.steps.prefect_side.run_log import RunLog
 from flows.steps.prefect_side.run_names import name_of_run, tags_of_run
 from flows.steps.prefect_side.schedule import reuse_hours_for_this_run
-from flows.steps.run.accounts import name_account, open_client, saved_database_url
+from flows.steps.run.accounts import ensure_one_service, name_account, open_client, saved_database_url
 from flows.steps.run.call_limits import CallLimits
 from flows.steps.run.context import RunContext
 from flows.steps.run.halt_switch import HaltSwitch
-from flows.steps.run.journal import Journal
+from flows.steps.run.journal import Journal, RunLog
 from flows.steps.run.lease_health import LeaseHealth
 from flows.steps.run.outcome import parameters_of
 from flows.steps.run.progress import current_progress
 from flows.steps.run.request import NO_CAP_USD, RunRequest
-from flows.steps.run.sandbox_guard import must_not_mix
-from flows.steps.upkeep.erasure_filter import without_erased
 
 
 class Opening:
@@ -84,7 +82,7 @@ class Opening:
         store = await asyncio.to_thread(open_store, url, create=True)
         self.stack.callback(store.close)
         client = await self.stack.enter_async_context(await open_client(self.credentials, settings))
-        await must_not_mix(store, client.hosts)
+        await ensure_one_service(store, client.hosts)
         run = await self.open_on(store, client, request, settings)
         await self.stack.enter_async_context(watch_kill_switch(self.halt.pull))
         await self._show_in_prefect(run)

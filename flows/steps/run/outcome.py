@@ -16,14 +16,22 @@ from blocks.database.store.money import RunSpend
 from blocks.database.store.provenance import RunOutputs
 from blocks.errors import StoreError, TagtrailError, UsageError
 from blocks.outside_words import for_log
-from flows.steps.prefect_side import run_events
+from flows.steps.prefect_side import events
 from flows.steps.prefect_side.trending import announce_trending, link
 from flows.steps.run.context import RunContext
-from flows.steps.run.ending import Ending, going_on, message_of, outcome_of
 from flows.steps.run.request import NO_CAP_USD, RunRequest
 from flows.steps.run.stops import StopListener
-from flows.steps.run.summary import CREATORS, ImportSummary, LeadingPost, RunSummary, plural
-from flows.steps.upkeep.erasure_filter import listed_again
+from flows.steps.run.summary import (
+    CREATORS,
+    Ending,
+    ImportSummary,
+    LeadingPost,
+    RunSummary,
+    going_on,
+    message_of,
+    outcome_of,
+    plural,
+)
 
 MAX_LEADING = 5
 """So many leading posts stand in a run's summary."""
@@ -59,7 +67,7 @@ def never_opened(run_id: str, flow: str, why: TagtrailError | None, now: datetim
         started_at=now,
         finished_at=now,
     )
-    run_events.run_ended(summary, why)
+    events.run_ended(summary, why)
     return summary
 
 
@@ -85,8 +93,8 @@ async def close(
         if not stops.undecided:
             if unwritten := await _failure_of(_write_end(run, summary)):
                 _judge(summary, _ending(run, error or unwritten, broken))
-            run_events.assets_written(wrote, run_id=run.run_id)
-    run_events.run_ended(summary, run.halt.reason)
+            events.assets_written(wrote, run_id=run.run_id)
+    events.run_ended(summary, run.halt.reason)
     if broken is None:
         await announce_trending(
             run.store, run.settings, run_id=run.run_id, started_at=summary.started_at, now=run.clock()
@@ -193,7 +201,7 @@ async def _count(run: RunContext, flow: str, now: datetime, *, stopped: bool) ->
             *journal.notes,
             *_notes(run, money),
             *_of_creators(imports),
-            *listed_again(imports),
+            *_listed_again(imports),
             *_gaps(overlaps.values(), imports),
         ],
         started_at=started_at,
@@ -277,3 +285,13 @@ def _notes(run: RunContext, money: RunSpend) -> list[str]:
         told = ", ".join(f"{count} {name}" for name, count in sorted(run.journal.poll_errors.items()))
         notes.append(f"polls without an answer: {told}")
     return notes
+
+
+def _listed_again(imports: Sequence[ImportSummary]) -> list[str]:
+    """A sentence where imports listed what was erased: the service bills it all the same."""
+    withheld = sum(one.withheld for one in imports)
+    if not withheld:
+        return []
+    return [
+        f"{plural(withheld, 'listed post')} left out: erased on request (`tagtrail purge`); the import bills it anyway"
+    ]

@@ -18,7 +18,8 @@ from blocks.errors import (
     Transient,
     Unreadable,
 )
-from flows.steps.imports.ambiguity_limit import MAX_AMBIGUOUS, AmbiguityLimit, is_safe_to_resend
+from flows.steps.imports.submit import is_safe_to_resend
+from flows.steps.run.call_limits import MAX_AMBIGUOUS, AmbiguityLimit
 
 
 async def submit(limit: AmbiguityLimit, state: str | None, sent: list[str | None]) -> None:

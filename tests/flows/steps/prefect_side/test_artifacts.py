@@ -17,10 +17,18 @@ from blocks.errors import NoCredits, StoreError
 from blocks.quotas.budget import Budget
 from blocks.settings import Prices
 from flows.steps.prefect_side.artifacts import SAMPLE, TODAY, artifact_key, look_into_books, markdown
-from flows.steps.run.ending import Ending, message_of, outcome_of
 from flows.steps.run.progress import Progress
 from flows.steps.run.request import RunRequest
-from flows.steps.run.summary import EXIT_STATUS, ImportSummary, LeadingPost, RunSummary, plural
+from flows.steps.run.summary import (
+    EXIT_STATUS,
+    Ending,
+    ImportSummary,
+    LeadingPost,
+    RunSummary,
+    message_of,
+    outcome_of,
+    plural,
+)
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

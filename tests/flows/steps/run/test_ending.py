@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from blocks.errors import NoCredits, TagtrailError
-from flows.steps.run.ending import Ending, message_of, outcome_of
 from flows.steps.run.request import RunRequest
-from flows.steps.run.summary import RunSummary
+from flows.steps.run.summary import Ending, RunSummary, message_of, outcome_of
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
