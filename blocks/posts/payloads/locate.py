@@ -13,7 +13,7 @@ from blocks.errors import PostGone, UnknownShape, WrongPost
 from blocks.posts.payloads.comments import CONTAINERS, REPLIES
 from blocks.posts.payloads.node_identity import addressed_to_another, mentions, named_by, tells_of_another
 from blocks.posts.payloads.reading import MISSING, begun, dig, storable
-from blocks.posts.payloads.shape import Shape, with_alternatives
+from blocks.posts.payloads.shape import HOLDERS, Shape, with_alternatives
 from blocks.posts.payloads.synonyms import COUNTS
 from blocks.posts.payloads.unavailability import MEDIA_KEYS, mark_of, words_of
 from blocks.posts.platforms.registry import PLATFORMS
@@ -35,6 +35,8 @@ _WRAPPERS = (
 )
 """Objects whose keys an error shows besides the top ones."""
 _NOT_LOOKED_INTO = frozenset((*CONTAINERS, *REPLIES))
+_COUNT_HOLDERS = frozenset(HOLDERS)
+"""What stands there in a post are its own counts, and no other post: they may repeat its id."""
 _NO_POSTS_KEYS = frozenset(
     {"cid", "comment_id", "commentId", "comment_pk", "comment_like_count", "parent_comment_id", "reply_comment_total"}
     | {"topLevelComment", "textDisplay", "authorDisplayName", "totalReplyCount", "voteCount"}
@@ -155,8 +157,9 @@ def _inner(place: _Place, is_post: bool, beside: frozenset[str]) -> Iterator[_Pl
     around = place.beside
     if not beside.isdisjoint(node):
         around = around | {key: node[key] for key in beside & node.keys()}
+    closed = _NOT_LOOKED_INTO | _COUNT_HOLDERS if is_post else _NOT_LOOKED_INTO
     for key, value in node.items():
-        if isinstance(value, dict | list) and key not in _NOT_LOOKED_INTO:
+        if isinstance(value, dict | list) and key not in closed:
             yield _Place(value, place.depth + 1, key in MEDIA_KEYS, key == "errors", inside, around)
 
 
@@ -237,7 +240,7 @@ def _judge(place: _Place, asked: PostRef, search: _Search, is_post: bool) -> Non
     """Note what an object outside of posts says: that there is none, or that something went wrong."""
     node: dict[str, Any] = place.value
     if is_post:
-        search.gone = search.gone or mark_of(node, near_the_top=False) == "gone"
+        search.gone = search.gone or mark_of(node, near_the_top=place.depth <= _NEAR_THE_TOP) == "gone"
         return
     if isinstance(node.get("status"), str) and "status" not in search.answer:
         search.answer["status"] = node["status"]

@@ -18,7 +18,7 @@ from blocks.posts.payloads.synonyms import COUNTS, NAMES, holds_counts, unread
 from blocks.posts.platforms.registry import PLATFORMS
 from blocks.posts.record import MediaType, NullReason, PostRecord, PostRef
 
-PARSER_VERSION = "3"
+PARSER_VERSION = "4"
 """Goes up with every change that can change a row; `reparse` shows what it changed."""
 
 _READERS: dict[str, Callable[[Any], Any]] = {

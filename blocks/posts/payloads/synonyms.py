@@ -28,6 +28,8 @@ _STEMS: Final = {
 _FORMS: Final = (
     *("{}", "{}s", "{}count", "{}scount", "{}counts", "{}num", "{}cnt", "num{}", "num{}s", "numberof{}s", "{}total"),
     *("total{}s", "total{}", "{}stotal", "countof{}s", "{}number", "no{}s", "{}counter", "{}info", "{}countinfo"),
+    *("{}text", "{}stext", "{}counttext", "{}scounttext", "{}int", "{}sint", "{}countint", "{}scountint"),
+    *("{}formatted", "{}sformatted", "{}countformatted", "formatted{}s", "formatted{}count", "short{}counttext"),
 )
 NAMES: Final = {
     **{column: frozenset(form.format(stem) for stem in stems for form in _FORMS) for column, stems in _STEMS.items()},
@@ -43,7 +45,17 @@ NAMES: Final = {
             "published",
         }
         | {"publishdate", "publisheddate", "takenat", "posttime", "postedat", "postdate", "postedtime", "uploaddate"}
-        | {"uploadedat", "uploadtime", "timestamp", "date", "datetime", "datepublished", "dateposted", "pubdate"}
+        | {
+            "uploadedat",
+            "uploadtime",
+            "tweetcreatedat",
+            "timestamp",
+            "date",
+            "datetime",
+            "datepublished",
+            "dateposted",
+            "pubdate",
+        }
     ),
     "duration_seconds": frozenset(
         {"duration", "videoduration", "durationsec", "durationsecs", "durationseconds", "lengthseconds", "durationms"}

@@ -121,7 +121,7 @@ ITEM_STRUCT = Shape(
     ids=("id",),
     columns={
         "author_id": ("author.id",),
-        "author_username": ("author.uniqueId", "author.unique_id"),
+        "author_username": ("author.uniqueId", "author.unique_id", "author"),
         "author_name": ("author.nickname",),
         "author_verified": ("author.verified",),
         "author_followers": ("authorStatsV2.followerCount", "authorStats.followerCount", "author.followerCount"),

@@ -20,7 +20,7 @@ _GONE = re.compile(
     r"|no\s+longer\s+available|is\s?n[o'’]t\s+available(?:\s+any\s?more)?|not\s+available|unavailable|removed|deleted"
     r"|private|terminated)\b"
     rf"|\b(?:private|removed|deleted|unavailable|no\s+such)\s+(?:(?:this|the)\s+)?{_POST}"
-    r"|\bcould\s+not\s+find\s+(?:a\s+|the\s+)?(?:post|tweet|video|media)\b",
+    r"|\bcould\s+not\s+find\s+(?:a\s+|the\s+)?(?:post|tweet|video|media)\b|\bno\s+status\s+found\s+with\s+that\s+id\b",
     re.I,
 )
 _GONE_WITH_ITS_AUTHOR = re.compile(
@@ -28,6 +28,7 @@ _GONE_WITH_ITS_AUTHOR = re.compile(
     rf"{_POST}[^.;!?]{{0,80}}?\b(?:account|user|channel)\b[^.;!?]{{0,80}}?\b"
     r"(?:no\s+longer\s+exists?|suspended|terminated|deleted|closed|private)\b"
     rf"|{_POST}[^.;!?]{{0,80}}?\b(?:suspended|terminated|deleted|protected|private)\s+(?:account|user|channel)\b"
+    rf"|{_POST}[^.;!?]{{0,80}}?\b(?:closed|deleted)\s+(?:their|its|his|her)\s+(?:[a-z]+\s+){{0,2}}(?:account|channel)\b"
     rf"|\b(?:account|channel)\b[^.;!?]{{0,40}}?{_POST}[^.;!?]{{0,40}}?\b(?:suspended|terminated|deleted|closed)\b",
     re.I,
 )
@@ -58,7 +59,7 @@ _ERRORS = ("errorCode", "error", "errorDescription", "error_code", "error_descri
 _REMARKS = ("message", "msg", "detail", "exc_type", "reason", "statusMsg", "status_msg", "notice")
 """Keys that stand in other objects too: only near the answer's top, and only where it says that the post is gone."""
 
-_ADDRESS = re.compile(r"https?://\S+", re.I)
+_NO_WORDS = re.compile(r"https?://\S+|\bterms\s+of\s+(?:service|use)\b", re.I)
 _SEAMS = re.compile(r"(?<=[a-z])(?=[A-Z])|[_-]+")
 _LONGEST_WORDS = 500
 """Marks are short; what is longer is cut before it is read."""
@@ -112,8 +113,8 @@ def _name_a_gone_post(words: list[str], codes: list[str]) -> bool:
     """Whether codes and words say that the post is gone, and not that anything of the service's is."""
     if not _GONE_CODES.isdisjoint(codes):
         return True
-    # Addresses are no words, and codes are written PostNotFound or POST_NOT_FOUND.
-    plain = [_SEAMS.sub(" ", _ADDRESS.sub("it", word)) for word in words]
+    # Addresses and a platform's terms are no words, and codes are written PostNotFound or POST_NOT_FOUND.
+    plain = [_SEAMS.sub(" ", _NO_WORDS.sub("it", word)) for word in words]
     if any(_PRIVATE.search(word) for word in plain):
         return True
     if any(_NOT_FOR_EVERYBODY.search(word) for word in plain):

@@ -181,7 +181,16 @@ FLAT = Shape(
             *("followers_count", "author_followers"),
         ),
         "posted_at": (
-            *("created_at", "createdAt", "creation_date", "created_timestamp", "date_posted", "date", "created"),
+            *(
+                "created_at",
+                "createdAt",
+                "tweet_created_at",
+                "creation_date",
+                "created_timestamp",
+                "date_posted",
+                "date",
+            ),
+            "created",
             # Beside the others these may tell when the service looked.
             *("timestamp", "time"),
         ),

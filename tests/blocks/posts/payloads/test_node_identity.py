@@ -79,6 +79,14 @@ def test_what_only_repeats_the_question_confirms_nothing(own: dict[str, Any]) ->
         map_post([ITEM | own], REEL)
 
 
+def test_counts_that_repeat_the_asked_id_stay_those_of_the_post_around_them() -> None:
+    counts = {"aweme_id": CLIP.post_id, "digg_count": 5, "play_count": 9, "share_count": 1}
+    elsewhere = {"share_info": {"share_url": "https://www.tiktok.com/@moss/video/7560000000000000999"}}
+    assert map_post({**AWEME, "aweme_id": CLIP.post_id, "statistics": counts}, CLIP).likes == 5
+    with pytest.raises(WrongPost):
+        map_post({**AWEME, "aweme_id": CLIP.post_id, "statistics": counts, **elsewhere}, CLIP)
+
+
 def test_a_placeholder_for_no_result_has_no_numbers() -> None:
     item = {**TWEET, "type": "mock_tweet", "id": -1, "url": "https://x.com/other/status/1846000000000000001"}
     for placeholder in (item, {**item, "url": STATUS.url}, {**item, "id": STATUS.post_id}, {**item, "type": "tweet"}):
@@ -190,6 +198,10 @@ def test_a_form_that_comes_without_identity_must_be_alone_and_nobody_elses() -> 
             },
         ),
         (VIDEO, {"error": "This video has been removed by the uploader"}),
+        (VIDEO, {"error": "This video has been removed for violating YouTube's Terms of Service"}),
+        (VIDEO, {"error": "This video is not available: the uploader has closed their YouTube account."}),
+        (STATUS, {"errors": [{"code": 144, "message": "No status found with that ID."}]}),
+        (CLIP, {"aweme_detail": None, "filter_detail": {"aweme_id": CLIP.post_id, "notice": "Video unavailable"}}),
     ],
 )
 def test_marks_of_the_platforms_say_that_the_post_is_gone(asked: PostRef, data: Any) -> None:
@@ -207,6 +219,8 @@ def test_marks_of_the_platforms_say_that_the_post_is_gone(asked: PostRef, data: 
         (VIDEO, {"playabilityStatus": {"status": "UNPLAYABLE", "reason": "Video unavailable in your country"}}),
         (VIDEO, {"items": []}),
         (VIDEO, {"error": "Your account has been terminated"}),
+        (VIDEO, {"error": "Video not available: the terms of service of this API were not accepted"}),
+        (CLIP, {"aweme_detail": None, "status_code": 0}),
     ],
 )
 def test_what_is_there_but_not_for_whoever_asked_can_be_tried_again(asked: PostRef, data: Any) -> None:

@@ -71,12 +71,34 @@ def test_counts_under_keys_that_no_table_reads_are_no_row_of_nulls(platform: str
 
 
 @pytest.mark.parametrize(
-    "counts", [{"likes_total": 5}, {"numLikes": "1.2K"}, {"like_info": {"count": 5}}, {"num_comments_": 5}]
+    "counts",
+    [
+        *({"likes_total": 5}, {"numLikes": "1.2K"}, {"like_info": {"count": 5}}, {"num_comments_": 5}),
+        *({"likeCountText": "1,234 likes"}, {"commentsFormatted": "1.2K"}, {"likesInt": 5}),
+    ],
 )
 def test_the_names_of_counts_vary(counts: dict[str, Any]) -> None:
     asked, node, _ = BARE["tiktok"]
     record = map_post({**node, "playCount": 9, **counts}, asked)
     assert "unknown_shape" in {record.null_reasons["likes"], record.null_reasons["comments"]}
+
+
+@each_case(
+    ("platform", "more", "column", "expected"),
+    [
+        ("youtube", {"viewCountInt": 5040, "viewCountText": "5,040 views"}, "views", 5040),
+        ("youtube", {"likeCountInt": 453}, "likes", 453),
+        ("youtube", {"commentCountInt": 11}, "comments", 11),
+        ("youtube", {"lengthSeconds": None, "durationMs": 1_526_500, "likes": 1}, "duration_seconds", 1526.5),
+        ("x", {"created_at": None, "tweet_created_at": "2025-11-16T03:42:05.000000Z", "views_count": 9}, "views", 9),
+        ("tiktok", {"author": "fern", "stats": {"diggCount": 1}}, "author_username", "fern"),
+    ],
+)
+def test_more_names_that_are_read(platform: str, more: dict[str, Any], column: str, expected: Any) -> None:
+    asked, node, _ = BARE[platform]
+    record = map_post(node | more, asked)
+    assert getattr(record, column) == expected
+    assert record.posted_at is not None or platform == "youtube"
 
 
 def test_what_is_nobodys_counts_against_no_column() -> None:
