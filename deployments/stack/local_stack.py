@@ -223,6 +223,8 @@ class Stack:
 
     def _begin_setup(self, server: ServerInfo) -> None:
         """It takes seconds to load, which the server's start takes too; it waits for the server by itself."""
+        if (elsewhere := self.processes.get("setup")) is not None:
+            process.end_with_children(elsewhere.pid)
         preparing = environment.of_process(self.home, server, self.chosen)
         preparing |= {environment.IS_SANDBOX: "1"} if self.wanted.sandbox else {}
         (self.logs / "up-setup.log").unlink(missing_ok=True)

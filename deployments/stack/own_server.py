@@ -94,7 +94,8 @@ def ensure(
     """The server of this home, started if none is running; `announce` gets a sentence if that takes time.
 
     `port`: where it has to listen; by itself it takes the port of last time, or any that is free.
-    `begun`: called with where the server will be, once, before the wait for it; what takes long to load can begin then.
+    `begun`: called with where the server will be, before the wait for it; what takes long to load can begin then. It is
+    called once more where somebody else took the port first, and the server gets another one.
     `command`: what is run for a home and a port; by itself this module, which turns into the server.
 
     Raises:
@@ -278,6 +279,24 @@ def _start(
     port = ports.choose(
         asked_port, option="--server-port", preferred=of_last_time if isinstance(of_last_time, int) else 0
     )
+    try:
+        return _start_at(home, port, begun, command, seconds)
+    except _PortLost:
+        port = ports.choose(asked_port, option="--server-port")
+        return _start_at(home, port, begun, command, seconds)
+
+
+class _PortLost(TagtrailError):
+    """Somebody else took the port after it was chosen."""
+
+
+def _start_at(
+    home: Path,
+    port: int,
+    begun: Callable[[ServerInfo], None],
+    command: Callable[[Path, int], Sequence[str]],
+    seconds: float,
+) -> ServerInfo:
     auth_string = _auth_string(home)
     process = ManagedProcess(
         "server",
@@ -299,7 +318,8 @@ def _start(
     if (sentence := full_disk(home)) is not None:
         raise TagtrailError(sentence)
     how = "ended while it was starting" if died else f"did not start within {seconds:.0f} s"
-    raise TagtrailError(f"Tagtrail's own Prefect server {how}; its log is {process.log}")
+    lost = died and "already in use" in process.said()
+    raise (_PortLost if lost else TagtrailError)(f"Tagtrail's own Prefect server {how}; its log is {process.log}")
 
 
 def server_command(home: Path, port: int) -> list[str]:

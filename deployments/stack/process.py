@@ -44,6 +44,7 @@ class ManagedProcess:
     """Where it runs: no file of the user's folder (.env, prefect.toml) has a say."""
     umask: int = -1
     pid: int = 0
+    _log_from: int = 0
     _deaths: deque[float] = field(default_factory=deque)
 
     def start(self) -> None:
@@ -52,6 +53,7 @@ class ManagedProcess:
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("ab") as output:
+            self._log_from = output.tell()
             child = subprocess.Popen(
                 list(self.command),
                 stdin=subprocess.DEVNULL,
@@ -89,10 +91,15 @@ class ManagedProcess:
             self._deaths.popleft()
         return len(self._deaths) <= RESTARTS
 
+    def said(self) -> str:
+        """What it has written to its log since its start."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_from)
+            return log.read().decode("utf-8", "replace").strip()
+
     def last_line(self) -> str:
-        """The last line of its log."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if self.log.exists() else []
-        return lines[-1] if lines else "it said nothing"
+        """The last line of that."""
+        return (self.said().splitlines() or ["it said nothing"])[-1]
 
 
 def wait_until(ready: Callable[[], bool], seconds: float, *, alive: Callable[[], bool]) -> bool:

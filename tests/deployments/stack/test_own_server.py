@@ -172,6 +172,38 @@ def test_a_port_that_somebody_else_has_now_is_avoided(home: Path, ensure: Callab
         assert second.port != first.port
 
 
+def test_a_port_that_is_taken_while_the_server_starts_is_given_up_once(
+    home: Path, command: Callable[[Path, int], list[str]]
+) -> None:
+    """Between choosing a port and listening there, anybody may take it."""
+    taken: list[socket.socket] = []
+    begun: list[ServerInfo] = []
+
+    def after(times: int) -> Callable[[Path, int], list[str]]:
+        """The command, for which the port is taken so often."""
+
+        def taking(home: Path, port: int) -> list[str]:
+            if len(taken) < times:
+                taken.append(socket.create_server(("127.0.0.1", port)))
+            return command(home, port)
+
+        return taking
+
+    try:
+        info = own_server.ensure(home, lambda _: None, command=after(1), begun=begun.append)
+        assert info.port != taken[0].getsockname()[1]
+        assert [one.port for one in begun] == [taken[0].getsockname()[1], info.port]
+        own_server.stop(home)
+        with pytest.raises(TagtrailError, match="ended while it was starting"):
+            own_server.ensure(home, lambda _: None, command=after(3))
+        asked = free_port()
+        with pytest.raises(UsageError, match=rf"port {asked} of 127\.0\.0\.1 is in use"):
+            own_server.ensure(home, lambda _: None, command=after(4), port=asked)
+    finally:
+        for one in taken:
+            one.close()
+
+
 def test_a_port_that_was_asked_for_is_had_or_refused(home: Path, ensure: Callable[..., ServerInfo]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         wanted = taken.getsockname()[1]
