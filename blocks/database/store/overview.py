@@ -7,7 +7,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, and_, case, exists, func, or_, select, union
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    Select,
+    Subquery,
+    and_,
+    case,
+    exists,
+    func,
+    or_,
+    select,
+    union_all,
+)
 
 from blocks.database.store import filters as conditions
 from blocks.database.store import money, runs
@@ -76,7 +90,7 @@ def totals_of_day(conn: Connection, now: datetime, collection: str | None = None
         .join(_runs, _runs.c.run_id == _run_posts.c.run_id)
         .where(_runs.c.started_at >= start)
     )
-    again = union(listed, given).subquery()
+    again = _each_once(listed, given)
     known = _count_rows(conn, again.join(_posts, same_post(_posts.c, again.c)), _posts.c.first_seen_at < start, *theirs)
     new = _count_rows(conn, _posts, _posts.c.first_seen_at >= start, *theirs)
     enriched = _count_rows(conn, _posts, _posts.c.enriched_at >= start, *theirs)
@@ -91,7 +105,7 @@ def totals_of_run(conn: Connection, run_id: str, started_at: datetime) -> Totals
         _items.c.import_id.in_(of_imports), _items.c.post_id.is_not(None), ~brought
     )
     given = select(_run_posts.c.platform, _run_posts.c.post_id).where(_run_posts.c.run_id == run_id)
-    again = union(listed, given).subquery()
+    again = _each_once(listed, given)
     is_new = _posts.c.first_seen_at >= started_at
     counted_already = exists().where(same_post(_items.c, _posts.c), brought)
     others = select(func.count(case((~is_new, 1))), func.count(case((and_(is_new, ~counted_already), 1))))
@@ -99,6 +113,11 @@ def totals_of_run(conn: Connection, run_id: str, started_at: datetime) -> Totals
     new = more + _count_rows(conn, _items, brought, _items.c.post_id.is_not(None))
     enriched = _count_rows(conn, _posts, _posts.c.enriched_at >= started_at, _posts.c.run_id == run_id)
     return _tally(money.totals(conn, run_id), new, known, enriched)
+
+
+def _each_once(*posts: Select[Any]) -> Subquery:
+    """Posts of several queries, each once. UNION alone would have SQLite from 3.53 on read a table in its order."""
+    return select(union_all(*posts).subquery()).distinct().subquery()
 
 
 def _count_rows(conn: Connection, rows: FromClause, *which: ColumnElement[bool]) -> int:
