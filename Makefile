@@ -22,7 +22,7 @@ help:
 	@echo "make stacks whole commands, servers and stacks, as processes"
 	@echo "make cover  make test with the branches that it takes, told per room; fails below its floor"
 	@echo "make lint   ruff and mypy"
-	@echo "make bench  posts per second and memory, beside a bare HTTP loop"
+	@echo "make bench  posts per second, CPU and memory, beside a bare HTTP loop and a plain script"
 	@echo "make soak   the long kill and endurance runs"
 	@echo "make lock   compile the lock files anew"
 
