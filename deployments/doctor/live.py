@@ -26,7 +26,7 @@ from blocks.settings import Settings
 from deployments.doctor.evidence import Evidence, Metered, Verdict
 from deployments.doctor.points import Finding, judge, shape_point
 from deployments.doctor.service import NOT_THERE, Account
-from flows.steps.enrichment.fetch import fetch_metadata
+from flows.steps.enrichment.fetch import Fetcher
 from flows.steps.enrichment.post_state import Fetched, PostTask
 from flows.steps.imports.plan import plan_imports
 from flows.steps.imports.poll import poll_import, read_import
@@ -192,7 +192,7 @@ class _Looker:
         task = PostTask(ref, found.source_url, purpose="live")
         forms = [url_form(url) for url in url_forms(ref, found.source_url)]
         try:
-            fetched = await fetch_metadata(self.run, task, channel)
+            fetched = await Fetcher(self.run).fetch_metadata(task, channel)
         except SpendCapReached:
             self.run.journal.note("the cap of this look is reached; what was not asked for stays unknown")
             return False

@@ -18,7 +18,7 @@ from blocks.database.store.imports import FoundPost
 from blocks.errors import StoreError, TagtrailError
 from blocks.posts.identity import item_key
 from blocks.quotas.rate_limiter import limits_for
-from flows.steps.enrichment.fetch import StillPending, enrich_one
+from flows.steps.enrichment.fetch import Fetcher, StillPending
 from flows.steps.enrichment.post_state import PostTask
 from flows.steps.enrichment.verdict import MAX_RETRIES, retry_delays_seconds
 from flows.steps.prefect_side.run_names import posts_named
@@ -46,7 +46,7 @@ def _still_pending(task: Task[..., object], task_run: TaskRun, state: State[obje
     persist_result=False,
     cache_policy=NO_CACHE,
 )
-async def enrich(run: RunContext, posts: list[FoundPost], what: str) -> dict[str, int]:
+async def enrich(fetcher: Fetcher, posts: list[FoundPost], what: str) -> dict[str, int]:
     """Enrich posts that were claimed before; gives counts by outcome.
 
     `what` is their name in Prefect: `instagram/CODE`, or `50 posts`.
@@ -56,13 +56,13 @@ async def enrich(run: RunContext, posts: list[FoundPost], what: str) -> dict[str
     Raises:
         StillPending: some posts failed in a way that may pass; Prefect runs the task again after a while.
     """
-    tasks = [run.journal.posts[item_key(post.ref)] for post in posts]
+    tasks = [fetcher.posts[item_key(post.ref)] for post in posts]
     pending = [post for post in tasks if post.outcome is None]
     if len(pending) == 1:
-        again = [await enrich_one(run, pending[0])]
+        again = [await fetcher.enrich(pending[0])]
     else:
         # All are awaited, also where one meets a fault: no call may go on unseen after its task has ended.
-        ended = await asyncio.gather(*(enrich_one(run, post) for post in pending), return_exceptions=True)
+        ended = await asyncio.gather(*(fetcher.enrich(post) for post in pending), return_exceptions=True)
         for fault in ended:
             if isinstance(fault, BaseException):
                 raise fault
@@ -120,6 +120,7 @@ class Enrichment:
     def __init__(self, run: RunContext, *, expected_posts: int | None = None) -> None:
         self._run = run
         self._posts = run.journal.posts
+        self._fetcher = Fetcher(run)
         self._found: dict[str, FoundPost] = {}
         self._size = run.request.batch_size(expected_posts)
         self._shares: dict[str, _Share] = {}
@@ -305,7 +306,7 @@ class Enrichment:
     async def _run_task(self, keys: list[str]) -> None:
         try:
             posts = [self._found[key] for key in keys]
-            await self._task(self._run, posts, posts_named([post.ref for post in posts]))
+            await self._task(self._fetcher, posts, posts_named([post.ref for post in posts]))
         except StoreError as error:
             # Nothing more is bought; the answers that are under way are still awaited, and stored if they can be.
             self._run.halt.pull(error)

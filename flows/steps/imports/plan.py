@@ -53,7 +53,7 @@ async def plan_imports(run: RunContext) -> list[Ticket]:
                 done, run.journal.continues = "continued", True
             what = named(wanted.kind, wanted.wanted.get("hashtag"), ticket.import_id, wanted.requested)
             run.journal.note(f"{done} the import of {at} UTC for {what}")
-            run.log.of_import("%s: import of %s UTC %s; nothing is submitted", what, at, done)
+            run.journal.log.of_import("%s: import of %s UTC %s; nothing is submitted", what, at, done)
         tickets.append(ticket)
     run.progress.imports_open = len(tickets)
     return tickets

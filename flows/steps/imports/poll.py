@@ -257,7 +257,7 @@ async def _record(submitted: FollowedImport, items: list[ItemSeen]) -> list[Foun
     result = await run.store.run(import_polls.record_poll, before.import_id, items, post_micros=post_micros)
     submitted.unanswered_polls, submitted.row = 0, (row := result.row)
     if result.new_posts and before.seen == 0:
-        run.log.of_import("%s: the first %s posts are listed; their metadata is bought now", name, len(items))
+        run.journal.log.of_import("%s: the first %s posts are listed; their metadata is bought now", name, len(items))
     said = await submitted.watcher.answered(result)
     state = finished_state(
         row.clocks(),
@@ -275,6 +275,6 @@ async def _record(submitted: FollowedImport, items: list[ItemSeen]) -> list[Foun
         if state == "empty" and said is not None and not said.succeeded:
             ended["note"] = SAID_FAILED
         if (done := await run.store.run(end_import, row.import_id, **ended)) is not None:
-            run.log.of_import("%s: import %s, %s listed, %s of them new", name, state, row.seen, row.new)
+            run.journal.log.of_import("%s: import %s, %s listed, %s of them new", name, state, row.seen, row.new)
             events.import_ended(done, run_id=run.run_id)
     return submitted.new_ones(result.new_posts)

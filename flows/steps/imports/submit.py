@@ -63,7 +63,7 @@ async def submit_import(planned: FollowedImport) -> FollowedImport:
     """
     run, ticket = planned.run, planned.ticket
     state = await _submit(run, ticket.import_id)
-    run.log.of_import("%s: import %s (asked for %s posts)", planned.name, state, planned.row.requested)
+    run.journal.log.of_import("%s: import %s (asked for %s posts)", planned.name, state, planned.row.requested)
     if state == "dropped" and (twin := await run.store.read(import_planning.running_twin, ticket.import_id)):
         return await read_import(run, replace(ticket, import_id=twin.import_id, how="attached", state=twin.state))
     return await read_import(run, replace(ticket, state=state))

@@ -13,7 +13,7 @@ from blocks.settings import Settings
 from flows.steps.enrichment.circuit_breaker import Channels
 from flows.steps.run.call_limits import CallLimits
 from flows.steps.run.halt_switch import HaltSwitch
-from flows.steps.run.journal import Journal, RunLog
+from flows.steps.run.journal import Journal
 from flows.steps.run.lease_health import LeaseHealth
 from flows.steps.run.progress import Progress
 from flows.steps.run.request import RunRequest
@@ -43,7 +43,6 @@ class RunContext:
         leases: LeaseHealth,
         journal: Journal,
         progress: Progress,
-        log: RunLog,
         clock: Callable[[], datetime],
     ) -> None:
         self.run_id: Final = run_id
@@ -61,7 +60,6 @@ class RunContext:
         self.leases: Final = leases
         self.journal: Final = journal
         self.progress: Final = progress
-        self.log: Final = log
         self.clock: Final = clock
         self.fresh_after: Final = clock() - timedelta(hours=request.max_age_hours)
         """Metadata measured at or after this moment is not bought again: one moment for the whole run."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Literal
 
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
@@ -57,15 +59,6 @@ class RunLog:
         """A step of one import: submitted, joined, re-used, listed, ended."""
         self._write(logging.INFO if self._imports <= MAX_IMPORTS_TOLD else logging.DEBUG, line, *values)
 
-    def progress(self, settled: int, found: int, *, per_second: float | None, spent_usd: float) -> None:
-        """Every so many posts: how many are settled, how fast, and what was spent."""
-        if settled < self._next_line_at:
-            return
-        step = max(POSTS_BETWEEN_LINES, max(found, self._expected_posts) // LINES_OF_PROGRESS)
-        self._next_line_at = settled + step
-        rate = "" if per_second is None else f", {per_second:.1f} a second"
-        self._write(logging.INFO, "%s of %s posts settled%s, about %.2f USD so far", settled, found, rate, spent_usd)
-
     def call_failed(self, error: TagtrailError, channel: str, *, attempt: int, of: int) -> None:
         """A metadata call failed; the first of its kind on a channel is a warning, the others are counted."""
         kind = (error.error_class, channel)
@@ -74,13 +67,17 @@ class RunLog:
         then = f"call {attempt} of {of}" if of > 1 else "not tried again there"
         self._write(level, "%s from %s, %s", reason_of(error), channel, then)
 
-    def post_settled(self, name: str, outcome: str) -> None:
-        """One post came to its end; DEBUG only."""
-        self._write(logging.DEBUG, "%s: %s", name, outcome)
-
-    def warning(self, line: str, *values: object) -> None:
-        """Something that somebody should look at."""
-        self._write(logging.WARNING, line, *values)
+    def post_settled(self, post: PostTask, progress: Progress, now: datetime) -> None:
+        """One post came to its end; every so many posts: how many are settled, how fast, and what was spent."""
+        self._write(logging.DEBUG, "%s/%s: %s", post.ref.platform, post.shown, post.outcome)
+        if (settled := progress.settled) < self._next_line_at:
+            return
+        step = max(POSTS_BETWEEN_LINES, max(progress.found, self._expected_posts) // LINES_OF_PROGRESS)
+        self._next_line_at = settled + step
+        per_second = progress.rate_per_second(now)
+        rate = "" if per_second is None else f", {per_second:.1f} a second"
+        line = "%s of %s posts settled%s, about %.2f USD so far"
+        self._write(logging.INFO, line, settled, progress.found, rate, progress.spent_usd)
 
     def ended(self, message: str, *, needs_you: bool) -> None:
         """How the run ended, and what to do; what failed again and again is told with its count."""
@@ -97,7 +94,8 @@ class RunLog:
 class Journal:
     """The notes of one run; steps add to them, and the run's end reads them."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, clock: Callable[[], datetime]) -> None:
+        self.log = RunLog()
         self.posts: dict[str, PostTask] = {}
         """All posts that the run has to account for, by key."""
         self.fresh: set[str] = set()
@@ -112,7 +110,14 @@ class Journal:
         """A sweep where the service refused lately: one call, and the others only once that is answered."""
         self.poll_errors: Counter[str] = Counter()
         self.notes: list[str] = []
-        self._progress = progress
+        self._progress, self._clock = progress, clock
+
+    def settle(self, post: PostTask, outcome: Literal["enriched", "failed", "gone"]) -> None:
+        """One post came to its end by this run."""
+        now = self._clock()
+        post.outcome = outcome
+        self._progress.count(outcome, now)
+        self.log.post_settled(post, self._progress, now)
 
     def note(self, sentence: str) -> None:
         """Say something in the summary and to whoever watches; never a caption or a person's name."""

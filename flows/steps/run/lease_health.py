@@ -14,7 +14,7 @@ from flows.steps.enrichment.post_state import PostTask
 HEARTBEAT_SECONDS = 5.0
 """How often a run renews its leases; they end 15 s after the last renewal."""
 
-DOUBT_SECONDS = leases.LEASE_SECONDS * 2 / 3
+MAX_UNRENEWED_SECONDS = leases.LEASE_SECONDS * 2 / 3
 """Leases that were renewed longer ago than this are looked at before anything is bought: twice the heartbeat."""
 
 
@@ -28,47 +28,49 @@ def awake_seconds() -> float:
 
 
 class LeaseHealth:
-    """When the leases of a run were renewed, and whether that ever came too late."""
+    """The leases of one run: when they were renewed, and whether that ever came too late."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store, owner: str) -> None:
         self.renewed_at = awake_seconds()
         self._late_until = 0.0
+        self._store, self._owner = store, owner
 
-    async def keep_renewing(self, store: Store, owner: str) -> None:
-        """Renew all leases of this owner, until cancelled."""
+    async def keep_renewing(self) -> None:
+        """Renew all leases of this run, until cancelled."""
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             # A database that is away or locked for a moment must not end the renewing for good.
             with suppress(StoreError):
-                await self.renew(store, owner)
+                await self.renew()
 
-    async def renew(self, store: Store, owner: str) -> None:
+    async def renew(self) -> None:
         """Renew them once."""
-        await store.run(leases.renew_all, owner)
+        await self._store.run(leases.renew_all, self._owner)
         self.renewed()
 
     def renewed(self) -> None:
         """All that the run still holds is its own for LEASE_SECONDS."""
         now = awake_seconds()
-        if now - self.renewed_at > DOUBT_SECONDS:
+        if now - self.renewed_at > MAX_UNRENEWED_SECONDS:
             self._late_until = now
         self.renewed_at = now
 
-    def in_doubt(self, claimed_at: float) -> bool:
+    def may_be_lost(self, claimed_at: float) -> bool:
         """Whether somebody may have taken what was claimed (or looked at) at this moment."""
         last = max(self.renewed_at, claimed_at)
-        return claimed_at <= self._late_until or awake_seconds() - last > DOUBT_SECONDS
+        return claimed_at <= self._late_until or awake_seconds() - last > MAX_UNRENEWED_SECONDS
 
+    async def ensure(self, post: PostTask) -> bool:
+        """Look, where it may be lost, whether the post is still this run's to buy; whether it was looked up.
 
-async def ensure_lease(store: Store, owner: str, health: LeaseHealth, post: PostTask) -> None:
-    """Look, where it is in doubt, whether the post is still this owner's to buy.
-
-    Raises:
-        LeaseLost: it is another's by now.
-        StoreError: nobody can say.
-    """
-    if post.claimed_at is not None and health.in_doubt(post.claimed_at):
+        Raises:
+            LeaseLost: it is another's by now.
+            StoreError: nobody can say.
+        """
+        if post.claimed_at is None or not self.may_be_lost(post.claimed_at):
+            return False
         looked_at = awake_seconds()
-        if not await store.run(work.still_mine, owner, [post.ref], post.purpose):
+        if not await self._store.run(work.still_mine, self._owner, [post.ref], post.purpose):
             raise LeaseLost("another run took the post over")
         post.claimed_at = looked_at
+        return True

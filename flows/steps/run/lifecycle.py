@@ -101,7 +101,7 @@ class open_run:
             await self._stops.settle(broken)
             opening.progress.ended_by = self._stops.signal
             self.summary = opening.progress.summary = await self._close(failed, broken)
-            opening.log.ended(self.summary.message, needs_you=self.summary.outcome != "done")
+            opening.journal.log.ended(self.summary.message, needs_you=self.summary.outcome != "done")
             await self._note_service(failed)
         finally:
             await opening.stack.aclose()

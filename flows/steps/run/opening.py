@@ -28,7 +28,7 @@ from flows.steps.run.accounts import ensure_one_service, name_account, open_clie
 from flows.steps.run.call_limits import CallLimits
 from flows.steps.run.context import RunContext
 from flows.steps.run.halt_switch import HaltSwitch
-from flows.steps.run.journal import Journal, RunLog
+from flows.steps.run.journal import Journal
 from flows.steps.run.lease_health import LeaseHealth
 from flows.steps.run.outcome import parameters_of
 from flows.steps.run.progress import current_progress
@@ -60,8 +60,7 @@ class Opening:
         """Whether the flow run is Tagtrail's own, and shows what this run is and does."""
         self.stack = AsyncExitStack()
         self.progress = current_progress()
-        self.journal = Journal(self.progress)
-        self.log = RunLog()
+        self.journal = Journal(self.progress, clock)
         self.halt = HaltSwitch(self.journal.note, cancelled)
         self.store: Store | None = None
         """The database, once there is one."""
@@ -121,8 +120,8 @@ class Opening:
             now=self.clock(),
         )
         comment_key = bytes.fromhex(await store.run(meta.comment_key))
-        health = LeaseHealth()
-        self.stack.push_async_callback(_end, asyncio.create_task(health.keep_renewing(store, owner)))
+        health = LeaseHealth(store, owner)
+        self.stack.push_async_callback(_end, asyncio.create_task(health.keep_renewing()))
         self.run = RunContext(
             run_id=self.run_id,
             owner=owner,
@@ -138,7 +137,6 @@ class Opening:
             leases=health,
             journal=self.journal,
             progress=self.progress,
-            log=self.log,
             clock=self.clock,
         )
         return self.run
@@ -146,7 +144,7 @@ class Opening:
     async def _show_in_prefect(self, run: RunContext) -> None:
         """Log what was accepted; tag the flow run, so that the UI's list can be filtered, and keep a progress bar."""
         request = run.request
-        self.log.accepted(
+        self.journal.log.accepted(
             name_of_run(self.flow, flow_run.parameters or {}) if self.owns_flow_run else self.flow,
             where=f"API {' and '.join(run.client.hosts)}, {run.store.engine.dialect.name} database",
             cap_usd=None if request.max_spend_usd >= NO_CAP_USD else request.max_spend_usd,

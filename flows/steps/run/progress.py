@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from flows.steps.run.summary import RunSummary
@@ -74,9 +74,11 @@ class Progress:
         """Posts that need nothing more in this run."""
         return self.enriched + self.fresh + self.failed + self.gone
 
-    def one_enriched(self, now: datetime) -> None:
-        """Count a post that was measured."""
-        self.enriched += 1
+    def count(self, outcome: Literal["enriched", "failed", "gone"], now: datetime) -> None:
+        """Count a post that came to its end."""
+        setattr(self, outcome, getattr(self, outcome) + 1)
+        if outcome != "enriched":
+            return
         if self.recent and (now - self.recent[-1]).total_seconds() > STILL_SECONDS:
             # The run waited for something in between, which is no part of its pace.
             self.recent.clear()

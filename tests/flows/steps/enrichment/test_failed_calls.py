@@ -31,7 +31,7 @@ from blocks.posts.identity import parse_post_url
 from blocks.posts.record import CHANNELS
 from blocks.quotas import rate_limiter
 from blocks.settings import get_settings
-from flows.steps.enrichment.fetch import enrich_one, fetch_metadata
+from flows.steps.enrichment.fetch import Fetcher
 from flows.steps.enrichment.post_state import PostTask
 from flows.steps.imports.plan import take_given_posts
 from flows.steps.run.context import RunContext
@@ -359,7 +359,7 @@ async def test_failed_calls(case: Case, sqlite_store: Store, monkeypatch: pytest
             post.ends_at = case.ends_at
             post.failures_ever = Counter(lost=case.lost_before)
         while waiting:
-            waiting = [post for post in waiting if await enrich_one(run, post)]
+            waiting = [post for post in waiting if await Fetcher(run).enrich(post)]
     summary = opened.summary
     assert summary is not None
     assert service.asked == case.calls
@@ -386,7 +386,7 @@ async def test_a_wait_that_the_server_names_is_the_whole_accounts(
         [post] = run.journal.posts.values()
         before = datetime.now(UTC)
         with pytest.raises(MemoriesError):
-            await fetch_metadata(run, post, "apify")
+            await Fetcher(run).fetch_metadata(post, "apify")
         after = datetime.now(UTC)
     until = run.progress.paused_until
     assert (until is None) == (pause_seconds is None)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
+from blocks.database.engine import Store
 from flows.steps.run import lease_health
-from flows.steps.run.lease_health import DOUBT_SECONDS, LeaseHealth
+from flows.steps.run.lease_health import MAX_UNRENEWED_SECONDS, LeaseHealth
 
 
 @pytest.fixture
@@ -15,27 +18,32 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
+def health() -> LeaseHealth:
+    """Of a run that never asks its database."""
+    return LeaseHealth(cast(Store, None), "me")
+
+
 def test_what_is_renewed_in_time_is_held(clock: list[float]) -> None:
-    held = LeaseHealth()
+    held = health()
     for _ in range(5):
         clock[0] += 5
         held.renewed()
-    assert not held.in_doubt(claimed_at=1000.0)
+    assert not held.may_be_lost(claimed_at=1000.0)
 
 
-def test_what_was_renewed_long_ago_is_in_doubt_until_it_was_looked_at(clock: list[float]) -> None:
-    held = LeaseHealth()
-    clock[0] += DOUBT_SECONDS + 0.1
-    assert held.in_doubt(claimed_at=1000.0)
-    assert not held.in_doubt(claimed_at=clock[0])
+def test_what_was_renewed_long_ago_may_be_lost_until_it_was_looked_at(clock: list[float]) -> None:
+    held = health()
+    clock[0] += MAX_UNRENEWED_SECONDS + 0.1
+    assert held.may_be_lost(claimed_at=1000.0)
+    assert not held.may_be_lost(claimed_at=clock[0])
 
 
 def test_a_renewal_that_came_too_late_does_not_clear_what_was_claimed_before_it(clock: list[float]) -> None:
-    held = LeaseHealth()
+    held = health()
     clock[0] += 60
     held.renewed()
-    assert held.in_doubt(claimed_at=1000.0)
+    assert held.may_be_lost(claimed_at=1000.0)
     clock[0] += 1
-    assert not held.in_doubt(claimed_at=clock[0])
+    assert not held.may_be_lost(claimed_at=clock[0])
     held.renewed()
-    assert held.in_doubt(claimed_at=1000.0), "also after the next renewal"
+    assert held.may_be_lost(claimed_at=1000.0), "also after the next renewal"
