@@ -1,13 +1,10 @@
 """What flows of other projects get from a run of Tagtrail: its typed summary, also across processes."""
 
-import asyncio
 from uuid import UUID
 
-from blocks.database.engine import open_store
 from blocks.database.store import runs
 from blocks.errors import UsageError
-from blocks.settings import get_settings
-from flows.steps.run.accounts import saved_database_url
+from flows.steps.run.accounts import open_database
 from flows.steps.run.summary import ImportSummary, RunEnded, RunFailed, RunHalted, RunSummary
 
 __all__ = ["ImportSummary", "RunEnded", "RunFailed", "RunHalted", "RunSummary", "read_summary"]
@@ -22,12 +19,8 @@ async def read_summary(flow_run_id: UUID | str, database_url: str | None = None)
         UsageError: no such run has ended in this database.
         StoreError: the database cannot be used.
     """
-    url = database_url or await saved_database_url() or get_settings().database_url
-    store = await asyncio.to_thread(open_store, url)
-    try:
+    async with open_database(database_url, create=False) as store:
         row = await store.read(runs.get, str(flow_run_id))
-    finally:
-        store.close()
     if row is None or row.summary is None:
         raise UsageError(f"no run {flow_run_id} has ended in this database; look at its state in Prefect")
     return RunSummary.model_validate(row.summary)

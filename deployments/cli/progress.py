@@ -157,8 +157,8 @@ def _pace(progress: Progress, now: datetime) -> str:
     parts = []
     if progress.paused_until is not None and progress.paused_until > now:
         parts.append(f"waiting until {progress.paused_until.astimezone().strftime('%H:%M:%S')}")
-    if progress.turns_awaited:
-        parts.append(f"{counted(progress.turns_awaited, 'import')} to be sent, at TAGTRAIL_IMPORTS_PER_MINUTE")
+    if progress.imports_waiting:
+        parts.append(f"{counted(progress.imports_waiting, 'import')} to be sent, at TAGTRAIL_IMPORTS_PER_MINUTE")
     if (rate := progress.rate_per_second(now)) is not None:
         parts.append(f"{rate:.1f} posts/s")
     if (left := seconds_left(progress, now)) is not None:

@@ -30,7 +30,7 @@ from flows.steps.enrichment.fetch import Fetcher
 from flows.steps.enrichment.post_state import Fetched, PostTask
 from flows.steps.imports.plan import plan_imports
 from flows.steps.imports.poll import poll_import, read_import
-from flows.steps.imports.submit import SUBMIT_TRIES, submit_once, turn_to_send
+from flows.steps.imports.submit import Submitter
 from flows.steps.run.context import RunContext
 from flows.steps.run.lifecycle import open_run, utc_now
 from flows.steps.run.request import RunRequest, request_for_hashtags
@@ -159,13 +159,11 @@ class _Looker:
         self.evidence.namespace = run.request.namespace
         [ticket] = await plan_imports(run)
         state = ticket.state
-        for attempt in range(1, SUBMIT_TRIES + 1):
-            if state != "planned" or not await turn_to_send(run, ticket.import_id):
-                break
-            if not await run.limits.slot("imports"):
-                break
+        if state == "planned":
             self.evidence.callback_sent = run.client.callback_url is not None
-            state = await submit_once(run, ticket.import_id, attempt=attempt) or "planned"
+            state = await Submitter(run).submit(ticket.import_id)
+            if run.halt.reason is not None:
+                raise run.halt.reason
         followed = await read_import(run, replace(ticket, state=state))
         posts = followed.listed
         while followed.is_open and (batch := await poll_import.fn(followed)):

@@ -23,7 +23,7 @@ from blocks.database.store import import_planning, leases
 from blocks.settings import get_settings
 from deployments.sandbox import v2
 from flows.steps.enrichment import circuit_breaker
-from flows.steps.run import opening
+from flows.steps.run import accounts
 from flows.steps.run.accounts import open_client
 from flows.steps.run.call_limits import CallLimits
 from flows.steps.run.request import request_for_hashtags
@@ -199,7 +199,7 @@ async def test_a_database_that_another_program_locks_for_a_while_is_waited_for(w
 async def test_a_database_that_stays_locked_is_told_and_the_same_command_goes_on(
     weather: Any, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "open_store", partial(engine.open_store, lock_seconds=0.1))
+    monkeypatch.setattr(accounts, "open_store", partial(engine.open_store, lock_seconds=0.1))
     monkeypatch.setattr(engine, "RETRY_SECONDS", (0.05,))
     with another_program_locks(database, seconds=300):
         locked = await weather.track("lvmh")

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from blocks.errors import StoreError
+from blocks.memories.client import MemoriesClient
 from blocks.posts.identity import parse_post_url
 from flows.steps.enrichment.dispatcher import Enrichment
-from flows.steps.imports import poll, submit
+from flows.steps.imports import poll
 
 SLOW_MS = 500
 
@@ -55,11 +56,11 @@ async def test_a_claim_that_fails_cuts_off_no_call_under_way(weather: Any, monke
 async def test_a_database_that_fails_one_import_leaves_none_in_doubt(
     breaks: str, weather: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send, sendings = submit._send, itertools.count(1)
+    send, sendings = MemoriesClient.import_hashtag, itertools.count(1)
     second_is_sent, failed_at_all = threading.Event(), asyncio.Event()
 
-    async def second_is_slow(client: Any, row: Any) -> str:
-        task_id = await send(client, row)
+    async def second_is_slow(self: MemoriesClient, *what: Any, **where: Any) -> str:
+        task_id = await send(self, *what, **where)
         if next(sendings) == 2:
             second_is_sent.set()
             async with asyncio.timeout(20):
@@ -81,7 +82,7 @@ async def test_a_database_that_fails_one_import_leaves_none_in_doubt(
 
     loop = asyncio.get_running_loop()
     with monkeypatch.context() as patch:
-        patch.setattr(submit, "_send", second_is_slow)
+        patch.setattr(MemoriesClient, "import_hashtag", second_is_slow)
         if breaks == "claim":
             patch.setattr(Enrichment, "_claim_for", claim_broke)
         else:

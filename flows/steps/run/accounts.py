@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from prefect.blocks.core import Block
 from prefect.exceptions import ObjectNotFound
 
 from blocks.database.credentials import TagtrailDatabase
-from blocks.database.engine import Store
+from blocks.database.engine import Store, open_store
 from blocks.database.store import accounts, catalog
 from blocks.errors import BadKey, UsageError
 from blocks.memories.callbacks import address
 from blocks.memories.client import MemoriesClient
 from blocks.memories.credentials import MAX_CONNECTIONS, MemoriesCredentials
 from blocks.network import are_here, is_here
-from blocks.settings import Settings
+from blocks.settings import Settings, get_settings
 from flows.steps.enrichment.circuit_breaker import REFUSALS
 from flows.steps.run.context import RunContext
 
@@ -88,6 +90,21 @@ async def saved_database_url() -> str | None:
     """The URL of the saved block `tagtrail-database/default`, or None where there is none."""
     block = await _saved(TagtrailDatabase, "default")
     return None if block is None else block.get_url()
+
+
+@asynccontextmanager
+async def open_database(url: str | None = None, *, create: bool = True) -> AsyncIterator[Store]:
+    """The database of this URL, else of the saved block, else of the settings; `create`: make or migrate its file.
+
+    Raises:
+        StoreError: the database cannot be used as it is.
+    """
+    url = url or await saved_database_url() or get_settings().database_url
+    store = await asyncio.to_thread(open_store, url, create=create)
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 async def saved_account(credentials: str = "default") -> MemoriesCredentials | None:

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
-from blocks.database.engine import Store, open_store
+from blocks.database.engine import Store
 from blocks.database.store import catalog, leases, meta, runs
 from blocks.errors import StoreError
 from blocks.memories.client import MemoriesClient
@@ -24,7 +24,7 @@ from flows.steps.prefect_side.artifacts import ProgressBar, artifact_key, best_e
 from flows.steps.prefect_side.kill_switch import watch_kill_switch
 from flows.steps.prefect_side.run_names import name_of_run, tags_of_run
 from flows.steps.prefect_side.schedule import reuse_hours_for_this_run
-from flows.steps.run.accounts import ensure_one_service, name_account, open_client, saved_database_url
+from flows.steps.run.accounts import ensure_one_service, name_account, open_client, open_database
 from flows.steps.run.call_limits import CallLimits
 from flows.steps.run.context import RunContext
 from flows.steps.run.halt_switch import HaltSwitch
@@ -77,9 +77,7 @@ class Opening:
         settings = get_settings()
         request = request.by_settings(settings)
         request = request.changed(reuse_hours=await reuse_hours_for_this_run(request.reuse_hours))
-        url = await saved_database_url() or settings.database_url
-        store = await asyncio.to_thread(open_store, url, create=True)
-        self.stack.callback(store.close)
+        store = await self.stack.enter_async_context(open_database())
         client = await self.stack.enter_async_context(await open_client(self.credentials, settings))
         await ensure_one_service(store, client.hosts)
         run = await self.open_on(store, client, request, settings)

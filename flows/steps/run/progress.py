@@ -43,7 +43,7 @@ class Progress:
     started_at: datetime | None = None
     recent: deque[datetime] = field(default_factory=lambda: deque(maxlen=RECENT_POSTS))
     """When the last posts were enriched."""
-    turns_awaited: int = 0
+    imports_waiting: int = 0
     """Imports that wait for the account's rate before they are sent."""
     paused_until: datetime | None = None
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=100))

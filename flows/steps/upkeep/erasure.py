@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -26,7 +25,6 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed, Failed
 
-from blocks.database.engine import open_store
 from blocks.database.purge import Target, purge
 from blocks.database.store.erased_names import Naming
 from blocks.errors import TagtrailError
@@ -34,7 +32,7 @@ from blocks.outside_words import for_log, for_markdown, out_of_markdown
 from blocks.posts.platforms.registry import PLATFORMS
 from blocks.settings import get_settings
 from flows.steps.prefect_side.artifacts import best_effort
-from flows.steps.run.accounts import saved_database_url
+from flows.steps.run.accounts import open_database
 
 OURS = (
     "track-hashtags", "enrich-posts", "collect-imports", "import-posts", "import-creators", "refresh-metrics",
@@ -157,23 +155,18 @@ def _is_older(moment: datetime | None, before: datetime | None) -> bool:
 async def erase_what_is_old(older_than_days: int, *, dry_run: bool) -> State[Any]:
     """Carry the purge out, by the setting where no age is given; Completed with the counts in the message."""
     try:
-        settings = get_settings()
-        days = older_than_days or settings.tagtrail_retention_days
+        days = older_than_days or get_settings().tagtrail_retention_days
         if days is None:
             return Completed(message="nothing was erased: TAGTRAIL_RETENTION_DAYS is not set, and no age was given")
         cutoff = datetime.now(UTC) - timedelta(days=days)
-        url = await saved_database_url() or settings.database_url
-        store = await asyncio.to_thread(open_store, url, create=True)
-        try:
+        async with open_database() as store:
             done = await purge(store, Target(cutoff=cutoff), dry_run=dry_run)
-        finally:
-            store.close()
     except TagtrailError as error:
         return Failed(message=for_log(str(error)))
     on_server = await erase_on_server(before=cutoff, dry_run=dry_run)
     counts = {**done.erased, **{f"Prefect {name}": count for name, count in on_server.items()}}
-    told = ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "nothing was that old"
-    message = f"{'would be erased' if dry_run else 'erased'} of what is older than {days} days: {told}"
+    parts = ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "nothing was that old"
+    message = f"{'would be erased' if dry_run else 'erased'} of what is older than {days} days: {parts}"
     await _show(message, counts, done.notes)
     return Completed(message=message)
 

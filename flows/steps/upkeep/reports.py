@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
 
-from blocks.database.engine import open_store
+from blocks.database.engine import Store
 from blocks.database.store.catalog import collections
 from blocks.errors import TagtrailError
 from blocks.outside_words import for_log, for_markdown
@@ -25,7 +25,7 @@ from flows.reporting.making import address, default_target, make
 from flows.reporting.period import period_of
 from flows.reporting.sentences import AT, number, times
 from flows.steps.prefect_side.artifacts import artifact_key, best_effort
-from flows.steps.run.accounts import saved_database_url
+from flows.steps.run.accounts import open_database
 from flows.steps.run.summary import SAMPLE, plural
 from flows.steps.upkeep.exported_files import note_export
 
@@ -39,8 +39,8 @@ async def write_reports(collection: str, hashtag: str, days: int, *, now: dateti
     """Write the report of a collection, or one of each; Failed with one sentence where that cannot be."""
     now = now or datetime.now(UTC)
     try:
-        url = await saved_database_url() or get_settings().database_url
-        reports = await asyncio.to_thread(_write, url, collection.strip(), hashtag.strip(), days, now)
+        async with open_database() as store:
+            reports = await asyncio.to_thread(_write, store, collection.strip(), hashtag.strip(), days, now)
     except TagtrailError as error:
         return Failed(message=for_log(str(error)))
     await _show(reports, collection)
@@ -48,25 +48,19 @@ async def write_reports(collection: str, hashtag: str, days: int, *, now: dateti
     return Completed(message=f"{plural(len(reports), 'report')}, {plural(len(posts), 'post')}")
 
 
-def _write(url: str, collection: str, hashtag: str, days: int, now: datetime) -> list[Report]:
+def _write(store: Store, collection: str, hashtag: str, days: int, now: datetime) -> list[Report]:
     settings = get_settings()
     tag = hashtag_key(normalise_hashtag(hashtag)) if hashtag else None
     period = period_of(days=days, now=now)
-    store = open_store(url, create=True)
-    try:
-        with store.connect() as conn:
-            wanted = [collection] if collection else collections(conn)
-        made = []
-        for name in wanted:
-            target = default_target(settings.home, collection=name, hashtag=tag, now=now)
-            figures = make(
-                store, target, collection=name, hashtag=tag, period=period, plan=settings.snapshot_plan
-            )  # fmt: skip
-            note_export(settings.home, target, "report", len(figures.posts), now)
-            made.append((name, target, figures))
-        return made
-    finally:
-        store.close()
+    with store.connect() as conn:
+        wanted = [collection] if collection else collections(conn)
+    made = []
+    for name in wanted:
+        target = default_target(settings.home, collection=name, hashtag=tag, now=now)
+        figures = make(store, target, collection=name, hashtag=tag, period=period, plan=settings.snapshot_plan)
+        note_export(settings.home, target, "report", len(figures.posts), now)
+        made.append((name, target, figures))
+    return made
 
 
 async def _show(reports: Sequence[Report], collection: str) -> None:

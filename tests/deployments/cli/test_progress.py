@@ -99,7 +99,7 @@ def test_a_pace_is_of_the_last_posts_and_none_while_nothing_comes() -> None:
 
 
 def test_imports_that_wait_for_the_rate_are_told() -> None:
-    assert "1 import to be sent, at TAGTRAIL_IMPORTS_PER_MINUTE" in line(Progress(turns_awaited=1), 0, NOW)
+    assert "1 import to be sent, at TAGTRAIL_IMPORTS_PER_MINUTE" in line(Progress(imports_waiting=1), 0, NOW)
 
 
 def test_a_pause_says_when_it_goes_on() -> None:
