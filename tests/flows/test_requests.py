@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -14,9 +15,10 @@ import sqlalchemy as sa
 from prefect.client.orchestration import get_client
 from prefect.states import Cancelled, Cancelling
 
-from blocks.database.store import leases, money, runs
+from blocks.database.store import inbox, leases, money, runs
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Budget, Import, Run, Spend, Work
+from blocks.memories.callbacks import read_callback
 from flows.collect_imports import collect_imports
 from flows.steps.run import stops as listening
 
@@ -170,6 +172,57 @@ async def test_what_a_person_stopped_is_held(chain: Any, *, wait: bool) -> None:
     done = await chain.track("LVMH", posts_per_hashtag=20, collection="fashion")
     assert (done.outcome, done.enriched, done.pending, chain.asked()) == ("done", 20, 0, 20)
     assert chain.submissions() == {"hashtag:lvmh": 1}
+
+
+def called_back(weather: Any) -> None:
+    """The service says of every import that it has ended, in both generations' words, and twice."""
+    with weather.store() as store, store.begin() as conn:
+        for row in conn.execute(sa.select(table_of(Import))).all():
+            for status in ("SUCCEEDED", "SUCCEEDED", "INDEXING_SUCCEEDED"):
+                word = json.dumps({"taskId": row.task_id, "status": status}).encode()
+                inbox.receive(conn, [read_callback(word)])
+
+
+@pytest.mark.parametrize("ends", ["a stop", "a stop of what does not wait", "its cap", "the cap of what does not wait"])
+async def test_neither_a_callback_nor_a_new_day_buys_what_is_left(chain: Any, ends: str) -> None:
+    waits = "does not wait" not in ends
+    if "cap" in ends:
+        first = await chain.track("LVMH", posts_per_hashtag=20, max_spend_usd=0.25, wait=waits)
+        allowed = 5
+        if not waits:
+            assert (await sweep(chain)).enriched == allowed
+        assert used(chain, first.run_id) == 25 * CENT
+    elif waits:
+        allowed = await stopped_after(chain, 3, "LVMH", posts_per_hashtag=20)
+    else:
+        first = await chain.track("LVMH", posts_per_hashtag=20, wait=False)
+        with chain.store() as store, store.begin() as conn:
+            assert runs.stop(conn, first.run_id, by="ada@loom", why="Ctrl-C", at=first.finished_at)
+        allowed = 0
+    for day in ("2026-01-01", "2026-01-02"):
+        called_back(chain)
+        assert {one.cost_usd for one in await two_sweeps(chain)} == {0}
+        # Past midnight: what was spent was spent on another day.
+        changed(chain, sa.update(table_of(Spend)).values(day=day))
+        budgets = table_of(Budget)
+        changed(chain, sa.delete(budgets).where(budgets.c.scope.startswith("day:")))
+    assert (chain.asked(), chain.submissions()) == (allowed, {"hashtag:lvmh": 1})
+
+
+async def test_a_post_that_two_requests_share_is_bought_under_the_one_that_has_room(chain: Any) -> None:
+    """Two hashtags share every fifth post; the first request has spent its cap before any of them is bought."""
+    chain.play("shared-posts")
+    spent = await chain.track("LVMH", posts_per_hashtag=10, max_spend_usd=0.1, collection="fashion", wait=False)
+    other = await chain.track("dior", posts_per_hashtag=10, max_spend_usd=0.13, collection="scent", wait=False)
+    for _ in range(2):
+        await two_sweeps(chain)
+    assert (used(chain, spent.run_id), used(chain, other.run_id)) == (10 * CENT, 13 * CENT)
+    assert chain.asked() == 3
+    # Stopped, it gives the shared posts up to nobody: the other's request is at its cap.
+    with chain.store() as store, store.begin() as conn:
+        runs.stop(conn, other.run_id, by="ada@loom", why="Ctrl-C", at=other.finished_at)
+    await two_sweeps(chain)
+    assert chain.asked() == 3
 
 
 async def test_posts_that_arrive_after_a_stop_arrive_held(chain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
