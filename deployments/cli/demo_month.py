@@ -30,10 +30,10 @@ from blocks.posts.payloads.mapping import map_post
 from blocks.posts.record import Platform, PostRef
 from blocks.posts.snapshot_plan import SnapshotPlan
 from deployments.sandbox import instagram, tiktok
+from deployments.sandbox.catalog import Catalog, Post
 from deployments.sandbox.clock import VirtualClock
-from deployments.sandbox.dice import Dice, seed_of
 from deployments.sandbox.people import handle_from
-from deployments.sandbox.stock import Post, Stock
+from deployments.sandbox.seeded_random import SeededRandom, seed_of
 
 COLLECTION: Final = "simulated month"
 HASHTAG: Final = "slowfashion"
@@ -69,7 +69,7 @@ class Month:
         self.collection, self.seed = COLLECTION, SEED
         self.seconds = 0.0
         self.calendar = VirtualClock(1.0, started_at=begin.timestamp(), monotonic=lambda: self.seconds)
-        self.stock = Stock(self.calendar)
+        self.catalog = Catalog(self.calendar)
         self._unpaid: Counter[str] = Counter()
         self.known: dict[tuple[str, str], tuple[Post, PostRef]] = {}
         self._cast: dict[str, tuple[Post, PostRef]] = {}
@@ -86,7 +86,7 @@ class Month:
     def track(self, count: int) -> int:
         """As a run does: list the newest posts in an import, and measure those that were not measured lately."""
         run_id = f"month-{self.hashtag}-{self.now:%m%d%H%M}"
-        newest = self.stock.newest(("tiktok", "instagram"), count, tag=f"{self.hashtag}{self.seed}")
+        newest = self.catalog.newest(("tiktok", "instagram"), count, tag=f"{self.hashtag}{self.seed}")
         refs = []
         for post, ref in map(self.cast_of, newest):
             if (ref.platform, ref.post_id) not in self._gone:
@@ -130,13 +130,15 @@ class Month:
     def cast_of(self, post: Post) -> tuple[Post, PostRef]:
         """The post with its creator and its luck; always the same ones."""
         if post.key not in self._cast:
-            dice = Dice(post.seed ^ seed_of("month"))
-            handle = handle_from(dice, 1) if dice.unit(2) < 0.5 else _regular(dice)
+            random = SeededRandom(post.seed ^ seed_of("month"))
+            handle = handle_from(random, 1) if random.unit(2) < 0.5 else _regular(random)
             born = self.begin + timedelta(seconds=post.born)
-            is_lucky = self.surge_at is not None and born >= self.surge_at and dice.unit(3) < SURGE_SHARE
+            is_lucky = self.surge_at is not None and born >= self.surge_at and random.unit(3) < SURGE_SHARE
             # Slot 4 decides how many plays a post comes to: the middle one of nine, so that few are very high or low.
-            seeds = sorted((post.seed ^ seed_of(f"luck {at}") for at in range(9)), key=lambda one: Dice(one).unit(4))
-            seed = seeds[8 if dice.unit(6) < HIT_SHARE else 5 if is_lucky else 4]
+            seeds = sorted(
+                (post.seed ^ seed_of(f"luck {at}") for at in range(9)), key=lambda one: SeededRandom(one).unit(4)
+            )
+            seed = seeds[8 if random.unit(6) < HIT_SHARE else 5 if is_lucky else 4]
             cast = replace(post, handle=handle, seed=seed, tag=self.hashtag)
             self._cast[post.key] = (cast, parse_post_url(url_of(cast)))
         return self._cast[post.key]
@@ -191,7 +193,7 @@ class Month:
             post, _ = self.known[ref.platform, ref.post_id]
             payload = payload_of(post, self.calendar)
             try:
-                if purpose != "enrich" and post.dice.unit(77) < GONE_SHARE:
+                if purpose != "enrich" and post.random.unit(77) < GONE_SHARE:
                     raise PostGone
                 read.append((map_post(payload, ref, observed_at=self.now), purpose))
             except (PostGone, PayloadError):
@@ -217,10 +219,10 @@ class Month:
         return len(wanted)
 
 
-def _regular(dice: Dice) -> str:
+def _regular(random: SeededRandom) -> str:
     """One of a few creators, some of whom post much more than others."""
-    number = int(REGULARS * dice.unit(5) ** 2)
-    return handle_from(Dice(seed_of(f"regular/{number}")), 1)
+    number = int(REGULARS * random.unit(5) ** 2)
+    return handle_from(SeededRandom(seed_of(f"regular/{number}")), 1)
 
 
 def url_of(post: Post) -> str:

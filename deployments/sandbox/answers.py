@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import orjson
 
-from deployments.sandbox.scenario import Scenario
+from deployments.sandbox.scenarios import Scenario
 
 JSON = b"application/json"
 HTML = b"text/html;charset=utf-8"
@@ -21,7 +21,7 @@ Wire = Literal["whole", "cut", "drip", "close", "reset"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer; `code` is how the books call it, `served` whether what was asked for was worked out (and billed)."""
+    """One answer; `code` is its name in the accounting, `served` whether it was worked out, and so billed."""
 
     status: int
     body: bytes

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from deployments.sandbox import control, library, v1, v2
-from deployments.sandbox.answers import Answer, spring_fault
-from deployments.sandbox.scenario import Scenario
+import orjson
+
+from deployments.sandbox import v1, v2
+from deployments.sandbox.addresses import read_address
+from deployments.sandbox.answers import Answer, plain, spring_fault
+from deployments.sandbox.scenarios import SCENARIOS, Scenario, scenario_named
 from deployments.sandbox.state import Request, State
 
 V1 = "/serve/api/v1"
@@ -35,9 +38,9 @@ def _routes() -> dict[str, tuple[str, Handler]]:
     """Method and handler by path."""
     routes: dict[str, tuple[str, Handler]] = {
         f"{V1}/get_video_ids_by_task_id": ("GET", v1.status),
-        f"{V1}/list_videos": ("POST", library.list_videos),
-        f"{V1}/get_metadata": ("GET", library.get_metadata),
-        f"{V1}/get_public_video_detail": ("GET", library.public_detail),
+        f"{V1}/list_videos": ("POST", v1.list_videos),
+        f"{V1}/get_metadata": ("GET", v1.get_metadata),
+        f"{V1}/get_public_video_detail": ("GET", v1.public_detail),
     }
     for name, kind in (("scraper_tag", "tag"), ("scraper_url", "url"), ("scraper", "creator")):
         routes[f"{V1}/{name}"] = ("POST", partial(v1.submit, kind=kind, public=False))
@@ -66,7 +69,7 @@ class Sandbox:
         query = scope["query_string"]
         fields = dict(parse_qsl(query.decode("latin-1"))) if query else {}
         if path.startswith("/sandbox/"):
-            answer = control.answer(self.state, scope["method"], path, fields, body)
+            answer = answer_page(self.state, scope["method"], path, fields, body)
         else:
             answer = self._answer(scope, path, fields, body)
             latency = self.state.latency_ms + self.state.scenario.latency_ms
@@ -90,7 +93,7 @@ class Sandbox:
 
     def _answer(self, scope: MutableMapping[str, Any], path: str, query: dict[str, str], body: bytes) -> Answer:
         state = self.state
-        state.books.requests += 1
+        state.accounting.requests += 1
         version = 2 if path.startswith(V2) else 1
         key = next((value for name, value in scope["headers"] if name == b"authorization"), b"").decode("latin-1")
         method, handler = self._routes.get(path, ("", None))
@@ -102,7 +105,7 @@ class Sandbox:
             answer = spring_fault(405, path) if version == 1 else state.writer.refusal("method", 2)
         else:
             answer = handler(state, Request(path, query, body, key))
-        state.books.answers[path.rsplit("/api/", 1)[-1] if handler else "unknown"][answer.code] += 1
+        state.accounting.answers[path.rsplit("/api/", 1)[-1] if handler else "unknown"][answer.code] += 1
         return answer
 
     async def _pause(self, seconds: float) -> bool:
@@ -205,3 +208,54 @@ def make_app(
             started_at=started_at,
         )
     )
+
+
+def answer_page(state: State, method: str, path: str, query: dict[str, str], body: bytes) -> Answer:
+    """An answer of the sandbox's own pages, which are no part of the API. One of:
+
+    `GET accounting` · `GET scenarios` · `GET post?url=` (the post's key and number) · `POST reset` · `POST scenario`
+    with `{"name": …, "changes": {…}}` · `POST advance` with `{"seconds": …}` (virtual). No key is asked for.
+    """
+    page = path.removeprefix("/sandbox/")
+    try:
+        asked = orjson.loads(body) if body else {}
+        if not isinstance(asked, dict):
+            raise ValueError("the body is an object")
+        found = _page(state, f"{method} {page}", query, asked)
+    except (ValueError, TypeError) as error:
+        return plain({"error": str(error)}, 400)
+    return plain(found) if found is not None else plain({"error": f"there is no {method} {path}"}, 404)
+
+
+def _page(state: State, page: str, query: dict[str, str], asked: dict[str, Any]) -> dict[str, Any] | None:
+    if page == "GET accounting":
+        return {
+            "scenario": state.scenario_name,
+            "real_seconds": state.clock.real(),
+            "virtual_seconds": state.clock.now(),
+            "time_scale": state.clock.time_scale,
+            **state.accounting.as_dict(),
+        }
+    if page == "GET scenarios":
+        return {name: scenario.about for name, scenario in SCENARIOS.items()}
+    if page == "GET post":
+        address = read_address(query.get("url", ""))
+        if address is None:
+            raise ValueError("url names no post")
+        post = state.catalog.at(address)
+        return {"key": post.key, "number": post.number, "variant": post.variant, "handle": post.handle}
+    if page == "POST scenario":
+        name = str(asked.get("name", "default"))
+        scenario = scenario_named(name).changed(asked.get("changes", {}))
+        state.play(scenario)
+        state.scenario_name = name
+        return {"scenario": name, "about": scenario.about}
+    if page == "POST reset":
+        state.reset()
+        return {"scenario": state.scenario_name}
+    if page == "POST advance":
+        seconds = float(asked.get("seconds", 0))
+        state.clock.advance(seconds)
+        state.calendar.advance(seconds)
+        return {"virtual_seconds": state.clock.now()}
+    return None

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from deployments.sandbox.books import Books
+from deployments.sandbox.accounting import Accounting
 from deployments.sandbox.clock import VirtualClock
 from deployments.sandbox.imports import Import
-from deployments.sandbox.scenario import Scenario
+from deployments.sandbox.scenarios import Scenario
 
 _LOG = logging.getLogger("tagtrail.sandbox")
 _LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -24,9 +24,9 @@ _LOOK_SECONDS = 0.2
 class Callbacks:
     """Sends an import's callbacks when their virtual time has come; nothing is sent again."""
 
-    def __init__(self, clock: VirtualClock, books: Books) -> None:
+    def __init__(self, clock: VirtualClock, accounting: Accounting) -> None:
         self._clock = clock
-        self.books = books
+        self.accounting = accounting
         self._running: set[asyncio.Task[None]] = set()
 
     def start(self, job: Import, url: str, scenario: Scenario) -> None:
@@ -34,7 +34,7 @@ class Callbacks:
         parts = urlsplit(url)
         if parts.scheme != "http" or parts.hostname not in _LOCAL:
             _LOG.warning("no callback to host %s: the sandbox calls back to http://127.0.0.1 only", parts.hostname)
-            self.books.callbacks.append({"task_id": job.task_id, "refused": parts.hostname})
+            self.accounting.callbacks.append({"task_id": job.task_id, "refused": parts.hostname})
             return
         task = asyncio.create_task(self._run(job, url, _messages(job, scenario, self._clock)))
         self._running.add(task)
@@ -60,7 +60,7 @@ class Callbacks:
                 status = await asyncio.wait_for(_post(url, body), _ANSWER_SECONDS)
             except (OSError, TimeoutError, ValueError) as error:
                 _LOG.warning("a callback did not arrive: %s", error)
-            self.books.callbacks.append({"task_id": job.task_id, "body": body, "status": status})
+            self.accounting.callbacks.append({"task_id": job.task_id, "body": body, "status": status})
 
 
 def _messages(job: Import, scenario: Scenario, clock: VirtualClock) -> list[tuple[float, dict[str, Any]]]:

@@ -8,15 +8,15 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from deployments.sandbox.addresses import import_url
+from deployments.sandbox.catalog import Post
 from deployments.sandbox.clock import VirtualClock
-from deployments.sandbox.dice import Dice, seed_of
 from deployments.sandbox.people import words
-from deployments.sandbox.scenario import Scenario
-from deployments.sandbox.stock import Post
+from deployments.sandbox.scenarios import Scenario
+from deployments.sandbox.seeded_random import SeededRandom, seed_of
 
 Item = dict[str, Any]
 
-MOST_IMPORTS = 1_000
+MAX_IMPORTS = 1_000
 """Of so many imports of one server the task ids are known again."""
 
 
@@ -99,7 +99,7 @@ class Imports:
         if scenario.duplicate_items:
             items = [*items, *(dict(item) for item in items)]
         if scenario.shuffle_items and items:
-            turn = Dice(job.polls)
+            turn = SeededRandom(job.polls)
             items = [item for _, item in sorted(enumerate(items), key=lambda pair: turn.bits(pair[0]))]
         if scenario.id_list != "videos":
             return [str(item[scenario.id_key]) for item in items]
@@ -123,7 +123,7 @@ def _slots(posts: list[Post], scenario: Scenario, clock: VirtualClock, *, public
         appears = started + scenario.first_item_seconds + spread * place / len(posts)
         if scenario.pause_after and place >= scenario.pause_after:
             appears += scenario.pause_seconds
-        parsed = appears + scenario.parse_seconds + 9.0 * post.dice.unit(10)
+        parsed = appears + scenario.parse_seconds + 9.0 * post.random.unit(10)
         number = video_number(post, public=public)
         slots.append(Slot(post, number, appears, parsed, _item(post, number, place, scenario, clock)))
     return slots
@@ -136,10 +136,10 @@ def _url(post: Post, scenario: Scenario) -> str:
 
 
 def _item(post: Post, number: str, place: int, scenario: Scenario, clock: VirtualClock) -> Item:
-    seconds, created = post.dice.between(119, 3, 90), int(clock.wall() * 1000)
+    seconds, created = post.random.between(119, 3, 90), int(clock.wall() * 1000)
     item: Item = {
         scenario.id_key: number,
-        "video_name": words(post.dice, post.tag)[0][:80],
+        "video_name": words(post.random, post.tag)[0][:80],
         "status": "UNPARSE",
         "duration": seconds if scenario.item_numbers else str(seconds),
         "size": None,
@@ -170,4 +170,4 @@ def was_made_here(task_id: str, namespace: str) -> bool:
     if task_id[14:15] != "5":  # Another version of UUID, or none.
         return False
     names = dict.fromkeys((namespace, "", "default"))
-    return any(task_id == task_id_of(number, name) for name in names for number in range(MOST_IMPORTS))
+    return any(task_id == task_id_of(number, name) for name in names for number in range(MAX_IMPORTS))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from deployments.sandbox.catalog import Numbers, Post, numbers_of
 from deployments.sandbox.clock import VirtualClock
-from deployments.sandbox.dice import Dice
 from deployments.sandbox.people import Person, handle_from, person, place, remark, song, words
-from deployments.sandbox.stock import Numbers, Post, numbers_of
+from deployments.sandbox.seeded_random import SeededRandom
 
 VARIANTS = 12
 _IMAGE, _CAROUSEL, _HIDDEN, _SILENT, _NO_VIEWS, _PAID, _CLOSED, _OLD, _DUET, _LOUD, _MUTE = range(1, 12)
@@ -48,19 +48,19 @@ def _owner(who: Person) -> Json:
     }
 
 
-def _comments(post: Post, dice: Dice, numbers: Numbers) -> list[Json]:
+def _comments(post: Post, random: SeededRandom, numbers: Numbers) -> list[Json]:
     edges = []
     for place_ in range(min(numbers.comments, 3)):
-        who = person(handle_from(dice, 60 + place_))
+        who = person(handle_from(random, 60 + place_))
         node = {
-            "id": str(17_900_000_000_000_000 + dice.bits(70 + place_) % 10**14),
-            "text": remark(dice, 80 + place_),
+            "id": str(17_900_000_000_000_000 + random.bits(70 + place_) % 10**14),
+            "text": remark(random, 80 + place_),
             # An int here, but text in the caption: the platform's own inconsistency.
             "created_at": numbers.posted_at + 30 * (place_ + 1),
             "did_report_as_spam": False,
             "owner": {"id": who.person_id, "username": who.handle, "is_verified": who.verified},
             "viewer_has_liked": False,
-            "edge_liked_by": {"count": dice.between(90 + place_, 0, 40)},
+            "edge_liked_by": {"count": random.between(90 + place_, 0, 40)},
             "is_restricted_pending": False,
             "edge_threaded_comments": {"count": 0, "edges": []},
         }
@@ -68,9 +68,9 @@ def _comments(post: Post, dice: Dice, numbers: Numbers) -> list[Json]:
     return edges
 
 
-def _children(post: Post, dice: Dice) -> list[Json]:
+def _children(post: Post, random: SeededRandom) -> list[Json]:
     edges = []
-    for place_ in range(dice.between(100, 2, 6)):
+    for place_ in range(random.between(100, 2, 6)):
         number = int(post.post_id) + place_ + 1
         is_video = place_ == 1
         node: Json = {
@@ -89,17 +89,17 @@ def _children(post: Post, dice: Dice) -> list[Json]:
 
 def media_of(post: Post, calendar: VirtualClock) -> Json:
     """The post's `xdt_shortcode_media`."""
-    dice, numbers, variant = post.dice, numbers_of(post, calendar), post.variant % VARIANTS
+    random, numbers, variant = post.random, numbers_of(post, calendar), post.variant % VARIANTS
     who = person(post.handle)
     is_video = variant not in _IMAGES + _CAROUSELS
     kind = "XDTGraphVideo" if is_video else "XDTGraphSidecar" if variant in _CAROUSELS else "XDTGraphImage"
     height, width = (1136, 640) if is_video else (957, 1080)
-    caption, _, _ = words(dice, post.tag)
+    caption, _, _ = words(random, post.tag)
     caption_edges = [] if variant == _SILENT else [_caption(post, caption, numbers)]
-    comment_edges = [] if variant == _CLOSED else _comments(post, dice, numbers)
-    coauthors = [person(handle_from(dice, 110))] if variant in (_PAID, _DUET) else []
-    sponsors = [person(handle_from(dice, 111))] if variant == _PAID else []
-    tagged = [person(handle_from(dice, slot)) for slot in (112, 113)] if variant in (_IMAGE, _PAID) else []
+    comment_edges = [] if variant == _CLOSED else _comments(post, random, numbers)
+    coauthors = [person(handle_from(random, 110))] if variant in (_PAID, _DUET) else []
+    sponsors = [person(handle_from(random, 111))] if variant == _PAID else []
+    tagged = [person(handle_from(random, slot)) for slot in (112, 113)] if variant in (_IMAGE, _PAID) else []
     media: Json = {
         "__typename": kind,
         "__isXDTGraphMediaInterface": kind,
@@ -143,7 +143,7 @@ def media_of(post: Post, calendar: VirtualClock) -> Json:
         "edge_media_to_sponsor_user": {"edges": [{"node": {"sponsor": _user(user)}} for user in sponsors]},
         "is_affiliate": False,
         "is_paid_partnership": variant == _PAID,
-        "location": _location(dice) if variant in (_IMAGE, _DUET) else None,
+        "location": _location(random) if variant in (_IMAGE, _DUET) else None,
         "nft_asset_info": None,
         "viewer_has_liked": False,
         "viewer_has_saved": False,
@@ -154,9 +154,9 @@ def media_of(post: Post, calendar: VirtualClock) -> Json:
         "pinned_for_users": [],
     }
     if variant in _CAROUSELS:
-        media["edge_sidecar_to_children"] = {"edges": _children(post, dice)}
+        media["edge_sidecar_to_children"] = {"edges": _children(post, random)}
     if is_video:
-        media |= _video(post, dice, numbers, variant, who)
+        media |= _video(post, random, numbers, variant, who)
     if variant == _OLD:
         _make_old(media)
     return media
@@ -166,10 +166,10 @@ def _caption(post: Post, text: str, numbers: Numbers) -> Json:
     return {"node": {"text": text, "created_at": str(numbers.posted_at + 1), "id": post.post_id}}
 
 
-def _location(dice: Dice) -> Json:
-    name = place(dice, 114)
+def _location(random: SeededRandom) -> Json:
+    name = place(random, 114)
     return {
-        "id": str(dice.between(115, 10**8, 10**9)),
+        "id": str(random.between(115, 10**8, 10**9)),
         "has_public_page": True,
         "name": name,
         "slug": "invented",
@@ -177,15 +177,15 @@ def _location(dice: Dice) -> Json:
     }
 
 
-def _video(post: Post, dice: Dice, numbers: Numbers, variant: int, who: Person) -> Json:
-    title, artist = song(dice, 116)
+def _video(post: Post, random: SeededRandom, numbers: Numbers, variant: int, who: Person) -> Json:
+    title, artist = song(random, 116)
     music = {
         "artist_name": artist if variant == _LOUD else who.handle,
         "song_name": title if variant == _LOUD else "Original audio",
         "uses_original_audio": variant != _LOUD,
         "should_mute_audio": False,
         "should_mute_audio_reason": "",
-        "audio_id": str(dice.between(118, 10**14, 10**15)),
+        "audio_id": str(random.between(118, 10**14, 10**15)),
     }
     return {
         "dash_info": {"is_dash_eligible": True, "video_dash_manifest": "<MPD/>", "number_of_qualities": 1},
@@ -197,7 +197,7 @@ def _video(post: Post, dice: Dice, numbers: Numbers, variant: int, who: Person) 
         "is_published": True,
         "product_type": "clips" if variant != _HIDDEN else "igtv",
         "title": "",
-        "video_duration": dice.between(119, 3000, 89_999) / 1000,
+        "video_duration": random.between(119, 3000, 89_999) / 1000,
         "clips_music_attribution_info": None if variant == _MUTE else music,
     }
 

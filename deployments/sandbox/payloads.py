@@ -1,4 +1,4 @@
-"""Payloads from files: somebody's own answers, served for the posts that they are about."""
+"""Payloads: a post's metadata as it stands in the envelope, and files of somebody's own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,57 @@ from typing import Any
 
 import orjson
 
+from deployments.sandbox import instagram, tiktok, youtube_x
 from deployments.sandbox.addresses import number_of_code
+from deployments.sandbox.catalog import Post
+from deployments.sandbox.clock import VirtualClock
+from deployments.sandbox.scenarios import Scenario
+
+_COUNTS = frozenset(
+    ("count", "video_view_count", "video_play_count", "diggCount", "shareCount", "playCount", "collectCount", "fans",
+     "commentCount", "followerCount", "viewCount", "likes", "commentsCount", "numberOfSubscribers", "retweetCount",
+     "replyCount", "likeCount", "quoteCount", "bookmarkCount", "followers", "createTime", "taken_at_timestamp")
+)  # fmt: skip
+
+_PLAYS = frozenset(("playCount", "video_play_count"))
+
+
+def data_of(scenario: Scenario, calendar: VirtualClock, post: Post, channel: str) -> Any:
+    """What stands in the envelope's `data` for that post on that channel now."""
+    data: Any
+    if post.platform == "instagram":
+        data = instagram.payload(post, calendar)
+    elif post.platform == "tiktok":
+        data = tiktok.payload(post, calendar, channel)
+    elif post.platform == "youtube":
+        data = youtube_x.youtube_payload(post, calendar, channel)
+    else:
+        data = youtube_x.x_payload(post, calendar)
+    if scenario.extremes:
+        data = _extreme(data)
+    return _as_text(data) if scenario.counts_as_text else data
+
+
+def _extreme(value: Any) -> Any:
+    """The same payload, with more plays than 32 bits can count; a real zero stays one."""
+    if isinstance(value, dict):
+        return {
+            name: inner + 3_000_000_000 if name in _PLAYS and inner else _extreme(inner)
+            for name, inner in value.items()
+        }
+    return [_extreme(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: str(inner) if name in _COUNTS and isinstance(inner, int) else _as_text(inner)
+            for name, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_as_text(inner) for inner in value]
+    return value
+
 
 _NAME = re.compile(r"(instagram|tiktok|youtube|x|twitter)_([A-Za-z0-9_-]+)")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from deployments.sandbox.dice import Dice, seed_of
+from deployments.sandbox.seeded_random import SeededRandom, seed_of
 
 _FIRST = (
     "wobbelina", "oddo", "tamsin", "quibble", "zorba", "nimbus", "pippa", "gloop", "marzipan", "fennel",
@@ -69,51 +69,51 @@ class Person:
 @lru_cache(maxsize=8192)
 def person(handle: str) -> Person:
     """The creator of that handle: always the same one."""
-    dice = Dice(seed_of(f"person/{handle.casefold()}"))
-    if dice.unit(0) < 0.4:
-        name = dice.pick(1, _TALL)
+    random = SeededRandom(seed_of(f"person/{handle.casefold()}"))
+    if random.unit(0) < 0.4:
+        name = random.pick(1, _TALL)
     else:
         name = " ".join(part.capitalize() for part in handle.replace("_", ".").split(".") if not part.isdigit())
-    if dice.unit(2) < 0.3:
-        name = f"{name} {dice.pick(3, _SIGNS)}"
-    followers = int(10 ** (2.0 + 5.5 * dice.unit(4)))
-    return Person(str(dice.between(5, 10**8, 10**10)), handle, name, followers, dice.unit(6) < 0.15)
+    if random.unit(2) < 0.3:
+        name = f"{name} {random.pick(3, _SIGNS)}"
+    followers = int(10 ** (2.0 + 5.5 * random.unit(4)))
+    return Person(str(random.between(5, 10**8, 10**10)), handle, name, followers, random.unit(6) < 0.15)
 
 
-def handle_from(dice: Dice, slot: int) -> str:
+def handle_from(random: SeededRandom, slot: int) -> str:
     """An invented handle."""
-    bits = dice.bits(slot)
+    bits = random.bits(slot)
     return f"{_FIRST[bits % len(_FIRST)]}.{_LAST[(bits >> 16) % len(_LAST)]}.{(bits >> 32) % 90 + 1}"
 
 
-def words(dice: Dice, tag: str | None) -> tuple[str, list[str], list[str]]:
+def words(random: SeededRandom, tag: str | None) -> tuple[str, list[str], list[str]]:
     """A caption, with the hashtags and the mentions in it; `tag` is among the hashtags where it is given."""
     tags = [] if tag is None else [tag]
-    for slot in range(40, 40 + dice.between(30, 0, 4)):
-        extra = dice.pick(slot, _TAGS)
+    for slot in range(40, 40 + random.between(30, 0, 4)):
+        extra = random.pick(slot, _TAGS)
         if extra not in tags:
             tags.append(extra)
-    mentions = [handle_from(dice, slot) for slot in range(50, 50 + max(0, dice.between(31, -3, 2)))]
-    text = dice.pick(32, _TEXTS)
+    mentions = [handle_from(random, slot) for slot in range(50, 50 + max(0, random.between(31, -3, 2)))]
+    text = random.pick(32, _TEXTS)
     if mentions:
         text += " with " + " and ".join(f"@{handle}" for handle in mentions)
     if tags:
         # Posts set their hashtags on a line of their own, behind the text, or with no space between them.
-        joint = "" if dice.unit(33) < 0.15 else " "
-        text += dice.pick(34, (" ", "\n\n", " … ")) + joint.join(f"#{name}" for name in tags)
+        joint = "" if random.unit(33) < 0.15 else " "
+        text += random.pick(34, (" ", "\n\n", " … ")) + joint.join(f"#{name}" for name in tags)
     return text, tags, mentions
 
 
-def remark(dice: Dice, slot: int) -> str:
+def remark(random: SeededRandom, slot: int) -> str:
     """What an invented commenter says."""
-    return dice.pick(slot, _REMARKS)
+    return random.pick(slot, _REMARKS)
 
 
-def place(dice: Dice, slot: int) -> str:
+def place(random: SeededRandom, slot: int) -> str:
     """An invented place."""
-    return dice.pick(slot, _PLACES)
+    return random.pick(slot, _PLACES)
 
 
-def song(dice: Dice, slot: int) -> tuple[str, str]:
+def song(random: SeededRandom, slot: int) -> tuple[str, str]:
     """Title and artist of an invented song."""
-    return dice.pick(slot, _SONGS), dice.pick(slot + 1, _BANDS)
+    return random.pick(slot, _SONGS), random.pick(slot + 1, _BANDS)

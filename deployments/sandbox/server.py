@@ -13,7 +13,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from deployments.sandbox.app import TRANSPORT, V1, V2, Sandbox, make_app
-from deployments.sandbox.scenario import Scenario
+from deployments.sandbox.scenarios import Scenario
 from deployments.serving import PortTaken, QuietServer, ThreadServer, listen
 
 __all__ = ["DEFAULT_PORT", "PortTaken", "SandboxServer", "serve"]
@@ -121,9 +121,9 @@ class SandboxServer(ThreadServer[_Server]):
         self.v1_base_url = self.url + V1
         self.v2_base_url = self.url + V2
 
-    def books(self) -> dict[str, Any]:
-        """The books (see `Books.as_dict`)."""
-        return self._call("GET", "books")
+    def accounting(self) -> dict[str, Any]:
+        """The accounting (see `Accounting.as_dict`)."""
+        return self._call("GET", "accounting")
 
     def reset(self) -> None:
         """Forget imports, counts and used-up limits, and begin the time anew."""

@@ -1,4 +1,4 @@
-"""All that the sandbox knows while it runs: scenario, time, posts, imports, limits and books."""
+"""All that the sandbox knows while it runs: scenario, time, posts, imports, limits and accounting."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from deployments.sandbox.accounting import Accounting
 from deployments.sandbox.answers import Answer, Writer
-from deployments.sandbox.books import Books
 from deployments.sandbox.callbacks import Callbacks
-from deployments.sandbox.clock import VirtualClock
+from deployments.sandbox.catalog import Catalog
+from deployments.sandbox.clock import Limits, VirtualClock
 from deployments.sandbox.imports import Imports
-from deployments.sandbox.limits import Limits
 from deployments.sandbox.payloads import load_payloads
-from deployments.sandbox.scenario import Scenario
-from deployments.sandbox.scenarios import scenario_named
-from deployments.sandbox.stock import Stock
+from deployments.sandbox.scenarios import Scenario, scenario_named
 
 CALENDAR_SCALE = 60.0
 
@@ -48,13 +46,13 @@ class State:
         # Imports and limits may run as fast as one likes; posts get old at most 60 times as fast as really, so that
         # a short run sees one and the same world.
         self.calendar = VirtualClock(min(time_scale, CALENDAR_SCALE), started_at=started_at)
-        self.stock = Stock(self.calendar)
+        self.catalog = Catalog(self.calendar)
         self.payloads = load_payloads(payloads) if payloads is not None else {}
         self.latency_ms = latency_ms
         self.enforces_limits = limits
         self._keys = keys
         self.limits = Limits(self.clock)
-        self.callbacks = Callbacks(self.clock, Books())
+        self.callbacks = Callbacks(self.clock, Accounting())
         self.reset()
         self.play(scenario)
 
@@ -64,14 +62,14 @@ class State:
         self.scenario = scenario_named(scenario) if isinstance(scenario, str) else scenario
         self.writer = Writer(self.scenario)
         self.hits: Counter[tuple[int, str]] = Counter()
-        self.readable_before = self.books.readable
+        self.readable_before = self.accounting.readable
 
     def reset(self) -> None:
         """Forget imports, counts and used-up limits, and begin the time anew."""
         self.clock.restart()
         self.calendar.restart()
-        self.books = Books()
-        self.callbacks.books = self.books
+        self.accounting = Accounting()
+        self.callbacks.accounting = self.accounting
         self.imports = Imports(self.clock)
         self.limits.forget()
         self.hits = Counter()
@@ -85,7 +83,7 @@ class State:
 
     def limited(self, request: Request, kind: str, count: float, seconds: float, version: int) -> Answer | None:
         """A refusal where one more call of `kind` is over the account's limit."""
-        self.books.times[kind].append(self.clock.wall())
+        self.accounting.times[kind].append(self.clock.wall())
         if not self.enforces_limits or self.limits.allows(request.key, kind, count, seconds):
             return None
         return self.writer.refusal("limit", version)

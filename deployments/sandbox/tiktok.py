@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from deployments.sandbox.catalog import Post, numbers_of
 from deployments.sandbox.clock import VirtualClock
 from deployments.sandbox.people import person, song, words
-from deployments.sandbox.stock import Post, numbers_of
 
 VARIANTS = 8
 _SLIDES, _SPONSORED, _NAMELESS_TAG, _AD, _UNSEEN, _, _SILENT = range(1, 8)
@@ -30,13 +30,13 @@ def _counts(post: Post, calendar: VirtualClock) -> tuple[Json, int]:
 
 def apify_payload(post: Post, calendar: VirtualClock) -> list[Json]:
     """The envelope's `data` on channel apify."""
-    dice, variant, who = post.dice, post.variant % VARIANTS, person(post.handle)
-    text, tags, mentions = words(dice, post.tag)
+    random, variant, who = post.random, post.variant % VARIANTS, person(post.handle)
+    text, tags, mentions = words(random, post.tag)
     if variant == _SILENT:
         text, tags, mentions = "", [], []
     counts, posted_at = _counts(post, calendar)
-    title, artist = song(dice, 116)
-    original = dice.unit(120) < 0.5
+    title, artist = song(random, 116)
+    original = random.unit(120) < 0.5
     names: list[Json] = [{"name": tag} for tag in tags]
     if variant == _NAMELESS_TAG:
         names.append({"name": ""})
@@ -71,14 +71,14 @@ def apify_payload(post: Post, calendar: VirtualClock) -> list[Json]:
             "musicOriginal": original,
             "playUrl": f"https://v77.tiktokcdn.example/{post.post_id}.mp3",
             "coverMediumUrl": f"https://p16.tiktokcdn.example/{post.post_id}-music.jpeg",
-            "musicId": str(dice.between(121, 7 * 10**18, 75 * 10**17)),
+            "musicId": str(random.between(121, 7 * 10**18, 75 * 10**17)),
         },
         "webVideoUrl": f"https://www.tiktok.com/@{who.handle}/video/{post.post_id}",
         "mediaUrls": [],
         "videoMeta": {
             "height": 1024,
             "width": 576,
-            "duration": 0 if variant == _SLIDES else dice.between(119, 5, 90),
+            "duration": 0 if variant == _SLIDES else random.between(119, 5, 90),
             "coverUrl": f"https://p16.tiktokcdn.example/{post.post_id}.jpeg",
             "originalCoverUrl": f"https://p16.tiktokcdn.example/{post.post_id}-o.jpeg",
             "definition": "540p",
@@ -105,13 +105,13 @@ def apify_payload(post: Post, calendar: VirtualClock) -> list[Json]:
 
 def item_payload(post: Post, calendar: VirtualClock) -> Json:
     """The envelope's `data` on channels rapid and memories.ai."""
-    dice, variant, who = post.dice, post.variant % VARIANTS, person(post.handle)
-    text, tags, mentions = words(dice, post.tag)
+    random, variant, who = post.random, post.variant % VARIANTS, person(post.handle)
+    text, tags, mentions = words(random, post.tag)
     if variant == _SILENT:
         text, tags, mentions = "", [], []
     counts, posted_at = _counts(post, calendar)
-    title, artist = song(dice, 116)
-    original = dice.unit(120) < 0.5
+    title, artist = song(random, 116)
+    original = random.unit(120) < 0.5
     item: Json = {
         "id": post.post_id,
         "desc": text,
@@ -125,7 +125,7 @@ def item_payload(post: Post, calendar: VirtualClock) -> Json:
         },
         "authorStats": {"followerCount": who.followers, "heartCount": who.followers * 9, "videoCount": 12},
         "music": {
-            "id": str(dice.between(121, 7 * 10**18, 75 * 10**17)),
+            "id": str(random.between(121, 7 * 10**18, 75 * 10**17)),
             "title": f"original sound - {who.name}" if original else title,
             "authorName": who.name if original else artist,
             "original": original,
@@ -136,7 +136,7 @@ def item_payload(post: Post, calendar: VirtualClock) -> Json:
             "id": post.post_id,
             "height": 1024,
             "width": 576,
-            "duration": 0 if variant == _SLIDES else dice.between(119, 5, 90),
+            "duration": 0 if variant == _SLIDES else random.between(119, 5, 90),
             "ratio": "540p",
             "playAddr": f"https://v16.tiktokcdn.example/{post.post_id}.mp4",
             "downloadAddr": f"https://v16.tiktokcdn.example/{post.post_id}-d.mp4",

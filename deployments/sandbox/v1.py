@@ -7,13 +7,14 @@ from typing import Any
 
 import orjson
 
-from deployments.sandbox.addresses import platform_of, read_address, read_profile
+from deployments.sandbox.addresses import import_url, platform_of, read_address, read_profile
 from deployments.sandbox.answers import Answer
-from deployments.sandbox.imports import Import
-from deployments.sandbox.limits import IMPORT_SECONDS, STATUS_SECONDS
+from deployments.sandbox.catalog import Post, numbers_of
+from deployments.sandbox.clock import IMPORT_SECONDS, STATUS_SECONDS
+from deployments.sandbox.faults import ServedCall, inject
+from deployments.sandbox.imports import Import, Slot
+from deployments.sandbox.people import person, words
 from deployments.sandbox.state import Request, State
-from deployments.sandbox.stock import Post
-from deployments.sandbox.weather import Strike, befall
 
 MAX_URLS = 50
 _IMPORTED = ("tiktok", "youtube", "instagram")
@@ -71,11 +72,11 @@ def _tag_posts(state: State, asked: dict[str, Any]) -> tuple[list[str], list[Pos
     count, scenario = _count(asked, "tag"), state.scenario
     posts: dict[str, Post] = {}
     for tag in tags:
-        newest = state.stock.newest(
+        newest = state.catalog.newest(
             scenario.platforms,
             count + scenario.surplus_posts,
             tag=tag,
-            limit=scenario.stock,
+            limit=scenario.posts,
             shared_every=scenario.shared_every,
         )
         posts.update((post.key, post) for post in newest)
@@ -100,7 +101,7 @@ def _url_posts(state: State, asked: dict[str, Any]) -> tuple[list[str], list[Pos
         address = read_address(url) if isinstance(url, str) else None
         if address is None or address.platform not in _IMPORTED:
             raise Refusal("bad", "video_urls holds a URL that is not supported.")
-        posts[address.key] = state.stock.at(address)
+        posts[address.key] = state.catalog.at(address)
     return [f"url:{key}" for key in posts], list(posts.values()), len(urls)
 
 
@@ -113,7 +114,7 @@ def _creator_posts(state: State, asked: dict[str, Any]) -> tuple[list[str], list
         raise Refusal("bad", "username must be a profile URL of TikTok, Instagram or YouTube.")
     platform, handle = profile
     count = _count(asked, "creator")
-    posts = state.stock.newest((platform,), count, creator=handle, limit=state.scenario.stock)
+    posts = state.catalog.newest((platform,), count, creator=handle, limit=state.scenario.posts)
     return [f"creator:{platform}:{handle.casefold()}"], posts, count
 
 
@@ -126,14 +127,14 @@ def submit(state: State, request: Request, kind: str, public: bool) -> Answer:
     try:
         asked = _fields(request.body)
         if over is not None:
-            for wish in _wishes(asked):
-                state.books.submissions[wish][over.code] += 1
+            for target in _targets(asked):
+                state.accounting.submissions[target][over.code] += 1
             return over
         namespace, folder_id = _namespace(asked, public=public)
         callback = next((asked[name] for name in ("callback", "callback_url") if asked.get(name)), None)
         if callback is not None and state.scenario.callbacks_refused:
             raise Refusal("bad", "callback is not a known parameter.")
-        wishes, posts, count = _POSTS[kind](state, asked)
+        targets, posts, count = _POSTS[kind](state, asked)
     except Refusal as refusal:
         return state.writer.refusal(refusal.name, 1, message=refusal.message)
 
@@ -142,30 +143,30 @@ def submit(state: State, request: Request, kind: str, public: bool) -> Answer:
         job = state.imports.accept(
             posts, state.scenario, namespace=namespace, folder_id=folder_id, public=public, empty=empty
         )
-        _enter(state, request, job, kind, wishes, count)
+        _enter(state, request, job, kind, targets, count)
         if isinstance(callback, str):
             state.callbacks.start(job, callback, state.scenario)
         return state.writer.success({state.scenario.task_key: job.task_id})
 
-    attempt = sum(state.books.submissions[wishes[0]].values())
-    answer = befall("submit", wishes[0], attempt, Strike(state, 1, request.path, serve))
-    for wish in wishes:
-        state.books.submissions[wish][answer.code] += 1
+    attempt = sum(state.accounting.submissions[targets[0]].values())
+    answer = inject("submit", targets[0], attempt, ServedCall(state, 1, request.path, serve))
+    for target in targets:
+        state.accounting.submissions[target][answer.code] += 1
     return answer
 
 
-def _wishes(asked: dict[str, Any]) -> list[str]:
+def _targets(asked: dict[str, Any]) -> list[str]:
     tags = asked.get("hash_tags")
     return [f"hashtag:{tag.casefold()}" for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
 
 
-def _enter(state: State, request: Request, job: Import, kind: str, wishes: list[str], count: int) -> None:
-    state.books.accepted.update(wishes)
-    state.books.imports.append(
+def _enter(state: State, request: Request, job: Import, kind: str, targets: list[str], count: int) -> None:
+    state.accounting.accepted.update(targets)
+    state.accounting.imports.append(
         {
             "task_id": job.task_id,
             "kind": kind,
-            "wishes": wishes,
+            "targets": targets,
             "requested": count,
             "posts": len(job.slots),
             "namespace": job.namespace,
@@ -186,7 +187,7 @@ def status(state: State, request: Request) -> Answer:
     if not task_id:
         return state.writer.refusal("missing", 1, message="task_id is required.")
     job = state.imports.of_task(task_id)
-    state.books.status_polls[task_id] += 1
+    state.accounting.status_polls[task_id] += 1
 
     def serve() -> Answer:
         items = [] if job is None or not _may_see(job, request) else state.imports.listed(job, state.scenario)
@@ -196,10 +197,10 @@ def status(state: State, request: Request) -> Answer:
         data = {name: items} if name == "videos" else {"taskId": task_id, name: items}
         return state.writer.success(data)
 
-    number = state.books.status_polls[task_id] - 1
+    number = state.accounting.status_polls[task_id] - 1
     if job is not None:
         job.polls = number
-    return befall("status", task_id, number, Strike(state, 1, request.path, serve))
+    return inject("status", task_id, number, ServedCall(state, 1, request.path, serve))
 
 
 def _may_see(job: Import, request: Request) -> bool:
@@ -210,3 +211,99 @@ def _may_see(job: Import, request: Request) -> bool:
     if job.folder_id is not None:
         return folder is None or folder == str(job.folder_id)
     return request.query.get("unique_id", "default") == job.namespace and folder is None
+
+
+_PUBLIC_DETAIL_SECONDS = 2.0
+
+
+def _item(state: State, slot: Slot) -> dict[str, Any]:
+    return {
+        "video_no": slot.video_no,
+        "video_name": slot.item["video_name"],
+        "duration": int(slot.item["duration"]),
+        "size": 3_000_000 + slot.post.seed % 900_000,
+        "status": "PARSE" if slot.parsed <= state.clock.now() else "UNPARSE",
+        "create_time": int(slot.item["create_time"]),
+        "bucket": "invented-resource",
+        "blob": f"{slot.video_no}.mp4",
+        "tags": ["api"],
+    }
+
+
+def _in_namespace(job: Import, asked: dict[str, Any]) -> bool:
+    if asked.get("folder_id") is not None:
+        return str(job.folder_id) == str(asked["folder_id"])
+    return asked.get("unique_id") is None or job.namespace == asked["unique_id"]
+
+
+def list_videos(state: State, request: Request) -> Answer:
+    """`POST /list_videos`: pages of the private library."""
+    try:
+        asked = orjson.loads(request.body) if request.body else {}
+    except orjson.JSONDecodeError:
+        return state.writer.refusal("bad", 1)
+    page, size = (asked.get("page", 1), asked.get("size", 200)) if isinstance(asked, dict) else (0, 0)
+    if not isinstance(page, int) or not isinstance(size, int) or page < 1 or size < 1:
+        return state.writer.refusal("bad", 1)
+    numbers = asked.get("video_nos") if asked.get("video_no") is None else [asked["video_no"]]
+    found = []
+    for job, slot in state.imports.library.values():
+        if job.public or not state.imports.is_listed(job, slot) or not _in_namespace(job, asked):
+            continue
+        item = _item(state, slot)
+        wanted = numbers is None or slot.video_no in numbers
+        if wanted and asked.get("status") in (None, item["status"]):
+            found.append(item)
+    data = {
+        "current_page": page,
+        "page_size": size,
+        "total_count": len(found),
+        "videos": found[(page - 1) * size : page * size],
+    }
+    return state.writer.success(data)
+
+
+def get_metadata(state: State, request: Request) -> Answer:
+    """`GET /get_metadata`: one private video; an unknown one is a success with data null."""
+    number = request.query.get("video_no", "")
+    if not number:
+        return state.writer.refusal("missing", 1)
+    found = state.imports.library.get(number)
+    if found is None or found[0].public or not state.imports.is_listed(*found):
+        return state.writer.success(None)
+    item = _item(state, found[1]) | {"resolution_label": "720P", "fps": 30, "width": 1280, "height": 720}
+    return state.writer.success(item)
+
+
+def public_detail(state: State, request: Request) -> Answer:
+    """`GET /get_public_video_detail`: one public video with its platform's URL and counts, all as text."""
+    over = state.limited(request, "public_detail", 1, _PUBLIC_DETAIL_SECONDS, 1)
+    if over is not None:
+        return over
+    number = request.query.get("video_no", "")
+    found = state.imports.library.get(number)
+    if found is None or not found[0].public or not state.imports.is_listed(*found):
+        return state.writer.refusal("not_found", 1)
+    slot = found[1]
+    post, numbers = slot.post, numbers_of(slot.post, state.calendar)
+    caption, tags, _ = words(post.random, post.tag)
+    item = _item(state, slot)
+    data = {
+        "duration": str(item["duration"]),
+        "status": item["status"],
+        "video_no": number,
+        "video_name": caption,
+        "create_time": str(item["create_time"]),
+        "video_url": import_url(post.platform, post.post_id, post.code),
+        "like_count": str(numbers.likes),
+        "share_count": str(numbers.shares),
+        "comment_count": str(numbers.comments),
+        "view_count": str(numbers.plays),
+        "collect_count": str(numbers.saves),
+        "blogger_id": person(post.handle).handle,
+        "text_language": "en",
+        "music_name": "original sound",
+        "hash_tag": "".join(f"#{tag}" for tag in tags),
+        "publish_time": str(numbers.posted_at),
+    }
+    return state.writer.success(data)

@@ -6,10 +6,10 @@ import orjson
 
 from deployments.sandbox.addresses import Address, platform_of, read_address
 from deployments.sandbox.answers import Answer
-from deployments.sandbox.data import data_of
-from deployments.sandbox.limits import metadata_limit
+from deployments.sandbox.clock import metadata_limit
+from deployments.sandbox.faults import ServedCall, inject
+from deployments.sandbox.payloads import data_of
 from deployments.sandbox.state import Request, State
-from deployments.sandbox.weather import Strike, befall
 
 CHANNELS = ("apify", "rapid", "memories.ai")
 # The API's name of each platform's path; "twitter" is X.
@@ -45,22 +45,22 @@ def metadata(state: State, request: Request, platform: str) -> Answer:
 
 
 def _answer(state: State, request: Request, address: Address, channel: str) -> Answer:
-    post = state.stock.at(address)
+    post = state.catalog.at(address)
 
     def serve() -> Answer:
         own = state.payloads.get(address.key)
         if own is not None:
             return Answer(200, own, "0000", served=True)
-        return state.writer.success(data_of(state, post, channel))
+        return state.writer.success(data_of(state.scenario, state.calendar, post, channel))
 
-    strike = Strike(state, 2, request.path, serve, post, channel)
-    return befall("metadata", post.key, post.number, strike)
+    call = ServedCall(state, 2, request.path, serve, post, channel)
+    return inject("metadata", post.key, post.number, call)
 
 
 def _enter(state: State, address: Address | None, channel: str, answer: Answer) -> None:
-    books = state.books
+    accounting = state.accounting
     key = address.key if address is not None else "none"
-    books.metadata[key][channel][answer.code] += 1
+    accounting.metadata[key][channel][answer.code] += 1
     if answer.served:
-        books.metadata_served[key] += 1
-        books.readable += answer.wire == "whole"
+        accounting.metadata_served[key] += 1
+        accounting.readable += answer.wire == "whole"

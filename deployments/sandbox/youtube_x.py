@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from deployments.sandbox.catalog import Post, numbers_of
 from deployments.sandbox.clock import VirtualClock
 from deployments.sandbox.people import person, words
-from deployments.sandbox.stock import Post, numbers_of
 
 Json = dict[str, Any]
 
@@ -17,10 +17,10 @@ def youtube_payload(post: Post, calendar: VirtualClock, channel: str) -> Any:
 
     The contract does not know these shapes for certain; they follow the Apify family and a client's notes.
     """
-    dice, numbers, who = post.dice, numbers_of(post, calendar), person(post.handle)
-    text, tags, _ = words(dice, post.tag)
+    random, numbers, who = post.random, numbers_of(post, calendar), person(post.handle)
+    text, tags, _ = words(random, post.tag)
     title, _, description = text.partition("\n")
-    seconds = dice.between(119, 9, 3700)
+    seconds = random.between(119, 9, 3700)
     posted = datetime.fromtimestamp(numbers.posted_at, UTC)
     channel_id = f"UC{post.seed % 10**18:018d}invt"
     short = post.variant % 3 == 1
@@ -72,11 +72,11 @@ def youtube_payload(post: Post, calendar: VirtualClock, channel: str) -> Any:
 
 def x_payload(post: Post, calendar: VirtualClock) -> list[Json]:
     """The envelope's `data` for X: a list of one tweet (known for channel apify, supposed for the others)."""
-    dice, numbers, who = post.dice, numbers_of(post, calendar), person(post.handle)
-    text, tags, mentions = words(dice, post.tag)
+    random, numbers, who = post.random, numbers_of(post, calendar), person(post.handle)
+    text, tags, mentions = words(random, post.tag)
     name = who.handle.replace(".", "_")
     posted = datetime.fromtimestamp(numbers.posted_at, UTC)
-    media = [{"type": "video", "video_info": {"duration_millis": dice.between(119, 4000, 120_000)}}]
+    media = [{"type": "video", "video_info": {"duration_millis": random.between(119, 4000, 120_000)}}]
     tweet = {
         "type": "tweet",
         "id": post.post_id,

@@ -16,7 +16,7 @@ import numpy as np
 from blocks.database.engine import Store
 from blocks.posts.snapshot_plan import SnapshotPlan
 from deployments.cli.demo_month import Month
-from deployments.sandbox.stock import numbers_of
+from deployments.sandbox.catalog import numbers_of
 from flows.reporting import statistics as rules
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
@@ -32,7 +32,7 @@ def month_of(seed: int, store: Store | None = None) -> tuple[np.ndarray, np.ndar
     month.jump_to(NOW)
     creators: dict[str, int] = {}
     rows = []
-    for post in month.stock.newest(("tiktok", "instagram"), 3000, tag=f"{month.hashtag}{seed}"):
+    for post in month.catalog.newest(("tiktok", "instagram"), 3000, tag=f"{month.hashtag}{seed}"):
         cast, _ = month.cast_of(post)
         if post.born < 0:
             break

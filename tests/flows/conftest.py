@@ -56,12 +56,12 @@ class Weather:
 
     def submissions(self) -> dict[str, int]:
         """Accepted imports by wish, such as {"hashtag:lvmh": 1}."""
-        accepted: dict[str, int] = self.sandbox.books()["accepted"]
+        accepted: dict[str, int] = self.sandbox.accounting()["accepted"]
         return accepted
 
     def bought(self) -> dict[str, int]:
         """Metadata calls that were answered with success, by post."""
-        calls = self.sandbox.books()["metadata"]
+        calls = self.sandbox.accounting()["metadata"]
         return {
             post: sum(count for channel in channels.values() for code, count in channel.items() if code == "0000")
             for post, channels in calls.items()
@@ -69,7 +69,7 @@ class Weather:
 
     def asked(self) -> int:
         """All metadata calls that reached the service."""
-        calls = self.sandbox.books()["metadata"]
+        calls = self.sandbox.accounting()["metadata"]
         return sum(count for channels in calls.values() for codes in channels.values() for count in codes.values())
 
     @contextlib.contextmanager

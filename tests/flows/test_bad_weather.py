@@ -1,6 +1,6 @@
 """The fault suite: what a run of ten posts comes to in each kind of bad weather, and what comes after it.
 
-Posts are numbered from 0 (even: TikTok, odd: Instagram); a fault of "every fifth post" befalls numbers 4 and 9.
+Posts are numbered from 0 (even: TikTok, odd: Instagram); a fault of "every fifth post" is for numbers 4 and 9.
 """
 
 from __future__ import annotations
@@ -254,7 +254,7 @@ async def test_weather(name: str, storm_gear: None, weather: Any, monkeypatch: p
     assert any(case.says in sentence for sentence in said), said
     assert not any("\n" in sentence or "Traceback" in sentence for sentence in said)
 
-    books = weather.sandbox.books()
+    books = weather.sandbox.accounting()
     assert sum(books["accepted"].values()) == case.accepted
     asked = weather.asked()
     assert asked in case.calls if isinstance(case.calls, range) else asked == case.calls
@@ -290,7 +290,7 @@ def served_twice(books: dict[str, Any]) -> int:
 
 async def next_step(case: Case, weather: Any, before: Any) -> None:
     """What the user does then, and what it comes to; at its end nothing was submitted or bought needlessly."""
-    books = weather.sandbox.books()
+    books = weather.sandbox.accounting()
     asked = weather.asked()
     if case.then in ("resubmit", "attach", "retry"):
         same = await weather.track("lvmh", **case.parameters)
@@ -321,7 +321,7 @@ async def next_step(case: Case, weather: Any, before: Any) -> None:
         rows = list(export.rows(store, "posts", Filters()))
         still_open = [row for row in export.rows(store, "failures", Filters()) if row["resolved_at"] is None]
     assert (len(rows), still_open) == (10, [])
-    served = sum(weather.sandbox.books()["metadata_served"].values())
+    served = sum(weather.sandbox.accounting()["metadata_served"].values())
     assert served == sum(books["metadata_served"].values()) + last.enriched - last.fresh + case.failed
     if case.then not in ("resubmit", "attach"):
         assert weather.asked() == asked + last.enriched - last.fresh

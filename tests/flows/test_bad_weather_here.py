@@ -126,16 +126,16 @@ async def test_a_database_file_that_was_removed_under_a_run_is_no_success(
     weather.play("default", metadata_per_second=100)
     asked = 0
 
-    def befall(call: str, key: str, number: int, strike: Any) -> Any:
+    def inject(call: str, key: str, number: int, served: Any) -> Any:
         nonlocal asked
         if call == "metadata":
             asked += 1
             if asked > after:
                 for file in database.parent.glob(f"{database.name}*"):
                     file.unlink()
-        return strike.serve()
+        return served.serve()
 
-    monkeypatch.setattr(v2, "befall", befall)
+    monkeypatch.setattr(v2, "inject", inject)
     lost = await weather.track("lvmh")
     assert (lost.outcome, lost.exit_status) == ("failed", 1)
     assert "was removed or replaced while it was in use" in lost.message

@@ -15,9 +15,8 @@ from prefect.client.orchestration import get_client
 
 from blocks.posts.platforms.registry import PLATFORMS
 from deployments.sandbox.answers import HTML, Answer
-from deployments.sandbox.scenario import Fault, Scenario
-from deployments.sandbox.scenarios import SCENARIOS
-from deployments.sandbox.weather import KINDS
+from deployments.sandbox.faults import KINDS
+from deployments.sandbox.scenarios import SCENARIOS, Fault, Scenario
 from flows.steps.enrichment import circuit_breaker
 from flows.steps.enrichment.circuit_breaker import MAX_FAILED_PROBES, MAX_FAILURES
 from flows.steps.prefect_side import kill_switch
@@ -52,7 +51,7 @@ def youtube(count: int) -> list[str]:
 
 
 def asked_of(weather: Any, platform: str) -> int:
-    posts = weather.sandbox.books()["metadata"]
+    posts = weather.sandbox.accounting()["metadata"]
     return sum(
         sum(codes.values()) for post, by in posts.items() if post.startswith(f"{platform}:") for codes in by.values()
     )
@@ -60,7 +59,7 @@ def asked_of(weather: Any, platform: str) -> int:
 
 def asked_by_channel(weather: Any) -> Counter[str]:
     asked: Counter[str] = Counter()
-    for by in weather.sandbox.books()["metadata"].values():
+    for by in weather.sandbox.accounting()["metadata"].values():
         asked.update({channel: sum(codes.values()) for channel, codes in by.items()})
     return asked
 
@@ -156,7 +155,7 @@ async def test_after_three_submissions_in_doubt_no_other_is_sent(weather: Any, p
     summary = await weather.track(*tags, posts_per_hashtag=2)
     assert (summary.outcome, summary.exit_status) == ("attention", 3)
     assert Counter(one.state for one in summary.imports) == {"ambiguous": MAX_AMBIGUOUS, "planned": 8 - MAX_AMBIGUOUS}
-    assert weather.sandbox.books()["faults"]["html_502"] == MAX_AMBIGUOUS
+    assert weather.sandbox.accounting()["faults"]["html_502"] == MAX_AMBIGUOUS
     assert [note.partition(",")[0] for note in summary.notes if "in a row" in note] == [
         "3 submissions in a row ended in doubt"
     ]

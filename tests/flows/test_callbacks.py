@@ -104,9 +104,9 @@ async def test_submitted_called_back_collected_and_again_the_same(
     assert any("stay reserved" in note for note in left.notes)
 
     # Both generations, each twice and out of order: one letter for the task, one for each video.
-    await until(lambda: len(weather.sandbox.books()["callbacks"]) == 2 * (2 * 10 + 4))
+    await until(lambda: len(weather.sandbox.accounting()["callbacks"]) == 2 * (2 * 10 + 4))
     await until(lambda: len(letters(store)) == 2 * (10 + 1))
-    assert {entry["status"] for entry in weather.sandbox.books()["callbacks"]} <= {200, 202}
+    assert {entry["status"] for entry in weather.sandbox.accounting()["callbacks"]} <= {200, 202}
     await until(lambda: all(letter.emitted_at is not None for letter in letters(store)))
 
     collected = await collect(weather)

@@ -51,7 +51,7 @@ async def sing(weather: Any, monkeypatch: pytest.MonkeyPatch, folder: Path, medi
     with SandboxServer(payloads=folder) as sandbox:
         monkeypatch.setenv("MEMORIES_V2_BASE_URL", sandbox.v2_base_url)
         summary = await weather._run(lambda: canary([URL], return_state=True))
-        calls = sandbox.books()["metadata"]
+        calls = sandbox.accounting()["metadata"]
     assert sum(n for channels in calls.values() for codes in channels.values() for n in codes.values()) == 1
     return summary
 

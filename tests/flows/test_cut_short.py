@@ -25,7 +25,7 @@ def urls(count: int) -> list[str]:
 
 async def under_way(weather: Any, requests: int) -> None:
     """Until the service has taken so many requests."""
-    while weather.sandbox.books()["requests"] < requests:
+    while weather.sandbox.accounting()["requests"] < requests:
         await asyncio.sleep(0.01)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from deployments.sandbox import v1, v2
 from deployments.sandbox.answers import Answer
-from deployments.sandbox.weather import Strike
+from deployments.sandbox.faults import ServedCall
 
 BODY = b'{"code":429,"msg":"Rate limit exceeded","data":null}'
 
@@ -28,14 +28,14 @@ async def test_a_long_wait_halts_the_run_with_the_time_to_come_back(
 ) -> None:
     asked: list[str] = []
 
-    def befall(which: str, key: str, number: int, strike: Strike) -> Answer:
+    def inject(which: str, key: str, number: int, served: ServedCall) -> Answer:
         if which != call:
-            return strike.serve()
+            return served.serve()
         asked.append(key)
         return Answer(status, BODY, "wait", headers=((b"retry-after", wait),))
 
-    monkeypatch.setattr(v1, "befall", befall)
-    monkeypatch.setattr(v2, "befall", befall)
+    monkeypatch.setattr(v1, "inject", inject)
+    monkeypatch.setattr(v2, "inject", inject)
     monkeypatch.setenv("TAGTRAIL_IN_FLIGHT", "1")
     summary = await weather.track("lvmh", posts_per_hashtag=3)
     assert (summary.outcome, summary.exit_status) == ("halted", 4)

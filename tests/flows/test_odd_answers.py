@@ -12,9 +12,9 @@ import pytest
 from blocks.database.store import failures, import_planning
 from deployments.sandbox import v1
 from deployments.sandbox.answers import Answer
-from deployments.sandbox.weather import Strike
+from deployments.sandbox.faults import ServedCall
 
-Befall = Callable[[str, str, int, Strike], Answer]
+Inject = Callable[[str, str, int, ServedCall], Answer]
 
 
 def said(body: Any, status: int = 200) -> Answer:
@@ -25,28 +25,28 @@ def on_submission(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> list[str]:
     """Answer the first submission of each wish so, and nothing is started; the wishes as they were submitted."""
     asked: list[str] = []
 
-    def befall(call: str, key: str, number: int, strike: Strike) -> Answer:
+    def inject(call: str, key: str, number: int, served: ServedCall) -> Answer:
         if call != "submit":
-            return strike.serve()
+            return served.serve()
         asked.append(key)
-        return answer if asked.count(key) == 1 else strike.serve()
+        return answer if asked.count(key) == 1 else served.serve()
 
-    monkeypatch.setattr(v1, "befall", befall)
+    monkeypatch.setattr(v1, "inject", inject)
     return asked
 
 
 async def test_odd_items_hide_none_of_the_others(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     odd = [{"status": "FAILED", "cause": "decode error"}, {}, True, 1.5, {"video_url": {"href": "x"}}]
 
-    def befall(call: str, key: str, number: int, strike: Strike) -> Answer:
-        answer = strike.serve()
+    def inject(call: str, key: str, number: int, served: ServedCall) -> Answer:
+        answer = served.serve()
         if call != "status":
             return answer
         body = json.loads(answer.body)
         body["data"]["videos"] += odd
         return replace(answer, body=json.dumps(body).encode())
 
-    monkeypatch.setattr(v1, "befall", befall)
+    monkeypatch.setattr(v1, "inject", inject)
     summary = await weather.track("lvmh", posts_per_hashtag=3)
     assert (summary.requested, summary.enriched, summary.failed, summary.exit_status) == (8, 3, 5, 3)
     assert summary.failures == {"UnreadableItem": 5}
@@ -60,10 +60,10 @@ async def test_odd_items_hide_none_of_the_others(weather: Any, monkeypatch: pyte
 async def test_an_import_that_cannot_be_read_is_told_kept_and_can_be_dropped(
     weather: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def befall(call: str, key: str, number: int, strike: Strike) -> Answer:
-        return said({"code": "0000", "data": True}) if call == "status" else strike.serve()
+    def inject(call: str, key: str, number: int, served: ServedCall) -> Answer:
+        return said({"code": "0000", "data": True}) if call == "status" else served.serve()
 
-    monkeypatch.setattr(v1, "befall", befall)
+    monkeypatch.setattr(v1, "inject", inject)
     monkeypatch.setenv("TAGTRAIL_IMPORT_DEADLINE_SECONDS", "0.5")
     summary = await weather.track("lvmh", posts_per_hashtag=3)
     [one] = summary.imports

@@ -405,7 +405,7 @@ async def test_a_run_hears_that_it_was_cancelled_in_prefect(chain: Any, monkeypa
     stopped_at = rows(chain, Run)[0].stopped_at.timestamp()
     with contextlib.suppress(BaseException):
         await run
-    times = chain.sandbox.books()["times"]
+    times = chain.sandbox.accounting()["times"]
     assert [at for kind in times if kind != "status" for at in times[kind] if at > stopped_at + 0.2] == []
     asked = chain.asked()
     assert asked < 60

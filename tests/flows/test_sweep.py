@@ -80,7 +80,7 @@ async def test_an_import_in_doubt_is_left_alone_until_somebody_decides(weather: 
     weather.play("submit-dropped")
     doubtful = (await weather.track("LVMH")).imports[0]
     assert (await sweep(weather)).imports == []
-    [task] = weather.sandbox.books()["imports"]
+    [task] = weather.sandbox.accounting()["imports"]
 
     wrong = await resolve_import(doubtful.import_id, "attach", return_state=True)
     assert (wrong.is_failed(), "--attach" in wrong.message) == (True, True)

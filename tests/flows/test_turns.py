@@ -57,7 +57,7 @@ async def test_imports_that_waited_for_the_database_are_not_sent_together(
     weather: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[float] = []
-    mark, serve = ledger.mark_sending, v1.befall
+    mark, serve = ledger.mark_sending, v1.inject
     stuck_until = 0.0
 
     def marked(*what: Any, **more: Any) -> bool:
@@ -66,13 +66,13 @@ async def test_imports_that_waited_for_the_database_are_not_sent_together(
         time.sleep(max(0.0, stuck_until - time.monotonic()))
         return mark(*what, **more)
 
-    def befall(call: str, *what: Any) -> Any:
+    def inject(call: str, *what: Any) -> Any:
         if call == "submit":
             sent.append(time.monotonic())
         return serve(call, *what)
 
     monkeypatch.setattr(ledger, "mark_sending", marked)
-    monkeypatch.setattr(v1, "befall", befall)
+    monkeypatch.setattr(v1, "inject", inject)
     monkeypatch.setattr(lease_health, "HEARTBEAT_SECONDS", 60.0)
     monkeypatch.setenv("TAGTRAIL_IMPORTS_PER_MINUTE", "30")
     summary = await weather.track("one", "two", "three", posts_per_hashtag=2)

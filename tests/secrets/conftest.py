@@ -26,11 +26,11 @@ from blocks.posts.identity import parse_post_url
 from blocks.quotas import rate_limiter
 from blocks.settings import get_settings
 from deployments.cli import main as command_line
+from deployments.sandbox import faults as sandbox_faults
 from deployments.sandbox import people, v1, v2
-from deployments.sandbox import weather as sandbox_weather
 from deployments.sandbox.answers import Answer
+from deployments.sandbox.faults import ServedCall
 from deployments.sandbox.server import SandboxServer
-from deployments.sandbox.weather import Strike
 
 KEY: Final = "sk-q7Zk2KEYmark9wXv4"
 PASSWORD: Final = "q7Zk2PASSmark9wXv4"
@@ -74,13 +74,13 @@ def payload() -> dict[str, Any]:
     return {"code": "0000", "msg": "success", "data": {"data": {"xdt_shortcode_media": media}, "status": "ok"}}
 
 
-def with_secrets_in_its_words(kind: str, by: str = "it") -> Callable[[Strike], Answer]:
+def with_secrets_in_its_words(kind: str, by: str = "it") -> Callable[[ServedCall], Answer]:
     callback = f"https:\\/\\/hooks.example.com/{CALLBACK_SECRET}"
     said = f"{kind}: not found by {by}, for the key {KEY} with the callback {callback}"
-    return lambda strike: strike.writer.refusal(kind, strike.version, message=said)
+    return lambda served: served.writer.refusal(kind, served.version, message=said)
 
 
-def page_with_secrets(strike: Strike) -> Answer:
+def page_with_secrets(served: ServedCall) -> Answer:
     return Answer(200, f"<html>Authorization: {KEY} {CALLBACK_SECRET}</html>".encode(), "not_json", kind=b"text/html")
 
 
@@ -107,18 +107,18 @@ class World:
     """Standard output of the last command."""
     statuses: set[int] = field(default_factory=set)
 
-    def befall(self, call: str, key: str, number: int, strike: Strike) -> Answer:
+    def inject(self, call: str, key: str, number: int, served: ServedCall) -> Answer:
         """The planned fault, or the orderly answer."""
         about = key.removeprefix("hashtag:")
         if call == "status":
-            tasks = {one["task_id"]: one["wishes"][0] for one in strike.state.books.imports}
+            tasks = {one["task_id"]: one["targets"][0] for one in served.state.accounting.imports}
             about = tasks.get(key, "").removeprefix("hashtag:")
         kind, times = self.faults.get((call, about), ("", 0))
         if times == 0:
-            return strike.serve()
+            return served.serve()
         self.faults[call, about] = (kind, None if times is None else times - 1)
         self.struck.append(f"{call} {kind}")
-        return sandbox_weather.KINDS[kind](strike)
+        return sandbox_faults.KINDS[kind](served)
 
     def call(self, *arguments: str) -> int:
         """One command in this process; what it says may hold no secret, and on standard error nobody's words."""
@@ -198,7 +198,7 @@ class World:
 
     def refuse_with_the_name(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         """Refusals of kind `bad` repeat this name from now on."""
-        monkeypatch.setitem(sandbox_weather.KINDS, "bad", with_secrets_in_its_words("bad", name))
+        monkeypatch.setitem(sandbox_faults.KINDS, "bad", with_secrets_in_its_words("bad", name))
 
     def places_of(self, mark: str, texts: dict[str, str]) -> dict[str, list[str]]:
         """Where a mark stands in texts, by their names."""
@@ -299,13 +299,13 @@ def alone(
     (tmp_path / "payloads").mkdir()
     (tmp_path / "payloads" / "instagram_CxYz012abcD.json").write_text(json.dumps(payload()))
     for kind in ("bad", "credits", "key", "account", "permission", "network", "not_found", "duplicate"):
-        monkeypatch.setitem(sandbox_weather.KINDS, kind, with_secrets_in_its_words(kind))
-    monkeypatch.setitem(sandbox_weather.KINDS, "not_json", page_with_secrets)
+        monkeypatch.setitem(sandbox_faults.KINDS, kind, with_secrets_in_its_words(kind))
+    monkeypatch.setitem(sandbox_faults.KINDS, "not_json", page_with_secrets)
     with SandboxServer(time_scale=100, limits=False, payloads=tmp_path / "payloads") as sandbox:
         sandbox.play("default", tiktok_listed_as="handle")
         made = World(sandbox, clean_environment, capfd, caplog)
         for half in (v1, v2):
-            monkeypatch.setattr(half, "befall", made.befall)
+            monkeypatch.setattr(half, "inject", made.inject)
         own = {
             "TAGTRAIL_DATABASE_URL": f"sqlite:///{tmp_path / 'tagtrail.db'}",
             "MEMORIES_API_KEY": KEY,

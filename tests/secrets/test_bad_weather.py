@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from blocks.posts.identity import parse_post_url
-from deployments.sandbox.weather import KINDS
+from deployments.sandbox.faults import KINDS
 from flows.steps.enrichment import circuit_breaker
 
 pytestmark = pytest.mark.stack
@@ -20,7 +20,7 @@ PASSING: Final = [kind for kind in KINDS if kind not in HALTING]
 ONCE: Final = ("limit_text", "limit_http", "busy_text", "busy_http")
 """They slow all of a run down: each strikes once."""
 
-# One of each class of errors, and of each of their texts; `test_held_secrets` has all faults strike all calls.
+# One of each class of errors, and of each of their texts; `test_held_secrets` has all faults served all calls.
 AT_SUBMISSION: Final = ("bad", "not_found", "duplicate", "limit_http", "busy_text", "network", "not_json", "reset")
 AT_POLLS: Final = ("bad", "not_found", "limit_text", "not_json", "html_500")
 

@@ -17,7 +17,7 @@ from blocks.posts.identity import parse_post_url
 from blocks.settings import Settings
 from deployments.doctor.service import Account
 from deployments.receiver.server import Address
-from deployments.sandbox.weather import KINDS
+from deployments.sandbox.faults import KINDS
 
 pytestmark = pytest.mark.integration
 

@@ -82,7 +82,7 @@ def post(port: int, path: str, body: bytes, method: str = "POST") -> bytes:
 def callbacks(world: Any, port: int) -> None:
     """Good and bad ones, with the key, the secret and somebody's words in them."""
     path = f"/tagtrail/{world.callback_secret}"
-    task = world.sandbox.books()["imports"][-1]["task_id"]
+    task = world.sandbox.accounting()["imports"][-1]["task_id"]
     news = {"taskId": task, "videoNo": "7", "status": "PARSE", "message": f"{world.caption} by {world.person}"}
     sent = [
         post(port, path, json.dumps(news).encode()),

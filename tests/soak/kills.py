@@ -102,9 +102,9 @@ class Scene:
     def note_kill(self) -> None:
         """Look at the books and the rows, once what was under way at the service has ended."""
         requests = -1
-        while requests != (requests := self.sandbox.books()["requests"]):
+        while requests != (requests := self.sandbox.accounting()["requests"]):
             time.sleep(0.15)
-        served = Counter(self.sandbox.books()["metadata_served"])
+        served = Counter(self.sandbox.accounting()["metadata_served"])
         by_it = served - (self.kills[-1].served if self.kills else Counter())
         self.kills.append(AtKill(served, set(by_it) - self.database.stored_posts()))
 
@@ -118,10 +118,10 @@ class Scene:
 
     def decide_doubts(self) -> int:
         """Attach each import in doubt to its task if the service has one, else have it sent again; how many."""
-        books = self.sandbox.books()
+        books = self.sandbox.accounting()
         doubts = self.database.ambiguous()
         for one in doubts:
-            tasks = [job["task_id"] for job in books["imports"] if f"hashtag:{one.hashtag}" in job["wishes"]]
+            tasks = [job["task_id"] for job in books["imports"] if f"hashtag:{one.hashtag}" in job["targets"]]
             process, _ = self._start("resolve", one.import_id, *(("--attach", tasks[0]) if tasks else ("--resubmit",)))
             assert process.wait(60) == 0
         self.doubts += len(doubts)
@@ -129,7 +129,7 @@ class Scene:
 
     def judge(self, point: str, ended: Ended | None, expected: Rows) -> Result:
         """Compare with the rows of an undisturbed run, and with the service's books; `ended` is the last rerun."""
-        books = self.sandbox.books()
+        books = self.sandbox.accounting()
         over_usd = self.database.spent_usd() - billed_usd(books)
         faults: list[str] = []
         if ended is not None:

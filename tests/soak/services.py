@@ -46,8 +46,8 @@ class Sandbox:
         urls = {"MEMORIES_V1_BASE_URL": self.url + V1, "MEMORIES_V2_BASE_URL": self.url + V2}
         return {"MEMORIES_API_KEY": KEY, **urls, **QUICK}
 
-    def books(self) -> dict[str, Any]:
-        return self._call("GET", "books")
+    def accounting(self) -> dict[str, Any]:
+        return self._call("GET", "accounting")
 
     def reset(self) -> None:
         self._call("POST", "reset")

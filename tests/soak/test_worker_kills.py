@@ -89,7 +89,7 @@ class Deployment:
     async def kill_when(self, moment: Callable[[dict[str, Any]], bool], run_id: UUID) -> None:
         """Kill the flow run's process as soon as the service's books say so."""
         deadline = time.monotonic() + RUN_SECONDS
-        while not moment(self.scene.sandbox.books()):
+        while not moment(self.scene.sandbox.accounting()):
             if time.monotonic() > deadline:
                 state = (await self.client.read_flow_run(run_id)).state
                 raise AssertionError(f"the flow run did not get that far: {state}")
@@ -163,7 +163,7 @@ async def test_a_worker_s_run_is_finished_by_another(
 
 
 def served(scene: Any) -> int:
-    return sum(scene.sandbox.books()["metadata_served"].values())
+    return sum(scene.sandbox.accounting()["metadata_served"].values())
 
 
 async def sweep_twice(deployment: Deployment) -> None:

@@ -63,5 +63,5 @@ def test_the_same_seed_is_the_same_month(sqlite_store: Store) -> None:
         posts = conn.execute(select(table_of(Post).c.post_id).order_by("post_id")).scalars().all()
     month = demo_month.Month(sqlite_store, PLAN, END - timedelta(days=1))
     month.jump_to(END - timedelta(days=1) + timedelta(minutes=1))
-    again = month.stock.newest(("tiktok", "instagram"), 24, tag=f"{demo_month.HASHTAG}{demo_month.SEED}")
+    again = month.catalog.newest(("tiktok", "instagram"), 24, tag=f"{demo_month.HASHTAG}{demo_month.SEED}")
     assert {post.post_id for post in again} <= set(posts)

@@ -57,7 +57,7 @@ class Shell:
 
     def bought(self) -> int:
         """Calls that the sandbox took money for: metadata and accepted imports."""
-        books = self.sandbox.books()
+        books = self.sandbox.accounting()
         calls = [count for post in books["metadata"].values() for codes in post.values() for count in codes.values()]
         return sum(calls) + sum(books["accepted"].values())
 
@@ -152,7 +152,7 @@ def test_an_interrupted_run_is_continued_by_the_same_command(shell: Shell) -> No
     assert 1 <= shell.counts()["snapshots"] < 20
     out, _ = shell.run("run", "velvet", "--posts", "20", "--json")
     assert json.loads(out)["enriched"] == 20
-    calls = shell.sandbox.books()["metadata"]
+    calls = shell.sandbox.accounting()["metadata"]
     assert len(calls) == 20
     assert shell.bought() == 20 + 1
     assert shell.counts()["imports"] == 1
@@ -164,7 +164,7 @@ def test_answers_under_way_are_taken_in_where_a_signal_ends_the_command(shell: S
     urls = [f"https://www.tiktok.com/@someone/video/{7_313_000_000_000_000_000 + at}" for at in range(20)]
     quick, shell.environ = shell.environ, shell.environ | {"TAGTRAIL_IN_FLIGHT": "8"}
     with shell.start("enrich", *urls) as process:
-        wait_until(lambda: shell.sandbox.books()["requests"] >= 8)
+        wait_until(lambda: shell.sandbox.accounting()["requests"] >= 8)
         process.send_signal(number)
         _, err = process.communicate(timeout=170)
     assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]

@@ -91,12 +91,12 @@ class Scene:
 
     def bought(self) -> tuple[int, int]:
         """Metadata calls and submissions that reached the service."""
-        books = self.sandbox.books()
+        books = self.sandbox.accounting()
         calls = (count for post in books["metadata"].values() for codes in post.values() for count in codes.values())
         return sum(calls), sum(count for codes in books["submissions"].values() for count in codes.values())
 
     def started_after(self, moment: float) -> int:
-        times: dict[str, list[float]] = self.sandbox.books()["times"]
+        times: dict[str, list[float]] = self.sandbox.accounting()["times"]
         bought = [at for kind, moments in times.items() if kind != "status" for at in moments]
         assert bought
         return sum(at > moment + SLACK_SECONDS for at in bought)

@@ -21,7 +21,7 @@ from prefect.states import Cancelling
 
 from blocks.database.engine import open_store
 from blocks.database.store import export
-from deployments.sandbox.books import busiest
+from deployments.sandbox.accounting import busiest
 from deployments.sandbox.server import SandboxServer
 
 POSTS = 50
@@ -80,7 +80,7 @@ class Scene:
         return Counter(row["source_hashtags"][0] for row in self.rows("posts") if row["status"] == "enriched")
 
     def served(self) -> Counter[str]:
-        return Counter(self.sandbox.books()["metadata_served"])
+        return Counter(self.sandbox.accounting()["metadata_served"])
 
     async def make_quick(self, name: str, waits: dict[str, str], **fields: Any) -> Any:
         """Give a deployment's runs these waits; returns it."""
@@ -219,7 +219,7 @@ async def call_back(scene: Scene) -> None:
 @pytest.mark.alone
 @pytest.mark.timeout(600)
 async def test_two_workers_are_lost_and_everything_is_enriched_once(scene: Scene) -> None:
-    # The clock may strike a full ten minutes at any moment; here the sweep runs when the test says so.
+    # The clock may served a full ten minutes at any moment; here the sweep runs when the test says so.
     swept = await scene.make_quick("collect-imports/sweep", SWEEPING)
     for schedule in swept.schedules:
         await scene.client.update_deployment_schedule(swept.id, schedule.id, active=False)
@@ -261,17 +261,17 @@ async def test_two_workers_are_lost_and_everything_is_enriched_once(scene: Scene
     assert person.state.is_completed(), person.state
     check_everything(scene)
 
-    before = scene.sandbox.books()
+    before = scene.sandbox.accounting()
     await call_back(scene)
     again = await sweep(scene)
     assert again.state.is_completed(), again.state
-    after = scene.sandbox.books()
+    after = scene.sandbox.accounting()
     assert [before[what] for what in ("accepted", "metadata_served")] == [after["accepted"], after["metadata_served"]]
     check_everything(scene)
 
 
 def check_everything(scene: Scene) -> None:
-    books = scene.sandbox.books()
+    books = scene.sandbox.accounting()
     assert scene.enriched() == dict.fromkeys(HASHTAGS.values(), POSTS)
     assert len(scene.rows("snapshots")) == len(HASHTAGS) * POSTS
     assert books["accepted"] == {f"hashtag:{tag}": 1 for tag in HASHTAGS.values()}

@@ -145,7 +145,7 @@ async def test_a_key_is_accepted_refused_or_nothing_is_known(sandbox: SandboxSer
     ):
         sandbox.play(scenario, **({"after": 0} if verdict == "failed" else {}))
         assert await asked() == verdict, scenario
-    assert sandbox.books()["accepted"] == {}, "asking costs nothing"
+    assert sandbox.accounting()["accepted"] == {}, "asking costs nothing"
     assert await asked(f"http://127.0.0.1:{unused_port()}/serve/api/v1") == "failed"
     sandbox.play("default")
     [agrees] = api_clock_check(sandbox.v1_base_url)

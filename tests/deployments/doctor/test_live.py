@@ -137,7 +137,7 @@ async def test_a_second_look_buys_no_second_import_and_its_findings_are_kept(eye
     assert len(posts) == 4
 
     again = await eye.look("ids-as-strings", key="sk-one", urls=())
-    assert eye.sandbox.books()["accepted"] == {"hashtag:travel": 1}
+    assert eye.sandbox.accounting()["accepted"] == {"hashtag:travel": 1}
     assert again.summary.cost_usd == 0, "no second import, and no metadata that is young"
     assert verdicts(again) | {"list_of_objects": "confirmed"} == verdicts(first)
     assert verdicts(again)["list_of_objects"] == "contradicted"
@@ -149,7 +149,7 @@ async def test_a_second_look_buys_no_second_import_and_its_findings_are_kept(eye
 async def test_the_cap_ends_a_look_before_it_is_overstepped(eye: Eye) -> None:
     seen = await eye.look(cap=0.045)
     assert seen.summary.cost_usd == 0.04
-    asked = eye.sandbox.books()["metadata"]
+    asked = eye.sandbox.accounting()["metadata"]
     assert sum(sum(codes.values()) for channels in asked.values() for codes in channels.values()) == 3
     assert any("the cap of this look" in note for note in seen.summary.notes)
     assert verdicts(seen)["metadata_instagram_rapid"] == "unknown"
@@ -158,7 +158,7 @@ async def test_the_cap_ends_a_look_before_it_is_overstepped(eye: Eye) -> None:
 async def test_a_submission_in_doubt_is_not_sent_again_by_the_next_look(eye: Eye) -> None:
     await eye.look("submit-dropped", key="sk-one", urls=())
     again = await eye.look("submit-dropped", key="sk-one", urls=())
-    assert eye.sandbox.books()["accepted"] == {"hashtag:travel": 1}
+    assert eye.sandbox.accounting()["accepted"] == {"hashtag:travel": 1}
     assert [one.state for one in again.summary.imports] == ["ambiguous"]
     assert again.summary.cost_usd == 0
 
@@ -166,4 +166,4 @@ async def test_a_submission_in_doubt_is_not_sent_again_by_the_next_look(eye: Eye
 async def test_wrong_addresses_are_refused_before_anything_is_asked(eye: Eye) -> None:
     with pytest.raises(UsageError, match="names no post"):
         await eye.look(urls=("https://www.instagram.com/",))
-    assert eye.sandbox.books()["requests"] <= 2
+    assert eye.sandbox.accounting()["requests"] <= 2

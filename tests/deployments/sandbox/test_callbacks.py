@@ -73,8 +73,8 @@ def test_the_new_generation_tells_of_the_task_and_of_each_video(start, listener,
     numbers = {item["video_no"] for item in api.poll(task_id).json()["data"]["videos"]}
     assert {body["videoId"] for body in bodies[1:]} == numbers
     assert {body["status"] for body in bodies[1:]} == {"INDEXING_SUCCEEDED"}
-    until(lambda: len(api.server.books()["callbacks"]) == 4)
-    assert {entry["status"] for entry in api.server.books()["callbacks"]} == {204}
+    until(lambda: len(api.server.accounting()["callbacks"]) == 4)
+    assert {entry["status"] for entry in api.server.accounting()["callbacks"]} == {204}
 
 
 def test_the_old_generation(start, listener):
@@ -108,7 +108,7 @@ def test_an_import_that_never_fills_calls_nobody(start, listener):
 def test_nobody_else_is_called(start, caplog, url):
     api = start(time_scale=2000)
     assert api.submit("kites", 1, callback=url).json()["code"] == "0000"
-    (entry,) = api.server.books()["callbacks"]
+    (entry,) = api.server.accounting()["callbacks"]
     assert "refused" in entry
     assert "no callback to host" in caplog.text
 
@@ -116,8 +116,8 @@ def test_nobody_else_is_called(start, caplog, url):
 def test_a_listener_that_is_not_there_is_noted(start, listener, caplog):
     api = start("callbacks-old", time_scale=2000)
     api.submit("kites", 1, callback="http://127.0.0.1:1/hook")
-    until(lambda: bool(api.server.books()["callbacks"]))
-    assert api.server.books()["callbacks"][0]["status"] is None
+    until(lambda: bool(api.server.accounting()["callbacks"]))
+    assert api.server.accounting()["callbacks"][0]["status"] is None
     assert "did not arrive" in caplog.text
 
 

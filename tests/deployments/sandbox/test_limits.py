@@ -6,9 +6,8 @@ from collections import deque
 
 import pytest
 
-from deployments.sandbox.books import busiest
-from deployments.sandbox.clock import VirtualClock
-from deployments.sandbox.limits import Limits, metadata_limit
+from deployments.sandbox.accounting import busiest
+from deployments.sandbox.clock import Limits, VirtualClock, metadata_limit
 
 TIKTOK = "https://www.tiktok.com/player/v1/7300000000000000777"
 YOUTUBE = "https://www.youtube.com/watch?v=abcdefghij-"
@@ -21,7 +20,7 @@ def test_one_import_a_minute(start):
     assert codes == ["0000", "0429", "0429"]
     api.server.advance(61)
     assert api.submit("teapots").json()["code"] == "0000"
-    books = api.server.books()
+    books = api.server.accounting()
     assert books["submissions"] == {"hashtag:kites": {"0000": 1, "0429": 2}, "hashtag:teapots": {"0000": 1}}
     assert len(books["times"]["imports"]) == 4
 
@@ -70,7 +69,7 @@ def test_no_limit_where_they_are_off(start):
     api = start(limits=False)
     assert {api.submit().json()["code"] for _ in range(3)} == {"0000"}
     assert {api.metadata(TIKTOK).status_code for _ in range(15)} == {200}
-    assert len(api.server.books()["times"]["metadata/apify"]) == 15
+    assert len(api.server.accounting()["times"]["metadata/apify"]) == 15
 
 
 def test_the_busiest_second_is_of_the_times_that_the_books_hold(start):
@@ -78,7 +77,7 @@ def test_the_busiest_second_is_of_the_times_that_the_books_hold(start):
     api = start(limits=False)
     for _ in range(2):
         api.poll("x")
-    books = api.server.books()
+    books = api.server.accounting()
     assert books["busiest_second"] == {"status": busiest(deque(books["times"]["status"]))}
 
 

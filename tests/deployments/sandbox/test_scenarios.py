@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from deployments.sandbox.scenario import Fault, Scenario
-from deployments.sandbox.scenarios import SCENARIOS, UnknownScenario, scenario_named
-from deployments.sandbox.weather import KINDS
+from deployments.sandbox.faults import KINDS
+from deployments.sandbox.scenarios import SCENARIOS, Fault, Scenario, UnknownScenario, scenario_named
 
 
 def of(*names: str) -> pytest.MarkDecorator:
@@ -80,7 +79,7 @@ def test_every_fifth_post_once(api, name):
         assert first == (ONE_IN_FIVE[name] if place in STRUCK else OK), place
         if place in STRUCK:
             assert api.outcome(lambda url=url: api.metadata(url)) == OK
-    assert sum(api.server.books()["faults"].values()) == 2
+    assert sum(api.server.accounting()["faults"].values()) == 2
 
 
 @of(*ALWAYS)
@@ -97,7 +96,7 @@ def test_submissions_polls_and_posts(api, name):
     submit, post = EVERYWHERE[name]
     refused = api.outcome(lambda: api.submit("kites", 10))
     assert refused == submit
-    assert api.server.books()["accepted"] == {}
+    assert api.server.accounting()["accepted"] == {}
     task_id = api.submit("kites", 10).json()["data"]["taskId"]
     api.server.advance(200)
     polls = [api.outcome(lambda: api.poll(task_id)) for _ in range(6)]
@@ -130,9 +129,9 @@ def test_the_first_submission_of_a_wish(api, name):
 
     at_first = {"timeout": DRIP_SECONDS} if slow else {}
     assert submit("kites", **at_first) == expected
-    assert api.server.books()["accepted"].get("hashtag:kites", 0) == exists
+    assert api.server.accounting()["accepted"].get("hashtag:kites", 0) == exists
     if exists:
-        task_id = api.server.books()["imports"][0]["task_id"]
+        task_id = api.server.accounting()["imports"][0]["task_id"]
         api.server.advance(200)
         assert len(api.poll(task_id).json()["data"]["videos"]) == 2
     assert submit("kites") == OK

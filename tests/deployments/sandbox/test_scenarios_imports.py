@@ -65,7 +65,7 @@ def test_states_of_items(api, name):
 @of("never-fills", "namespace-lost")
 def test_imports_that_stay_empty(api, name):
     assert api.import_tag(seconds=100_000) == []
-    assert api.server.books()["accepted"] == {"hashtag:kites": 1}
+    assert api.server.accounting()["accepted"] == {"hashtag:kites": 1}
 
 
 @of("creators-empty")

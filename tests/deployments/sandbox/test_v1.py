@@ -60,7 +60,7 @@ def test_wrong_submissions_are_refused_in_http_200(api, path, body, code):
     answer = api.submit_to(path, body)
     assert (answer.status_code, answer.json()["code"]) == (200, code)
     assert answer.json()["data"] is None
-    assert api.server.books()["accepted"] == {}
+    assert api.server.accounting()["accepted"] == {}
 
 
 def test_a_body_that_is_no_json_is_refused(api):
@@ -224,7 +224,7 @@ def test_the_books_count_what_was_asked(api):
     url = api.poll(task_id).json()["data"]["videos"][0]["video_url"]
     for _ in range(2):
         api.metadata(url)
-    books = api.server.books()
+    books = api.server.accounting()
     post = f"tiktok:{url.rsplit('/', 1)[1]}"
     assert books["submissions"] == {"hashtag:kites": {"0000": 1}}
     assert books["accepted"] == {"hashtag:kites": 1}
@@ -239,5 +239,5 @@ def test_the_books_count_what_was_asked(api):
     }  # fmt: skip
     assert books["busiest_second"].keys() == books["times"].keys()
     api.server.reset()
-    assert api.server.books()["requests"] == 0
+    assert api.server.accounting()["requests"] == 0
     assert api.poll(task_id).json()["data"]["videos"] == []

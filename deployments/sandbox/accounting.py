@@ -1,4 +1,4 @@
-"""The sandbox's books: everything that was asked of it and what it answered, for whoever wants to check."""
+"""The sandbox's accounting: everything that was asked of it and what it answered, for whoever wants to check."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def busiest(times: deque[float], seconds: float = 1.0) -> int:
     return most
 
 
-class Books:
+class Accounting:
     """Counts by what they are about; times are Unix times in seconds, the newest 20,000 of each kind."""
 
     def __init__(self) -> None:
@@ -33,22 +33,23 @@ class Books:
         self.metadata_served: Counter[str] = Counter()
         self.readable = 0
         self.faults: Counter[str] = Counter()
-        self.struck: defaultdict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_KEPT))
+        self.faulted: defaultdict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_KEPT))
         self.times: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_KEPT))
         self.callbacks: deque[dict[str, Any]] = deque(maxlen=_KEPT)
 
     def as_dict(self) -> dict[str, Any]:
-        """The books as plain JSON.
+        """The accounting as plain JSON.
 
-        `submissions` counts answers by wish (`hashtag:lvmh`, `url:tiktok:71…`, `creator:instagram:name`),
+        `submissions` counts answers by target (`hashtag:lvmh`, `url:tiktok:71…`, `creator:instagram:name`),
         `accepted` the imports that exist for it; `metadata` counts answers by post, channel and code,
-        `metadata_served` those that were worked out, whether or not they arrived; `struck` lists, by fault, the posts,
-        imports and wishes that it befell; `busiest_second` is the most calls of a kind in any one real second.
+        `metadata_served` those that were worked out, whether or not they arrived; `faulted` lists, by fault, the posts,
+        imports and targets that it was injected into; `busiest_second` is the most calls of a kind in any one real
+        second.
         """
         return {
             "requests": self.requests,
             "answers": {name: dict(codes) for name, codes in self.answers.items()},
-            "submissions": {wish: dict(codes) for wish, codes in self.submissions.items()},
+            "submissions": {target: dict(codes) for target, codes in self.submissions.items()},
             "accepted": dict(self.accepted),
             "imports": list(self.imports),
             "status_polls": dict(self.status_polls),
@@ -59,7 +60,7 @@ class Books:
             "metadata_served": dict(self.metadata_served),
             "metadata_readable": self.readable,
             "faults": dict(self.faults),
-            "struck": {kind: list(keys) for kind, keys in self.struck.items()},
+            "faulted": {kind: list(keys) for kind, keys in self.faulted.items()},
             "times": {kind: list(times) for kind, times in self.times.items()},
             "busiest_second": {kind: busiest(times) for kind, times in self.times.items()},
             "callbacks": list(self.callbacks),

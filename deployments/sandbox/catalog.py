@@ -1,4 +1,4 @@
-"""The invented posts: what a hashtag or a creator has, newest first, and the post behind any URL."""
+"""None"""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from deployments.sandbox.addresses import ALPHABET, Address, code_of_number
 from deployments.sandbox.clock import VirtualClock
-from deployments.sandbox.dice import Dice, seed_of
 from deployments.sandbox.people import handle_from
+from deployments.sandbox.seeded_random import SeededRandom, seed_of
 
 # Posts appear and grow in steps of so many seconds of the calendar, so that two looks in one run agree.
 STEP_SECONDS = 3600.0
@@ -43,8 +43,8 @@ class Post:
         return f"{self.platform}:{self.post_id}"
 
     @property
-    def dice(self) -> Dice:
-        return Dice(self.seed)
+    def random(self) -> SeededRandom:
+        return SeededRandom(self.seed)
 
 
 def _identity(platform: str, seed: int) -> tuple[str, str | None]:
@@ -59,7 +59,7 @@ def _identity(platform: str, seed: int) -> tuple[str, str | None]:
     return "".join(ALPHABET[(seed >> (place * 5)) % 64] for place in range(11)), None
 
 
-class Stock:
+class Catalog:
     """All posts that the sandbox can show; it remembers whose hashtag found a post."""
 
     def __init__(self, calendar: VirtualClock) -> None:
@@ -92,8 +92,8 @@ class Stock:
             post_id, code = _identity(platform, seed)
             known = self._known.get(f"{platform}:{post_id}")
             if known is None:
-                dice = Dice(seed)
-                handle = handle_from(dice, 1) if creator is None else creator
+                random = SeededRandom(seed)
+                handle = handle_from(random, 1) if creator is None else creator
                 variant = number // len(platforms)
                 known = Post(platform, post_id, code, handle, tag, number, variant, born, seed)
                 self._known[known.key] = known
@@ -102,13 +102,13 @@ class Stock:
 
     def _births(self, source: str) -> Iterator[tuple[int, float]]:
         """Numbers and times of birth of the posts of `source`, newest first, without end."""
-        dice = Dice(seed_of(f"births/{source.casefold()}"))
-        spacing = 1200.0 + 4200.0 * dice.unit(0)
+        random = SeededRandom(seed_of(f"births/{source.casefold()}"))
+        spacing = 1200.0 + 4200.0 * random.unit(0)
         now = step_of(self._calendar)
         number = -math.ceil(now / spacing) - 1
         while True:
             # Each post has its own stretch of time and lies somewhere in it, so the order is always the same.
-            born = -(number + dice.unit(abs(number) * 2 + (number < 0) + 1)) * spacing
+            born = -(number + random.unit(abs(number) * 2 + (number < 0) + 1)) * spacing
             if number >= 0:
                 born = min(born, -60.0)
             if born <= now:
@@ -122,13 +122,13 @@ class Stock:
             # A post that is private has a longer code beside its number's own.
             return known if address.code in (None, known.code) else replace(known, code=address.code)
         seed = seed_of(f"url/{address.key}")
-        dice = Dice(seed)
+        random = SeededRandom(seed)
         code = address.code
-        handle = address.handle if address.handle is not None else handle_from(dice, 1)
+        handle = address.handle if address.handle is not None else handle_from(random, 1)
         number = seed % 1_000_000
         post = Post(
             address.platform, address.post_id, code, str(handle), None, number, number,
-            -float(dice.between(2, 3600, 40 * 86400)), seed,
+            -float(random.between(2, 3600, 40 * 86400)), seed,
         )  # fmt: skip
         self._known[post.key] = post
         return post
@@ -152,22 +152,22 @@ def numbers_of(post: Post, calendar: VirtualClock) -> Numbers:
 
     Half of the posts grow for ever; the others have had their day after a day or a week, and then stand still.
     """
-    dice = post.dice
+    random = post.random
     age = max(60.0, step_of(calendar) - post.born)
-    pace = 43_200.0 + 400_000.0 * dice.unit(3)
-    if dice.unit(10) < 0.5:
+    pace = 43_200.0 + 400_000.0 * random.unit(3)
+    if random.unit(10) < 0.5:
         grown = -math.expm1(-age / (pace / 5))
     else:
         grown = 0.85 * -math.expm1(-age / pace) + 0.15 * -math.expm1(-age / (pace * 40))
-    final = 10 ** (3.0 + 3.6 * dice.unit(4))
+    final = 10 ** (3.0 + 3.6 * random.unit(4))
     plays = int(final * grown)
-    likes = int(plays * (0.01 + 0.11 * dice.unit(5)))
+    likes = int(plays * (0.01 + 0.11 * random.unit(5)))
     return Numbers(
         plays=plays,
-        views=int(plays * (0.02 + 0.6 * dice.unit(6))),
+        views=int(plays * (0.02 + 0.6 * random.unit(6))),
         likes=likes,
-        comments=int(likes * 0.04 * dice.unit(7)),
-        shares=int(likes * 0.15 * dice.unit(8)),
-        saves=int(likes * 0.2 * dice.unit(9)),
+        comments=int(likes * 0.04 * random.unit(7)),
+        shares=int(likes * 0.15 * random.unit(8)),
+        saves=int(likes * 0.2 * random.unit(9)),
         posted_at=calendar.seen_at(post.born),
     )

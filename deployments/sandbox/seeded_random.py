@@ -1,4 +1,4 @@
-"""Chance that is always the same: numbers drawn from a text, equal on every machine and in every run."""
+"""Seeded random numbers: drawn from a text, equal on every machine and in every run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def seed_of(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-class Dice:
+class SeededRandom:
     """Draws from a seed; each draw names a slot, so that one more draw never changes the others."""
 
     __slots__ = ("_seed",)
