@@ -14,6 +14,8 @@ from typing import Final
 
 import psutil
 
+from blocks import processes
+
 STACK: Final = "TAGTRAIL_STACK"
 """Variable that each process of a stack has, and hands on to those that it starts; its value is the home."""
 
@@ -113,19 +115,11 @@ def wait_until(ready: Callable[[], bool], seconds: float, *, alive: Callable[[],
 
 
 def start_time(pid: int) -> float | None:
-    """When that process began, in seconds after the machine's start; None if it is gone.
-
-    With the id it names a process for good. No clock that is set changes it.
-    """
+    """When that process began (see `processes.start_time`); None if it is gone, a child of this one among it."""
     child = _children.get(pid)
     if child is not None and child.poll() is not None:
         return None
-    try:
-        process = psutil.Process(pid)
-        ended = process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-        return None if ended else round(process.create_time() - psutil.boot_time(), 2)
-    except psutil.Error:
-        return None
+    return processes.start_time(pid)
 
 
 def end_with_children(pid: int) -> None:

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from blocks.database import engine
 from blocks.database.store import import_planning, leases
+from blocks.processes import name_holder
 from blocks.settings import get_settings
 from deployments.sandbox import v2
 from flows.steps.enrichment import circuit_breaker
@@ -238,7 +239,7 @@ async def test_an_import_that_another_run_is_about_to_send_is_waited_for_and_tak
     client = await open_client("default", get_settings())
     [wanted] = request_for_hashtags(["lvmh"], 10).imports
     with weather.store() as store:
-        other = leases.holder()
+        other = name_holder()
         with store.begin() as conn:
             planned = import_planning.plan_import(
                 conn, account=client.account, kind=wanted.kind, hashtag=wanted.hashtag, wanted=wanted.wanted,

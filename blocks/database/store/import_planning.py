@@ -30,10 +30,10 @@ from blocks.database.store.imports import (
     with_note,
     with_open_posts,
 )
-from blocks.database.store.leases import Alive
 from blocks.database.store.statements import insert_into, table_of
 from blocks.database.tables import Hashtag
 from blocks.errors import UsageError
+from blocks.processes import Alive, is_alive
 
 How = Literal["submit", "attached", "reused"]
 _RECORDED = {"submit": "submitted", "attached": "attached", "reused": "reused"}
@@ -80,7 +80,7 @@ def plan_import(
     fresh: bool,
     continues: bool = True,
     now: datetime | None = None,
-    alive: Alive = leases.alive,
+    alive: Alive = is_alive,
 ) -> Ticket:
     """Find the import that serves a wish, or plan one; written down for the run in either case, whose request it is.
 
@@ -104,7 +104,7 @@ def plan_import(
     own, and the next wish of any count up to its own attaches to it.
 
     Args:
-        owner: the holder (see `leases.holder`) that takes the lease of what is to be submitted.
+        owner: the holder (see `processes.name_holder`) that takes the lease of what is to be submitted.
         reuse_after: imports submitted at or after this moment can be used again.
         now: for tests; by itself the database's clock.
     """
@@ -323,7 +323,7 @@ def resolve(
     *,
     task_id: str | None = None,
     now: datetime | None = None,
-    alive: Alive = leases.alive,
+    alive: Alive = is_alive,
 ) -> OpenImport | None:
     """Decide an import that is in doubt; the row as it is then, None if it is not in doubt (any more).
 

@@ -21,7 +21,6 @@ from sqlalchemy import ColumnElement, Connection, Select, UpdateBase, and_, case
 
 from blocks.completion import Clocks
 from blocks.database.store import leases, money
-from blocks.database.store.leases import Alive
 from blocks.database.store.statements import insert_into, same_post, table_of
 from blocks.database.store.work import OPEN_WORK
 from blocks.database.tables import Import, ImportItem, Post, RunImport, Work
@@ -29,6 +28,7 @@ from blocks.errors import NotAPostUrl, StoreError
 from blocks.outside_words import plain
 from blocks.posts.identity import parse_post_url
 from blocks.posts.record import Platform, PostRef
+from blocks.processes import Alive, is_alive
 
 imports = table_of(Import)
 run_imports = table_of(RunImport)
@@ -282,7 +282,7 @@ def mark_sending(
     owner: str,
     spend_id: str | None = None,
     now: datetime | None = None,
-    alive: Alive = leases.alive,
+    alive: Alive = is_alive,
 ) -> OpenImport | None:
     """planned → sending, to be committed before the request leaves; the row for exactly one caller.
 
@@ -381,7 +381,7 @@ def mark_ambiguous(
 
 
 def recover_sending(
-    conn: Connection, *, account: str | None = None, now: datetime | None = None, alive: Alive = leases.alive
+    conn: Connection, *, account: str | None = None, now: datetime | None = None, alive: Alive = is_alive
 ) -> list[str]:
     """sending → ambiguous for each submission whose sender is dead or silent; the ids of those."""
     mine = [] if account is None else [imports.c.account == account]
@@ -391,7 +391,7 @@ def recover_sending(
 
 
 def lease_import(
-    conn: Connection, import_id: str, *, owner: str, now: datetime | None = None, alive: Alive = leases.alive
+    conn: Connection, import_id: str, *, owner: str, now: datetime | None = None, alive: Alive = is_alive
 ) -> OpenImport | None:
     """Take (or renew) the lease of an import that is planned, under way or `empty`; None if another holds it.
 

@@ -18,7 +18,7 @@ from blocks.database.store import accounts
 from blocks.database.store import filters as conditions
 from blocks.database.store.catalog import SERVICE
 from blocks.database.store.filters import Filters
-from blocks.database.store.statements import chunks, of_posts, posts_among, same_post, table_of
+from blocks.database.store.statements import chunks, keyed, posts_among, same_post, table_of
 from blocks.database.tables import Erased, Failure, Import, ImportItem, Post, RawFetch, Run, RunPost, Snapshot, Spend
 
 _runs = table_of(Run)
@@ -352,14 +352,14 @@ SHOWN: Final = ("platform", "post_id", "url", "author_username", "author_name", 
 
 def shown_posts(conn: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Row[Any]]:
     """What a page shows of posts that it names: link, author, caption, time of posting."""
-    query = of_posts(conn, select(*(_posts.c[name] for name in SHOWN)), _posts.c, keys)
+    query = select(*(_posts.c[name] for name in SHOWN)).where(keyed(conn, _posts, keys))
     return {(row.platform, row.post_id): row for row in conn.execute(query)} if keys else {}
 
 
 def links(conn: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """The addresses of posts."""
-    query = select(_posts.c.platform, _posts.c.post_id, _posts.c.url)
-    return {(row.platform, row.post_id): row.url for row in conn.execute(of_posts(conn, query, _posts.c, keys))}
+    query = select(_posts.c.platform, _posts.c.post_id, _posts.c.url).where(keyed(conn, _posts, keys))
+    return {(row.platform, row.post_id): row.url for row in conn.execute(query)}
 
 
 def measurements(conn: Connection, keys: Sequence[tuple[str, str]], as_of: datetime) -> list[Row[Any]]:
@@ -371,7 +371,7 @@ def measurements(conn: Connection, keys: Sequence[tuple[str, str]], as_of: datet
         "likes", "likes_hidden", "comments", "author_followers", "channel", "raw_sha256", "parser_version",
     )  # fmt: skip
     query = select(*(_snapshots.c[name] for name in columns)).where(_snapshots.c.observed_at <= as_of)
-    found = conn.execute(of_posts(conn, query, _snapshots.c, keys)).all()
+    found = conn.execute(query.where(keyed(conn, _snapshots, keys))).all()
     return sorted(found, key=lambda row: (row.platform, row.post_id, row.observed_at))
 
 

@@ -21,11 +21,11 @@ from blocks.database.store import leases, money, work
 from blocks.database.store import posts as posts_store
 from blocks.database.store.failures import POST_STAGES
 from blocks.database.store.imports import ENDED, imports
-from blocks.database.store.leases import Alive
 from blocks.database.store.statements import chunks, insert_into, posts_among, same_post, table_of, write_rows
 from blocks.database.store.work import OPEN_WORK, Key
 from blocks.database.tables import Collection, Failure, Import, ImportItem, Post, Run, RunImport, RunPost, Work
 from blocks.posts.record import PostRef
+from blocks.processes import Alive, is_alive
 
 _runs = table_of(Run)
 _collections = table_of(Collection)
@@ -255,7 +255,7 @@ UNDER_WAY = ("sending", "submitted", "collecting")
 """States of an import of which more may come."""
 
 
-def stop(conn: Connection, run_id: str, *, by: str, why: str, at: datetime, alive: Alive = leases.alive) -> bool:
+def stop(conn: Connection, run_id: str, *, by: str, why: str, at: datetime, alive: Alive = is_alive) -> bool:
     """Write down that a person stopped a run; False if that is known already, or there is no such run.
 
     What another living run asks for too is left to that run. A sweep asks for nothing: what it took up and did not

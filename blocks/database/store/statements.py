@@ -19,7 +19,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    true,
+    tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -79,21 +79,22 @@ def found_one_by_one(query: Select[Any]) -> ColumnElement[bool]:
     return query.offset(0).exists()
 
 
-def key_pairs(keys: Iterable[tuple[str, str]]) -> Any:
-    """Keys as a table of Postgres', from two arrays."""
-    keys = list(keys)
-    columns = [literal([key[at] for key in keys], ARRAY(Text)) for at in (0, 1)]
-    return func.unnest(*columns).table_valued("platform", "post_id").render_derived()
+def keyed(
+    conn: Connection, table: Table, keys: Sequence[tuple[str, str]], purpose: str | None = None
+) -> ColumnElement[bool]:
+    """The condition that a row is about one of these posts, and of that purpose (if the table has one).
 
-
-def of_posts(conn: Connection, query: Select[Any], table: Any, keys: Iterable[tuple[str, str]]) -> Select[Any]:
-    """A query on a table, for these posts only."""
+    Postgres gets the whole keys as one table: it looks along the primary key then, whatever it knows of the rows. A
+    condition on a purpose or state by itself has it take an index on these, and read all such rows for each post.
+    """
+    names = ("platform", "post_id") if purpose is None else ("platform", "post_id", "purpose")
     if conn.dialect.name != "postgresql":
-        return query.where(posts_among(table.platform, table.post_id, keys))
-    pairs = key_pairs(keys)
-    # OFFSET 0 keeps Postgres from planning it as a join, which it does by statistics that a young table has not.
-    one = query.where(same_post(table, pairs.c)).offset(0).lateral("one")
-    return select(one).select_from(pairs.join(one, true()))
+        among = posts_among(table.c.platform, table.c.post_id, keys)
+        return among if purpose is None else and_(among, table.c.purpose == purpose)
+    whole = keys if purpose is None else [(*key, purpose) for key in keys]
+    columns = [literal([key[at] for key in whole], ARRAY(Text)) for at in range(len(names))]
+    wanted = func.unnest(*columns).table_valued(*names).render_derived()
+    return tuple_(*(table.c[name] for name in names)).in_(select(*(wanted.c[name] for name in names)))
 
 
 def write_rows(conn: Connection, statement: Any, rows: Sequence[dict[str, Any]]) -> None:

@@ -21,23 +21,21 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, select, update
 
 from blocks.database.grouping import mergeable
 from blocks.database.store import leases
-from blocks.database.store.leases import Alive
 from blocks.database.store.statements import (
     chunks,
     insert_into,
-    key_pairs,
-    of_posts,
+    keyed,
     posts_among,
-    same_post,
     table_of,
     write_rows,
 )
 from blocks.database.tables import Post, RawFetch, Run, Work
 from blocks.posts.record import Channel, PostRef
+from blocks.processes import Alive, is_alive
 
 _work = table_of(Work)
 _posts = table_of(Post)
@@ -97,6 +95,10 @@ def _key(ref: PostRef) -> Key:
     return ref.platform, ref.post_id
 
 
+def _key_of(row: Any) -> Key:
+    return row.platform, row.post_id
+
+
 def _by_key(refs: Iterable[PostRef]) -> dict[Key, PostRef]:
     """Posts by key, each once, sorted: all transactions lock rows in one order."""
     return dict(sorted({_key(ref): ref for ref in refs}.items()))
@@ -148,7 +150,7 @@ def claim(
     asker: str | None = None,
     sweeps: bool = False,
     now: datetime | None = None,
-    alive: Alive = leases.alive,
+    alive: Alive = is_alive,
 ) -> Claimed:
     """Take what is to be bought for posts, all of them in one step; work that was not noted yet is noted by this.
 
@@ -170,17 +172,20 @@ def claim(
         return known[name]
 
     for part in chunks(list(_by_key(refs).items())):
-        wanted = dict(part)
-        guarded = _guard(conn, list(wanted))
-        # Nothing of a post is locked without its guard: whoever has the guard would find it busy, too.
-        found.busy += [ref for key, ref in wanted.items() if key not in guarded]
-        wanted = {key: ref for key, ref in wanted.items() if key in guarded}
-        elsewhere = _busy_elsewhere(conn, owner, list(wanted), purpose, now=at, alive=alive_once)
-        rows = _locked(conn, wanted, purpose)
-        missing = [ref for key, ref in wanted.items() if key not in rows]
-        if missing and (unknown := _unknown(conn, missing, purpose)):
-            enqueue(conn, unknown, purpose, now=at)
-            rows |= _locked(conn, [_key(ref) for ref in unknown], purpose)
+        posts, others = _guard(conn, [key for key, _ in part])
+        found.busy += [ref for key, ref in part if key in others]
+        wanted = {key: ref for key, ref in part if key not in others}
+        noted = _work_on(conn, list(wanted))
+        noted_here = {_key_of(row) for row in noted if row.purpose == purpose}
+        enqueue(conn, [ref for key, ref in wanted.items() if key not in noted_here], purpose, now=at)
+        elsewhere = {
+            _key_of(row)
+            for row in noted
+            if row.purpose != purpose
+            and row.state == "claimed"
+            and not leases.is_free(row.lease_owner, row.lease_until, now=at, me=owner, alive=alive_once)
+        }
+        rows = _lock(conn, list(wanted), purpose, skip=True)
         askers = _askers(conn, {row.asked_by for row in rows.values()}) if sweeps else {}
         stopped = [key for key, row in rows.items() if sweeps and _is_held(row.asked_by, askers)]
         # An answer that is paid for is parsed also where nothing more is to be bought.
@@ -194,11 +199,11 @@ def claim(
                 row.state == "claimed"
                 and not leases.is_free(row.lease_owner, row.lease_until, now=at, me=owner, alive=alive_once)
             ):
-                # A row that is locked by another transaction is being claimed or settled at this moment.
+                # A row that another transaction has is being settled or renewed at this moment.
                 found.busy.append(ref)
             elif row.state in ("failed", "gone") and (fresh_after is None or row.updated_at >= fresh_after):
                 found.ended.append((ref, row.state))
-            elif _is_fresh(row, fresh_after, measured_after):
+            elif _is_fresh(row, posts.get(key), fresh_after, measured_after):
                 found.fresh.append(ref)
                 if row.state in ("pending", "claimed"):
                     surely_done.append(key)
@@ -211,10 +216,10 @@ def claim(
         lease = {"state": "claimed", "lease_owner": owner, "lease_until": leases.ends(at), "updated_at": at}
         if asker is not None:
             lease["asked_by"] = asker
-        _update(conn, [rows[key] for key in again], lease)
-        _update(conn, [rows[key] for key in anew], lease | {"attempts": 0, "tries": None})
+        _update(conn, again, purpose, lease)
+        _update(conn, anew, purpose, lease | {"attempts": 0, "tries": None})
         done = {"state": "done", "lease_owner": None, "lease_until": None, "updated_at": at}
-        _update(conn, [rows[key] for key in surely_done], done)
+        _update(conn, surely_done, purpose, done)
         taken = [*again, *anew]
         stored |= _unparsed(conn, taken, purpose, fresh_after)
         if fresh_after is not None:
@@ -225,9 +230,9 @@ def claim(
         found.claimed += [
             WorkItem(
                 wanted[key],
-                rows[key].source_url,
+                posts[key].source_url if key in posts else None,
                 0 if key in zero else rows[key].attempts,
-                rows[key].enriched_at is None,
+                key not in posts or posts[key].enriched_at is None,
                 {} if key in zero else rows[key].tries or {},
                 stored.get(key),
                 rows[key].asked_by if asker is None else asker,
@@ -263,84 +268,53 @@ def spared(conn: Connection, refs: Iterable[PostRef], purpose: str, *, fresh_aft
     return found
 
 
-def _locked(conn: Connection, keys: Iterable[Key], purpose: str, *, skip: bool = True) -> dict[Key, Any]:
-    """The work rows, locked, with what is known of their posts.
+def _guard(conn: Connection, keys: Sequence[Key]) -> tuple[dict[Key, Any], set[Key]]:
+    """Lock the rows of posts for this transaction: those rows by key, and the posts that another transaction has.
+
+    A post's row guards all work on it, for whatever purpose: two claims of one post never go on side by side, and
+    none waits. A post that was erased meanwhile has no row, and nothing that needs a guard is written of it.
+    """
+    post = _posts.c
+    query = select(post.platform, post.post_id, post.source_url, post.observed_at, post.enriched_at)
+    locked = conn.execute(query.where(keyed(conn, _posts, keys)).with_for_update(skip_locked=True))
+    mine = {_key_of(row): row for row in locked}
+    left = [key for key in keys if key not in mine]
+    if not left or conn.dialect.name == "sqlite":
+        return mine, set()  # SQLite has one writer.
+    return mine, {_key_of(row) for row in conn.execute(query.where(keyed(conn, _posts, left)))}
+
+
+def _work_on(conn: Connection, keys: Sequence[Key]) -> Sequence[Any]:
+    """The work on posts, for every purpose; unlocked."""
+    work = _work.c
+    query = select(work.platform, work.post_id, work.purpose, work.state, work.lease_owner, work.lease_until)
+    return conn.execute(query.where(keyed(conn, _work, keys))).all()
+
+
+def _lock(conn: Connection, keys: Sequence[Key], purpose: str, *, skip: bool = False) -> dict[Key, Any]:
+    """The rows of work of one purpose, locked, by post.
 
     `skip`: without those that another transaction is changing, instead of waiting for it.
     """
-    post = (_posts.c.source_url, _posts.c.observed_at, _posts.c.enriched_at)
-    if conn.dialect.name != "postgresql":
-        among = and_(_work.c.purpose == purpose, posts_among(_work.c.platform, _work.c.post_id, keys))
-        query = select(_work, *post).outerjoin(_posts, same_post(_work.c, _posts.c)).where(among)
-    else:
-        # Row by row through the primary key, in a plan made for this table as it is now. A join is planned by
-        # statistics, which a young table has not, and a kept plan may stem from when it was nearly empty: each took
-        # Postgres 0.5 to 1 s for 500 posts.
-        conn.exec_driver_sql("SET LOCAL plan_cache_mode = force_custom_plan")
-        wanted = key_pairs(keys)
-        one = select(_work, leases.PLACE.label("place")).where(same_post(_work.c, wanted.c), _work.c.purpose == purpose)
-        locked = one.with_for_update(skip_locked=skip).lateral("locked")
-        query = select(locked, *post).select_from(
-            wanted.join(locked, true()).outerjoin(_posts, same_post(_posts.c, locked.c))
-        )
-    return {(row.platform, row.post_id): row for row in conn.execute(query)}
+    # All transactions lock rows in one order.
+    query = select(_work).where(keyed(conn, _work, keys, purpose)).order_by(_work.c.platform, _work.c.post_id)
+    return {_key_of(row): row for row in conn.execute(query.with_for_update(skip_locked=skip))}
 
 
-def _busy_elsewhere(
-    conn: Connection, owner: str, keys: Sequence[Key], purpose: str, *, now: datetime, alive: Alive
-) -> set[Key]:
-    """Posts that a living holder other than `owner` is buying for another purpose."""
-    busy: set[Key] = set()
-    query = select(_work.c.platform, _work.c.post_id, _work.c.lease_owner, _work.c.lease_until).where(
-        _work.c.state == "claimed", _work.c.purpose != purpose, _work.c.lease_owner != owner
-    )
-    for row in conn.execute(of_posts(conn, query, _work.c, keys)):
-        if not leases.is_free(row.lease_owner, row.lease_until, now=now, me=owner, alive=alive):
-            busy.add((row.platform, row.post_id))
-    return busy
-
-
-def _guard(conn: Connection, keys: Sequence[Key]) -> set[Key]:
-    """Take posts for this transaction, without waiting; which ones.
-
-    Two claims of one post for two purposes lock no common row: so every claim first takes the post's guard, and only
-    then looks at what is claimed. A post whose guard another transaction has counts as busy.
-    By advisory locks, and not by locking a row: a post that is measured again may have no `enrich` row.
-    """
-    if conn.dialect.name != "postgresql":
-        return set(keys)  # A claim has the database alone.
-    pairs = key_pairs(keys)
-    name = func.hashtextextended(func.concat("tagtrail/", pairs.c.platform, ":", pairs.c.post_id), 0)
-    query = select(pairs.c.platform, pairs.c.post_id, func.pg_try_advisory_xact_lock(name).label("taken"))
-    return {(row.platform, row.post_id) for row in conn.execute(query) if row.taken}
-
-
-def _update(conn: Connection, rows: Sequence[Any], values: dict[str, Any]) -> int:
-    """Change rows of one purpose that this transaction has locked; how many."""
-    if not rows:
+def _update(conn: Connection, keys: Sequence[Key], purpose: str, values: dict[str, Any]) -> int:
+    """Change rows of work that this transaction has locked; how many."""
+    if not keys:
         return 0
-    if conn.dialect.name == "postgresql":
-        these = leases.at_places(row.place for row in rows)
-    else:
-        keys = [(row.platform, row.post_id) for row in rows]
-        these = and_(_work.c.purpose == rows[0].purpose, posts_among(_work.c.platform, _work.c.post_id, keys))
-    return conn.execute(update(_work).where(these).values(**values)).rowcount
+    return conn.execute(update(_work).where(keyed(conn, _work, keys, purpose)).values(**values)).rowcount
 
 
-def _unknown(conn: Connection, refs: Iterable[PostRef], purpose: str) -> list[PostRef]:
-    """Those of the posts that no work is noted for. Noting what is there already could wait for its lock."""
-    wanted = _by_key(refs)
-    query = select(_work.c.platform, _work.c.post_id).where(_work.c.purpose == purpose)
-    known = {(row.platform, row.post_id) for row in conn.execute(of_posts(conn, query, _work.c, wanted))}
-    return [ref for key, ref in wanted.items() if key not in known]
-
-
-def _is_fresh(row: Any, fresh_after: datetime | None, measured_after: datetime | None) -> bool:
+def _is_fresh(row: Any, post: Any, fresh_after: datetime | None, measured_after: datetime | None) -> bool:
     if fresh_after is None:
         if row.state == "done":
             return True
         fresh_after = measured_after
-    return fresh_after is not None and row.observed_at is not None and bool(row.observed_at >= fresh_after)
+    measured = None if post is None else post.observed_at
+    return fresh_after is not None and measured is not None and bool(measured >= fresh_after)
 
 
 def _unparsed(
@@ -355,7 +329,7 @@ def _unparsed(
     )
     if fresh_after is not None:
         query = query.where(fetch.fetched_at >= fresh_after)
-    found = conn.execute(of_posts(conn, query, fetch, keys)).all()
+    found = conn.execute(query.where(keyed(conn, _fetches, keys))).all()
     return {
         (row.platform, row.post_id): (row.raw_sha256, cast(Channel, row.channel), row.fetched_at)
         for row in sorted(found, key=lambda row: row.fetched_at)
@@ -374,9 +348,9 @@ def still_mine(
     wanted = _by_key(refs)
     mine: set[PostRef] = set()
     for part in chunks(list(wanted)):
-        rows = _locked(conn, part, purpose, skip=False)
+        rows = _lock(conn, part, purpose)
         held = [key for key, row in rows.items() if row.state == "claimed" and row.lease_owner == owner]
-        _update(conn, [rows[key] for key in held], {"lease_until": ends})
+        _update(conn, held, purpose, {"lease_until": ends})
         mine |= {wanted[key] for key in held}
     return mine
 
@@ -387,8 +361,9 @@ def release(conn: Connection, owner: str, refs: Iterable[PostRef], purpose: str,
     values = {"state": "pending", "lease_owner": None, "lease_until": None, "updated_at": at}
     released = 0
     for part in chunks(list(_by_key(refs))):
-        rows = _locked(conn, part, purpose, skip=False).values()
-        released += _update(conn, [row for row in rows if row.state == "claimed" and row.lease_owner == owner], values)
+        rows = _lock(conn, part, purpose)
+        mine = [key for key, row in rows.items() if row.state == "claimed" and row.lease_owner == owner]
+        released += _update(conn, mine, purpose, values)
     return released
 
 
@@ -405,8 +380,9 @@ def requeue(conn: Connection, refs: Iterable[PostRef], purpose: str, *, now: dat
     }
     taken_up = 0
     for part in chunks(list(_by_key(refs))):
-        rows = _locked(conn, part, purpose, skip=False).values()
-        taken_up += _update(conn, [row for row in rows if row.state in ("failed", "gone")], values)
+        rows = _lock(conn, part, purpose)
+        given_up = [key for key, row in rows.items() if row.state in ("failed", "gone")]
+        taken_up += _update(conn, given_up, purpose, values)
     return taken_up
 
 

@@ -15,6 +15,7 @@ from blocks.database.engine import Store
 from blocks.database.store import catalog, leases, meta, runs
 from blocks.errors import StoreError
 from blocks.memories.client import MemoriesClient
+from blocks.processes import name_holder
 from blocks.quotas.budget import Budget
 from blocks.quotas.rate_limiter import Limiter, rates_from
 from blocks.settings import Settings, get_settings
@@ -94,7 +95,7 @@ class Opening:
             StoreError: the database cannot be used.
         """
         self.store = store
-        owner = leases.holder()
+        owner = name_holder()
         await name_account(store, client, self.credentials, self.journal.note)
         limiter = Limiter(store, client.account, rates_from(settings))
         self.stack.push_async_callback(limiter.aclose)

@@ -1,13 +1,9 @@
-"""Leases: recognising a holder that died, and renewing and giving back what one holds."""
+"""Leases: when one is free, and renewing and giving back what one holds."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 
-import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -17,6 +13,7 @@ from blocks.database.store import imports as ledger
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import, Work
 from blocks.posts.record import PostRef
+from blocks.processes import name_holder
 
 T0 = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 POST = PostRef("tiktok", "7000000000000000001", "https://www.tiktok.com/player/v1/7000000000000000001")
@@ -24,64 +21,6 @@ POST = PostRef("tiktok", "7000000000000000001", "https://www.tiktok.com/player/v
 
 def seconds(count: float) -> datetime:
     return T0 + timedelta(seconds=count)
-
-
-def part(name: str, index: int, value: str) -> str:
-    parts = name.split("/")
-    parts[index] = value
-    return "/".join(parts)
-
-
-def test_every_holder_has_a_name_of_its_own_that_fits() -> None:
-    names = {leases.holder() for _ in range(100)}
-    assert len(names) == 100
-    assert all(leases.alive(name) for name in names)
-    assert max(map(len, names)) <= 120
-
-
-@pytest.mark.integration
-def test_a_process_that_ended_is_dead_and_its_corpse_too() -> None:
-    code = "from blocks.database.store import leases; print(leases.holder(), flush=True); input()"
-    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    name = child.stdout.readline().strip()
-    assert leases.alive(name) is True
-    child.kill()
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # ended, and not yet taken away
-    assert leases.alive(name) is False
-    child.communicate()
-    assert leases.alive(name) is False
-
-
-def test_a_later_process_of_the_same_number_is_another() -> None:
-    assert leases.alive(part(leases.holder(), 3, "1")) is False
-
-
-@pytest.mark.parametrize("start", ["?", leases._UNKNOWN])
-def test_where_the_start_is_not_known_nobody_is_called_dead(start: str) -> None:
-    assert leases.alive(part(leases.holder(), 3, start)) is None
-
-
-def test_other_machines_and_containers_are_not_judged() -> None:
-    gone = part(leases.holder(), 2, "99999999")
-    assert leases.alive(gone) is False
-    assert leases.alive(part(gone, 1, "another-place")) is None
-    assert leases.alive(part(gone, 1, "")) is None
-    assert leases.alive("no holder") is None
-    assert leases.alive(part(gone, 2, "x")) is None
-    assert leases.alive(part(gone, 2, "9" * 40)) is False
-
-
-@pytest.mark.integration
-def test_without_proc_the_start_comes_from_ps(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hidden(*args: object, **kwargs: object) -> str:
-        raise FileNotFoundError
-
-    monkeypatch.setattr(leases.Path, "read_text", hidden)
-    started = leases._start_of(os.getpid())
-    assert started == leases._start_of(os.getpid())
-    began = datetime.fromtimestamp(psutil.Process().create_time(), UTC).astimezone()
-    assert started.endswith(str(began.year))
 
 
 def test_when_a_lease_is_free() -> None:
@@ -104,7 +43,7 @@ def test_when_a_lease_is_free() -> None:
 
 
 def test_a_holder_that_lives_here_and_was_silent_keeps_what_it_has_for_a_while(store: Store) -> None:
-    sleeper, other = leases.holder(), leases.holder()
+    sleeper, other = name_holder(), name_holder()
     sending = plan(store, "sending", sleeper)
     with store.begin() as conn:
         work.claim(conn, sleeper, [POST], "enrich", fresh_after=None, now=T0)

@@ -11,12 +11,13 @@ import sqlalchemy as sa
 
 from blocks.database.engine import Store
 from blocks.database.purge import Target, purge
-from blocks.database.store import import_planning, import_polls, imports, leases, posts, runs, work
+from blocks.database.store import import_planning, import_polls, imports, posts, runs, work
 from blocks.database.store.import_polls import ItemSeen
 from blocks.database.store.posts import EnrichedPost
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Post, Run, Work
 from blocks.posts.record import PostRecord, PostRef
+from blocks.processes import name_holder
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -42,7 +43,7 @@ def filled(store: Store) -> Store:
 
 
 def claimed(conn: Any) -> None:
-    found = work.claim(conn, leases.holder(), [POST], "refresh:86400", fresh_after=None)
+    found = work.claim(conn, name_holder(), [POST], "refresh:86400", fresh_after=None)
     assert len(found.claimed) == 1
 
 

@@ -12,11 +12,12 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from blocks.database.engine import Store
-from blocks.database.store import import_planning, import_polls, imports, leases, money, rate_limits, runs
+from blocks.database.store import import_planning, import_polls, imports, money, rate_limits, runs
 from blocks.database.store.import_polls import ItemSeen
 from blocks.database.store.posts import EnrichedPost, save_posts
 from blocks.posts.identity import parse_post_url
 from blocks.posts.record import PostRecord
+from blocks.processes import name_holder
 from deployments.cli.commands import status as status_command
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -242,12 +243,12 @@ def test_resolve_attaches_by_the_first_letters(tagtrail: Callable[..., Any], dou
     assert tagtrail("resolve", doubtful, "--attach", "task-10").status == 0
     with home_store.begin() as conn:
         assert imports.get(conn, doubtful).task_id == "task-10"
-        imports.lease_import(conn, doubtful, owner=leases.holder())
+        imports.lease_import(conn, doubtful, owner=name_holder())
     followed = tagtrail("resolve", doubtful, "--drop")
     assert followed.status == 2
     assert "a run follows import" in followed.err
     with home_store.begin() as conn:
-        imports.release_import(conn, doubtful, owner=leases.holder())
+        imports.release_import(conn, doubtful, owner=name_holder())
         imports.finish_import(conn, doubtful, state="empty")
     assert tagtrail("resolve", doubtful, "--resubmit", "--json").json["task_id"] is None
     with home_store.begin() as conn:
