@@ -83,7 +83,9 @@ class Receiver:
 
     async def _callback(self, request: Request) -> Response:
         path: bytes = request.scope["raw_path"]
-        if len(path) + sum(len(name) + len(value) for name, value in request.headers.raw) > self._limits.max_head_bytes:
+        address_bytes = len(path) + len(request.scope["query_string"])
+        header_bytes = sum(len(name) + len(value) for name, value in request.headers.raw)
+        if address_bytes + header_bytes > self._limits.max_head_bytes:
             return await self._refuse(
                 request, 431, "too large a head", "refused: a larger head than any callback has (431)"
             )

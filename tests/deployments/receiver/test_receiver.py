@@ -101,13 +101,15 @@ def test_too_large_is_refused_unread_and_by_what_comes_where_no_length_is_said(w
     assert world.send(b"\x16\x03\x01\x00\xff" * 20 + b"\r\n\r\n").status == 400
 
 
+@pytest.mark.parametrize("where", ["a header", "the query"])
 @pytest.mark.parametrize(("size", "answer"), [(15_000, 404), (17_000, 431), (100_000, 431)])
-def test_a_large_head_is_refused_also_where_it_comes_at_once(size: int, answer: int, world: Any) -> None:
+def test_a_large_head_is_refused_also_where_it_comes_at_once(size: int, answer: int, where: str, world: Any) -> None:
     body = b'{"taskId": "nobodys", "status": "SUCCEEDED"}'
-    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Y: {'y' * size}\r\n"
-    said = world.send(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    query, header = ("", f"X-Y: {'y' * size}\r\n") if where == "a header" else (f"?{'y' * size}", "")
+    head = f"POST {PATH}{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}Content-Length: {len(body)}"
+    said = world.send(f"{head}\r\n\r\n".encode() + body)
     while said.status == 202:
-        said = world.send(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        said = world.send(f"{head}\r\n\r\n".encode() + body)
     assert said.status == answer
 
 
