@@ -112,7 +112,7 @@ class open_run:
         if opening.run is None:
             why = failed or opening.halt.reason
             return outcome.never_opened(opening.run_id, opening.flow, why, opening.clock())
-        summary = await outcome.close(opening.run, opening.flow, self._stops, error=failed, broken=broken)
+        summary = await outcome.RunEnd(opening.run, opening.flow).close(self._stops, error=failed, broken=broken)
         if opening.owns_flow_run:
             await artifacts.show(summary)
         return summary
