@@ -167,10 +167,10 @@ class ServerMeter:
 
 
 @contextmanager
-def sandbox() -> Iterator[str]:
+def sandbox(latency_ms: int = LATENCY_MS) -> Iterator[str]:
     """The sandbox as a process of its own on a free port; gives its address."""
     command = [sys.executable, "-m", "deployments.sandbox", "--port", "0", "--limits", "off"]
-    with subprocess.Popen([*command, "--latency-ms", str(LATENCY_MS)], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*command, "--latency-ms", str(latency_ms)], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             yield process.stdout.readline().split()[-1]
