@@ -132,6 +132,23 @@ def measured_since(since: datetime) -> ColumnElement[bool]:
     return func.coalesce(_posts.c.observed_at, _posts.c.first_seen_at) >= since
 
 
+def posts_of_collection(name: str) -> tuple[Select[Any], Select[Any]]:
+    """Keys of a collection's posts, listed by its imports and given to its runs; a post may be in there several times.
+
+    From the collection to its posts, for whoever wants all of them. `of_posts` asks each row whether it is of it.
+    """
+    theirs = select(_imports.c.import_id).where(_of_collection(name))
+    listed = select(_items.c.platform, _items.c.post_id).where(
+        _items.c.import_id.in_(theirs), _items.c.post_id.is_not(None)
+    )
+    given = (
+        select(_run_posts.c.platform, _run_posts.c.post_id)
+        .join(_runs, _runs.c.run_id == _run_posts.c.run_id)
+        .where(_runs.c.collection == name)
+    )
+    return listed, given
+
+
 def _item_of(table: Table) -> Select[Any]:
     """The imports' items about a row's post."""
     return (

@@ -229,10 +229,10 @@ def overview(
     open_imports = _open_imports(conn, now, wanted)
     today = _spend.c.day == now.astimezone(UTC).date().isoformat()
     spent, reserved = _spent(conn, today if collection is None else and_(today, _spend.c.collection == collection))
-    snapshots = select(func.count()).select_from(_snapshots).where(*conditions.of_posts(wanted, _snapshots))
+    posts, snapshots = _posts_and_snapshots(conn, collection)
     return Overview(
-        posts=_posts_by_status(conn, wanted),
-        snapshots=conn.execute(snapshots).scalar_one(),
+        posts=posts,
+        snapshots=snapshots,
         open_imports=[one for one in open_imports if one.state != "ambiguous"],
         ambiguous=[one for one in open_imports if one.state == "ambiguous"],
         pending_work=_counted(
@@ -318,17 +318,23 @@ def _open_imports(conn: Connection, now: datetime, wanted: Filters) -> Sequence[
     ]
 
 
-def _posts_by_status(conn: Connection, wanted: Filters) -> dict[str, dict[str, int]]:
-    counted: dict[str, dict[str, int]] = {}
-    query = (
-        # By status first, as their index is; the rest is sorted here, which is a dozen of lines.
-        select(_posts.c.platform, _posts.c.status, func.count())
-        .where(*conditions.of_posts(wanted, _posts))
-        .group_by(_posts.c.status, _posts.c.platform)
-    )
-    for platform, status, count in sorted(conn.execute(query)):
-        counted.setdefault(platform, {})[status] = count
-    return counted
+def _posts_and_snapshots(conn: Connection, collection: str | None) -> tuple[dict[str, dict[str, int]], int]:
+    """How many posts there are by platform, then status, and how many snapshots of all of them."""
+    snapshots = select(func.count()).select_from(_snapshots)
+    # By status first, as their index is; the rest is sorted here, which is a dozen of lines.
+    query: Select[Any] = select(_posts.c.platform, _posts.c.status, func.count())
+    query = query.group_by(_posts.c.status, _posts.c.platform)
+    if collection is not None:
+        theirs = _each_once(*conditions.posts_of_collection(collection))
+        of_post = snapshots.where(same_post(_snapshots.c, _posts.c)).scalar_subquery()
+        query = query.add_columns(func.sum(of_post)).join(theirs, same_post(_posts.c, theirs.c))
+    found = sorted(conn.execute(query))
+    posts: dict[str, dict[str, int]] = {}
+    for platform, status, count, *_ in found:
+        posts.setdefault(platform, {})[status] = count
+    if collection is None:
+        return posts, conn.execute(snapshots).scalar_one()
+    return posts, int(sum(row[3] for row in found))
 
 
 def _counted(conn: Connection, query: Select[Any]) -> dict[str, int]:
