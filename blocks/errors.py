@@ -37,6 +37,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
+from blocks.dollars import dollars
+
 
 class TagtrailError(Exception):
     """Base of all errors of Tagtrail; `str()` is one sentence for the user."""
@@ -232,8 +234,8 @@ class SpendCapReached(TagtrailError):
     def __init__(self, scope: str, cap_usd: float, reserved_usd: float, wanted_usd: float) -> None:
         self.scope, self.cap_usd, self.reserved_usd, self.wanted_usd = scope, cap_usd, reserved_usd, wanted_usd
         super().__init__(
-            f"the spend cap of {cap_usd:.2f} USD per {scope} is reached: {reserved_usd:.4f} USD are spent or "
-            f"reserved and {wanted_usd:.4f} USD more were wanted; raise the cap to go on"
+            f"the spend cap of {cap_usd:.2f} USD per {scope} is reached: {dollars(reserved_usd)} USD are spent or "
+            f"reserved and {dollars(wanted_usd)} USD more were wanted; raise the cap to go on"
         )
 
 

@@ -19,7 +19,7 @@ from cyclopts import App, CycloptsError, UnusedCliTokensError
 from blocks.errors import TagtrailError, UsageError
 from blocks.full_disk import NO_ROOM, is_full
 from blocks.outside_words import for_terminal
-from deployments.cli.terminal import make_ready
+from deployments.cli.terminal import make_ready, tell
 from flows.steps.run.garbage import quick_to_load_and_to_end
 
 DONE: Final = 0
@@ -230,8 +230,7 @@ def _say_trace(error: BaseException) -> None:
 
 
 def _say(sentence: str, status: int) -> int:
-    with contextlib.suppress(OSError):
-        print(f"tagtrail: {for_terminal(sentence)}", file=sys.stderr)  # noqa: T201
+    tell(f"tagtrail: {sentence}")
     return status
 
 

@@ -11,10 +11,12 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
 
 from blocks.outside_words import for_json, for_terminal
 
@@ -84,6 +86,16 @@ def diagnostics() -> Console:
     return _Safe(file=sys.stderr, highlight=False)
 
 
+def two_columns(rows: Iterable[tuple[Text, str]]) -> Table:
+    """Labels, and beside each its text, broken between words."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, text in rows:
+        table.add_row(label, Text(text))
+    return table
+
+
 def counted(count: int, noun: str) -> str:
     """`1 post`, `2,000 posts`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
@@ -94,12 +106,15 @@ def tell(sentence: str) -> None:
 
     Nothing fails where nobody can read it.
     """
-    sentence = for_terminal(sentence)
-    if sys.stderr.isatty():
-        sentence = unbroken(sentence, shutil.get_terminal_size().columns)
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"{sentence}\n")
+        sys.stderr.write(f"{_fitted(sentence, sys.stderr)}\n")
         sys.stderr.flush()
+
+
+def _fitted(text: str, stream: TextIO) -> str:
+    """The text without what steers a terminal, in lines that fit where the stream is one."""
+    text = for_terminal(text)
+    return unbroken(text, shutil.get_terminal_size().columns) if stream.isatty() else text
 
 
 def unbroken(text: str, width: int) -> str:
@@ -120,8 +135,8 @@ def tell_trace(error: BaseException) -> None:
 
 
 def say(text: str) -> None:
-    """Text on standard output: no markup, no wrapping, nothing that steers the terminal."""
-    print(for_terminal(text))  # noqa: T201
+    """Text on standard output: no markup, nothing that steers the terminal, and no broken words on one."""
+    print(_fitted(text, sys.stdout))  # noqa: T201
 
 
 def write_json(value: Any) -> None:

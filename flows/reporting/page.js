@@ -75,9 +75,11 @@ function compared(at, section) {
   if (lines.some((line) => line.before[3])) traces.push(trace("before", "the one before", style("--other"), "diamond-open", -0.12));
   const ends = lines.flatMap(({ now, before }) => [...now.slice(0, 3), ...before.slice(0, 3)]).filter((end) => end > 0);
   const range = [Math.min(...ends) / 1.3, Math.max(...ends) * 1.3];
-  Plotly.react(byId(`s${at}-compared`), traces, layout({
+  const plot = byId(`s${at}-compared`);
+  const named = plain(drawn.name) + (plot.clientWidth < 500 ? "<br>" : ", ") + "median at 24 h";
+  Plotly.react(plot, traces, layout({
     height: 130 + 46 * lines.length,
-    xaxis: { type: "log", title: { text: plain(drawn.name) + ", median at 24 h" }, range: range.map(Math.log10), tickvals: ticks(...range), tickformat: "~s" },
+    xaxis: { type: "log", title: { text: named }, range: range.map(Math.log10), tickvals: ticks(...range), tickformat: "~s" },
     yaxis: { tickvals: lines.map((_, row) => row), ticktext: lines.map((line) => shortened(line.label)), range: [-0.6, lines.length - 0.4], showgrid: false },
   }), BARS);
 }

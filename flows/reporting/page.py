@@ -16,13 +16,14 @@ from typing import Any, Final
 
 import orjson
 
+from blocks.dollars import dollars
 from blocks.full_disk import unwritable
 from blocks.posts.payloads.mapping import PARSER_VERSION
 from flows.reporting import charts, figures, receipts
 from flows.reporting import statistics as rules
 from flows.reporting.checking import Agreement
 from flows.reporting.figures import Figures, Section
-from flows.reporting.sentences import aged, number, times
+from flows.reporting.sentences import aged, number, plural, times
 from flows.steps.run.summary import SAMPLE, TODAY
 
 UNKNOWN: Final = "–"
@@ -41,15 +42,17 @@ def render(made: Figures, agreement: Agreement | None = None) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": number, "times": times, "when": when, "minute": minute, "usd": usd, "short": short,
-        "percent": percent, "age": aged, "moment": _moment, "day": _day,
+        "number": number, "counted": plural, "times": times, "when": when, "minute": minute, "usd": usd, "short": short,
+        "percent": percent, "age": _age, "moment": _moment, "day": _day,
     }  # fmt: skip
     program = _own("page.js")
-    data = {"sections": [receipts.of_section(section) | charts.of_section(section) for section in made.sections]}
+    plots = [charts.of_section(section) for section in made.sections]
+    of_sections = [receipts.of_section(section) | drawn for section, drawn in zip(made.sections, plots, strict=True)]
+    data = {"sections": of_sections}
     return environment.get_template("page.html.j2").render(
         figures=made,
         period=made.period,
-        sections=[_shown(at, section, made) for at, section in enumerate(made.sections, 1)],
+        sections=[_shown(at, section, made, plots[at - 1]) for at, section in enumerate(made.sections, 1)],
         sample_note=SAMPLE,
         today=TODAY,
         parser_version=PARSER_VERSION,
@@ -110,10 +113,11 @@ def _version() -> str:
     return version("tagtrail")
 
 
-def _shown(at: int, section: Section, made: Figures) -> dict[str, Any]:
+def _shown(at: int, section: Section, made: Figures, plots: dict[str, Any]) -> dict[str, Any]:
     return {
         "at": at,
         "section": section,
+        "is_compared": bool(plots["compared"]),
         "hashtags": section.hashtags,
         "sparks": {line.tag: spark(line.line) for line in section.hashtags},
         "leading": [
@@ -167,6 +171,11 @@ def minute(moment: datetime | None) -> str:
     return UNKNOWN if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
+def _age(seconds: int) -> str:
+    """An age that no line breaks: `24 h`."""
+    return aged(seconds).replace(" ", "\u00a0")
+
+
 def _moment(moment: datetime) -> str:
     """A time as a command takes it, exactly."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
@@ -179,7 +188,7 @@ def _day(at: float) -> str:
 
 def usd(micros: int) -> str:
     """Millionths of a US dollar as dollars."""
-    return f"{micros / 1_000_000:,.4f} USD"
+    return f"{dollars(micros / 1_000_000)} USD"
 
 
 def short(text: str | None) -> str:

@@ -118,7 +118,7 @@ def test_what_happened_remotely_is_kept_apart() -> None:
         ),
         (
             SpendCapReached("run", 5, 4.995, 0.01),
-            "the spend cap of 5.00 USD per run is reached: 4.9950 USD are spent or reserved and 0.0100 USD more were "
+            "the spend cap of 5.00 USD per run is reached: 4.9950 USD are spent or reserved and 0.01 USD more were "
             "wanted; raise the cap to go on",
         ),
         (UsageError("name a hashtag"), "name a hashtag"),

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -44,8 +44,8 @@ def demo(*, open: Annotated[bool, Flag] = False, loud: Loud = Loud()) -> int:  #
     with _alone(home), SandboxServer(time_scale=TIME_SCALE) as sandbox:
         for file in home.glob("tagtrail.db*"):
             file.unlink()
-        tell(f"The sandbox API runs at {sandbox.url}, {TIME_SCALE:.0f} times as fast as the real one;")
-        tell("all its posts, people and numbers are invented.")
+        tell(f"The sandbox API runs at {sandbox.url}, {TIME_SCALE:.0f} times as fast as the real one.")
+        tell("All its posts, people and numbers are invented.")
         try:
             own_server.ensure(home, tell)
             status = _chain(home, sandbox, loud)
@@ -90,7 +90,7 @@ def _environment(home: Path, sandbox: SandboxServer) -> dict[str, str]:
 
 
 def _farewell(home: Path) -> list[str]:
-    tagtrail = f"TAGTRAIL_HOME={shlex.quote(str(home))} {_program()}"
+    tagtrail = f"TAGTRAIL_HOME={_typed(home)} {_program()}"
     return [
         "",
         "The sandbox finds TikTok and Instagram posts for a hashtag; the real service's",
@@ -98,13 +98,20 @@ def _farewell(home: Path) -> list[str]:
         "",
         "Next steps:",
         f"  {tagtrail} top slowfashion --by likes",
-        f"  {tagtrail} export posts --output posts.csv",
+        f"  {tagtrail} export posts > posts.csv",
         f"  {_program()} up --sandbox     # Prefect's UI and run form, without an account",
         f"  MEMORIES_API_KEY=… {_program()} run LVMH dior --posts 25",
         "",
         "The report, one file for any browser, with a simulated month (all of it invented):",
         f"  {home / REPORT}",
     ]
+
+
+def _typed(home: Path) -> str:
+    """The folder as a shell takes it; `~` for the user's own, so that a command fits a line."""
+    with suppress(ValueError, RuntimeError):
+        return f"~/{shlex.quote(str(home.relative_to(Path.home())))}"
+    return shlex.quote(str(home))
 
 
 def _program() -> str:

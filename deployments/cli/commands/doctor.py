@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
@@ -14,7 +15,7 @@ from blocks.database.engine import open_store
 from blocks.errors import UsageError, ValveClosed
 from blocks.settings import Settings, get_settings
 from deployments.cli.options import Flag, Output, Spend, spend_cap
-from deployments.cli.terminal import counted, results, tell, write_json
+from deployments.cli.terminal import counted, results, say, tell, two_columns, write_json
 from deployments.doctor.checks import failed
 from deployments.doctor.examination import Examined, examine
 
@@ -88,9 +89,18 @@ def _look(examined: Examined, settings: Settings, hashtag: str, urls: tuple[str,
 
 
 def _show_checks(examined: Examined) -> None:
+    _tell_lines([(check.line, 8, STYLES[check.verdict]) for check in examined.checks])
+
+
+def _tell_lines(lines: Sequence[tuple[str, int, str]]) -> None:
+    """Lines that begin with a verdict of so many columns: on a terminal in two columns, elsewhere one a line."""
     console = results()
-    for check in examined.checks:
-        console.print(Text(check.line[:8], style=STYLES[check.verdict]) + Text(check.line[8:]), soft_wrap=True)
+    if console.is_terminal:
+        rows = [(Text(line[:width].rstrip(), style=style), line[width:]) for line, width, style in lines]
+        console.print(two_columns(rows))
+        return
+    for line, width, style in lines:
+        console.print(Text(line[:width], style=style) + Text(line[width:]), soft_wrap=True)
 
 
 def _show(examined: Examined, look: Any, output: Output, *, checks_shown: bool = False) -> int:
@@ -111,11 +121,10 @@ def _show(examined: Examined, look: Any, output: Output, *, checks_shown: bool =
         _show_checks(examined)
     console = results()
     if look is not None:
-        for one in look.findings:
-            console.print(Text(one.line[:13], style=VERDICTS[one.verdict]) + Text(one.line[13:]), soft_wrap=True)
+        _tell_lines([(one.line, 13, VERDICTS[one.verdict]) for one in look.findings])
         for note in (look.summary.halted_because, *look.summary.notes):
             if note:
-                console.print(Text(f"Note: {note}"), soft_wrap=True)
+                say(f"Note: {note}")
         found = Counter(one.verdict for one in look.findings)
         verdicts = ", ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS)
         points, cost_usd = counted(len(look.findings), "point"), look.summary.cost_usd

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from blocks.dedup_keys import import_shown
+from blocks.dollars import dollars
 from blocks.outside_words import plain
 from blocks.settings import Settings, get_settings
 from deployments.cli import pending, servers, stores
@@ -21,7 +21,7 @@ from deployments.cli.forecasts import next_line
 from deployments.cli.invented import INVENTED, holds_invented
 from deployments.cli.options import Output
 from deployments.cli.results import EMPTY
-from deployments.cli.terminal import results, tell, write_json
+from deployments.cli.terminal import results, tell, two_columns, write_json
 from deployments.cli.writers import iso
 from deployments.stack import own_server
 from flows.steps.run.summary import SAMPLE, named
@@ -107,12 +107,8 @@ def show(told: Sequence[Line], console: Console, *, head: str | None = None, foo
     if head is not None:
         console.print(Text(head, style="bold yellow"), soft_wrap=not console.is_terminal)
     if console.is_terminal:
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
-        for label, text in told:
-            table.add_row(Text(label, style="bold yellow" if label in NEED_SOMEBODY else "bold"), Text(text))
-        console.print(table)
+        labels = [Text(label, style="bold yellow" if label in NEED_SOMEBODY else "bold") for label, _ in told]
+        console.print(two_columns(zip(labels, (text for _, text in told), strict=True)))
     else:
         for label, text in told:
             console.print(Text(f"{label}: {text}" if label else text), soft_wrap=True)
@@ -221,19 +217,19 @@ def lines(
 
 
 def _spent_today(seen: Overview, cap_usd: float | None, of_all_micros: int | None) -> str:
-    reserved = f", {seen.reserved_micros / 1e6:,.4f} of it reserved" if seen.reserved_micros else ""
+    reserved = f", {dollars(seen.reserved_micros / 1e6)} of it reserved" if seen.reserved_micros else ""
     if of_all_micros is None:
         return f"{_of_cap(seen.spent_micros, cap_usd)}{reserved}; by UTC, estimated"
-    theirs = f"{seen.spent_micros / 1e6:,.4f} USD by this collection{reserved}"
+    theirs = f"{dollars(seen.spent_micros / 1e6)} USD by this collection{reserved}"
     return f"{theirs}; by all {_of_cap(of_all_micros, cap_usd)}; by UTC, estimated"
 
 
 def _of_cap(micros: int, cap_usd: float | None) -> str:
     if cap_usd is None:
-        return f"{micros / 1e6:,.4f} USD, without a cap"
+        return f"{dollars(micros / 1e6)} USD, without a cap"
     percent = micros / 1e4 / cap_usd if cap_usd else 0.0
     share = "under 1" if 0 < percent < 1 else f"{percent:.0f}"
-    return f"{micros / 1e6:,.4f} USD of at most {cap_usd:,.2f} ({share} %)"
+    return f"{dollars(micros / 1e6)} USD of at most {cap_usd:,.2f} ({share} %)"
 
 
 def _spent_ever(ever: Mapping[str, int], cap_usd: float | None) -> list[Line]:
@@ -311,8 +307,8 @@ def _tally(tally: Totals) -> str:
         "" if tally.usd_per_1000_new is None else f", {tally.usd_per_1000_new:,.2f} USD per 1,000 new enriched posts"
     )
     return (
-        f"{calls}; {tally.spent_micros / 1e6:,.4f} USD; {tally.new_posts:,} new and {tally.known_posts:,} known posts, "
-        f"{tally.new_enriched:,} new enriched{per_thousand}"
+        f"{calls}; {dollars(tally.spent_micros / 1e6)} USD; {tally.new_posts:,} new and "
+        f"{tally.known_posts:,} known posts, {tally.new_enriched:,} new enriched{per_thousand}"
     )
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from typing import Annotated
 
 from blocks.errors import UsageError
 from blocks.memories.requests import checked_key
-from blocks.outside_words import for_terminal
 from blocks.settings import get_settings
 from deployments import ports
 from deployments.cli import servers, stores
 from deployments.cli.options import Flag, Loud, Number, Port
+from deployments.cli.terminal import tell
 from deployments.sandbox.scenarios import SCENARIOS
 from deployments.stack.environment import TIME_SCALE
 from deployments.stack.local_stack import AlreadyUp, Running, Stack, Wanted, find_running
@@ -75,13 +73,13 @@ def up(
         return _tell_running(there, wanted)
     if (found := servers.configured()) is not None:
         shown = servers.PrefectServer.configured(*found).shown
-        _say(f"Note: other commands work with {shown}; unset it to have them work with this stack.")
+        tell(f"Note: other commands work with {shown}; unset it to have them work with this stack.")
     try:
-        return Stack(settings, wanted, _say).run()
+        return Stack(settings, wanted, tell).run()
     except AlreadyUp:
         there = find_running(settings.home)
         if there is None:
-            _say("Another `tagtrail up` of this home is just starting or ending.")
+            tell("Another `tagtrail up` of this home is just starting or ending.")
             return 0
         return _tell_running(there, wanted)
 
@@ -95,14 +93,7 @@ def _tell_running(there: Running, wanted: Wanted) -> int:
     if there.sandbox != wanted.sandbox:
         how = "on the sandbox" if there.sandbox else "without the sandbox"
         raise UsageError(f"the stack of this home runs already, {how}; `tagtrail down` ends it")
-    _say(f"`tagtrail up` runs already (process {there.pid}){'' if there.ready else ', and is still starting'}:")
+    tell(f"`tagtrail up` runs already (process {there.pid}){'' if there.ready else ', and is still starting'}:")
     for line in there.lines:
-        _say(line)
+        tell(line)
     return 0
-
-
-def _say(sentence: str) -> None:
-    # The terminal may be gone: then the stack ends in order all the same.
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"{for_terminal(sentence)}\n")
-        sys.stderr.flush()

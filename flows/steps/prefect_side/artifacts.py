@@ -15,6 +15,7 @@ from prefect.logging import get_logger
 from blocks.database.engine import Store
 from blocks.database.store import imports as ledger
 from blocks.database.store import money as money_store
+from blocks.dollars import dollars
 from blocks.errors import StoreError
 from blocks.outside_words import distinct_name, for_markdown
 from blocks.quotas.budget import Budget
@@ -36,12 +37,12 @@ def artifact_key(flow: str, collection: str | None) -> str:
 
 def markdown(summary: RunSummary) -> str:
     """The summary as Markdown, with one table of imports and one of outcomes; its message is the description."""
-    per_1000 = "–" if summary.usd_per_1000_new is None else f"{summary.usd_per_1000_new:.2f} USD"
+    per_1000 = "–" if summary.usd_per_1000_new is None else f"{summary.usd_per_1000_new:,.2f}"
     lines = [
-        "| requested | enriched | of them fresh | failed | gone | pending | cost (estimate) | per 1,000 new |",
+        "| requested | enriched | of them fresh | failed | gone | pending | USD (estimate) | USD per 1,000 new |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|",
         f"| {summary.requested} | {summary.enriched} | {summary.fresh} | {summary.failed} | {summary.gone} "
-        f"| {summary.pending} | {_usd(summary.cost_usd)} | {per_1000} |",
+        f"| {summary.pending} | {dollars(summary.cost_usd)} | {per_1000} |",
         "",
     ]
     if summary.imports:
@@ -73,18 +74,12 @@ def markdown(summary: RunSummary) -> str:
     return "\n".join(lines)
 
 
-def _usd(amount: float) -> str:
-    """Cents, or where they do not tell it exactly, hundredths of cents."""
-    exact = f"{amount:.4f}"
-    return f"{exact.removesuffix('00')} USD"
-
-
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{for_markdown(name)} {count}" for name, count in counts.items())
 
 
 def _count(number: int | None) -> str:
-    return "–" if number is None else str(number)
+    return "–" if number is None else f"{number:,}"
 
 
 async def show(summary: RunSummary) -> None:

@@ -52,7 +52,7 @@ def test_status_tells_all(tagtrail: Callable[..., Any], monkeypatch: pytest.Monk
     assert "Prefect server: http://prefect.example/api (PREFECT_API_URL)" in called.err
     told = called.out.splitlines()
     assert told[:3] == [
-        "Spent today: 0.0000 USD of at most 20.00 (0 %); by UTC, estimated",
+        "Spent today: 0.00 USD of at most 20.00 (0 %); by UTC, estimated",
         "Limits: none makes a call wait",
         "Failures: 1 UnknownShape; take them up again: tagtrail retry",
     ]
@@ -61,7 +61,7 @@ def test_status_tells_all(tagtrail: Callable[..., Any], monkeypatch: pytest.Monk
         "Posts: 4 of tiktok (3 enriched, 1 failed)",
         "Snapshots: 3",
         "Last run: track-hashtags of 2026-11-20 12:00 UTC, attention: 4 posts: 3 enriched",
-        "no call; 0.0000 USD; 4 new and 0 known posts, 3 new enriched, 0.00 USD per 1,000 new enriched posts",
+        "no call; 0.00 USD; 4 new and 0 known posts, 3 new enriched, 0.00 USD per 1,000 new enriched posts",
     ]
     assert "a sample, not a census" in told[8]
     assert len(told) == 9
@@ -102,14 +102,14 @@ def test_status_tells_of_today(tagtrail: Callable[..., Any], home_store: Store) 
         now = datetime.now(UTC)
         spend_id = money.reserve(conn, purpose, micros=20_000, caps=money.Caps(), now=now)
         money.settle(conn, spend_id, spent_micros=20_000, calls=2, now=now)
-    told = "2 tiktok/apify; 0.0200 USD; "
+    told = "2 tiktok/apify; 0.02 USD; "
     out = tagtrail("status").out
     assert f"Today: {told}0 new and 0 known posts, 0 new enriched (UTC)\n" in out
     each = "6.67 USD per 1,000 new enriched posts"
     assert f"\n{told}4 new and 0 known posts, 3 new enriched, {each}\n" in out
     of_one = tagtrail("status", "--collection", "fibres").out.splitlines()[0]
     assert of_one == (
-        "Spent today: 0.0200 USD by this collection; by all 0.0200 USD of at most 20.00 (under 1 %); by UTC, estimated"
+        "Spent today: 0.02 USD by this collection; by all 0.02 USD of at most 20.00 (under 1 %); by UTC, estimated"
     )
     today = tagtrail("status", "--json").json["overview"]["today"]
     assert (today["calls"], today["spent_usd"], today["usd_per_1000_new"]) == ({"tiktok/apify": 2}, 0.02, None)
@@ -138,18 +138,18 @@ def test_status_tells_of_caps_and_limits(
         rate_limits.pause(conn, account="acc", name="metadata/apify", seconds=0, learned_interval=0.5)
     told = tagtrail("status").out.splitlines()
     assert told[:4] == [
-        "Spent today: 1.0000 USD, without a cap, 1.0000 of it reserved; by UTC, estimated",
-        "Collection: fibres spent 1.0000 USD of at most 10.00 (10 %), ever",
+        "Spent today: 1.00 USD, without a cap, 1.00 of it reserved; by UTC, estimated",
+        "Collection: fibres spent 1.00 USD of at most 10.00 (10 %), ever",
         "Limits: imports: the next call in 60 min · metadata/apify: lowered by the service to 2 a second",
         "Open: nothing; nothing is held, in doubt or failed either",
     ]
-    assert next(line for line in told if line.startswith("Last run: ")).endswith("; 1.0000 USD of at most 5.00 (20 %)")
+    assert next(line for line in told if line.startswith("Last run: ")).endswith("; 1.00 USD of at most 5.00 (20 %)")
 
 
 def test_status_on_a_terminal_breaks_between_words() -> None:
     command = "tagtrail resolve 13d9ed9b-af80-4461-bd14-4c2fdcb078ab --drop"
     told = [
-        ("Spent today", "0.0800 USD of at most 20.00 (under 1 %)"),
+        ("Spent today", "0.08 USD of at most 20.00 (under 1 %)"),
         ("In doubt", f"import of #ผ้าไหมไทย, ambiguous, 0 of 25 posts listed, planned 3 s ago; decide it: {command}"),
         ("Open", "import of #布地東京 in the collection फ़ैशन 🎉, collecting, 8 of 25 posts listed, planned 3 s ago"),
     ]

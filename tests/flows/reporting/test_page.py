@@ -185,9 +185,9 @@ def test_every_figure_opens_to_its_posts(whole: str) -> None:
 def test_what_it_rests_on_is_told(filled: Store) -> None:
     words = Page(page_of(filled, "autumn")).words
     assert "A hashtag import is a sample, not a census" in words
-    assert "likes: 1 posts (hidden_by_owner 1)" in words
+    assert "likes: 1 post (hidden_by_owner 1)" in words
     assert "parse: UnknownShape 1" in words
-    assert "0.0300 USD" in words
+    assert "0.03 USD" in words
     assert "task-linen" in words
     assert "unconfirmed" in words
     assert "rival" not in words
@@ -221,6 +221,20 @@ def test_one_post_and_only_hidden_likes_make_pages_too(sqlite_store: Store, fill
     page = Page(page_of(sqlite_store))
     assert "of 1 post by 1 creator in the sample" in page.words
     assert "Too few posts were measured at two checkpoints" in page.words
+    assert re.search(r"\b1 (posts|creators)\b", page.words) is None
+
+
+def test_where_nothing_is_compared_yet_a_sentence_stands_for_the_plot(
+    sqlite_store: Store, fill_weeks: Callable[..., None]
+) -> None:
+    """A plot of nothing would end the page's own program, and with it the plots of all other collections."""
+    with sqlite_store.begin() as conn:
+        fill_weeks(conn, a_week=2, creators=1)
+        conn.exec_driver_sql("DELETE FROM snapshots")
+    page = Page(page_of(sqlite_store))
+    assert page.data["sections"][0]["compared"] == []
+    assert "nothing is compared yet" in page.words
+    assert not [one for one in page.of("div") if str(one.get("id")).endswith("-compared")]
 
 
 def test_sixty_hashtags_make_a_page_too(sqlite_store: Store, fill_weeks: Callable[..., None]) -> None:
