@@ -1,4 +1,4 @@
-"""What a wish for an import is known by: the key of equal wishes, and what people read."""
+"""What a request for an import is known by: the key of equal requests, and what people read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from blocks.posts.identity import parse_creator_url
 
 
 def dedup_key(kind: str, what: Any, namespace: str, library: str) -> str:
-    """Hash (64 hex digits) of what is wished for; of post URLs it is the `item_key` of each, in their order."""
+    """Hash (64 hex digits) of what is asked for; of post URLs it is the `item_key` of each, in their order."""
     return hashlib.sha256(orjson.dumps([kind, what, namespace, library])).hexdigest()
 
 

@@ -47,7 +47,7 @@ def home(tmp_path: Path, migrated_sqlite: Path, monkeypatch: pytest.MonkeyPatch)
     with store.begin() as conn:
         runs.start_run(conn, run_id="r", flow="f", account="a", collection="default", now=NOON)
         ticket = import_planning.plan_import(
-            conn, account="a", kind="hashtag", hashtag="linen", wanted={"hashtag": "linen"}, wish="w",
+            conn, account="a", kind="hashtag", hashtag="linen", wanted={"hashtag": "linen"}, dedup_key="w",
             collection="default", namespace="default", library="private", requested=2, run_id="r", owner="o",
             reuse_after=None, fresh=False, now=NOON,
         )  # fmt: skip

@@ -176,7 +176,7 @@ class Month:
     def _import(self, conn: Any, run_id: str, refs: Sequence[PostRef], count: int) -> None:
         ticket = import_planning.plan_import(
             conn, account=ACCOUNT, kind="hashtag", hashtag=self.hashtag, wanted={"hashtag": self.hashtag},
-            wish=run_id, collection=self.collection, namespace=self.collection, library="private", requested=count,
+            dedup_key=run_id, collection=self.collection, namespace=self.collection, library="private", requested=count,
             run_id=run_id, owner="month", reuse_after=None, fresh=False, now=self.now,
         )  # fmt: skip
         imports.mark_sending(conn, ticket.import_id, owner="month", now=self.now)

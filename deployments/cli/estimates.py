@@ -177,7 +177,7 @@ def _read(conn: Connection, request: RunRequest, account: str | None, now: datet
 
 
 def _serves(one: OpenImport, wanted: RequestedImport) -> bool:
-    return one.wish == wanted.key and one.requested >= wanted.requested
+    return one.dedup_key == wanted.key and one.requested >= wanted.requested
 
 
 def _key(ref: PostRef) -> work.Key:

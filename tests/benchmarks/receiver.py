@@ -128,7 +128,7 @@ def submitted(store: Store, tasks: list[str]) -> None:
     with store.begin() as conn:
         for task in tasks:
             ticket = import_planning.plan_import(
-                conn, account="acc", kind="hashtag", hashtag="moss", wanted={}, wish=task, collection="c",
+                conn, account="acc", kind="hashtag", hashtag="moss", wanted={}, dedup_key=task, collection="c",
                 namespace="c", library="private", requested=5, run_id="r", owner="o", reuse_after=None, fresh=False,
             )  # fmt: skip
             ledger.mark_sending(conn, ticket.import_id, owner="o")

@@ -62,7 +62,7 @@ def _import(at: int, when: datetime, hashtags: int) -> dict[str, Any]:
     number = at // PER_IMPORT
     return {
         "import_id": f"i{number}", "account": "a", "kind": "hashtag", "hashtag": f"tag{number % hashtags}",
-        "wanted": {}, "wish": f"w{number}", "collection": "big", "namespace": "big", "library": "private",
+        "wanted": {}, "dedup_key": f"w{number}", "collection": "big", "namespace": "big", "library": "private",
         "requested": PER_IMPORT, "state": "complete", "planned_at": when, "submitted_at": when, "finished_at": when,
         "run_id": "r", "polls": 1, "quiet_polls": 0, "looks": 0, "seen": 0, "new": 0, "known": 0, "withheld": 0,
         "cost_micros": 0, "forced": False,

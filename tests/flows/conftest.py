@@ -55,7 +55,7 @@ class Weather:
         return await self._run(lambda: enrich_posts(list(urls), **more, return_state=True))
 
     def submissions(self) -> dict[str, int]:
-        """Accepted imports by wish, such as {"hashtag:lvmh": 1}."""
+        """Accepted imports by request, such as {"hashtag:lvmh": 1}."""
         accepted: dict[str, int] = self.sandbox.accounting()["accepted"]
         return accepted
 

@@ -58,12 +58,12 @@ class Case:
     """What the user does next; see `next_step`."""
     changes: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
-    wish: dict[str, Any] = field(default_factory=dict)
+    request: dict[str, Any] = field(default_factory=dict)
 
     @property
     def parameters(self) -> dict[str, Any]:
         # Ten posts to a task: each Prefect task costs as much as the rest of a post.
-        return {"posts_per_task": 10, **self.wish}
+        return {"posts_per_task": 10, **self.request}
 
 
 ONCE = Case(calls=12)
@@ -105,10 +105,10 @@ CASES: dict[str, Case] = {
     "retry-after-date": Case(calls=12, paid=10, gaps={"imports": 1.0, "metadata/apify": 1.0}, changes={"times": 1}),
     "retry-after-absurd": Case(calls=12, paid=10, gaps={"imports": 0.3, "metadata/apify": 0.3}, changes={"times": 1}),
     # Servers that fall over, and answers that get lost or cannot be read.
-    "html-500": Case(calls=12, wish={"posts_per_task": 1}),
+    "html-500": Case(calls=12, request={"posts_per_task": 1}),
     "html-502": ONCE,
     "html-503": ONCE,
-    "html-always": given_up("ServerFault", calls=8 + 2 * 4, wish=APIFY),
+    "html-always": given_up("ServerFault", calls=8 + 2 * 4, request=APIFY),
     "html-status": Case(says="polls without an answer"),
     "reset-status": Case(says="polls without an answer"),
     "polls never answered": unsent(
@@ -121,11 +121,11 @@ CASES: dict[str, Case] = {
     "not-json": ONCE,
     "json-no-envelope": ONCE,
     "empty-body": ONCE,
-    "unreadable-always": given_up("Unreadable", calls=8 + 2 * 3, wish=APIFY),
+    "unreadable-always": given_up("Unreadable", calls=8 + 2 * 3, request=APIFY),
     # Each may have been billed: three of them are all that a post gets, over all channels.
     "unreadable on every channel": given_up("Unreadable", calls=8 + 2 * 3, scenario="unreadable-always"),
     "slow-drip": LOST,
-    "slow-drip-always": given_up("NoAnswer", calls=8 + 2 * 3, twice=2, wish=APIFY),
+    "slow-drip-always": given_up("NoAnswer", calls=8 + 2 * 3, twice=2, request=APIFY),
     "reset": ONCE,
     "hang-up": ONCE,
     # Refusals, passing or final.
@@ -152,7 +152,7 @@ CASES: dict[str, Case] = {
     ),
     "one channel, and it is down": Case(
         scenario="channels-down", enriched=0, pending=10, exit=4, calls=range(5 + 3, 10 + 3 + 1), state="",
-        says="rested 3 times", wish=APIFY, settings=NOT_AT_ONCE,
+        says="rested 3 times", request=APIFY, settings=NOT_AT_ONCE,
     ),
     # The submission itself: sent again only where nothing was started; what is in doubt waits for a decision.
     "submit-html-503": unsent(accepted=0, state="ambiguous", exit=3, says="tagtrail resolve", then="resubmit"),

@@ -243,7 +243,7 @@ async def test_an_import_that_another_run_is_about_to_send_is_waited_for_and_tak
         with store.begin() as conn:
             planned = import_planning.plan_import(
                 conn, account=client.account, kind=wanted.kind, hashtag=wanted.hashtag, wanted=wanted.wanted,
-                wish=wanted.key,
+                dedup_key=wanted.key,
                 collection="default", namespace="default", library="private", requested=10, run_id="other",
                 owner=other, reuse_after=None, fresh=False,
             )  # fmt: skip

@@ -113,7 +113,7 @@ async def test_given_posts_are_enriched_also_where_their_import_stays_empty_or_i
     assert (doubt.outcome, doubt.enriched) == ("attention", 2)
     again = await by_url(*TIKTOK[:2])
     assert [one.state for one in again.imports] == ["ambiguous"]
-    assert {wish: count for wish, count in weather.submissions().items() if "tiktok" in wish} == {
+    assert {request: count for request, count in weather.submissions().items() if "tiktok" in request} == {
         f"url:tiktok:750000000000000000{number}": 1 for number in (1, 2)
     }
     assert any("tagtrail resolve" in note for note in doubt.notes)

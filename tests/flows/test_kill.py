@@ -1,4 +1,4 @@
-"""Runs that are killed with SIGKILL at steps of the chain, and finished by the same wish (all steps: `make soak`)."""
+"""Runs that are killed with SIGKILL at steps, and finished by the same request (all steps: `make soak`)."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def said(body: Any, status: int = 200) -> Answer:
 
 
 def on_submission(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> list[str]:
-    """Answer the first submission of each wish so, and nothing is started; the wishes as they were submitted."""
+    """Answer the first submission of each request so, and nothing is started; the requests as they were submitted."""
     asked: list[str] = []
 
     def inject(call: str, key: str, number: int, served: ServedCall) -> Answer:

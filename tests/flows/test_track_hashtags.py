@@ -188,7 +188,7 @@ async def test_passing_faults_of_many_kinds_end_well(weather: Any) -> None:
     assert set(weather.submissions().values()) <= {1}
 
 
-async def test_wrong_wishes_are_refused_in_one_sentence(weather: Any) -> None:
+async def test_wrong_requests_are_refused_in_one_sentence(weather: Any) -> None:
     for hashtags, words in ((["two words"], "two words"), (["  "], "hashtag")):
         summary = await weather.track(*hashtags)
         assert summary.outcome == "failed"

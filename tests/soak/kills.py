@@ -153,7 +153,7 @@ class Scene:
             books,
             self.database.rows(),
             expected,
-            wishes=[f"hashtag:{tag}" for tag in HASHTAGS],
+            requests=[f"hashtag:{tag}" for tag in HASHTAGS],
             in_flight=[one.in_flight for one in self.kills],
             most_in_flight=IN_FLIGHT,
         )

@@ -109,7 +109,7 @@ def judge(
     found: Rows,
     expected: Rows,
     *,
-    wishes: Sequence[str],
+    requests: Sequence[str],
     in_flight: Sequence[set[str]],
     most_in_flight: int,
 ) -> Result:
@@ -121,7 +121,7 @@ def judge(
     result.in_flight, result.twice = sum(allowed.values()), sum(twice.values())
     result.lost, result.extra = sum(lost.values()), sum(extra.values())
     checks = {
-        f"submissions: {books['accepted']}": books["accepted"] == dict.fromkeys(wishes, 1),
+        f"submissions: {books['accepted']}": books["accepted"] == dict.fromkeys(requests, 1),
         f"bought again: {twice}, in flight: {dict(allowed)}": all(n <= allowed[post] for post, n in twice.items()),
         f"more than {most_in_flight} in flight": all(len(posts) <= most_in_flight for posts in in_flight),
         f"rows lost: {list(lost.elements())[:3]}": not lost,

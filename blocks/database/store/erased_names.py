@@ -93,7 +93,7 @@ class Names:
 
     `codes` (ids and codes of posts) and `author_ids` are found as whole words where they are unmistakable; shorter
     ones in an address only. `people` are user names, which may be everyday words (`auto`, `instagram`, a hashtag):
-    they are found as `@name`, as a part of an address of their platforms, or standing alone as a wish's creator.
+    they are found as `@name`, as a part of an address of their platforms, or standing alone as a request's creator.
     """
 
     platforms: tuple[str, ...] = field(default_factory=lambda: tuple(PLATFORMS))

@@ -388,7 +388,7 @@ def scrub_texts(conn: Connection, naming: Naming, *, dry_run: bool) -> Counter[s
     """Take out of runs and imports what they were asked and what they said where it names somebody; how many rows.
 
     Only the text that names them goes. Nameless items and their failures go where their URL does. An import of posts
-    is left as one of the other posts, under the key by which those are known; one of nothing else has a wish that
+    is left as one of the other posts, under the key by which those are known; one of nothing else has a request that
     nobody has, and is dropped if it was never sent.
     """
     gone: Counter[str] = Counter()
@@ -421,10 +421,10 @@ def _scrub_import(conn: Connection, import_id: str, naming: Naming, *, in_wanted
             _blank_imports(conn, [import_id])
             return
         key = dedup_key("urls", [_key_of(url) for url in left], row.namespace, row.library)
-        others = and_(_imports.c.account == row.account, _imports.c.wish == key, _imports.c.import_id != import_id)
-        # Only one open import of a wish may be shared; this one may be sent beside it.
+        others = and_(_imports.c.account == row.account, _imports.c.dedup_key == key, _imports.c.import_id != import_id)
+        # Only one open import of a request may be shared; this one may be sent beside it.
         forced = row.forced or conn.execute(select(_imports.c.import_id).where(others)).first() is not None
-        values |= {"wanted": {"urls": left}, "wish": key, "forced": forced}
+        values |= {"wanted": {"urls": left}, "dedup_key": key, "forced": forced}
         if row.state == "planned":
             values["requested"] = len(left)
     conn.execute(update(_imports).where(_imports.c.import_id == import_id).values(values))
@@ -466,7 +466,7 @@ def blank_before(conn: Connection, cutoff: datetime, *, dry_run: bool) -> Counte
         _imports.c.kind != "hashtag",
         _imports.c.planned_at < cutoff,
         _imports.c.state.in_(ENDED),
-        ~_imports.c.wish.startswith(ERASED),
+        ~_imports.c.dedup_key.startswith(ERASED),
     )
     imports = list(conn.execute(select(_imports.c.import_id).where(old)).scalars())
     gone["imports (texts)"] = len(imports)
@@ -485,7 +485,7 @@ def _blank_runs(conn: Connection, which: Any) -> None:
 
 def _blank_imports(conn: Connection, import_ids: Iterable[str]) -> None:
     for import_id in import_ids:
-        wish = f"{ERASED}:{uuid.uuid4()}"
+        dedup_key = f"{ERASED}:{uuid.uuid4()}"
         this = _imports.c.import_id == import_id
-        conn.execute(update(_imports).where(this).values(wanted={}, note=ERASED, wish=wish))
+        conn.execute(update(_imports).where(this).values(wanted={}, note=ERASED, dedup_key=dedup_key))
         conn.execute(update(_imports).where(this, _imports.c.state == "planned").values(state="dropped"))

@@ -41,7 +41,7 @@ _RECORDED = {"submit": "submitted", "attached": "attached", "reused": "reused"}
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """Which import serves a wish, and what its run has to do about it.
+    """Which import serves a request, and what its run has to do about it.
 
     - `submit`: the import is planned and the caller holds its lease; send it.
     - `attached`: it is somebody's who lives (planned, sending), or is under way (submitted, collecting): follow it.
@@ -69,7 +69,7 @@ def plan_import(
     kind: str,
     hashtag: str | None,
     wanted: dict[str, Any],
-    wish: str,
+    dedup_key: str,
     collection: str,
     namespace: str,
     library: str,
@@ -82,9 +82,9 @@ def plan_import(
     now: datetime | None = None,
     alive: Alive = is_alive,
 ) -> Ticket:
-    """Find the import that serves a wish, or plan one; written down for the run in either case, whose request it is.
+    """Find the import that serves a request, or plan one; written down for the run in either case, whose request it is.
 
-    Imports serve a wish of the same `account` and `wish` (a hash of kind, what, namespace and library), for a count
+    Imports serve a request of the same `account` and `dedup_key` (see `blocks.dedup_keys`), for a count
     no larger than theirs. In this order:
 
     1. one that this very run has already, whatever its age and also with `fresh`: a step that is repeated buys once;
@@ -95,13 +95,13 @@ def plan_import(
     4. one that ended `empty`, not too old: nothing was bought yet, and posts may still come;
     5. one in doubt (`ambiguous`), of any age and count, unless a later one was submitted: somebody has to decide
        first, or ask for `fresh`;
-    6. one that was planned and never sent, by a holder that is dead: it is taken over, with this wish's count (one
+    6. one that was planned and never sent, by a holder that is dead: it is taken over, with this request's count (one
        that is to be sent again by hand keeps its collection, and its count if that is larger); one that a person's
        stop holds is left alone by a schedule's run;
     7. a new one. With `fresh` 2 to 5 are left out.
 
-    `failed` and `dropped` imports serve nobody. A larger wish beside a smaller import under way is an import of its
-    own, and the next wish of any count up to its own attaches to it.
+    `failed` and `dropped` imports serve nobody. A larger request beside a smaller import under way is an import of its
+    own, and the next request of any count up to its own attaches to it.
 
     Args:
         owner: the holder (see `processes.name_holder`) that takes the lease of what is to be submitted.
@@ -109,7 +109,7 @@ def plan_import(
         now: for tests; by itself the database's clock.
     """
     at = leases.clock(conn, now)
-    _one_planner_at_a_time(conn, account, wish)
+    _one_planner_at_a_time(conn, account, dedup_key)
     if hashtag is not None:
         _follow(conn, hashtag, str(wanted.get("hashtag", hashtag)), at)
     plan = {
@@ -127,7 +127,7 @@ def plan_import(
         "lease_owner": owner,
         "lease_until": leases.ends(at),
     }
-    rows = _candidates(conn, account, wish, run_id, reuse_after, now=at, alive=alive)
+    rows = _candidates(conn, account, dedup_key, run_id, reuse_after, now=at, alive=alive)
     if not continues:
         rows = [row for row in rows if row.state != "planned" or not runs.is_stopped(conn, row.asked_by)]
     free = [row for row in rows if row.state == "planned" and _is_free(row, owner, at, alive)]
@@ -137,7 +137,8 @@ def plan_import(
         how: How = "reused" if chosen.state in ("complete", "empty") else "attached"
         runs.ask_for_import(conn, chosen.import_id, run_id)
     else:
-        chosen = _take_over(conn, free, plan) if free else _insert(conn, {"account": account, "wish": wish, **plan})
+        whose = {"account": account, "dedup_key": dedup_key}
+        chosen = _take_over(conn, free, plan) if free else _insert(conn, whose | plan)
         how = "submit"
     record = insert_into(conn.dialect.name, run_imports).values(
         run_id=run_id, import_id=chosen.import_id, how=_RECORDED[how]
@@ -168,34 +169,34 @@ def _follow(conn: Connection, tag: str, typed: str, at: datetime) -> None:
     conn.execute(noted.on_conflict_do_nothing())
 
 
-def _one_planner_at_a_time(conn: Connection, account: str, wish: str) -> None:
-    """SQLite has one writer anyway; on Postgres planners of the same wish wait for each other."""
+def _one_planner_at_a_time(conn: Connection, account: str, dedup_key: str) -> None:
+    """SQLite has one writer anyway; on Postgres planners of the same request wait for each other."""
     if conn.dialect.name == "postgresql":
-        key = int.from_bytes(hashlib.sha256(f"{account}/{wish}".encode()).digest()[:8], "big", signed=True)
+        key = int.from_bytes(hashlib.sha256(f"{account}/{dedup_key}".encode()).digest()[:8], "big", signed=True)
         conn.execute(select(func.pg_advisory_xact_lock(key)))
 
 
 def _candidates(
     conn: Connection,
     account: str,
-    wish: str,
+    dedup_key: str,
     run_id: str,
     reuse_after: datetime | None,
     *,
     now: datetime,
     alive: Alive,
 ) -> list[OpenImport]:
-    """Rows of the wish that may serve it, newest first; a submission whose sender died is in doubt from now on."""
+    """Rows of the request that may serve it, newest first; a submission whose sender died is in doubt from now on."""
     row = imports.c
     ours = exists().where(run_imports.c.import_id == row.import_id, run_imports.c.run_id == run_id)
     wanted = [row.state.in_((*OPEN, "ambiguous")), ours, and_(row.state == "complete", with_open_posts())]
     if reuse_after is not None:
         young = func.coalesce(row.submitted_at, row.planned_at) >= reuse_after
         wanted.append(and_(row.state.in_(("complete", "empty")), young))
-    of_wish = and_(row.account == account, row.wish == wish, or_(*wanted))
-    found = read(conn, of_wish)
+    alike = and_(row.account == account, row.dedup_key == dedup_key, or_(*wanted))
+    found = read(conn, alike)
     if give_up_submissions(conn, [one for one in found if one.state == "sending"], now=now, alive=alive):
-        found = read(conn, of_wish)
+        found = read(conn, alike)
     return sorted(found, key=lambda one: one.since, reverse=True)
 
 
@@ -231,8 +232,8 @@ def _choose(
 
 def _unfinished(conn: Connection, rows: Sequence[OpenImport], *, now: datetime, alive: Alive) -> list[OpenImport]:
     """Those that are to be continued: not at their end, or with open posts, and asked for by a run that is over."""
-    of_wish = [row.import_id for row in rows if row.state == "complete"]
-    query = select(imports.c.import_id).where(imports.c.import_id.in_(of_wish), with_open_posts())
+    complete = [row.import_id for row in rows if row.state == "complete"]
+    query = select(imports.c.import_id).where(imports.c.import_id.in_(complete), with_open_posts())
     with_posts = set(conn.execute(query).scalars())
     found = [row for row in rows if row.state in RUNNING or row.import_id in with_posts]
     over = leases.ended_runs(conn, {row.asked_by for row in found}, now=now, alive=alive)
@@ -245,10 +246,10 @@ def _own(conn: Connection, run_id: str, rows: Sequence[OpenImport]) -> OpenImpor
 
 
 def _superseded(conn: Connection, doubt: OpenImport) -> bool:
-    """Whether an import of the same wish was submitted after the one in doubt: then somebody decided already."""
+    """Whether an import of the same request was submitted after the one in doubt: then somebody decided already."""
     later = and_(
         imports.c.account == doubt.account,
-        imports.c.wish == doubt.wish,
+        imports.c.dedup_key == doubt.dedup_key,
         imports.c.submitted_at.is_not(None),
         imports.c.planned_at > doubt.planned_at,
     )
@@ -256,7 +257,7 @@ def _superseded(conn: Connection, doubt: OpenImport) -> bool:
 
 
 def _take_over(conn: Connection, free: Sequence[OpenImport], plan: dict[str, Any]) -> OpenImport:
-    """Make a plan that nobody follows any more this run's; others of the same wish would only be bought too."""
+    """Make a plan that nobody follows any more this run's; others of the same request would only be bought too."""
     chosen = max(free, key=lambda row: row.since)
     surplus = [row.import_id for row in free if row is not chosen]
     conn.execute(
@@ -277,7 +278,7 @@ def _take_over(conn: Connection, free: Sequence[OpenImport], plan: dict[str, Any
 def _insert(conn: Connection, plan: dict[str, Any]) -> OpenImport:
     """Write a new plan.
 
-    The index of open wishes admits one shared plan or submission at a time. If one stands there, it was found to be
+    The index of open requests admits one shared plan or submission at a time. If one stands there, it was found to be
     no help (too small), and this one goes beside it, as `forced`.
     """
     plan = {**plan, "import_id": str(uuid.uuid4()), "state": "planned"}
@@ -287,15 +288,17 @@ def _insert(conn: Connection, plan: dict[str, Any]) -> OpenImport:
 
 
 def running_twin(conn: Connection, import_id: str) -> OpenImport | None:
-    """The newest import under way of the same account and wish, other than this one."""
+    """The newest import under way of the same account and request, other than this one."""
     row = get(conn, import_id)
-    same = and_(imports.c.account == row.account, imports.c.wish == row.wish, imports.c.import_id != import_id)
-    found = read(conn, same, imports.c.state.in_(RUNNING), imports.c.task_id.is_not(None))
+    same = and_(imports.c.account == row.account, imports.c.dedup_key == row.dedup_key)
+    found = read(
+        conn, same, imports.c.import_id != import_id, imports.c.state.in_(RUNNING), imports.c.task_id.is_not(None)
+    )
     return max(found, key=lambda one: one.since, default=None)
 
 
 def give_way(conn: Connection, import_id: str, *, run_id: str, owner: str, why: str) -> str | None:
-    """sending → dropped, where another import of the same wish is under way, which the run follows from now on.
+    """sending → dropped, where another import of the same request is under way, which the run follows from now on.
 
     Returns that import's id; None where there is none, and then nothing was changed.
     """
@@ -328,7 +331,7 @@ def resolve(
     """Decide an import that is in doubt; the row as it is then, None if it is not in doubt (any more).
 
     `resubmit`: planned again, for the next run to send; the note counts how often. `attach`: it was accepted as
-    `task_id`, which is polled from now on. `drop`: given up; the wish is free for a new import. A planned import
+    `task_id`, which is polled from now on. `drop`: given up; the request is free for a new import. A planned import
     whose lease is free, which nobody is about to send, can be dropped too, and one under way that nobody follows at
     this moment: its answers may be such that nobody can read. An import that was attached to a task by
     hand is decided anew as long as that task listed nothing and no run follows it: the task may be a wrong one.
@@ -367,7 +370,7 @@ def resolve(
         return move(conn, import_id, doubt, **dropped)
     times = (row.note or "").count(SENT_AGAIN) + 1
     note = with_note(row.note, f"{SENT_AGAIN} ({times})")
-    # Whoever decides this means this very import: it need not be the only one of its wish.
+    # Whoever decides this means this very import: it need not be the only one of its request.
     again = {"state": "planned", "forced": True, "planned_at": at, "lease_until": None, "note": note, "task_id": None}
     return move(conn, import_id, doubt, **again, **_NEVER_POLLED)
 

@@ -56,7 +56,7 @@ class OpenImport:
     kind: str
     hashtag: str | None
     wanted: dict[str, Any]
-    wish: str
+    dedup_key: str
     forced: bool
     collection: str
     namespace: str
@@ -128,7 +128,10 @@ class FoundPost:
 
 
 def _rows(conn: Connection, query: Select[Any] | UpdateBase) -> list[OpenImport]:
-    return [OpenImport(**{**row, "wanted": row["wanted"] or {}}) for row in conn.execute(query).mappings()]
+    columns = list(query.exported_columns)
+    # By the tables' own names for them: those in the database may be older.
+    rows = [{column.key: row[column] for column in columns} for row in conn.execute(query).mappings()]
+    return [OpenImport(**row | {"wanted": row["wanted"] or {}}) for row in rows]
 
 
 def read(conn: Connection, *conditions: Any, lock: bool = False) -> list[OpenImport]:
@@ -194,7 +197,7 @@ def found_posts(conn: Connection, import_id: str, *, open_only: bool = False) ->
 
 
 def unfinished(conn: Connection, account: str) -> set[str]:
-    """Imports of an account that the same wish continues, whatever their age: under way, or with open posts."""
+    """Imports of an account that the same request continues, whatever their age: under way, or with open posts."""
     continued = or_(imports.c.state.in_(RUNNING), and_(imports.c.state == "complete", with_open_posts()))
     return set(conn.execute(select(imports.c.import_id).where(imports.c.account == account, continued)).scalars())
 

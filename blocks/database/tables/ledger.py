@@ -105,7 +105,7 @@ class Import(SQLModel, table=True):
         Index(
             "uq_imports_open_wish",
             "account",
-            "wish",
+            "dedup_key",
             unique=True,
             sqlite_where=text("state IN ('planned', 'sending') AND NOT forced"),
             postgresql_where=text("state IN ('planned', 'sending') AND NOT forced"),
@@ -113,7 +113,7 @@ class Import(SQLModel, table=True):
         Index("ix_imports_state", "state"),
         Index("ix_imports_task", "task_id"),
         Index("ix_imports_hashtag", "hashtag"),
-        Index("ix_imports_wish", "account", "wish", "planned_at"),
+        Index("ix_imports_wish", "account", "dedup_key", "planned_at"),
     )
     import_id: str = Field(sa_column=Column(String(36), primary_key=True))
     account: str = Field(sa_column=Column(String(32), nullable=False))
@@ -123,8 +123,8 @@ class Import(SQLModel, table=True):
     """The tag, in lower case (kind hashtag)."""
     wanted: dict[str, Any] | None = json_column()
     """What was asked for, as sent: {"hashtag": "LVMH"} | {"urls": [...]} | {"creator": "https://…"}."""
-    wish: str = Field(sa_column=Column(String(64), nullable=False))
-    """Hash of (kind, what, namespace, library): equal wishes can share an import."""
+    dedup_key: str = Field(sa_column=Column("wish", String(64), key="dedup_key", nullable=False))
+    """Hash of (kind, what, namespace, library): equal requests can share an import."""
     forced: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=text("false")))
     """Submitted with `--fresh`: no older import was to be used again."""
     collection: str = text_column(nullable=False)

@@ -35,7 +35,7 @@ async def plan_imports(run: RunContext) -> list[Ticket]:
             kind=wanted.kind,
             hashtag=wanted.hashtag,
             wanted=wanted.wanted,
-            wish=wanted.key,
+            dedup_key=wanted.key,
             collection=request.collection or "default",
             namespace=request.namespace,
             library=request.library,

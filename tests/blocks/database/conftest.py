@@ -40,12 +40,12 @@ class Ledger:
 
     def plan(self, run: str, count: int = 25, *, reuse_hours: float | None = 6, **more: Any) -> Ticket:
         """Plan as run `run`, whose holder has the run's name."""
-        wish = {
+        wanted = {
             "account": "acc",
             "kind": "hashtag",
             "hashtag": "lvmh",
             "wanted": {"hashtag": "LVMH"},
-            "wish": "w1",
+            "dedup_key": "w1",
             "collection": "c",
             "namespace": "c",
             "library": "private",
@@ -56,7 +56,7 @@ class Ledger:
         reuse_after = None if reuse_hours is None else self.now - timedelta(hours=reuse_hours)
         with self.store.begin() as conn:
             return import_planning.plan_import(
-                conn, requested=count, run_id=run, reuse_after=reuse_after, now=self.now, alive=self.alive, **wish
+                conn, requested=count, run_id=run, reuse_after=reuse_after, now=self.now, alive=self.alive, **wanted
             )
 
     def do(self, step: Any, import_id: str, *args: Any, **more: Any) -> Any:

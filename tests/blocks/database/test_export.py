@@ -48,9 +48,10 @@ def fill(conn: Connection) -> None:
     for number, (import_id, (hashtag, collection)) in enumerate(IMPORTS.items()):
         conn.execute(
             insert(table_of(Import)).values(
-                import_id=import_id, task_id=f"t{number}", account="a", kind="hashtag", hashtag=hashtag, wish=import_id,
-                collection=collection, namespace="n", library="private", requested=5, state="complete", run_id="r1",
-                planned_at=T0 + number * HOUR, submitted_at=T0, seen=2, new=1, known=1, cost_micros=1_250_000,
+                import_id=import_id, task_id=f"t{number}", account="a", kind="hashtag", hashtag=hashtag,
+                dedup_key=import_id, collection=collection, namespace="n", library="private", requested=5,
+                state="complete", run_id="r1", planned_at=T0 + number * HOUR, submitted_at=T0, seen=2, new=1,
+                known=1, cost_micros=1_250_000,
             )
         )  # fmt: skip
         ensure_posts(conn, [(ref, None) for ref in LISTED[import_id]], T0, "r1")

@@ -109,9 +109,9 @@ def test_an_import_that_is_filled_late_mends_the_gap_behind_it(book: Any) -> Non
 
 def test_hashtags_collections_and_libraries_are_compared_among_themselves(book: Any) -> None:
     take(book, "r1", 1, 2)
-    take(book, "r2", 8, hashtag="dior", wish="w2")
-    take(book, "r3", 9, collection="d", namespace="d", wish="w3")
-    take(book, "r4", 7, library="public", wish="w4")
+    take(book, "r2", 8, hashtag="dior", dedup_key="w2")
+    take(book, "r3", 9, collection="d", namespace="d", dedup_key="w3")
+    take(book, "r4", 7, library="public", dedup_key="w4")
     assert found(book) == []
     take(book, "r5", 5)
     assert len(found(book)) == 1
@@ -125,7 +125,7 @@ def test_an_import_that_a_collection_used_again_is_one_of_its_imports(book: Any)
     shared = take(book, "r1", 1, 2)
     with book.store.begin() as conn:
         conn.execute(insert(table_of(RunImport)).values(run_id="r2", import_id=shared, how="reused"))
-    mine = take(book, "r3", 3, collection="d", wish="w3")
+    mine = take(book, "r3", 3, collection="d", dedup_key="w3")
     [gap] = found(book)
     assert (gap.import_id, gap.previous_import_id, gap.collection) == (mine, shared, "d")
 
@@ -135,8 +135,8 @@ def test_two_collections_with_the_same_hashtag_are_kept_apart_and_share_posts(sq
     for name in ("north", "south"):
         with book.store.begin() as conn:
             runs.start_run(conn, run_id=f"run-{name}", flow="f", collection=name, now=book.now)
-    take(book, "run-north", 1, 2, collection="north", namespace="north", wish="north")
-    take(book, "run-south", 2, 3, collection="south", namespace="south", wish="south")
+    take(book, "run-north", 1, 2, collection="north", namespace="north", dedup_key="north")
+    take(book, "run-south", 2, 3, collection="south", namespace="south", dedup_key="south")
     assert found(book) == []
 
     def ids(what: Any, collection: str | None = None) -> list[str]:

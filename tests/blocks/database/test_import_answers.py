@@ -120,7 +120,7 @@ def test_a_repeated_submission_gives_way_to_the_one_under_way(book: Ledger) -> N
     with book.store.connect() as conn:
         assert {row.import_id for row in ledger.of_run(conn, "r2")} == {first, again.import_id}
 
-    other = book.plan("r3", wish="w2", fresh=True)
+    other = book.plan("r3", dedup_key="w2", fresh=True)
     assert book.send(other.import_id, "r3")
     with book.store.begin() as conn:
         assert import_planning.give_way(conn, other.import_id, run_id="r3", owner="r3", why="repeated") is None

@@ -1,4 +1,4 @@
-"""Plans: equal wishes share an import, however many want it at once; larger and fresh ones get their own."""
+"""Plans: equal requests share an import, however many want it at once; larger and fresh ones get their own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Ledger = Any  # the class of the fixture `book`, see conftest.py
 T0 = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 HOUR = 3600.0
 
-# -- equal wishes
+# -- equal requests
 
 
 def test_a_second_run_attaches_to_what_is_under_way(book: Ledger) -> None:
@@ -79,8 +79,8 @@ def test_without_reuse_only_what_is_about_to_be_sent_is_shared(book: Ledger) -> 
     assert book.plan("r4", reuse_hours=None).import_id != first.import_id
 
 
-@pytest.mark.parametrize("other", [{"wish": "w2"}, {"account": "acc2"}])
-def test_other_wishes_and_accounts_share_nothing(book: Ledger, other: dict[str, str]) -> None:
+@pytest.mark.parametrize("other", [{"dedup_key": "w2"}, {"account": "acc2"}])
+def test_other_requests_and_accounts_share_nothing(book: Ledger, other: dict[str, str]) -> None:
     first = book.plan("r1")
     ticket = book.plan("r2", **other)
     assert (ticket.how, ticket.import_id != first.import_id) == ("submit", True)
@@ -140,7 +140,7 @@ def test_a_larger_count_is_an_import_of_its_own_and_shared_too(book: Ledger, sen
 # -- leases of plans
 
 
-def test_a_plan_whose_holder_died_is_taken_over_with_the_new_wish(book: Ledger) -> None:
+def test_a_plan_whose_holder_died_is_taken_over_with_the_new_request(book: Ledger) -> None:
     first = book.plan("r1", 1000)
     assert book.plan("r2", 10).how == "attached"
     book.dead.add("r1")
@@ -216,26 +216,26 @@ async def racing(url: str, count: int, step: Any) -> list[Any]:
 async def test_of_runs_that_want_the_same_at_once_one_submits(book: Ledger, database_url: str, abandoned: bool) -> None:
     for turn in range(4):
         if abandoned:
-            book.plan(f"killed {turn}", wish=f"w{turn}")
+            book.plan(f"killed {turn}", dedup_key=f"w{turn}")
             book.dead.add(f"killed {turn}")
 
         def plan(conn: Any, number: int, turn: int = turn) -> Ticket:
             return import_planning.plan_import(
-                conn, account="acc", kind="hashtag", hashtag="a", wanted={}, wish=f"w{turn}", collection="c",
+                conn, account="acc", kind="hashtag", hashtag="a", wanted={}, dedup_key=f"w{turn}", collection="c",
                 namespace="c", library="private", requested=(25, 50)[number % 2], run_id=f"r{turn}-{number}",
                 owner=f"o{number}", reuse_after=None, fresh=False, now=T0, alive=book.alive,
             )  # fmt: skip
 
         tickets = await racing(database_url, 6, plan)
         submitting = [ticket for ticket in tickets if ticket.how == "submit"]
-        # Where the smaller wish came first, the larger ones share a second import.
+        # Where the smaller request came first, the larger ones share a second import.
         assert len(submitting) == len({ticket.import_id for ticket in tickets}) <= 2
         assert len({ticket.requested for ticket in submitting}) == len(submitting)
 
 
 async def test_of_those_who_send_one_does(book: Ledger, database_url: str) -> None:
     for turn in range(4):
-        import_id = book.plan("r1", wish=f"w{turn}").import_id
+        import_id = book.plan("r1", dedup_key=f"w{turn}").import_id
         with book.store.begin() as conn:
             ledger.release_import(conn, import_id, owner="r1")
 

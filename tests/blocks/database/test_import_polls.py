@@ -152,7 +152,7 @@ def test_a_video_number_may_change(book: Ledger) -> None:
 def test_posts_that_were_known_before_are_told_apart(book: Ledger) -> None:
     first = book.submit("r1")
     record(book, first, [item(1), item(2)])
-    second = book.submit("r2", wish="w2")
+    second = book.submit("r2", dedup_key="w2")
     assert sums(record(book, second, [item(2), item(3)])) == (2, 1, 1, 0)
     assert sums(record(book, first, [item(1), item(2), item(3)])) == (3, 2, 1, 0)
     assert (count(book.store, Post), count(book.store, Work)) == (3, 3)
@@ -162,7 +162,7 @@ def test_posts_of_unknown_platforms_are_kept_and_counted(book: Ledger) -> None:
     import_id = book.submit("r1")
     result = record(book, import_id, [foreign("a"), foreign("b"), foreign("a")])
     assert (sums(result), result.new_posts, result.new_items) == ((2, 2, 0, 0), [], 2)
-    other = book.submit("r2", wish="w2")
+    other = book.submit("r2", dedup_key="w2")
     assert sums(record(book, other, [foreign("a"), foreign("c")])) == (2, 1, 1, 0)
     with book.store.connect() as conn:
         kept = ledger.without_post(conn, [import_id])
@@ -202,7 +202,7 @@ def test_items_that_come_after_the_end_are_not_lost(book: Ledger) -> None:
     book.do(ledger.finish_import, import_id, state="complete")
     result = record(book, import_id, [item(1), item(2)])
     assert (result.row.state, sums(result), len(result.new_posts)) == ("complete", (2, 2, 0, 0), 1)
-    empty = book.submit("r2", wish="w2")
+    empty = book.submit("r2", dedup_key="w2")
     book.do(ledger.finish_import, empty, state="empty")
     book.wait(60)
     row = record(book, empty, [item(3)]).row
@@ -282,7 +282,7 @@ def test_pages_in_any_order_end_in_the_same_sums(sqlite_book: Ledger, pages: lis
         if turn:
             random.Random(seed).shuffle(shuffled)
         run = f"run {next(RUNS)}"  # not by chance: hypothesis makes chance repeat itself
-        import_id = sqlite_book.submit(run, wish=run)
+        import_id = sqlite_book.submit(run, dedup_key=run)
         for page in shuffled:
             result = record(sqlite_book, import_id, [item(n, url=url, status=status) for n, url, status in page])
             assert result.row.seen == len(keys(sqlite_book.store, import_id))

@@ -70,7 +70,7 @@ LEGAL = {
 def bring_to(book: Ledger, state: str) -> str:
     """A new import in the state asked for, with nobody's lease where that may be."""
     run = f"run {next(RUNS)}"
-    import_id = book.plan(run, wish=run).import_id
+    import_id = book.plan(run, dedup_key=run).import_id
     steps: dict[str, list[Any]] = {
         "sending": [ledger.mark_sending],
         "submitted": [ledger.mark_sending, ledger.mark_submitted],
@@ -240,7 +240,7 @@ def test_planning_and_leasing_notice_a_dead_sender_by_themselves(book: Ledger, f
 
 def test_an_answer_that_comes_late_ends_the_doubt(book: Ledger) -> None:
     for late in ("ambiguous", "planned"):
-        first = book.plan("r1", wish=late).import_id
+        first = book.plan("r1", dedup_key=late).import_id
         book.send(first, "r1")
         book.wait(20)
         with book.store.begin() as conn:
@@ -265,15 +265,15 @@ def test_a_sender_that_renewed_its_lease_meanwhile_is_not_given_up(book: Ledger)
 
 
 def test_the_three_decisions(book: Ledger) -> None:
-    def in_doubt(wish: str) -> str:
-        import_id = book.plan("r1", wish=wish).import_id
+    def in_doubt(dedup_key: str) -> str:
+        import_id = book.plan("r1", dedup_key=dedup_key).import_id
         book.send(import_id, "r1")
         book.do(ledger.mark_ambiguous, import_id, note="no answer", owner="r1")
         return import_id
 
     dropped, attached, resubmitted = in_doubt("a"), in_doubt("b"), in_doubt("c")
     assert book.do(import_planning.resolve, dropped, "drop")
-    assert (book.get(dropped).state, book.plan("r2", wish="a").how) == ("dropped", "submit")
+    assert (book.get(dropped).state, book.plan("r2", dedup_key="a").how) == ("dropped", "submit")
     for bad, sentence in (("  ", "name the task"), (None, "name the task")):
         with pytest.raises(UsageError, match=sentence):
             book.do(import_planning.resolve, attached, "attach", task_id=bad)
@@ -311,7 +311,7 @@ def test_a_plan_resubmitted_beside_a_newer_one_breaks_no_index(book: Ledger) -> 
 
 def test_an_import_that_its_run_does_not_follow_is_nobodys_as_soon_as_it_is_sent(book: Ledger) -> None:
     for follows in (True, False):
-        ticket = book.plan("r1", wish=f"w{follows}")
+        ticket = book.plan("r1", dedup_key=f"w{follows}")
         assert book.send(ticket.import_id, "r1")
         sent = book.do(ledger.mark_submitted, ticket.import_id, f"T{follows}", owner="r1", follows=follows)
         assert (sent.lease_owner, sent.lease_until is not None) == (("r1", True) if follows else (None, False))

@@ -66,7 +66,7 @@ def test_a_callback_is_stored_once_and_unknown_tasks_are_not(book: Any) -> None:
 
 
 def test_prefect_is_told_oldest_first_and_once(book: Any) -> None:
-    first, second = book.submit("r", wish="a"), book.submit("r", wish="b")
+    first, second = book.submit("r", dedup_key="a"), book.submit("r", dedup_key="b")
     receive(book, said(task_of(second), videoId="VI1"), said(task_of(second), "INDEXING_SUCCEEDED", videoId="VI1"))
     book.wait(1)
     receive(book, said(task_of(first), "FAILED"))
@@ -137,7 +137,7 @@ def test_news_about_an_import_with_all_its_posts_needs_no_look(book: Any) -> Non
 
 
 def test_success_opens_what_ended_empty_also_after_a_failure(book: Any) -> None:
-    empty, failed = book.submit("r", wish="a"), book.submit("r", wish="b")
+    empty, failed = book.submit("r", dedup_key="a"), book.submit("r", dedup_key="b")
     assert end(book, empty, "empty")
     receive(book, said(task_of(failed), "FAILED"))
     assert end(book, failed, "empty", note=SAID_FAILED)

@@ -21,7 +21,7 @@ def seen(number: int, url: str | None) -> ItemSeen:
 def test_a_late_look_closes_what_it_names_and_leaves_the_import_finished(store: Store) -> None:
     with store.begin() as conn:
         ticket = import_planning.plan_import(
-            conn, account="a", kind="hashtag", hashtag="linen", wanted={"hashtag": "linen"}, wish="w",
+            conn, account="a", kind="hashtag", hashtag="linen", wanted={"hashtag": "linen"}, dedup_key="w",
             collection="c", namespace="c", library="private", requested=4, run_id="r1", owner="o", reuse_after=None,
             fresh=False, now=T0,
         )  # fmt: skip
@@ -60,14 +60,14 @@ def test_a_late_look_closes_what_it_names_and_leaves_the_import_finished(store: 
 
 
 def test_an_import_that_ended_short_is_due_three_times(store: Store) -> None:
-    def submit(wish: str, requested: int) -> str:
+    def submit(dedup_key: str, requested: int) -> str:
         ticket = import_planning.plan_import(
-            conn, account="a", kind="hashtag", hashtag="linen", wanted={"hashtag": "linen"}, wish=wish,
+            conn, account="a", kind="hashtag", hashtag="linen", wanted={"hashtag": "linen"}, dedup_key=dedup_key,
             collection="c", namespace="c", library="private", requested=requested, run_id="r1", owner="o",
             reuse_after=None, fresh=False, now=T0,
         )  # fmt: skip
         imports.mark_sending(conn, ticket.import_id, owner="o", now=T0)
-        imports.mark_submitted(conn, ticket.import_id, f"task-{wish}", owner="o", now=T0)
+        imports.mark_submitted(conn, ticket.import_id, f"task-{dedup_key}", owner="o", now=T0)
         import_polls.record_poll(conn, ticket.import_id, [seen(0, URLS[0])], now=T0)
         assert imports.finish_import(conn, ticket.import_id, state="complete", now=T0)
         return ticket.import_id

@@ -75,7 +75,7 @@ def leased(store: Store, owner: str) -> dict[str, datetime | None]:
 def plan(store: Store, tag: str, owner: str) -> str:
     with store.begin() as conn:
         return import_planning.plan_import(
-            conn, account="a", kind="hashtag", hashtag=tag, wanted={"hashtag": tag}, wish=tag, collection="c",
+            conn, account="a", kind="hashtag", hashtag=tag, wanted={"hashtag": tag}, dedup_key=tag, collection="c",
             namespace="c", library="private", requested=5, run_id="r", owner=owner, reuse_after=None, fresh=False,
             now=T0,
         ).import_id  # fmt: skip

@@ -79,7 +79,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
-        self.wish = uuid.uuid4().hex
+        self.dedup_key = uuid.uuid4().hex
         self.first_post = uuid.uuid4().int % 10**18
 
     # -- what everything needs
@@ -94,7 +94,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def rows(self) -> list[OpenImport]:
         table = table_of(Import)
         with self.store.connect() as conn:
-            ids = conn.execute(sa.select(table.c.import_id).where(table.c.wish == self.wish)).scalars().all()
+            ids = conn.execute(sa.select(table.c.import_id).where(table.c.dedup_key == self.dedup_key)).scalars().all()
             return [ledger.get(conn, import_id) for import_id in ids]
 
     def pick(self, number: int, states: tuple[str, ...]) -> OpenImport:
@@ -132,17 +132,17 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(count=st.sampled_from([25, 25, 50]), fresh=st.sampled_from([False, False, False, True]))
     def plan(self, count: int, fresh: bool) -> None:
-        one = Runner(f"run {len(self.world.runners)} of {self.wish[:8]}")
+        one = Runner(f"run {len(self.world.runners)} of {self.dedup_key[:8]}")
         reasons = [bought for bought in self.world.bought if self.serves(bought, count)]
         before = {row.import_id: row for row in self.rows()}
         one.ticket = self.do(
             import_planning.plan_import, account="machine", kind="hashtag", hashtag="x", wanted={"hashtag": "x"},
-            wish=self.wish, collection="c", namespace="c", library="private", requested=count, run_id=one.name,
-            owner=one.name, reuse_after=self.world.now - REUSE, fresh=fresh, alive=self.alive,
+            dedup_key=self.dedup_key, collection="c", namespace="c", library="private", requested=count,
+            run_id=one.name, owner=one.name, reuse_after=self.world.now - REUSE, fresh=fresh, alive=self.alive,
         )  # fmt: skip
         self.world.runners.append(one)
         if one.ticket.how == "submit":
-            assert fresh or not reasons, "what serves the wish already was to be bought again"
+            assert fresh or not reasons, "what serves the request already was to be bought again"
             assert one.ticket.requested == count
             rival = [
                 row

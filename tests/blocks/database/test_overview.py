@@ -35,7 +35,7 @@ def add_import(conn: Connection, import_id: str, state: str, listed: tuple[int, 
     conn.execute(
         insert(table_of(Import)).values(
             {
-                "import_id": import_id, "account": "a", "kind": "hashtag", "hashtag": import_id, "wish": import_id,
+                "import_id": import_id, "account": "a", "kind": "hashtag", "hashtag": import_id, "dedup_key": import_id,
                 "collection": "default", "namespace": "n", "library": "private", "requested": 5, "state": state,
                 "planned_at": T0, "run_id": "r1",
             }

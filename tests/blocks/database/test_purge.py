@@ -94,7 +94,7 @@ def filled(store: Store) -> Store:
         runs.start_run(conn, run_id="r2", flow="import-creators", collection="c", parameters={"x": "other"}, now=NOW)
         ticket = import_planning.plan_import(
             conn, account="acc", kind="creator", hashtag=None,
-            wanted={"creator": "https://www.instagram.com/loom.works/"}, wish="w", collection="c", namespace="c",
+            wanted={"creator": "https://www.instagram.com/loom.works/"}, dedup_key="w", collection="c", namespace="c",
             library="private", requested=9, run_id="r1", owner="o", reuse_after=None, fresh=False, now=NOW,
         )  # fmt: skip
         imports.mark_sending(conn, ticket.import_id, owner="o", now=NOW)
@@ -197,7 +197,7 @@ async def test_a_creator_goes_with_posts_and_comments_and_stays_out(filled: Stor
     assert done.erased["imports (texts)"] == 1
     [bought] = the(filled, Import)
     assert (bought.wanted, bought.note, bought.withheld) == ({}, "erased", 2)
-    assert bought.wish.startswith("erased:")
+    assert bought.dedup_key.startswith("erased:")
     assert {row.post_id for row in the(filled, Post)} == {ref(CODES[2]).post_id, ref(CODES[3]).post_id}
 
     # A post of theirs that nobody knew: bought, found to be theirs, and not kept.
@@ -230,7 +230,7 @@ async def test_an_import_of_other_posts_stays_one_of_those(store: Store) -> None
         with store.begin() as conn:
             return import_planning.plan_import(
                 conn, account="acc", kind="urls", hashtag=None, wanted={"urls": [ref(code).url for code in codes]},
-                wish=dedup_key("urls", [":".join(key(code)) for code in codes], "n", "private"), collection="c",
+                dedup_key=dedup_key("urls", [":".join(key(code)) for code in codes], "n", "private"), collection="c",
                 namespace="n", library="private", requested=len(codes), run_id=run_id, owner=run_id,
                 reuse_after=NOW - DAY, fresh=False, now=NOW, alive=lambda owner: False,
             )  # fmt: skip

@@ -55,7 +55,7 @@ def given(conn: Any) -> None:
 def listed(conn: Any) -> None:
     runs.start_run(conn, run_id="now", flow="track-hashtags", owner="o", now=NOW)
     import_id = import_planning.plan_import(
-        conn, account="acc", kind="hashtag", hashtag="a", wanted={"hashtag": "a"}, wish="w", collection="c",
+        conn, account="acc", kind="hashtag", hashtag="a", wanted={"hashtag": "a"}, dedup_key="w", collection="c",
         namespace="c", library="private", requested=9, run_id="now", owner="o", reuse_after=None, fresh=False,
     ).import_id  # fmt: skip
     imports.mark_sending(conn, import_id, owner="o")

@@ -32,7 +32,7 @@ def enriched(number: int, purpose: str = "enrich") -> EnrichedPost:
 
 def add_import(conn: Connection, import_id: str, state: str, listed: list[int], nameless: int = 0) -> None:
     row: dict[str, Any] = {
-        "import_id": import_id, "account": "a", "kind": "hashtag", "wish": import_id, "collection": "default",
+        "import_id": import_id, "account": "a", "kind": "hashtag", "dedup_key": import_id, "collection": "default",
         "namespace": "n", "library": "private", "requested": 9, "state": state, "planned_at": T0, "run_id": "r1",
     }  # fmt: skip
     conn.execute(insert(table_of(Import)).values(row))

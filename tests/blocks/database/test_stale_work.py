@@ -49,13 +49,13 @@ def keys(left: stale_work.StaleWork) -> list[str]:
 
 def test_imports_under_way_are_followed_and_planned_ones_left(book: Any) -> None:
     started(book, "r1")
-    submitted, collecting = book.submit("r1", wish="a"), book.submit("r1", wish="b")
+    submitted, collecting = book.submit("r1", dedup_key="a"), book.submit("r1", dedup_key="b")
     book.poll(collecting, 1)
-    planned = book.plan("r1", wish="c").import_id
+    planned = book.plan("r1", dedup_key="c").import_id
     with book.store.begin() as conn:
         ledger.release_import(conn, planned, owner="r1")
-    book.submit("r1", wish="d", account="other")
-    doubtful = book.plan("r2", wish="e").import_id
+    book.submit("r1", dedup_key="d", account="other")
+    doubtful = book.plan("r2", dedup_key="e").import_id
     assert book.send(doubtful, "r2")
     book.wait(60)
 
@@ -104,7 +104,7 @@ def test_nothing_is_left(book: Any) -> None:
 def test_each_post_is_paid_by_the_collection_that_asked_for_it_last(book: Any) -> None:
     for name in ("spring", "autumn"):
         started(book, name, collection=name)
-    later, first = book.submit("spring", wish="a"), book.submit("autumn", wish="b")
+    later, first = book.submit("spring", dedup_key="a"), book.submit("autumn", dedup_key="b")
     book.poll(first, 1)
     book.wait(60)
     book.poll(later, 1, 2)
@@ -165,7 +165,7 @@ def test_money_for_an_import_that_an_ended_run_never_sent_is_given_back(book: An
             owner = None if run == "ended" else run
             runs.start_run(conn, run_id=run, flow="track-hashtags", account="acc", owner=owner, now=book.now)
         runs.finish_run(conn, "ended", outcome="failed", message="cancelled", summary=None, now=book.now)
-    unsent, doubtful, sent = (book.plan("ended", wish=wish).import_id for wish in "abc")
+    unsent, doubtful, sent = (book.plan("ended", dedup_key=dedup_key).import_id for dedup_key in "abc")
     paid = {import_id: reserve("ended", import_id) for import_id in (unsent, doubtful, sent)}
     reserve("ended", unsent, "other")
     for run in ("killed", "living"):

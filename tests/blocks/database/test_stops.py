@@ -54,10 +54,10 @@ def give(conn: Any, run: str, numbers: Iterable[int], **more: Any) -> None:
 
 def listing(conn: Any, run: str, *numbers: int, **more: Any) -> str:
     """An import of a run, which listed posts."""
-    wish: dict[str, Any] = {"wish": f"w of {run}", "collection": "c", "namespace": "c"} | more
+    wanted: dict[str, Any] = {"dedup_key": f"w of {run}", "collection": "c", "namespace": "c"} | more
     ticket = import_planning.plan_import(
         conn, account="acc", kind="hashtag", hashtag="a", wanted={"hashtag": "a"}, library="private", requested=99,
-        run_id=run, owner=run, reuse_after=None, fresh=False, now=NOW, **wish,
+        run_id=run, owner=run, reuse_after=None, fresh=False, now=NOW, **wanted,
     )  # fmt: skip
     imports.mark_sending(conn, ticket.import_id, owner=run, now=NOW)
     imports.mark_submitted(conn, ticket.import_id, f"task of {run}", owner=run, now=NOW)
@@ -165,13 +165,13 @@ def test_a_stop_leaves_to_living_runs_what_they_ask_for_too(store: Store) -> Non
         start(conn, "follows", lives=True)
         give(conn, "dead", (3, 9))
         start(conn, "stopped", lives=True)
-        shared = listing(conn, "stopped", 1, 2, 3, 4, wish="shared")
-        listing(conn, "follows", 5, wish="other")
-        alone = listing(conn, "stopped", 6, wish="alone")
+        shared = listing(conn, "stopped", 1, 2, 3, 4, dedup_key="shared")
+        listing(conn, "follows", 5, dedup_key="other")
+        alone = listing(conn, "stopped", 6, dedup_key="alone")
         imports_of = table_of(Import)
         attached = import_planning.plan_import(
-            conn, account="acc", kind="hashtag", hashtag="a", wanted={"hashtag": "a"}, wish="shared", collection="c",
-            namespace="c", library="private", requested=9, run_id="follows", owner="follows",
+            conn, account="acc", kind="hashtag", hashtag="a", wanted={"hashtag": "a"}, dedup_key="shared",
+            collection="c", namespace="c", library="private", requested=9, run_id="follows", owner="follows",
             reuse_after=NOW - timedelta(hours=1), fresh=False, now=NOW,
         )  # fmt: skip
         assert attached.import_id == shared
@@ -241,9 +241,9 @@ def test_what_is_held_is_taken_up_or_given_up(store: Store) -> None:
         save_posts(conn, [EnrichedPost(record=record, channel="apify", observed_at=NOW, parser_version="p")], NOW)
         work.claim(conn, "two", [ref(4)], "enrich", fresh_after=NOW + timedelta(days=1), asker="two", now=NOW)
         planned = import_planning.plan_import(
-            conn, account="acc", kind="hashtag", hashtag="a", wanted={"hashtag": "a"}, wish="w", collection="scent",
-            namespace="scent", library="private", requested=9, run_id="two", owner="two", reuse_after=None,
-            fresh=False, now=NOW,
+            conn, account="acc", kind="hashtag", hashtag="a", wanted={"hashtag": "a"}, dedup_key="w",
+            collection="scent", namespace="scent", library="private", requested=9, run_id="two", owner="two",
+            reuse_after=None, fresh=False, now=NOW,
         ).import_id  # fmt: skip
         leases.release_all(conn, "two")
         assert stop(conn, "one")

@@ -32,7 +32,7 @@ def measured(conn: Connection, number: int, run_id: str, at: datetime) -> None:
 def listed(conn: Connection, run_id: str, numbers: tuple[int, ...], at: datetime) -> None:
     """An import of a run that lists these posts, paid for."""
     ticket = import_planning.plan_import(
-        conn, account="a", kind="hashtag", hashtag="linen", wanted={"hashtag": "linen"}, wish=run_id,
+        conn, account="a", kind="hashtag", hashtag="linen", wanted={"hashtag": "linen"}, dedup_key=run_id,
         collection="c", namespace="c", library="private", requested=5, run_id=run_id, owner="o", reuse_after=None,
         fresh=False, now=at,
     )  # fmt: skip

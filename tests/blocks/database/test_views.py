@@ -55,8 +55,9 @@ def fill(conn: Connection) -> None:
     for import_id, hashtag, refs in (("i1", "dior", (FIRST, SECOND, THIRD)), ("i2", "dior", (FIRST,))):
         conn.execute(
             insert(table_of(Import)).values(
-                import_id=import_id, account="a", kind="hashtag", hashtag=hashtag, wish=import_id, collection="luxury",
-                namespace="n", library="private", requested=5, state="complete", run_id="r1", planned_at=T0,
+                import_id=import_id, account="a", kind="hashtag", hashtag=hashtag, dedup_key=import_id,
+                collection="luxury", namespace="n", library="private", requested=5, state="complete", run_id="r1",
+                planned_at=T0,
             )
         )  # fmt: skip
         ensure_posts(conn, [(ref, None) for ref in refs], T0, "r1")

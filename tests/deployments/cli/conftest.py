@@ -84,7 +84,7 @@ def _fill(store: Store) -> None:
     with store.begin() as conn:
         runs.start_run(conn, run_id="r1", flow="track-hashtags", account="acc", collection="fibres", now=NOW)
         ticket = import_planning.plan_import(
-            conn, account="acc", kind="hashtag", hashtag="linen", wanted={"hashtag": "Linen"}, wish="w",
+            conn, account="acc", kind="hashtag", hashtag="linen", wanted={"hashtag": "Linen"}, dedup_key="w",
             collection="fibres", namespace="fibres", library="private", requested=4, run_id="r1", owner="o",
             reuse_after=None, fresh=False, now=NOW,
         )  # fmt: skip
@@ -108,7 +108,7 @@ def doubtful(home_store: Store) -> str:
     """An import that was sent and never answered; its id."""
     with home_store.begin() as conn:
         ticket = import_planning.plan_import(
-            conn, account="acc", kind="hashtag", hashtag="tweed", wanted={"hashtag": "tweed"}, wish="w",
+            conn, account="acc", kind="hashtag", hashtag="tweed", wanted={"hashtag": "tweed"}, dedup_key="w",
             collection="default", namespace="default", library="private", requested=5, run_id="r1", owner="o",
             reuse_after=None, fresh=False, now=NOW,
         )  # fmt: skip

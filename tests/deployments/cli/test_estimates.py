@@ -41,7 +41,7 @@ def measured(home_store: Store, record: Callable[..., PostRecord], monkeypatch: 
     wanted = request_for_hashtags(["linen"], 4).imports[0]
     with home_store.begin() as conn:
         ticket = import_planning.plan_import(
-            conn, account=account, kind="hashtag", hashtag="linen", wanted=wanted.wanted, wish=wanted.key,
+            conn, account=account, kind="hashtag", hashtag="linen", wanted=wanted.wanted, dedup_key=wanted.key,
             collection="default", namespace="default", library="private", requested=4, run_id="r1", owner="o",
             reuse_after=None, fresh=False, now=now,
         )  # fmt: skip

@@ -181,7 +181,7 @@ def test_status_tells_gaps_and_that_it_is_a_sample(home_store: Store, tagtrail: 
         url = f"https://www.tiktok.com/player/v1/750000000000000000{number}"
         with home_store.begin() as conn:
             ticket = import_planning.plan_import(
-                conn, account="acc", kind="hashtag", hashtag="linen", wanted={"hashtag": "Linen"}, wish="w",
+                conn, account="acc", kind="hashtag", hashtag="linen", wanted={"hashtag": "Linen"}, dedup_key="w",
                 collection="fibres", namespace="fibres", library="private", requested=1, run_id=f"r{number}",
                 owner="o", reuse_after=None, fresh=False, now=at,
             )  # fmt: skip

@@ -220,7 +220,7 @@ def test_status_shows_what_ended_empty_lately(tagtrail: Callable[..., Any], home
     with home_store.begin() as conn:
         for tag, ended in (("tulle", now - timedelta(hours=47)), ("felt", now - timedelta(hours=49))):
             ticket = import_planning.plan_import(
-                conn, account="acc", kind="hashtag", hashtag=tag, wanted={"hashtag": tag}, wish=tag,
+                conn, account="acc", kind="hashtag", hashtag=tag, wanted={"hashtag": tag}, dedup_key=tag,
                 collection="default", namespace="default", library="private", requested=5, run_id="r1", owner="o",
                 reuse_after=None, fresh=False, now=ended,
             )  # fmt: skip

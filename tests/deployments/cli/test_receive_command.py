@@ -55,8 +55,9 @@ def test_wrong_use_is_one_sentence_without_the_secret(
 def submitted(store: Store, task_id: str) -> None:
     with store.begin() as conn:
         ticket = import_planning.plan_import(
-            conn, account="acc", kind="hashtag", hashtag="moss", wanted={"hashtag": "moss"}, wish="w", collection="c",
-            namespace="c", library="private", requested=5, run_id="r", owner="o", reuse_after=None, fresh=False,
+            conn, account="acc", kind="hashtag", hashtag="moss", wanted={"hashtag": "moss"}, dedup_key="w",
+            collection="c", namespace="c", library="private", requested=5, run_id="r", owner="o", reuse_after=None,
+            fresh=False,
         )  # fmt: skip
         ledger.mark_sending(conn, ticket.import_id, owner="o")
         ledger.mark_submitted(conn, ticket.import_id, task_id, owner="o")

@@ -187,7 +187,7 @@ def test_imports_of_urls_and_of_creators_have_names(capsys: pytest.CaptureFixtur
     assert creator.name == "creator 33334444"
 
 
-def test_a_wish_is_shown_by_what_was_asked_for() -> None:
+def test_a_request_is_shown_by_what_was_asked_for() -> None:
     shown = [
         import_shown("creator", None, {"creator": "https://www.tiktok.com/@loom.works"}, "33334444-x"),
         import_shown(

@@ -142,7 +142,7 @@ def test_a_dry_run_tells_of_today_and_of_imports_to_use_again(
     wanted = request_for_hashtags(["Linen"], 25).imports[0]
     with home_store.begin() as conn:
         ticket = import_planning.plan_import(
-            conn, account=account, kind="hashtag", hashtag="linen", wanted={"hashtag": "Linen"}, wish=wanted.key,
+            conn, account=account, kind="hashtag", hashtag="linen", wanted={"hashtag": "Linen"}, dedup_key=wanted.key,
             collection="default", namespace="default", library="private", requested=25, run_id="r1", owner="o",
             reuse_after=None, fresh=False, now=now,
         )  # fmt: skip

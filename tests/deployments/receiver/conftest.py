@@ -78,7 +78,7 @@ class World:
         wanted = {"hashtag": "moss"}
         with self.store.begin() as conn:
             ticket = import_planning.plan_import(
-                conn, account="acc", kind="hashtag", hashtag="moss", wanted=wanted, wish=task_id, collection="c",
+                conn, account="acc", kind="hashtag", hashtag="moss", wanted=wanted, dedup_key=task_id, collection="c",
                 namespace="c", library="private", requested=requested, run_id="r", owner="o", reuse_after=None,
                 fresh=False,
             )  # fmt: skip

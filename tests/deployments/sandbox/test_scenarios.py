@@ -118,7 +118,7 @@ def test_submissions_polls_and_posts(api, name):
 
 
 @of(*FIRST_SUBMISSION)
-def test_the_first_submission_of_a_wish(api, name):
+def test_the_first_submission_of_a_request(api, name):
     expected, exists = FIRST_SUBMISSION[name]
     slow = name == "submit-slow"
     address = f"{api.server.v1_base_url}/scraper_tag"

@@ -54,7 +54,7 @@ COLLISIONS = {
     "canary/daily": "CANCEL_NEW",
     "purge/daily": "CANCEL_NEW",
 }
-"""A run waits for another only where it carries a wish of its own; manual runs are not limited."""
+"""A run waits for another only where it carries a request of its own; manual runs are not limited."""
 
 
 def rendered() -> str:

@@ -139,10 +139,10 @@ async def start_runs() -> None:
         await client.create_deployment_schedules(daily.id, [schedule])
 
         manual = await client.read_deployment_by_name("track-hashtags/manual")
-        wish: dict[str, Any] = {"hashtags": ["byhand"], "posts_per_hashtag": POSTS["byhand"]}
-        await client.create_flow_run_from_deployment(manual.id, parameters=wish)
-        wish = {"hashtags": ["bycallback"], "posts_per_hashtag": POSTS["bycallback"], "wait": False}
-        await client.create_flow_run_from_deployment(manual.id, parameters=wish)
+        request: dict[str, Any] = {"hashtags": ["byhand"], "posts_per_hashtag": POSTS["byhand"]}
+        await client.create_flow_run_from_deployment(manual.id, parameters=request)
+        request = {"hashtags": ["bycallback"], "posts_per_hashtag": POSTS["bycallback"], "wait": False}
+        await client.create_flow_run_from_deployment(manual.id, parameters=request)
 
         event = {
             "event": "tagtrail.track.requested",

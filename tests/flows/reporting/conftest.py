@@ -65,7 +65,7 @@ def _import(
     conn: Connection, hashtag: str, collection: str, refs: list[PostRef], *, at: datetime = POSTED, requested: int = 5
 ) -> None:
     ticket = import_planning.plan_import(
-        conn, account="acc", kind="hashtag", hashtag=hashtag, wanted={"hashtag": hashtag}, wish=hashtag,
+        conn, account="acc", kind="hashtag", hashtag=hashtag, wanted={"hashtag": hashtag}, dedup_key=hashtag,
         collection=collection, namespace=collection, library="private", requested=requested, run_id=f"r-{collection}",
         owner="o", reuse_after=None, fresh=False, now=at,
     )  # fmt: skip

@@ -236,9 +236,9 @@ async def test_a_watcher_is_told_what_is_billed_and_which_imports_have_ended(sql
             runs.start_run(conn, run_id="r1", flow="track-hashtags", account="acc", collection="fibres", now=NOW)
             for hashtag in ("moss", "linen"):
                 ticket = import_planning.plan_import(
-                    conn, account="acc", kind="hashtag", hashtag=hashtag, wanted={"hashtag": hashtag}, wish=hashtag,
-                    collection="fibres", namespace="fibres", library="private", requested=5, run_id="r1", owner="o",
-                    reuse_after=None, fresh=False, now=NOW,
+                    conn, account="acc", kind="hashtag", hashtag=hashtag, wanted={"hashtag": hashtag},
+                    dedup_key=hashtag, collection="fibres", namespace="fibres", library="private", requested=5,
+                    run_id="r1", owner="o", reuse_after=None, fresh=False, now=NOW,
                 )  # fmt: skip
             imports.mark_sending(conn, ticket.import_id, owner="o", now=NOW)
             imports.mark_failed(conn, ticket.import_id, note="no", owner="o", now=NOW)

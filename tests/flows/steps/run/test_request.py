@@ -1,4 +1,4 @@
-"""Wishes are checked before anything is sent or spent; equal requests are known by equal keys."""
+"""Requests are checked before anything is sent or spent; equal requests are known by equal keys."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_posts_are_asked_for_once_in_whatever_form_their_urls_came() -> None:
         ({"posts_per_task": -1}, "posts_per_task"),
     ],
 )
-def test_what_cannot_be_wished_for_is_said_in_one_sentence(changes: dict[str, Any], words: str) -> None:
+def test_what_cannot_be_asked_for_is_said_in_one_sentence(changes: dict[str, Any], words: str) -> None:
     asked = {"hashtags": ["moss"], "posts_per_hashtag": 5} | changes
     with pytest.raises(UsageError, match=words) as caught:
         request_for_hashtags(asked.pop("hashtags"), asked.pop("posts_per_hashtag"), **asked)
