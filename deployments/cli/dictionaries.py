@@ -13,7 +13,7 @@ from blocks.database.store.filters import Filters
 from blocks.database.what import What
 from blocks.posts.payloads import sources
 from blocks.posts.payloads.mapping import PARSER_VERSION
-from deployments.cli.invented import INVENTED
+from deployments.cli.stores import INVENTED
 from deployments.cli.writers import Format, iso
 
 SCHEMA: Final = "tagtrail.dictionary/1"

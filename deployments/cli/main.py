@@ -7,7 +7,6 @@ import os
 import select
 import stat
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -18,8 +17,7 @@ from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 from blocks.errors import TagtrailError, UsageError
 from blocks.full_disk import NO_ROOM, is_full
-from blocks.outside_words import for_terminal
-from deployments.cli.terminal import make_ready, tell
+from deployments.cli.terminal import flush, make_ready, nobody_reads, tell, tell_trace
 from flows.steps.run.garbage import quick_to_load_and_to_end
 
 DONE: Final = 0
@@ -93,7 +91,7 @@ def call(arguments: Sequence[str]) -> int:
     try:
         _tell_odd_settings(arguments)
         status = make_app(arguments)(_joined(arguments), exit_on_error=False, print_error=False)
-        _flush()
+        flush()
     except UnusedCliTokensError as error:
         words = " ".join(error.unused_tokens or ())
         return _say(f"unexpected argument: {words}; --help shows what the command takes", WRONG_USAGE)
@@ -107,13 +105,13 @@ def call(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         if not _reader_is_gone():
             raise
-        _leave_the_pipe()
+        nobody_reads()
         return DONE
     except OSError as error:
         if not is_full(error):
             raise
         if verbose:
-            _say_trace(error)
+            tell_trace(error)
         return _say(f"{_what_found_no_room(error)} cannot be written: {NO_ROOM}", FAILED)
     except KeyboardInterrupt:
         return _say("interrupted; what was bought so far is stored, and the same command continues", INTERRUPTED)
@@ -144,14 +142,6 @@ def _joined(arguments: Sequence[str]) -> list[str]:
     return joined
 
 
-def _flush() -> None:
-    """Write out the rest of a result; a reader who has enough changes nothing about how the command ended."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _leave_the_pipe()
-
-
 def _what_found_no_room(error: OSError) -> str:
     """What could not be written because a disk is full; what standard output still holds has nowhere to go."""
     with contextlib.suppress(OSError, ValueError):
@@ -160,16 +150,9 @@ def _what_found_no_room(error: OSError) -> str:
         device = stat.S_ISCHR(out.st_mode) and not os.isatty(descriptor) and out.st_rdev != nowhere.st_rdev
         on_full_disk = stat.S_ISREG(out.st_mode) and not os.fstatvfs(descriptor).f_bavail
         if error.filename is None and (device or on_full_disk):
-            _leave_the_pipe()
+            nobody_reads()
             return "standard output"
     return f"a file in {HOME_OR_TEMPORARY}" if error.filename is None else str(error.filename)
-
-
-def _leave_the_pipe() -> None:
-    # Whoever read our output has enough; what is left in the buffer has nowhere to go.
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def main() -> int:
@@ -220,13 +203,8 @@ def _reader_is_gone() -> bool:
 
 def _report(error: TagtrailError, status: int, *, verbose: bool) -> int:
     if verbose:
-        _say_trace(error)
+        tell_trace(error)
     return _say(str(error), status)
-
-
-def _say_trace(error: BaseException) -> None:
-    with contextlib.suppress(OSError):
-        print(for_terminal("".join(traceback.format_exception(error))), file=sys.stderr, end="")  # noqa: T201
 
 
 def _say(sentence: str, status: int) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from blocks.errors import UsageError
 from blocks.full_disk import is_full, unwritable
@@ -167,3 +167,16 @@ def _file(settings: Settings) -> Path | None:
 
     url = parse(settings.database_url)
     return Path(url.database or "") if url.drivername == "sqlite" else None
+
+
+INVENTED: Final = "Invented data: some or all of this came from a sandbox; no post, person or number of it is real."
+
+
+def holds_invented(store: Store, collection: str | None = None) -> bool:
+    """Whether any run (of the collection) that bought something asked a server on this machine, as the sandbox is."""
+    from blocks.database.store import catalog, report
+    from blocks.network import is_here
+
+    with store.connect() as conn:
+        asked = catalog.services(conn) if collection is None else report.services(conn, collection)
+    return any(is_here(host) for hosts in asked for host in hosts.split(" and "))

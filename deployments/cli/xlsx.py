@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from deployments.cli.excel import EXACT, LONGEST_TEXT, is_too_long, length
 from deployments.cli.terminal import counted
-from deployments.cli.writers import iso, json_text
+from deployments.cli.writers import EXACT, MAX_CELL_TEXT, cell_length, is_too_long, iso, json_text
 
 if TYPE_CHECKING:
     from blocks.database.store.data_dictionary import ColumnFact
@@ -156,7 +155,7 @@ class _Sheets:
         self.long_cells += 1
         if is_text:
             return f"{text[:1000]} … [too long for a cell of Excel: whole in {first}]"
-        return json_text({"too_long": length(text), "whole": first})
+        return json_text({"too_long": cell_length(text), "whole": first})
 
     def appendix(self, lines: Sequence[Sequence[Any]]) -> None:
         """The last sheet; its first line is the heading."""
@@ -179,6 +178,6 @@ def _text(value: Any) -> str:
 def _parts(text: str) -> Iterator[str]:
     """A text in pieces that a cell holds each; together they are the text."""
     # As many letters as fit also where each counts twice.
-    step = LONGEST_TEXT if text.isascii() else LONGEST_TEXT // 2
+    step = MAX_CELL_TEXT if text.isascii() else MAX_CELL_TEXT // 2
     for begin in range(0, len(text), step):
         yield text[begin : begin + step]

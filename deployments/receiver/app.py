@@ -17,8 +17,7 @@ from starlette.routing import Route
 
 from blocks.memories.callbacks import MOST_BYTES, BadCallback, read_callback
 from deployments.receiver.inbox_writer import InboxWriter, Verdict
-from deployments.receiver.limits import Limits
-from deployments.receiver.log import ThrottledLog
+from deployments.receiver.limits import Limits, ThrottledLog
 from deployments.receiver.outbox_relay import OutboxRelay
 
 HEALTH = b"/health"

@@ -14,8 +14,7 @@ from blocks.callbacks import Callback
 from blocks.database.engine import Store
 from blocks.database.store import inbox
 from blocks.errors import StoreError
-from deployments.receiver.limits import Limits
-from deployments.receiver.log import ThrottledLog
+from deployments.receiver.limits import Limits, ThrottledLog
 
 T = TypeVar("T")
 

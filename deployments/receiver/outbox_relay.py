@@ -14,8 +14,7 @@ from blocks.database.engine import Store
 from blocks.database.store import inbox
 from blocks.database.store.inbox import Unemitted
 from blocks.errors import StoreError
-from deployments.receiver.limits import Limits
-from deployments.receiver.log import ThrottledLog
+from deployments.receiver.limits import Limits, ThrottledLog
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient

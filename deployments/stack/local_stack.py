@@ -17,14 +17,21 @@ from typing import Any, Final
 
 from blocks.errors import TagtrailError, UsageError
 from blocks.settings import Settings
-from deployments import ports
 from deployments.cli import account, stores
 from deployments.receiver.server import DEFAULT_PORT as RECEIVER_PORT
 from deployments.sandbox.server import DEFAULT_PORT as SANDBOX_PORT
 from deployments.stack import environment, homes, own_server, process
 from deployments.stack.own_server import ServerInfo
-from deployments.stack.process import ManagedProcess, start_time, wait_until
-from deployments.stack.state import StateFile, is_alive, locked
+from deployments.stack.process import (
+    HOST,
+    ManagedProcess,
+    StateFile,
+    choose_port,
+    is_alive,
+    locked,
+    start_time,
+    wait_until,
+)
 
 LOOK_SECONDS: Final = 0.5
 READY_SECONDS: Final = 180.0
@@ -201,14 +208,14 @@ class Stack:
 
     def _choose_ports(self) -> None:
         if self.wanted.server_port is not None and own_server.running(self.home) is None:
-            ports.choose(self.wanted.server_port, option="--server-port")
+            choose_port(self.wanted.server_port, option="--server-port")
         if self.wanted.sandbox:
             asked = self.wanted.sandbox_port
-            self.sandbox_port = ports.choose(asked, option="--sandbox-port", preferred=SANDBOX_PORT)
+            self.sandbox_port = choose_port(asked, option="--sandbox-port", preferred=SANDBOX_PORT)
         named = environment.local_port(self.settings.tagtrail_callback_url) if not self.wanted.sandbox else None
         if self.has_receiver:
             asked = self.wanted.receiver_port if self.wanted.receiver_port is not None else named
-            self.receiver_port = ports.choose(asked, option="--receiver-port", preferred=RECEIVER_PORT)
+            self.receiver_port = choose_port(asked, option="--receiver-port", preferred=RECEIVER_PORT)
 
     @property
     def has_receiver(self) -> bool:
@@ -252,7 +259,7 @@ class Stack:
     def chosen(self) -> dict[str, str]:
         if not self.wanted.sandbox:
             return environment.of_settings(self.settings)
-        sandbox, receiver = (f"http://{ports.HOST}:{port}" for port in (self.sandbox_port, self.receiver_port))
+        sandbox, receiver = (f"http://{HOST}:{port}" for port in (self.sandbox_port, self.receiver_port))
         return environment.of_sandbox(self.settings, sandbox, receiver, self.wanted.time_scale)
 
     def _begin(self, name: str, command: list[str], variables: dict[str, str]) -> None:
@@ -354,10 +361,10 @@ class Stack:
             f"Worker: polls the pool {environment.POOL}",
         ]
         if self.wanted.sandbox:
-            at = f"http://{ports.HOST}:{self.sandbox_port}"
+            at = f"http://{HOST}:{self.sandbox_port}"
             lines.append(f"Sandbox API: {at} ({self.wanted.time_scale:g} times as fast; all its posts are invented)")
         if self.has_receiver:
-            lines.append(f"Webhook receiver: http://{ports.HOST}:{self.receiver_port}/<secret>")
+            lines.append(f"Webhook receiver: http://{HOST}:{self.receiver_port}/<secret>")
         else:
             lines.append("Webhook receiver: none; it needs TAGTRAIL_CALLBACK_URL and TAGTRAIL_CALLBACK_SECRET")
         database = str(self.home / "tagtrail.db") if self.wanted.sandbox else stores.shown(self.settings)

@@ -23,17 +23,19 @@ from typing import Final
 from blocks import network
 from blocks.errors import TagtrailError, UsageError
 from blocks.full_disk import NO_ROOM
-from deployments import ports
-from deployments.ports import HOST
 from deployments.stack.process import (
     FIRM_SECONDS,
     GENTLE_SECONDS,
+    HOST,
     ManagedProcess,
+    StateFile,
+    choose_port,
     end_with_children,
+    is_alive,
+    locked,
     start_time,
     wait_until,
 )
-from deployments.stack.state import StateFile, is_alive, locked
 
 START_SECONDS = 180.0
 """How long a start may take; the first one makes the database, in 10 to 25 s, and in minutes on a busy machine."""
@@ -276,13 +278,13 @@ def _start(
 ) -> ServerInfo:
     of_last_time = state_file(home).read().get("port")
     # Bookmarks stay good.
-    port = ports.choose(
+    port = choose_port(
         asked_port, option="--server-port", preferred=of_last_time if isinstance(of_last_time, int) else 0
     )
     try:
         return _start_at(home, port, begun, command, seconds)
     except _PortLost:
-        port = ports.choose(asked_port, option="--server-port")
+        port = choose_port(asked_port, option="--server-port")
         return _start_at(home, port, begun, command, seconds)
 
 

@@ -1,20 +1,24 @@
-"""Processes that Tagtrail starts: with a log, known by id and start time, and ended together with their children."""
+"""Processes that Tagtrail starts: their ports and logs, what is known of them (one JSON file each), and their end."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import json
 import os
+import socket
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psutil
 
 from blocks import processes
+from blocks.errors import TagtrailError, UsageError
 
 STACK: Final = "TAGTRAIL_STACK"
 """Variable that each process of a stack has, and hands on to those that it starts; its value is the home."""
@@ -182,3 +186,98 @@ def _end(find_living: Callable[[], set[psutil.Process]]) -> int:
             asked |= living
             time.sleep(0.1)
     return len(found)
+
+
+@dataclass(frozen=True, slots=True)
+class StateFile:
+    """A file with `pid`, `started` (see `start_time`) and whatever else is to be known of that process."""
+
+    path: Path
+
+    def read(self) -> dict[str, Any]:
+        """What was noted down last, whether the process lives or not; empty where there is nothing to read."""
+        try:
+            state = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return state if isinstance(state, dict) else {}
+
+    def write(self, **facts: Any) -> None:
+        """Note down what is known of the process; the file is replaced as a whole."""
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        temporary.replace(self.path)
+
+    def remove(self) -> None:
+        """The process is over."""
+        self.path.unlink(missing_ok=True)
+
+
+def is_alive(state: dict[str, Any]) -> bool:
+    """Whether the process of a state still is that process."""
+    pid, started = state.get("pid"), _seconds(state.get("started"))
+    return isinstance(pid, int) and started is not None and start_time(pid) == started
+
+
+def _seconds(started: Any) -> float | None:
+    if isinstance(started, str):
+        # Version 0.2.0 wrote `boot/ticks`; a server that it started may still run.
+        ticks = started.rpartition("/")[2]
+        return round(int(ticks) / os.sysconf("SC_CLK_TCK"), 2) if ticks.isdigit() else None
+    return started if isinstance(started, int | float) else None
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, seconds: float, error: Exception) -> Iterator[None]:
+    """Hold the lock in this file; it goes with its holder, however that dies.
+
+    `error` is raised where another process has had it for so long.
+    """
+    with path.open("w") as file:
+        give_up_at = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > give_up_at:
+                    raise error from None
+                time.sleep(0.1)
+        yield
+
+
+HOST: Final = "127.0.0.1"
+"""Where the servers listen that Tagtrail starts."""
+
+
+def check_port(port: int | None, *, option: str, least: int = 1) -> None:
+    """Refuse what is no port; None, where nothing was asked for, is none to refuse.
+
+    `least`: 0 where that stands for any port that is free.
+
+    Raises:
+        UsageError: it is out of range; the message names the option.
+    """
+    if port is not None and not least <= port <= 65_535:
+        raise UsageError(f"{option} is {least} to 65535, not {port}")
+
+
+def choose_port(asked: int | None, *, option: str, preferred: int = 0) -> int:
+    """The port that was asked for with `option`; else the preferred one if it is free, else any.
+
+    Raises:
+        UsageError: what was asked for is no port, or in use.
+        TagtrailError: no port at all is free.
+    """
+    check_port(asked, option=option)
+    # A process that was killed may hold its port for a moment longer than it is seen.
+    for port in [asked] * 10 if asked is not None else (*[preferred] * 10, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            # As the server will: a connection that has just ended does not keep the port from us.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, port))
+            return int(probe.getsockname()[1])
+        time.sleep(0.05)
+    if asked is not None:
+        raise UsageError(f"port {asked} of {HOST} is in use; choose another with {option}")
+    raise TagtrailError(f"no port of {HOST} is free")

@@ -19,11 +19,11 @@ import urllib.request
 from collections import deque
 from pathlib import Path
 
+from deployments.sandbox.books import busiest
 from enrich import KEY, sandbox, urls
 
 from blocks.database.engine import upgrade
 from deployments.cli.servers import PrefectServer
-from deployments.sandbox.books import busiest
 from deployments.stack import own_server
 
 PER_SECOND = 10

@@ -21,7 +21,7 @@ from deployments.cli.options import Flag, Loud
 from deployments.cli.terminal import tell
 from deployments.sandbox.server import SandboxServer
 from deployments.stack import own_server
-from deployments.stack.state import locked
+from deployments.stack.process import locked
 
 TIME_SCALE: Final = 30.0
 """The sandbox's time, and with it every limit and clock of the run, is so much faster than the real service's."""

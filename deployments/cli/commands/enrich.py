@@ -8,10 +8,9 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from blocks.settings import get_settings
-from deployments.cli.estimates import tell_cost, tell_estimate
-from deployments.cli.given_urls import given_urls
-from deployments.cli.options import ChannelChoice, Flag, Hours, Output, Spend, spend_cap
-from deployments.cli.running import connect, finish, require_key, run_flow
+from deployments.cli.commands.run import run_request
+from deployments.cli.estimates import tell_estimate
+from deployments.cli.options import ChannelChoice, Flag, Hours, Output, Spend, given_urls, spend_cap
 from flows.steps.run.request import request_for_urls
 
 FLOW = "flows.enrich_posts:enrich_posts"
@@ -59,10 +58,4 @@ def enrich(
     request = request_for_urls(given, **parameters)
     if dry_run:
         return tell_estimate(request, 0, settings, output)
-    require_key(settings)
-    server, settings = connect(settings)
-    tell_cost(request, settings)
-    summary = run_flow(
-        FLOW, {"urls": given, **parameters}, server=server, expected=request.expected_posts, output=output
-    )
-    return finish(summary, server=server, settings=settings, output=output)
+    return run_request(FLOW, {"urls": given, **parameters}, request, settings, output)

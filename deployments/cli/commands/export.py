@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Final, TypeVar, get_args
 
 from cyclopts import Parameter
 
@@ -16,12 +17,43 @@ from blocks.errors import UsageError
 from blocks.posts.captions import hashtag_key, normalise_hashtag
 from blocks.settings import get_settings
 from deployments.cli import stores
-from deployments.cli.invented import holds_invented
 from deployments.cli.options import Flag, Loud, PlatformName, moment
 from deployments.cli.parquet import require_pyarrow, write_parquet
-from deployments.cli.terminal import counted, tell
+from deployments.cli.stores import holds_invented
+from deployments.cli.terminal import counted, diagnostics, tell
 from deployments.cli.writers import Format, Maker, beside, check_output, is_device, place, text_maker
 from deployments.cli.xlsx import write_xlsx
+
+T = TypeVar("T")
+
+QUIET_SECONDS: Final = 1.0
+"""What is over by then shows no bar."""
+
+LOOK_ROWS: Final = 500
+"""Rows between two looks at the clock."""
+
+
+def watched(
+    rows: Iterable[T], what: str, count: Callable[[], int], *, clock: Callable[[], float] = time.monotonic
+) -> Iterator[T]:
+    """The same rows. `count` says how many there are in all; it is asked once, and only where a bar is shown."""
+    console = diagnostics()
+    if not console.is_terminal:
+        yield from rows
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    began = clock()
+    with Progress(*columns, console=console, transient=True, disable=False, auto_refresh=False) as bar:
+        task = bar.add_task(what, total=None, visible=False)
+        for done, row in enumerate(rows, 1):
+            if done % LOOK_ROWS == 0 and clock() - began >= QUIET_SECONDS:
+                if not bar.tasks[0].visible:
+                    bar.update(task, total=count(), visible=True)
+                bar.update(task, completed=done, refresh=True)
+            yield row
+
 
 _Optional = Annotated[str | None, Parameter(show_default=False)]
 
@@ -92,7 +124,6 @@ def export(
         from blocks.database.store.export import COLUMNS, count, rows
         from blocks.database.store.filters import Filters
         from deployments.cli import dictionaries
-        from deployments.cli.export_progress import watched
 
         filters = Filters(collection=collection, hashtag=tag, platform=platform, since=begin, status=status)
         source: Iterable[Mapping[str, Any]] = []

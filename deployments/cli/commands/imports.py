@@ -2,83 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 
 from blocks.errors import UsageError
-from blocks.settings import Settings, get_settings
-from deployments.cli.estimates import tell_cost, tell_estimate
-from deployments.cli.given_urls import given_urls
-from deployments.cli.options import ChannelChoice, Flag, Hours, Library, Output, Spend, Whole, spend_cap
-from deployments.cli.running import connect, finish, require_key, run_flow
-from flows.steps.run.request import RunRequest, request_for_creators, request_for_post_imports
+from blocks.settings import get_settings
+from deployments.cli.commands.run import MAX_POSTS, Terms, run_request
+from deployments.cli.estimates import tell_estimate
+from deployments.cli.options import Output, Whole, given_urls
+from flows.steps.run.request import request_for_creators, request_for_post_imports
 
 POSTS_FLOW: Final = "flows.import_posts:import_posts"
 CREATORS_FLOW: Final = "flows.import_creators:import_creators"
-
-MOST_POSTS: Final = 10_000
-"""Posts that the flow takes per creator, at most."""
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Terms:
-    """What an import may cost, and where it goes.
-
-    Parameters
-    ----------
-    channel
-        Where metadata is bought; `auto` tries the settings' order, apify first.
-    collection
-        The collection under which the posts are kept.
-    namespace
-        The API's `unique_id`; the collection's name by itself.
-    library
-        Where the API keeps the imported videos; what is public can never be deleted.
-    permanent
-        Say that a public import is meant.
-    max_spend
-        Cap on this run's spending in US dollars, or `none`; TAGTRAIL_MAX_SPEND_USD_PER_RUN by itself.
-    max_age
-        Hours; younger metadata is not bought again; TAGTRAIL_MAX_AGE_HOURS by itself.
-    fresh
-        Buy new imports, even where young ones could be used again (for metadata: --max-age 0).
-    dry_run
-        Print what the run may cost, and call nothing.
-    """
-
-    channel: ChannelChoice = "auto"
-    collection: str = "default"
-    namespace: str = ""
-    library: Library = "private"
-    permanent: Annotated[bool, Flag] = False
-    max_spend: Spend = None
-    max_age: Hours = None
-    fresh: Annotated[bool, Flag] = False
-    dry_run: Annotated[bool, Flag] = False
-
-    def parameters(self, settings: Settings) -> dict[str, Any]:
-        """As the flows take them."""
-        return {
-            "channel": self.channel,
-            "collection": self.collection,
-            "namespace": self.namespace,
-            "library": self.library,
-            "permanent": self.permanent,
-            "max_spend_usd": spend_cap(self.max_spend, settings.tagtrail_max_spend_usd_per_run),
-            "max_age_hours": settings.tagtrail_max_age_hours if self.max_age is None else self.max_age,
-            "reuse_hours": settings.tagtrail_import_reuse_hours,
-            "fresh": self.fresh,
-        }
 
 
 def urls(
     *urls: Annotated[str, Parameter(allow_leading_hyphen=True)],
     file: Annotated[Path | None, Parameter(show_default=False)] = None,
-    terms: Terms = Terms(),
+    terms: Terms = Terms(),  # noqa: B008 - frozen
     output: Output = Output(),  # noqa: B008 - frozen
 ) -> int:
     """Import given posts of Instagram, TikTok or YouTube into the vendor's library, and enrich them.
@@ -101,13 +44,13 @@ def urls(
     request = request_for_post_imports(given, **parameters)
     if terms.dry_run:
         return tell_estimate(request, 0, settings, output)
-    return _run(POSTS_FLOW, {"urls": given, **parameters}, request, settings, output)
+    return run_request(POSTS_FLOW, {"urls": given, **parameters}, request, settings, output)
 
 
 def creators(
     *profiles: str,
     posts: Annotated[int, Whole] = 25,
-    terms: Terms = Terms(),
+    terms: Terms = Terms(),  # noqa: B008 - frozen
     output: Output = Output(),  # noqa: B008 - frozen
 ) -> int:
     """Import the newest posts of creators of TikTok, Instagram or YouTube, and enrich them.
@@ -123,20 +66,12 @@ def creators(
     posts
         Posts asked for, per creator.
     """
-    if posts > MOST_POSTS:
-        raise UsageError(f"ask for at most {MOST_POSTS:,} posts per creator, not {posts:,}")
+    if posts > MAX_POSTS:
+        raise UsageError(f"ask for at most {MAX_POSTS:,} posts per creator, not {posts:,}")
     settings = get_settings()
     parameters = terms.parameters(settings)
     request = request_for_creators(profiles, posts, **parameters)
     if terms.dry_run:
         return tell_estimate(request, posts, settings, output)
     asked = {"creators": list(profiles), "posts_per_creator": posts, **parameters}
-    return _run(CREATORS_FLOW, asked, request, settings, output)
-
-
-def _run(flow: str, parameters: dict[str, Any], request: RunRequest, settings: Settings, output: Output) -> int:
-    require_key(settings)
-    server, settings = connect(settings)
-    tell_cost(request, settings)
-    summary = run_flow(flow, parameters, server=server, expected=request.expected_posts, output=output)
-    return finish(summary, server=server, settings=settings, output=output)
+    return run_request(CREATORS_FLOW, asked, request, settings, output)

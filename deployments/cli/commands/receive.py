@@ -9,13 +9,13 @@ from typing import Annotated
 from blocks.database.engine import open_store
 from blocks.errors import TagtrailError, UsageError
 from blocks.settings import Settings, get_settings
-from deployments import ports
 from deployments.cli import running, servers, stores
 from deployments.cli.options import Loud, Whole
 from deployments.cli.terminal import tell
 from deployments.receiver.outbox_relay import PrefectSender
 from deployments.receiver.server import DEFAULT_PORT, address_of, serve
 from deployments.serving import PortTaken
+from deployments.stack.process import check_port
 
 SHORT_SECRET = 16
 
@@ -39,7 +39,7 @@ def receive(
     host
         The address of this machine on which it listens; 0.0.0.0 for all of them.
     """
-    ports.checked(port, option="--port", least=0)
+    check_port(port, option="--port", least=0)
     settings = get_settings()
     address = address_of(settings)
     settings = _connected(settings)

@@ -9,22 +9,22 @@ from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from blocks.database.store import Connection, failures, money, runs, work
+from blocks.database.store import Connection, failures, money, runs, stale_work, work
 from blocks.database.store.failures import POST_STAGES
+from blocks.database.store.stale_work import Held
 from blocks.errors import UsageError
 from blocks.posts.identity import parse_post_url
 from blocks.settings import Settings, get_settings
-from deployments.cli import held as what_is_held
 from deployments.cli import stores
 from deployments.cli.estimates import tell_cost, tell_estimate
 from deployments.cli.options import ChannelChoice, Flag, Output, PlatformName, Spend, moment, spend_cap
 from deployments.cli.results import as_json, tell_result
-from deployments.cli.running import connect, require_key, run_flow
+from deployments.cli.running import connect, finish, require_key, run_flow
 from deployments.cli.terminal import counted, say, tell, write_json
 from flows.steps.run.request import request_for_urls
 
 FLOW: Final = "flows.enrich_posts:enrich_posts"
-LOOK_FLOW: Final = "flows.collect_imports:collect_imports"
+COLLECT_FLOW: Final = "flows.collect_imports:collect_imports"
 GRAVITY: Final = (0, 3, 1, 4)
 """Exit statuses, the gravest last."""
 
@@ -86,10 +86,10 @@ def retry(
     if collection is not None and not held:
         raise UsageError("--collection goes with --held")
     if held and close:
-        return what_is_held.close(collection, settings, output, dry_run=dry_run)
+        return _close_held(collection, settings, output, dry_run=dry_run)
     if held:
         terms = {"channel": channel, "max_spend_usd": cap, "max_age_hours": settings.tagtrail_max_age_hours}
-        return what_is_held.go_on(collection, terms, settings, output, dry_run=dry_run)
+        return _go_on(collection, terms, settings, output, dry_run=dry_run)
     older_than = None if before is None else moment("--before", before, datetime.now(UTC))
     found = Found()
     with stores.opened(settings, quiet=True) as store:
@@ -185,7 +185,7 @@ def _runs(found: Found, terms: dict[str, Any], settings: Settings) -> list[tuple
     if found.without_url:
         look: dict[str, Any] = {"max_age_hours": settings.tagtrail_max_age_hours}
         items = sum(len(keys) for keys in found.without_url.values())
-        asked.append((LOOK_FLOW, terms | look | {"look_again_at": list(found.without_url)}, items))
+        asked.append((COLLECT_FLOW, terms | look | {"look_again_at": list(found.without_url)}, items))
     for collection, urls in found.posts.items():
         asked.append((FLOW, {"urls": urls, **terms, "collection": collection, "max_age_hours": 0}, len(urls)))
     return asked
@@ -257,3 +257,54 @@ def _tell_dry(found: Found, terms: dict[str, Any], settings: Settings, output: O
         return 0
     say("\n".join(["There is no failed post to take up again.", *lines, "Nothing was called."]))
     return 0
+
+
+def _go_on(collection: str | None, terms: dict[str, Any], settings: Settings, output: Output, *, dry_run: bool) -> int:
+    """Have a run ask for what is held, under the terms of this command; nothing held is nothing to do."""
+    found = _find_held(settings, collection)
+    if dry_run or not (found.posts or found.imports):
+        told = _named(found, collection)
+        if output.json:
+            write_json({"dry_run": dry_run, "posts": len(found.posts), "imports": len(found.imports)})
+        else:
+            tell(f"Held: {told}. Nothing was called." if found.posts or found.imports else "Nothing is held.")
+        return 0
+    require_key(settings)
+    server, settings = connect(settings)
+    tell(f"Held: {_named(found, collection)}; this run goes on with it, under its own cap.")
+    asked = {**terms, "held": True, "collection": collection or ""}
+    summary = run_flow(COLLECT_FLOW, asked, server=server, expected=len(found.posts), output=output)
+    return finish(summary, server=server, settings=settings, output=output)
+
+
+def _close_held(collection: str | None, settings: Settings, output: Output, *, dry_run: bool) -> int:
+    """Give up what is held; nothing is called."""
+    found = _find_held(settings, collection)
+    posts, unsent = len(found.posts), 0
+    with stores.opened(settings, quiet=True) as store:
+        if store is not None:
+            if dry_run:
+                with store.connect() as conn:
+                    unsent = stale_work.count_unsent(conn, found)
+            else:
+                with store.begin(durable=True) as conn:
+                    posts, unsent = stale_work.give_up_held(conn, collection=collection, now=datetime.now(UTC))
+    if output.json:
+        write_json({"dry_run": dry_run, "posts": posts, "imports": unsent})
+    else:
+        what = f"{counted(posts, 'held post')} and {counted(unsent, 'import')} that {'was' if unsent == 1 else 'were'}"
+        print(f"{'Would be given up' if dry_run else 'Given up'}: {what} not sent.")  # noqa: T201
+    return 0
+
+
+def _find_held(settings: Settings, collection: str | None) -> Held:
+    with stores.opened(settings, quiet=True) as store:
+        if store is None:
+            return Held([], [])
+        with store.connect() as conn:
+            return stale_work.find_held(conn, collection=collection)
+
+
+def _named(found: Held, collection: str | None) -> str:
+    of = f" of collection {collection}" if collection is not None else ""
+    return f"{counted(len(found.posts), 'post')} and {counted(len(found.imports), 'import')}{of}"

@@ -9,13 +9,13 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from blocks.errors import UsageError
-from deployments import ports
 from deployments.cli.options import Flag, Loud, Number, Whole
 from deployments.cli.terminal import tell
 from deployments.sandbox.app import V1, V2
 from deployments.sandbox.payloads import BadPayload
 from deployments.sandbox.scenarios import SCENARIOS
 from deployments.sandbox.server import DEFAULT_PORT, PortTaken, serve
+from deployments.stack.process import check_port
 
 
 def sandbox(
@@ -57,7 +57,7 @@ def sandbox(
         raise UsageError(f"--time-scale is between 0.001 and 100,000; not {time_scale:g}")
     if latency_ms > 60_000:
         raise UsageError(f"--latency-ms is 60,000 at most; not {latency_ms:g}")
-    ports.checked(port, option="--port", least=0)
+    check_port(port, option="--port", least=0)
 
     def announce(url: str) -> None:
         tell(f"The sandbox serves scenario {scenario} at {url}; Ctrl-C ends it. For another shell:")

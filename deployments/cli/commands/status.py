@@ -18,9 +18,9 @@ from blocks.outside_words import plain
 from blocks.settings import Settings, get_settings
 from deployments.cli import pending, servers, stores
 from deployments.cli.forecasts import next_line
-from deployments.cli.invented import INVENTED, holds_invented
 from deployments.cli.options import Output
 from deployments.cli.results import EMPTY
+from deployments.cli.stores import INVENTED, holds_invented
 from deployments.cli.terminal import results, tell, two_columns, write_json
 from deployments.cli.writers import iso
 from deployments.stack import own_server

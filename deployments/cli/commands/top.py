@@ -11,9 +11,9 @@ from blocks.errors import UsageError
 from blocks.posts.captions import hashtag_key, normalise_hashtag
 from blocks.settings import get_settings
 from deployments.cli import stores
-from deployments.cli.invented import INVENTED, holds_invented
 from deployments.cli.options import Output, PlatformName, Whole
 from deployments.cli.posts_table import Metric, posts_table
+from deployments.cli.stores import INVENTED, holds_invented
 from deployments.cli.terminal import results, tell, write_json
 from deployments.cli.writers import iso
 

@@ -7,13 +7,13 @@ from typing import Annotated
 from blocks.errors import UsageError
 from blocks.memories.requests import checked_key
 from blocks.settings import get_settings
-from deployments import ports
 from deployments.cli import servers, stores
 from deployments.cli.options import Flag, Loud, Number, Port
 from deployments.cli.terminal import tell
 from deployments.sandbox.scenarios import SCENARIOS
 from deployments.stack.environment import TIME_SCALE
 from deployments.stack.local_stack import AlreadyUp, Running, Stack, Wanted, find_running
+from deployments.stack.process import check_port
 
 
 def up(
@@ -52,7 +52,7 @@ def up(
         ("--receiver-port", receiver_port),
         ("--sandbox-port", sandbox_port),
     ):
-        ports.checked(port, option=option)
+        check_port(port, option=option)
     settings = get_settings()
     wanted = Wanted(
         sandbox=sandbox,

@@ -17,7 +17,7 @@ from blocks.database.store.posts import EnrichedPost
 from blocks.posts.identity import parse_post_url
 from blocks.posts.record import PostRecord
 from blocks.settings import Settings
-from deployments.cli.commands import enrich
+from deployments.cli.commands import run
 from deployments.cli.estimates import tell_cost
 from flows.steps.run.request import (
     NO_CAP_USD,
@@ -62,7 +62,7 @@ def measured(home_store: Store, record: Callable[..., PostRecord], monkeypatch: 
 def test_a_dry_run_of_enrich_calls_nothing(
     tagtrail: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, clean_environment: Path
 ) -> None:
-    monkeypatch.setattr(enrich, "connect", lambda *_: pytest.fail("a dry run needs no server"))
+    monkeypatch.setattr(run, "connect", lambda *_: pytest.fail("a dry run needs no server"))
     out = tagtrail("enrich", *URLS[:3], URLS[0], "--max-spend", "0.01", "--dry-run").out
     assert out.splitlines()[:2] == [
         "3 posts by URL, without an import.",

@@ -9,8 +9,8 @@ from itertools import count as counting
 import pytest
 from rich.console import Console
 
-from deployments.cli import export_progress
-from deployments.cli.export_progress import LOOK_ROWS, watched
+from deployments.cli.commands import export
+from deployments.cli.commands.export import LOOK_ROWS, watched
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """What a terminal shows."""
     shown = io.StringIO()
     console = Console(file=shown, force_terminal=True, width=100)
-    monkeypatch.setattr(export_progress, "diagnostics", lambda: console)
+    monkeypatch.setattr(export, "diagnostics", lambda: console)
     return shown
 
 

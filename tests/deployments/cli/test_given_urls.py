@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from blocks.errors import UsageError
-from deployments.cli.given_urls import MOST_REASONS, given_urls
+from deployments.cli.options import MOST_REASONS, given_urls
 
 GOOD = "https://www.instagram.com/p/DQk1lnGlaz3/"
 

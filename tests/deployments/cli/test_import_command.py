@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from blocks.settings import Settings
-from deployments.cli.commands import imports
+from deployments.cli.commands import run
 from deployments.cli.servers import PrefectServer
 from flows.steps.run.summary import RunSummary
 
@@ -32,8 +32,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     def connect(settings: Settings) -> tuple[PrefectServer, Settings]:
         return PrefectServer("nowhere"), settings
 
-    monkeypatch.setattr(imports, "run_flow", run_flow)
-    monkeypatch.setattr(imports, "connect", connect)
+    monkeypatch.setattr(run, "run_flow", run_flow)
+    monkeypatch.setattr(run, "connect", connect)
     monkeypatch.setenv("MEMORIES_API_KEY", "sk-invented")
     return calls
 

@@ -64,7 +64,7 @@ def test_no_time_left_is_told_while_imports_are_open_or_there_is_no_pace_yet() -
 def test_a_wait_between_posts_is_no_part_of_the_pace() -> None:
     progress = Progress(found=100)
     for second in (0, 1, 2, 120, 121, 122):
-        progress.one_enriched(NOW + timedelta(seconds=second))
+        progress.count("enriched", NOW + timedelta(seconds=second))
     assert progress.rate_per_second(NOW + timedelta(seconds=122)) == pytest.approx(1)
 
 
@@ -92,7 +92,7 @@ def test_money_and_imports_are_told_by_the_books_and_in_the_end_by_the_summary()
 def test_a_pace_is_of_the_last_posts_and_none_while_nothing_comes() -> None:
     progress = Progress(found=60)
     for second in range(60):
-        progress.one_enriched(NOW + timedelta(seconds=second / 10 if second >= 10 else second / 100))
+        progress.count("enriched", NOW + timedelta(seconds=second / 10 if second >= 10 else second / 100))
     assert progress.enriched == 60
     assert progress.rate_per_second(progress.recent[-1]) == pytest.approx(10)
     assert "posts/s" not in line(progress, 60, progress.recent[-1] + timedelta(seconds=11))

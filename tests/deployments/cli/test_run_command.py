@@ -16,7 +16,7 @@ from blocks.errors import TagtrailError, UnknownShape
 from blocks.posts.identity import parse_post_url
 from blocks.settings import Settings
 from deployments.cli import servers
-from deployments.cli.commands import enrich, retry, run
+from deployments.cli.commands import retry, run
 from deployments.cli.running import leading_posts
 from deployments.cli.servers import PrefectServer
 from flows.steps.run.request import NO_CAP_USD, request_for_hashtags
@@ -40,7 +40,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     def connect(settings: Settings) -> tuple[PrefectServer, Settings]:
         return PrefectServer("nowhere"), settings
 
-    for command in (run, enrich, retry):
+    for command in (run, retry):
         monkeypatch.setattr(command, "run_flow", run_flow)
         monkeypatch.setattr(command, "connect", connect)
     monkeypatch.setenv("MEMORIES_API_KEY", "sk-invented")

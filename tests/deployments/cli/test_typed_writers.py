@@ -19,7 +19,7 @@ from blocks.database.store.data_dictionary import ColumnFact, Coverage, column_f
 from blocks.database.store.export import COLUMNS
 from blocks.database.store.filters import Filters
 from blocks.posts.payloads import sources
-from deployments.cli import dictionaries, excel, parquet, xlsx
+from deployments.cli import dictionaries, parquet, writers, xlsx
 from deployments.cli.parquet import write_parquet
 from deployments.cli.writers import place
 from deployments.cli.xlsx import write_xlsx
@@ -153,7 +153,7 @@ def test_what_no_cell_holds_stands_whole_in_a_sheet_of_its_own(long: str) -> Non
     assert third[heading.index("caption")] == "after"
     parts: dict[str, str] = {}
     for cell, _, text in book["long cells"].iter_rows(min_row=2, values_only=True):
-        assert len(text.encode("utf-16-le")) // 2 <= excel.LONGEST_TEXT
+        assert len(text.encode("utf-16-le")) // 2 <= writers.MAX_CELL_TEXT
         parts[cell] = parts.get(cell, "") + text
     assert parts["posts!caption 3"] == long
     assert json.loads(parts["posts!hashtags 3"]) == [long, "b"]

@@ -18,8 +18,7 @@ from blocks.database.store import import_planning, inbox
 from blocks.database.store import imports as ledger
 from deployments.receiver.app import Receiver
 from deployments.receiver.inbox_writer import InboxWriter
-from deployments.receiver.limits import Limits
-from deployments.receiver.log import ThrottledLog
+from deployments.receiver.limits import Limits, ThrottledLog
 from deployments.receiver.outbox_relay import OutboxRelay
 from deployments.receiver.server import Address, ReceiverServer
 

@@ -11,7 +11,7 @@ from blocks.callbacks import Callback
 from blocks.database.engine import Store
 from blocks.errors import StoreError
 from deployments.receiver.inbox_writer import InboxWriter, Verdict
-from deployments.receiver.log import LINE_SECONDS, ThrottledLog
+from deployments.receiver.limits import LINE_SECONDS, ThrottledLog
 from deployments.receiver.server import Address, ReceiverServer
 
 from .conftest import PATH, QUICK, Server, status, unserved, until

@@ -17,9 +17,8 @@ from typing import IO, Any
 import pytest
 
 from blocks.database.engine import Store
-from deployments.receiver.limits import Limits
-from deployments.receiver.listener import TAKEN_AT_ONCE
-from deployments.receiver.log import LINE_SECONDS
+from deployments.receiver.limits import LINE_SECONDS, Limits
+from deployments.receiver.server import TAKEN_AT_ONCE
 
 from .conftest import PATH, QUICK, TAKEN, status, unserved, until
 

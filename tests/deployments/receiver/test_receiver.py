@@ -18,7 +18,7 @@ from blocks.database.engine import Store
 from blocks.database.store import imports as ledger
 from blocks.database.store.import_polls import end_import
 from deployments.receiver.inbox_writer import InboxWriter, Verdict
-from deployments.receiver.log import LINE_SECONDS, ThrottledLog
+from deployments.receiver.limits import LINE_SECONDS, ThrottledLog
 
 from .conftest import PATH, QUICK, SECRET, TAKEN, Server, World, until
 

@@ -25,8 +25,7 @@ from blocks.settings import get_settings
 from deployments.cli import main as command_line
 from deployments.stack import homes, local_stack, own_server
 from deployments.stack.local_stack import AlreadyUp, Running, Stack, Wanted, state_file
-from deployments.stack.process import ManagedProcess, end_stack, living_of_stack, of_stack, start_time
-from deployments.stack.state import locked
+from deployments.stack.process import ManagedProcess, end_stack, living_of_stack, locked, of_stack, start_time
 
 READY_SECONDS = 150.0
 """Generous: machines are loaded. What is waited for ends the wait."""
