@@ -20,6 +20,8 @@ from blocks.database.store.statements import table_of
 from blocks.database.tables import Budget, Import, Run, Spend, Work
 from blocks.memories.callbacks import read_callback
 from flows.collect_imports import collect_imports
+from flows.enrich_posts import enrich_posts
+from flows.import_posts import import_posts
 from flows.steps.run import stops as listening
 
 SLOW_MS = 300
@@ -177,7 +179,7 @@ async def test_what_a_person_stopped_is_held(chain: Any, *, wait: bool) -> None:
 def called_back(weather: Any) -> None:
     """The service says of every import that it has ended, in both generations' words, and twice."""
     with weather.store() as store, store.begin() as conn:
-        for row in conn.execute(sa.select(table_of(Import))).all():
+        for row in conn.execute(sa.select(table_of(Import)).where(table_of(Import).c.task_id.is_not(None))).all():
             for status in ("SUCCEEDED", "SUCCEEDED", "INDEXING_SUCCEEDED"):
                 word = json.dumps({"taskId": row.task_id, "status": status}).encode()
                 inbox.receive(conn, [read_callback(word)])
@@ -223,6 +225,24 @@ async def test_a_post_that_two_requests_share_is_bought_under_the_one_that_has_r
         runs.stop(conn, other.run_id, by="ada@loom", why="Ctrl-C", at=other.finished_at)
     await two_sweeps(chain)
     assert chain.asked() == 3
+
+
+@pytest.mark.parametrize("flow", [enrich_posts, import_posts])
+async def test_a_stop_holds_posts_that_were_named_by_their_urls(chain: Any, flow: Any) -> None:
+    urls = [f"https://www.tiktok.com/@someone/video/{7_312_000_000_000_000_000 + number}" for number in range(12)]
+    chain.play("default", latency_ms=SLOW_MS)
+    run = asyncio.create_task(chain._run(lambda: flow(urls, return_state=True)))
+    await until(lambda: chain.asked() >= 2 or run.done())
+    run.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await run
+    chain.play("default")
+    asked = chain.asked()
+    called_back(chain)
+    await two_sweeps(chain)
+    assert (chain.asked(), asked < 12) == (asked, True)
+    done = await chain._run(lambda: flow(urls, return_state=True))
+    assert (done.enriched, done.pending, chain.asked()) == (12, 0, 12)
 
 
 async def test_posts_that_arrive_after_a_stop_arrive_held(chain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
