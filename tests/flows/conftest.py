@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,7 +84,16 @@ class Weather:
 
 
 @pytest.fixture
-async def weather(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Weather]:
+def database(clean_environment: Path, migrated_sqlite: Path) -> Path:
+    """The default database of the home, made already: a test that makes its own pays for all migrations."""
+    clean_environment.mkdir()
+    path = clean_environment / "tagtrail.db"
+    shutil.copyfile(migrated_sqlite, path)
+    return path
+
+
+@pytest.fixture
+async def weather(prefect_server: None, database: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Weather]:
     """A sandbox on a free port, with virtual time a hundred times as fast, and quick settings."""
     for name, value in QUICK.items():
         monkeypatch.setenv(name, value)

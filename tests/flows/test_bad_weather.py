@@ -5,10 +5,8 @@ Posts are numbered from 0 (even: TikTok, odd: Instagram); a fault of "every fift
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -206,10 +204,8 @@ CASES: dict[str, Case] = {
 
 
 @pytest.fixture
-def storm_gear(clean_environment: Path, migrated_sqlite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A database that is made already, and short waits where nothing else is said."""
-    clean_environment.mkdir()
-    shutil.copyfile(migrated_sqlite, clean_environment / "tagtrail.db")
+def storm_gear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short waits where nothing else is said."""
     monkeypatch.setattr(rate_limiter, "FIRST_BACKOFF_SECONDS", 0.05)
     monkeypatch.setattr(responses, "MAX_RETRY_AFTER_SECONDS", 1.0)
     monkeypatch.setattr(circuit_breaker, "REST_SECONDS", 0.3)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import shutil
 import socket
 import sqlite3
 import subprocess
@@ -28,15 +27,6 @@ from flows.steps.run import accounts
 from flows.steps.run.accounts import open_client
 from flows.steps.run.call_limits import CallLimits
 from flows.steps.run.request import request_for_hashtags
-
-
-@pytest.fixture
-def database(clean_environment: Path, migrated_sqlite: Path) -> Path:
-    """The default database of the home, made already."""
-    clean_environment.mkdir()
-    path = clean_environment / "tagtrail.db"
-    shutil.copyfile(migrated_sqlite, path)
-    return path
 
 
 @pytest.fixture

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,10 +22,8 @@ from flows.steps.run.call_limits import MAX_AMBIGUOUS
 
 
 @pytest.fixture(autouse=True)
-def migrated(clean_environment: Path, migrated_sqlite: Path, weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A database that is made already, and calls so far apart that few are under way at once."""
-    clean_environment.mkdir()
-    shutil.copyfile(migrated_sqlite, clean_environment / "tagtrail.db")
+def calm(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls so far apart that few are under way at once."""
     monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "20")
     monkeypatch.setattr(circuit_breaker, "REST_SECONDS", 0.3)
 

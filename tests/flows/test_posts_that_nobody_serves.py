@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,10 +17,7 @@ each = pytest.mark.parametrize(
 
 
 @pytest.fixture(autouse=True)
-def migrated(clean_environment: Path, migrated_sqlite: Path, weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A database that is made already, and short rests."""
-    clean_environment.mkdir()
-    shutil.copyfile(migrated_sqlite, clean_environment / "tagtrail.db")
+def short_rests(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(circuit_breaker, "REST_SECONDS", 0.3)
     monkeypatch.setenv("TAGTRAIL_RETRY_SECONDS", "0.1")
     monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "20")

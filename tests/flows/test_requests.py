@@ -31,11 +31,17 @@ CENT = 10_000
 
 
 @pytest.fixture
-def chain(weather: Any, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The chain on a database of each kind."""
-    monkeypatch.setenv("TAGTRAIL_DATABASE_URL", database_url)
+def chain(weather: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The chain with few calls in flight."""
     monkeypatch.setenv("TAGTRAIL_IN_FLIGHT", "3")
     return weather
+
+
+@pytest.fixture
+def each_database(chain: Any, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chain on a database of each kind: for what buyers do at once. The statements' own tests are
+    `blocks/database/test_stops.py` and `test_money.py`, on both kinds each."""
+    monkeypatch.setenv("TAGTRAIL_DATABASE_URL", database_url)
 
 
 async def sweep(weather: Any, **more: Any) -> Any:
@@ -113,6 +119,7 @@ async def test_a_run_that_does_not_wait_gives_the_sweeps_what_is_left_of_its_cap
         assert money.totals(conn, swept.run_id).spent_micros() == 7 * CENT
 
 
+@pytest.mark.usefixtures("each_database")
 async def test_two_sweeps_at_once_share_what_is_left(chain: Any) -> None:
     left = await chain.track("LVMH", posts_per_hashtag=20, max_spend_usd=0.29, wait=False)
     await two_sweeps(chain)
@@ -301,6 +308,7 @@ async def test_another_collection_pays_for_a_post_that_it_lists_and_ends_its_hol
     assert set(chain.bought().values()) == {1}
 
 
+@pytest.mark.usefixtures("each_database")
 async def test_a_living_run_keeps_what_it_asks_for_too(chain: Any) -> None:
     chain.play("default", latency_ms=SLOW_MS)
     urls = [f"https://www.tiktok.com/@someone/video/{7_312_000_000_000_000_000 + number}" for number in range(12)]
@@ -317,6 +325,7 @@ async def test_a_living_run_keeps_what_it_asks_for_too(chain: Any) -> None:
     assert set(chain.bought().values()) == {1}
 
 
+@pytest.mark.usefixtures("each_database")
 async def test_retry_held_goes_on_with_all_of_it_or_with_one_collection(chain: Any) -> None:
     await stopped_after(chain, 2, "LVMH", posts_per_hashtag=10, collection="fashion")
     await stopped_after(chain, chain.asked() + 2, "dior", posts_per_hashtag=10, collection="scent")
@@ -388,6 +397,7 @@ async def test_a_sweep_that_is_cancelled_holds_what_it_took_up(chain: Any) -> No
     assert used(chain, left.run_id) < 40 * CENT
 
 
+@pytest.mark.usefixtures("each_database")
 async def test_a_run_that_crashed_is_taken_up_within_what_it_was_allowed(chain: Any) -> None:
     left = await chain.track("LVMH", posts_per_hashtag=20, max_spend_usd=0.24, wait=False)
     changed(chain, sa.update(table_of(Run)).values(finished_at=None, outcome=None, message=None))

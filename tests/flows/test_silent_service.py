@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,11 +13,9 @@ from flows.steps.run.halt_switch import HaltSwitch
 
 
 @pytest.fixture(autouse=True)
-def migrated(clean_environment: Path, migrated_sqlite: Path, weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A database that is made already; and no post uses up its patience before the others are listed."""
+def patient(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No post uses up its patience before the others are listed."""
     monkeypatch.setenv("TAGTRAIL_RETRY_SECONDS", "0.5")
-    clean_environment.mkdir()
-    shutil.copyfile(migrated_sqlite, clean_environment / "tagtrail.db")
 
 
 async def test_a_service_that_is_down_costs_few_calls_and_leaves_the_posts_pending(

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-
-@pytest.fixture(autouse=True)
-def migrated(clean_environment: Path, migrated_sqlite: Path, weather: Any) -> None:
-    """A database that is made already."""
-    clean_environment.mkdir()
-    shutil.copyfile(migrated_sqlite, clean_environment / "tagtrail.db")
 
 
 async def test_posts_that_the_first_try_measured_are_new_in_the_second(
