@@ -31,8 +31,8 @@ async def collect_imports(
     """Follow all open imports to their end and enrich what they list; look again at those that ended empty or short.
 
     A callback is why it runs, never what it goes by: every import that is due is read again from the API. Nothing is
-    submitted; imports in doubt, or planned and never sent, are left alone. What is bought counts under the cap of the
-    run that asked for it as well; what a person stopped is left alone.
+    submitted; imports that are ambiguous, or were never sent, are left alone. What is bought counts under the cap of
+    the run that asked for it as well; what a person stopped is left alone.
 
     Args:
         channel: Where metadata comes from; auto tries apify, rapid and memories.ai in the settings' order.

@@ -19,7 +19,7 @@ async def resolve_import(
     decision: Literal["attach", "drop", "resubmit"],
     task_id: str = "",
 ) -> State[Any]:
-    """Decide an import whose submission ended in doubt; the vendor's console shows whether the task is there.
+    """Decide an import whose submission's outcome is unknown; the vendor's console shows whether the task is there.
 
     Args:
         import_id: The import, as `tagtrail status` and the run's summary show it; its first letters are enough.

@@ -234,8 +234,8 @@ def _shares(made: Section) -> dict[str, list[Share]]:
         pairs = sorted(zip(labels, counts.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
         found[name] = [Share(label, posts, count) for label, posts in pairs if posts]
     paid = sample["is_paid_partnership"][now]
-    told = int((~np.isnan(paid)).sum())
-    found["sponsored"] = [Share("marked as sponsored", int(np.nansum(paid)), told)] if told else []
+    known = int((~np.isnan(paid)).sum())
+    found["sponsored"] = [Share("marked as sponsored", int(np.nansum(paid)), known)] if known else []
     return found
 
 

@@ -35,7 +35,7 @@ from blocks.database.tables import Hashtag
 from blocks.errors import UsageError
 from blocks.processes import Alive, is_alive
 
-How = Literal["submit", "attached", "reused"]
+Action = Literal["submit", "attached", "reused"]
 _RECORDED = {"submit": "submitted", "attached": "attached", "reused": "reused"}
 
 
@@ -50,7 +50,7 @@ class Ticket:
     """
 
     import_id: str
-    how: How
+    action: Action
     state: str
     planned_at: datetime
     """When the ledger first heard of it."""
@@ -134,14 +134,14 @@ def plan_import(
     unfinished = _unfinished(conn, rows, now=at, alive=alive) if continues and not fresh else []
     chosen = _choose(conn, rows, free, unfinished, requested, run_id, reuse_after, fresh=fresh)
     if chosen is not None and chosen not in free:
-        how: How = "reused" if chosen.state in ("complete", "empty") else "attached"
+        action: Action = "reused" if chosen.state in ("complete", "empty") else "attached"
         runs.ask_for_import(conn, chosen.import_id, run_id)
     else:
         whose = {"account": account, "dedup_key": dedup_key}
         chosen = _take_over(conn, free, plan) if free else _insert(conn, whose | plan)
-        how = "submit"
+        action = "submit"
     record = insert_into(conn.dialect.name, run_imports).values(
-        run_id=run_id, import_id=chosen.import_id, how=_RECORDED[how]
+        run_id=run_id, import_id=chosen.import_id, how=_RECORDED[action]
     )
     # What the run once submitted stays its own, however it finds it again.
     conn.execute(
@@ -153,7 +153,7 @@ def plan_import(
     )
     return Ticket(
         chosen.import_id,
-        how,
+        action,
         chosen.state,
         chosen.planned_at,
         chosen.since,

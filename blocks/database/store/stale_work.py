@@ -228,7 +228,7 @@ def _attach(conn: Connection, run_id: str, rows: Sequence[OpenImport]) -> None:
 def _ticket(row: OpenImport, *, open_only: bool = False) -> Ticket:
     return Ticket(
         import_id=row.import_id,
-        how="attached",
+        action="attached",
         state=row.state,
         planned_at=row.planned_at,
         since=row.since,

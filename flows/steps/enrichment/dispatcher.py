@@ -315,8 +315,8 @@ class Enrichment:
             for key in lost:
                 self._posts[key].lost = False
             self._elsewhere += lost
-            left = [key for key in keys if self._posts[key].outcome in (None, "pending")]
-            for purpose, of_purpose in self._by_purpose(left).items():
+            unsettled = [key for key in keys if self._posts[key].outcome in (None, "pending")]
+            for purpose, of_purpose in self._by_purpose(unsettled).items():
                 refs = [self._posts[key].ref for key in of_purpose]
                 # Where the database cannot be used their leases end by themselves.
                 with suppress(StoreError):

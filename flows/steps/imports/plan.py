@@ -46,9 +46,9 @@ async def plan_imports(run: RunContext) -> list[Ticket]:
             fresh=request.fresh,
             continues=not is_scheduled(),
         )
-        if ticket.how != "submit":
+        if ticket.action != "submit":
             at = ticket.since.strftime("%H:%M")
-            done = "re-used" if ticket.how == "reused" else "joined"
+            done = "re-used" if ticket.action == "reused" else "joined"
             if ticket.open_only:
                 done, run.journal.continues = "continued", True
             what = named(wanted.kind, wanted.wanted.get("hashtag"), ticket.import_id, wanted.requested)
@@ -101,8 +101,8 @@ async def _creator(store: Store, one: RequestedImport) -> list[RequestedImport]:
 async def _posts(store: Store, request: RunRequest, one: RequestedImport) -> list[RequestedImport]:
     refs = [parse_post_url(url) for url in one.wanted["urls"]]
     out = await store.read(erased_names.posts_among, refs)
-    left = [ref for ref in refs if (ref.platform, ref.post_id) not in out]
-    if not out or not left:
-        return [one] if left else []
-    key = dedup_key("urls", [item_key(ref) for ref in left], request.namespace, request.library)
-    return [replace(one, wanted={"urls": [ref.url for ref in left]}, requested=len(left), key=key)]
+    kept = [ref for ref in refs if (ref.platform, ref.post_id) not in out]
+    if not out or not kept:
+        return [one] if kept else []
+    key = dedup_key("urls", [item_key(ref) for ref in kept], request.namespace, request.library)
+    return [replace(one, wanted={"urls": [ref.url for ref in kept]}, requested=len(kept), key=key)]

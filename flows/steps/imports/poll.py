@@ -69,7 +69,7 @@ class FollowedImport:
         self.listed = self._new_ones(
             await self._store.read(ledger.found_posts, ticket.import_id, open_only=ticket.open_only)
         )
-        if ticket.state == "complete" and ticket.how == "reused" and waits:
+        if ticket.state == "complete" and ticket.action == "reused" and waits:
             self.is_open = await self._lists_more()
 
     async def _lists_more(self) -> bool:

@@ -63,7 +63,7 @@ async def submit_import(planned: FollowedImport) -> FollowedImport:
     state = await Submitter(run).submit(ticket.import_id)
     run.journal.log.of_import("%s: import %s (asked for %s posts)", planned.name, state, planned.row.requested)
     if state == "dropped" and (twin := await run.store.read(import_planning.running_twin, ticket.import_id)):
-        return await read_import(run, replace(ticket, import_id=twin.import_id, how="attached", state=twin.state))
+        return await read_import(run, replace(ticket, import_id=twin.import_id, action="attached", state=twin.state))
     return await read_import(run, replace(ticket, state=state))
 
 
@@ -189,7 +189,7 @@ class Submitter:
             follows = self._request.wait
             await self._store.run_durable(ledger.mark_submitted, import_id, task_id, owner=self._owner, follows=follows)
         except StoreError:
-            # The one place where the answer still stands is what the user is told.
+            # The one place where the answer still stands is this sentence.
             self._journal.note(
                 f"import {import_id} was accepted as task {task_id}, which could not be written down: "
                 f"`tagtrail resolve {import_id} --attach {task_id}` does it later"

@@ -91,15 +91,15 @@ class _Sweep:
         """Take up what is open and not taken yet; whether there is anything left to wait for."""
         run = self._run
         run.progress.stage = "importing"
-        left = await self._take_up(most_posts=0 if self._looked else MOST_POSTS)
+        stale = await self._take_up(most_posts=0 if self._looked else MOST_POSTS)
         self._looked = True
-        self._enrichment.add(left.posts)
-        for ticket in left.tickets:
-            if self._is_new(ticket, left):
+        self._enrichment.add(stale.posts)
+        for ticket in stale.tickets:
+            if self._is_new(ticket, stale):
                 self._take(ticket, group)
         if self._enrichment.elsewhere:
             await self._enrichment.try_elsewhere()
-        return self._busy(left)
+        return self._busy(stale)
 
     async def _take_up(self, *, most_posts: int) -> StaleWork:
         run = self._run
@@ -158,14 +158,14 @@ class _Sweep:
             return False
         run.journal.on_trial = True
         for _ in range(MAX_TRIALS):
-            left = await self._take_up(most_posts=1)
-            self._enrichment.add(left.posts)
-            if not left.posts:
-                for ticket in left.tickets[:1]:
+            stale = await self._take_up(most_posts=1)
+            self._enrichment.add(stale.posts)
+            if not stale.posts:
+                for ticket in stale.tickets[:1]:
                     self._take(ticket, group)
             while run.journal.on_trial and run.halt.reason is None and (self._under_way or self._enrichment.busy):
                 await self.wait()
-            if not run.journal.on_trial or run.halt.reason is not None or not (left.posts or left.tickets):
+            if not run.journal.on_trial or run.halt.reason is not None or not (stale.posts or stale.tickets):
                 break
         run.journal.on_trial = False
         return run.halt.reason is None
@@ -178,10 +178,10 @@ class _Sweep:
         else:
             await self._run.halt.pause(min(1.0, self._run.settings.tagtrail_poll_seconds))
 
-    def _is_new(self, ticket: Ticket, left: StaleWork) -> bool:
+    def _is_new(self, ticket: Ticket, stale: StaleWork) -> bool:
         if ticket.import_id in self._under_way or len(self._taken) >= MOST_IMPORTS:
             return False
-        return ticket.import_id not in self._taken or ticket.import_id in left.called_back
+        return ticket.import_id not in self._taken or ticket.import_id in stale.called_back
 
     def _take(self, ticket: Ticket, group: asyncio.TaskGroup) -> None:
         self._taken.add(ticket.import_id)
@@ -190,9 +190,9 @@ class _Sweep:
         self._under_way[ticket.import_id] = following
         following.add_done_callback(lambda _: self._under_way.pop(ticket.import_id))
 
-    def _busy(self, left: StaleWork) -> bool:
+    def _busy(self, stale: StaleWork) -> bool:
         # A lease that was renewed is a living run's, which follows its import itself; the others end soon.
-        dying = [self._leases.setdefault(import_id, until) == until for import_id, until in left.held.items()]
+        dying = [self._leases.setdefault(import_id, until) == until for import_id, until in stale.held.items()]
         if self._under_way or any(dying):
             return True
         if self._enrichment.elsewhere and self._run.clock().timestamp() >= self._others_until:

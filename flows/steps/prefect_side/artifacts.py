@@ -104,7 +104,7 @@ def best_effort(what: str) -> Iterator[None]:
 
 
 async def look_into_books(store: Store, budget: Budget, run_id: str, progress: Progress) -> None:
-    """Bring what a run's watcher is told of money and imports up to what is booked.
+    """Bring a run's counters of money and imports up to what is booked.
 
     Raises:
         StoreError: the database cannot be read.
@@ -117,8 +117,8 @@ async def look_into_books(store: Store, budget: Budget, run_id: str, progress: P
 
 
 class ProgressBar:
-    """Keeps a progress artifact of a run up to date from the side, at most every two seconds, and what its watcher is
-    told of money and imports by the books and the ledger (`look`)."""
+    """Keeps a progress artifact of a run up to date from the side, at most every two seconds, and its
+    counters of money and imports up to what is booked (`look`)."""
 
     def __init__(self, progress: Progress, look: Callable[[], Awaitable[None]]) -> None:
         self._progress, self._look = progress, look

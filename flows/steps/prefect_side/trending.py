@@ -1,4 +1,4 @@
-"""Posts that rise: told as an event, once per threshold, when a run has measured them far above their peers."""
+"""Posts that rise: announced as an event, once per threshold, when a run has measured them far above their peers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Rising:
 async def announce_trending(
     store: Store, settings: Settings, *, run_id: str, started_at: datetime, now: datetime
 ) -> None:
-    """Tell which of the posts that a run measured since it started are trending; what cannot be read is not told."""
+    """Announce which of the posts that a run measured since it started rise; what cannot be read is left out."""
     thresholds = settings.tagtrail_trending_times
     if not thresholds:
         return

@@ -58,7 +58,7 @@ class CallLimits:
 
 
 class AmbiguityLimit:
-    """Lets so many submissions go at once that no more than `MAX_AMBIGUOUS` can end in doubt one after another."""
+    """Lets so many submissions go at once that no more than `MAX_AMBIGUOUS` can end ambiguous one after another."""
 
     def __init__(self) -> None:
         self._in_a_row = 0

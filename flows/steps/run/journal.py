@@ -16,12 +16,12 @@ from blocks.outside_words import for_log
 from flows.steps.enrichment.post_state import PostTask
 from flows.steps.run.progress import Progress
 
-MAX_IMPORTS_TOLD = 3
-"""A run of more imports tells each of them at DEBUG only, so that its log stays short."""
+MAX_IMPORTS_LOGGED = 3
+"""A run of more imports logs each of them at DEBUG only, so that its log stays short."""
 
 POSTS_BETWEEN_LINES = 50
 LINES_OF_PROGRESS = 5
-"""A large run tells its progress so often, a small one every 50 posts."""
+"""A large run logs its progress so often, a small one every 50 posts."""
 
 
 def reason_of(error: TagtrailError) -> str:
@@ -57,7 +57,7 @@ class RunLog:
 
     def of_import(self, line: str, *values: object) -> None:
         """A step of one import: submitted, joined, re-used, listed, ended."""
-        self._write(logging.INFO if self._imports <= MAX_IMPORTS_TOLD else logging.DEBUG, line, *values)
+        self._write(logging.INFO if self._imports <= MAX_IMPORTS_LOGGED else logging.DEBUG, line, *values)
 
     def call_failed(self, error: TagtrailError, channel: str, *, attempt: int, of: int) -> None:
         """A metadata call failed; the first of its kind on a channel is a warning, the others are counted."""
@@ -80,7 +80,7 @@ class RunLog:
         self._write(logging.INFO, line, settled, progress.found, rate, progress.spent_usd)
 
     def ended(self, message: str, *, needs_you: bool) -> None:
-        """How the run ended, and what to do; what failed again and again is told with its count."""
+        """How the run ended, and what to do; what failed again and again is named with its count."""
         for (error_class, channel), count in self._failures.items():
             if count > 1:
                 self._write(logging.INFO, "%s from %s: %s calls in all", error_class, channel, count)

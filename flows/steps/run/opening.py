@@ -39,7 +39,7 @@ from flows.steps.run.request import NO_CAP_USD, RunRequest
 class Opening:
     """Makes a run's context, one thing after another; `stack` closes them in the opposite order.
 
-    `cancelled` is told where a call under way meets a cancellation.
+    `cancelled` is called where a call under way meets a cancellation.
     """
 
     def __init__(

@@ -39,7 +39,7 @@ class Progress:
     cost_usd: float = 0.0
     """What was billed so far, looked up now and then: metadata calls, and imports that have ended. It never falls."""
     imports_settled: int | None = None
-    """Imports that are finished by the ledger, looked up now and then; those in doubt or put off are not."""
+    """Imports that are finished by the ledger (ambiguous ones are not), looked up now and then."""
     started_at: datetime | None = None
     recent: deque[datetime] = field(default_factory=lambda: deque(maxlen=RECENT_POSTS))
     """When the last posts were enriched."""

@@ -210,7 +210,7 @@ def _hear_signals(listener: StopListener) -> None:
             # Outside the main thread, and on event loops without signals, nothing is heard here: the caller cancels.
             with suppress(ValueError, RuntimeError, NotImplementedError):
                 if before is not signal.SIG_IGN:
-                    loop.add_signal_handler(number, _told, number)
+                    loop.add_signal_handler(number, _hear, number)
                     _before[number] = before
     _listeners.add(listener)
 
@@ -227,6 +227,6 @@ def _hear_no_more(listener: StopListener) -> None:
     _before.clear()
 
 
-def _told(number: int) -> None:
+def _hear(number: int) -> None:
     for listener in list(_listeners):
         listener.heard(number)

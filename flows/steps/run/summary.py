@@ -271,26 +271,26 @@ def kinds_of_pending(summary: RunSummary) -> list[str]:
 
 def going_on(summary: RunSummary) -> list[str]:
     """For each kind of pending posts a sentence with the one command that goes on."""
-    told = []
+    sentences = []
     if summary.held or summary.held_imports:
         what = [plural(summary.held, "post")] if summary.held else []
         what += [f"{plural(summary.held_imports, 'import')} not sent"] if summary.held_imports else []
         of = "" if summary.collection is None else f" --collection {shlex.quote(summary.collection)}"
-        told.append(
+        sentences.append(
             f"held by a person's stop: {' and '.join(what)}; `tagtrail retry --held{of}` goes on, "
             f"`tagtrail retry --held{of} --close` gives up"
         )
     if summary.out_of_room:
-        told.append(
+        sentences.append(
             f"out of room: {plural(summary.out_of_room, 'post')}, for which the run's cap has no money left; the same "
             "command goes on, under a cap of its own"
         )
     if summary.waiting:
-        told.append(
+        sentences.append(
             f"waiting: {plural(summary.waiting, 'post')}; the sweep (`collect-imports/sweep`) goes on by itself, or "
             "the same command"
         )
-    return told
+    return sentences
 
 
 def _reasons(not_accepted: Sequence[ImportSummary]) -> str:
@@ -306,10 +306,10 @@ def _reasons(not_accepted: Sequence[ImportSummary]) -> str:
         if not why or (one.kind != "hashtag" and '"' in why):
             why = "see `tagtrail export imports`"
         named_by_why.setdefault(why, []).append(one.name)
-    told = [
+    reasons = [
         f"{', '.join(names[:MAX_NAMES])}{' …' * (len(names) > MAX_NAMES)}: {why}" for why, names in named_by_why.items()
     ]
-    return "; ".join(told[:MAX_REASONS]) + ("; …" if len(told) > MAX_REASONS else "")
+    return "; ".join(reasons[:MAX_REASONS]) + ("; …" if len(reasons) > MAX_REASONS else "")
 
 
 def _left_to(ending: Ending) -> str:

@@ -53,7 +53,7 @@ async def compare_shapes(run: RunContext) -> None:
         run.journal.note(f"{plural(len(answers), 'payload')} compared: no shape has changed")
         return
     for change in changes:
-        run.journal.note(_told(change))
+        run.journal.note(_sentence(change))
     announce(
         SHAPES_CHANGED,
         resource_id=f"tagtrail.run.{run.run_id}",
@@ -104,7 +104,7 @@ async def _seen(store: Store, answer: RunAnswer) -> Sighting:
     )
 
 
-def _told(change: dict[str, Any]) -> str:
+def _sentence(change: dict[str, Any]) -> str:
     parts = []
     if change["shape_before"] != change["shape_now"]:
         parts.append(f"shape {change['shape_before'] or 'unknown'} became {change['shape_now'] or 'unknown'}")

@@ -144,8 +144,8 @@ async def _gone(deleting: Any) -> None:
         return
 
 
-def _names(naming: Naming | None, *told: Any) -> bool:
-    return naming is not None and naming.found_in(told)
+def _names(naming: Naming | None, *texts: Any) -> bool:
+    return naming is not None and naming.found_in(texts)
 
 
 def _is_older(moment: datetime | None, before: datetime | None) -> bool:

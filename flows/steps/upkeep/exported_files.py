@@ -60,8 +60,8 @@ def _lines(path: Path) -> Iterator[Exported]:
         return
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            told = json.loads(line)
-            yield Exported(Path(told["path"]), str(told["what"]), told["rows"], str(told["at"]))
+            entry = json.loads(line)
+            yield Exported(Path(entry["path"]), str(entry["what"]), entry["rows"], str(entry["at"]))
         except (ValueError, KeyError, TypeError):
             # A line that a full disk cut off says nothing.
             continue

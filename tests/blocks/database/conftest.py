@@ -69,7 +69,7 @@ class Ledger:
     def submit(self, run: str, count: int = 25, **more: Any) -> str:
         """Plan and submit a new import; its id."""
         ticket = self.plan(run, count, **more)
-        assert ticket.how == "submit"
+        assert ticket.action == "submit"
         assert self.send(ticket.import_id, run)
         assert self.do(ledger.mark_submitted, ticket.import_id, f"task-{ticket.import_id}", owner=run)
         return ticket.import_id

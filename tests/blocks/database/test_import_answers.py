@@ -95,7 +95,7 @@ def test_an_import_that_cannot_be_read_can_be_dropped_and_its_money_counts(book:
         assert decide(conn, import_id, "drop").state == "dropped"
         assert money.counted_for_import(conn, import_id) == 250_000
     assert rows(book, import_id) == []
-    assert book.plan("r2").how == "submit", "the hashtag is free for a new import"
+    assert book.plan("r2").action == "submit", "the hashtag is free for a new import"
 
 
 def test_what_a_run_follows_is_not_dropped_under_it(book: Ledger) -> None:
@@ -111,7 +111,7 @@ def test_what_a_run_follows_is_not_dropped_under_it(book: Ledger) -> None:
 def test_a_repeated_submission_gives_way_to_the_one_under_way(book: Ledger) -> None:
     first = book.submit("r1")
     again = book.plan("r2", fresh=True)
-    assert again.how == "submit"
+    assert again.action == "submit"
     assert book.send(again.import_id, "r2")
     with book.store.begin() as conn:
         twin = import_planning.give_way(conn, again.import_id, run_id="r2", owner="r2", why="repeated operation")

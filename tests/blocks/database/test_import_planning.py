@@ -31,7 +31,7 @@ def test_a_second_run_attaches_to_what_is_under_way(book: Ledger) -> None:
     ):
         move()
         ticket = book.plan("r2", 25)
-        assert (ticket.import_id, ticket.how) == (first.import_id, "attached")
+        assert (ticket.import_id, ticket.action) == (first.import_id, "attached")
     assert ticket.task_id == "T1"
     with book.store.connect() as conn:
         assert [(row.import_id, row.how) for row in ledger.of_run(conn, "r1")] == [(first.import_id, "submitted")]
@@ -44,9 +44,9 @@ def test_a_finished_import_is_used_again_for_a_while(book: Ledger) -> None:
     book.do(ledger.finish_import, first, state="complete")
     book.wait(6 * HOUR)
     ticket = book.plan("r2")
-    assert (ticket.import_id, ticket.how, ticket.state, ticket.since) == (first, "reused", "complete", T0)
+    assert (ticket.import_id, ticket.action, ticket.state, ticket.since) == (first, "reused", "complete", T0)
     book.wait(1)
-    assert book.plan("r3").how == "submit"
+    assert book.plan("r3").action == "submit"
 
 
 def test_the_age_counts_from_the_submission(book: Ledger) -> None:
@@ -65,7 +65,7 @@ def test_the_age_counts_from_the_submission(book: Ledger) -> None:
 def test_an_old_import_under_way_is_left_to_the_sweep(book: Ledger) -> None:
     first = book.submit("r1")
     book.wait(7 * HOUR)
-    assert book.plan("r2").how == "submit"
+    assert book.plan("r2").action == "submit"
     with book.store.connect() as conn:
         assert first in {row.import_id for row in ledger.open_imports(conn, "acc", now=book.now)}
 
@@ -83,13 +83,13 @@ def test_without_reuse_only_what_is_about_to_be_sent_is_shared(book: Ledger) -> 
 def test_other_requests_and_accounts_share_nothing(book: Ledger, other: dict[str, str]) -> None:
     first = book.plan("r1")
     ticket = book.plan("r2", **other)
-    assert (ticket.how, ticket.import_id != first.import_id) == ("submit", True)
+    assert (ticket.action, ticket.import_id != first.import_id) == ("submit", True)
 
 
 def test_a_failed_import_is_never_used_again(book: Ledger) -> None:
     first = book.plan("r1")
     book.do(ledger.mark_failed, first.import_id, note="refused")
-    assert book.plan("r2").how == "submit"
+    assert book.plan("r2").action == "submit"
     assert book.plan("r1").import_id != first.import_id  # nor by its own run
 
 
@@ -97,12 +97,12 @@ def test_fresh_buys_beside_whatever_there_is(book: Ledger) -> None:
     first = book.plan("r1")
     second = book.plan("r2", fresh=True)
     third = book.plan("r3", fresh=True)
-    assert [ticket.how for ticket in (first, second, third)] == ["submit"] * 3
+    assert [ticket.action for ticket in (first, second, third)] == ["submit"] * 3
     assert len({first.import_id, second.import_id, third.import_id}) == 3
     assert [book.get(ticket.import_id).forced for ticket in (first, second)] == [False, True]
     book.send(second.import_id, "r2")
     book.wait(1)
-    assert book.plan("r4").how == "attached"
+    assert book.plan("r4").action == "attached"
 
 
 @pytest.mark.parametrize("fresh", [False, True])
@@ -110,7 +110,7 @@ def test_a_run_that_is_repeated_finds_its_own_import(book: Ledger, fresh: bool) 
     first = book.submit("r1", fresh=fresh)
     book.wait(48 * HOUR)
     again = book.plan("r1", fresh=fresh, reuse_hours=None)
-    assert (again.import_id, again.how) == (first, "attached")
+    assert (again.import_id, again.action) == (first, "attached")
     with book.store.connect() as conn:
         assert [row.how for row in ledger.of_run(conn, "r1")] == ["submitted"]
 
@@ -129,12 +129,12 @@ def test_a_larger_count_is_an_import_of_its_own_and_shared_too(book: Ledger, sen
     if sent:
         book.send(small.import_id, "r1")
     large = book.plan("r2", 50)
-    assert (large.how, large.import_id != small.import_id, large.requested) == ("submit", True, 50)
+    assert (large.action, large.import_id != small.import_id, large.requested) == ("submit", True, 50)
     for run, count in (("r3", 50), ("r4", 30)):
         ticket = book.plan(run, count)
-        assert (ticket.import_id, ticket.how) == (large.import_id, "attached")
+        assert (ticket.import_id, ticket.action) == (large.import_id, "attached")
     assert book.get(small.import_id).requested == 25
-    assert book.plan("r5", 51).how == "submit"
+    assert book.plan("r5", 51).action == "submit"
 
 
 # -- leases of plans
@@ -142,10 +142,10 @@ def test_a_larger_count_is_an_import_of_its_own_and_shared_too(book: Ledger, sen
 
 def test_a_plan_whose_holder_died_is_taken_over_with_the_new_request(book: Ledger) -> None:
     first = book.plan("r1", 1000)
-    assert book.plan("r2", 10).how == "attached"
+    assert book.plan("r2", 10).action == "attached"
     book.dead.add("r1")
     ticket = book.plan("r3", 10, wanted={"hashtag": "lvmh"})
-    assert (ticket.import_id, ticket.how, ticket.requested) == (first.import_id, "submit", 10)
+    assert (ticket.import_id, ticket.action, ticket.requested) == (first.import_id, "submit", 10)
     row = book.get(first.import_id)
     assert (row.run_id, row.lease_owner, row.wanted) == ("r3", "r3", {"hashtag": "lvmh"})
     assert not book.send(first.import_id, "r1")  # should it live after all
@@ -158,7 +158,7 @@ def test_of_several_abandoned_plans_one_is_sent(book: Ledger, fresh: bool) -> No
     book.dead |= {"r1", "r2"}
     ticket = book.plan("r3", 50, fresh=fresh)
     states = {one.import_id: book.get(one.import_id).state for one in (small, large)}
-    assert ticket.how == "submit"
+    assert ticket.action == "submit"
     assert sorted(states.values()) == ["dropped", "planned"]
     assert states[ticket.import_id] == "planned"
 
@@ -168,7 +168,7 @@ def test_a_plan_that_stood_beside_a_smaller_one_still_does_when_taken_over(book:
     large = book.plan("r2", 50)
     book.dead.add("r2")
     ticket = book.plan("r3", 50)
-    assert (ticket.import_id, ticket.how) == (large.import_id, "submit")
+    assert (ticket.import_id, ticket.action) == (large.import_id, "submit")
 
 
 def test_a_plan_is_sent_by_its_holder_alone(book: Ledger) -> None:
@@ -227,7 +227,7 @@ async def test_of_runs_that_want_the_same_at_once_one_submits(book: Ledger, data
             )  # fmt: skip
 
         tickets = await racing(database_url, 6, plan)
-        submitting = [ticket for ticket in tickets if ticket.how == "submit"]
+        submitting = [ticket for ticket in tickets if ticket.action == "submit"]
         # Where the smaller request came first, the larger ones share a second import.
         assert len(submitting) == len({ticket.import_id for ticket in tickets}) <= 2
         assert len({ticket.requested for ticket in submitting}) == len(submitting)
@@ -255,4 +255,4 @@ def test_what_is_sent_again_by_hand_keeps_its_collection_and_no_smaller_count(
     assert book.do(import_planning.resolve, doubt, "resubmit")
     ticket = book.plan("r2", count, collection="other")
     row = book.get(doubt)
-    assert (ticket.import_id, ticket.how, row.requested, row.collection) == (doubt, "submit", sent, "c")
+    assert (ticket.import_id, ticket.action, row.requested, row.collection) == (doubt, "submit", sent, "c")

@@ -25,7 +25,7 @@ HOUR = 3600.0
 
 def test_a_whole_life_is_written_down(book: Ledger) -> None:
     ticket = book.plan("r1")
-    assert (ticket.how, ticket.state, ticket.planned_at, ticket.task_id) == ("submit", "planned", T0, None)
+    assert (ticket.action, ticket.state, ticket.planned_at, ticket.task_id) == ("submit", "planned", T0, None)
     book.wait(1)
     assert book.send(ticket.import_id, "r1")
     book.wait(1)
@@ -152,7 +152,7 @@ def test_an_empty_import_is_looked_at_again_and_not_bought_again(book: Ledger) -
     assert book.get(first).next_look_at == book.now + timedelta(hours=1)
     book.wait(600)
     ticket = book.plan("r2")
-    assert (ticket.import_id, ticket.how, ticket.state) == (first, "reused", "empty")
+    assert (ticket.import_id, ticket.action, ticket.state) == (first, "reused", "empty")
     assert book.do(ledger.lease_import, first, owner="r2")
     row = book.do(ledger.start_following, first)
     assert (row.state, row.looks) == ("collecting", 1)
@@ -197,12 +197,12 @@ def test_an_import_in_doubt_stands_in_the_way_whatever_its_age_and_count(book: L
     book.wait(240 * HOUR)
     for run, count in (("r2", 25), ("r3", 50)):
         ticket = book.plan(run, count)
-        assert (ticket.import_id, ticket.how, ticket.state) == (first.import_id, "attached", "ambiguous")
+        assert (ticket.import_id, ticket.action, ticket.state) == (first.import_id, "attached", "ambiguous")
     with book.store.connect() as conn:
         assert [row.import_id for row in ledger.read(conn, ledger.imports.c.state == "ambiguous")] == [first.import_id]
     second = book.submit("r4", fresh=True)
     book.wait(7 * HOUR)
-    assert book.plan("r5").how == "submit"  # somebody decided, by asking for a fresh one
+    assert book.plan("r5").action == "submit"  # somebody decided, by asking for a fresh one
     assert second != first.import_id
 
 
@@ -273,7 +273,7 @@ def test_the_three_decisions(book: Ledger) -> None:
 
     dropped, attached, resubmitted = in_doubt("a"), in_doubt("b"), in_doubt("c")
     assert book.do(import_planning.resolve, dropped, "drop")
-    assert (book.get(dropped).state, book.plan("r2", dedup_key="a").how) == ("dropped", "submit")
+    assert (book.get(dropped).state, book.plan("r2", dedup_key="a").action) == ("dropped", "submit")
     for bad, sentence in (("  ", "name the task"), (None, "name the task")):
         with pytest.raises(UsageError, match=sentence):
             book.do(import_planning.resolve, attached, "attach", task_id=bad)
@@ -294,7 +294,11 @@ def test_a_plan_is_dropped_only_if_nobody_is_about_to_send_it(book: Ledger) -> N
     assert book.do(import_planning.resolve, plan, "drop", alive=book.alive) is None
     book.dead.add("r1")
     assert book.do(import_planning.resolve, plan, "drop", alive=book.alive) == book.get(plan)
-    assert (book.get(plan).state, book.get(plan).note, book.plan("r2").how) == ("dropped", "dropped by hand", "submit")
+    assert (book.get(plan).state, book.get(plan).note, book.plan("r2").action) == (
+        "dropped",
+        "dropped by hand",
+        "submit",
+    )
 
 
 def test_a_plan_resubmitted_beside_a_newer_one_breaks_no_index(book: Ledger) -> None:
@@ -304,7 +308,7 @@ def test_a_plan_resubmitted_beside_a_newer_one_breaks_no_index(book: Ledger) -> 
     book.wait(1)
     book.submit("r2", fresh=True)
     book.wait(7 * HOUR)
-    assert book.plan("r3").how == "submit"  # a shared plan
+    assert book.plan("r3").action == "submit"  # a shared plan
     assert book.do(import_planning.resolve, old, "resubmit")
     assert book.get(old).state == "planned"
 

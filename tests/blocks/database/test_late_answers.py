@@ -21,7 +21,7 @@ def sent_again(book: Ledger) -> str:
     book.dead.add("r1")
     book.plan("r2")
     book.do(import_planning.resolve, import_id, "resubmit")
-    assert book.plan("r2").how == "submit"
+    assert book.plan("r2").action == "submit"
     return str(import_id)
 
 
@@ -62,5 +62,5 @@ def test_a_late_refusal_beside_a_newer_plan_breaks_no_index(book: Ledger) -> Non
         ledger.recover_sending(conn, now=book.now, alive=book.alive)
     book.submit("r2", fresh=True)
     book.wait(7 * HOUR)
-    assert book.plan("r3").how == "submit"  # a shared plan
+    assert book.plan("r3").action == "submit"  # a shared plan
     assert book.do(ledger.back_to_planned, old, note="busy", owner="r1")

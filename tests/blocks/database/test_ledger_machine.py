@@ -141,7 +141,7 @@ class LedgerMachine(RuleBasedStateMachine):
             run_id=one.name, owner=one.name, reuse_after=self.world.now - REUSE, fresh=fresh, alive=self.alive,
         )  # fmt: skip
         self.world.runners.append(one)
-        if one.ticket.how == "submit":
+        if one.ticket.action == "submit":
             assert fresh or not reasons, "what serves the request already was to be bought again"
             assert one.ticket.requested == count
             rival = [
@@ -161,7 +161,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(number=st.integers(0, 9), accepted=st.booleans())
     def send(self, number: int, accepted: bool) -> None:
         one = self.runner(number, sending=False)
-        assume(one.ticket is not None and one.ticket.how == "submit")
+        assume(one.ticket is not None and one.ticket.action == "submit")
         assert one.ticket is not None
         if self.do(ledger.mark_sending, one.ticket.import_id, owner=one.name, alive=self.alive):
             assert all(

@@ -60,7 +60,7 @@ def test_imports_under_way_are_followed_and_planned_ones_left(book: Any) -> None
     book.wait(60)
 
     left = sweep(book)
-    assert {one.import_id: (one.how, one.state) for one in left.tickets} == {
+    assert {one.import_id: (one.action, one.state) for one in left.tickets} == {
         submitted: ("attached", "submitted"),
         collecting: ("attached", "collecting"),
     }
