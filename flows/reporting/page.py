@@ -19,7 +19,7 @@ import orjson
 from blocks.dollars import dollars
 from blocks.full_disk import unwritable
 from blocks.posts.payloads.mapping import PARSER_VERSION
-from flows.reporting import charts, figures, receipts
+from flows.reporting import figures, page_data
 from flows.reporting import statistics as rules
 from flows.reporting.checking import Agreement
 from flows.reporting.figures import Figures, Section
@@ -46,13 +46,12 @@ def render(made: Figures, agreement: Agreement | None = None) -> str:
         "percent": percent, "age": _age, "moment": _moment, "day": _day,
     }  # fmt: skip
     program = _own("page.js")
-    plots = [charts.of_section(section) for section in made.sections]
-    of_sections = [receipts.of_section(section) | drawn for section, drawn in zip(made.sections, plots, strict=True)]
+    of_sections = [page_data.of_section(section) for section in made.sections]
     data = {"sections": of_sections}
     return environment.get_template("page.html.j2").render(
         figures=made,
         period=made.period,
-        sections=[_shown(at, section, made, plots[at - 1]) for at, section in enumerate(made.sections, 1)],
+        sections=[_shown(at, section, made, of_sections[at - 1]) for at, section in enumerate(made.sections, 1)],
         sample_note=SAMPLE,
         today=TODAY,
         parser_version=PARSER_VERSION,
@@ -113,15 +112,15 @@ def _version() -> str:
     return version("tagtrail")
 
 
-def _shown(at: int, section: Section, made: Figures, plots: dict[str, Any]) -> dict[str, Any]:
+def _shown(at: int, section: Section, made: Figures, of_section: dict[str, Any]) -> dict[str, Any]:
     return {
         "at": at,
         "section": section,
-        "is_compared": bool(plots["compared"]),
+        "is_compared": bool(of_section["compared"]),
         "hashtags": section.hashtags,
         "sparks": {line.tag: spark(line.line) for line in section.hashtags},
         "leading": [
-            receipts.Leading.of(section, one, peers)
+            page_data.Leading.of(section, one, peers)
             for one, peers in zip(section.search.leading, section.baselines, strict=True)
         ],
         "cooccurring": figures.cooccurring(section),
