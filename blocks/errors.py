@@ -34,8 +34,10 @@ Every error keeps its facts as attributes, survives pickling, and never holds a 
 
 from __future__ import annotations
 
+import errno
 from datetime import datetime
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Final
 
 from blocks.dollars import dollars
 
@@ -266,3 +268,20 @@ class StoreError(TagtrailError):
 
     met_by_all: bool = False
     """Whether every other statement would have met the same."""
+
+
+_DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
+NO_ROOM: Final = "no space is left on its disk; free some and run the same command again"
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a disk (or a quota on it) is full."""
+    return isinstance(error, OSError) and error.errno in _DISK_FULL
+
+
+def unwritable(path: Path, error: OSError) -> TagtrailError:
+    """What to raise for a file that cannot be written: UsageError, for its path is wrong, unless the disk is full."""
+    if is_full(error):
+        return TagtrailError(f"{path} cannot be written: {NO_ROOM}")
+    return UsageError(f"{path} cannot be written: {error.strerror or error}")

@@ -13,8 +13,8 @@ from typing import Any, get_args
 import pytest
 from pydantic_core import PydanticUndefined
 
+from blocks.database import What
 from blocks.database.store.data_dictionary import column_facts
-from blocks.database.what import What
 from blocks.settings import Settings
 from deployments.cli.main import COMMANDS, make_app
 

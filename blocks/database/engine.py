@@ -20,8 +20,7 @@ from blocks.database import connections, migrations
 from blocks.database.copies import copy_before_upgrade
 from blocks.database.faults import DATABASE_ERRORS, Fault, explain, explained, judge
 from blocks.database.grouping import LINGER_SECONDS, Write, WriteQueue
-from blocks.errors import StoreError
-from blocks.full_disk import is_full
+from blocks.errors import StoreError, is_full
 
 _LOG = logging.getLogger(__name__)
 

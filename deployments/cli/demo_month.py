@@ -23,7 +23,7 @@ from blocks.database.store import (
     snapshots,
     work,
 )
-from blocks.database.store.catalog import SERVICE
+from blocks.database.store.accounts import SERVICE
 from blocks.errors import PayloadError, PostGone
 from blocks.posts.identity import parse_post_url
 from blocks.posts.payloads.mapping import map_post

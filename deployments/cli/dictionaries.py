@@ -8,9 +8,9 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 
+from blocks.database import What
 from blocks.database.store.data_dictionary import IDS, ColumnCoverage, ColumnFact, Coverage, column_facts
 from blocks.database.store.filters import Filters
-from blocks.database.what import What
 from blocks.posts.payloads import sources
 from blocks.posts.payloads.mapping import PARSER_VERSION
 from deployments.cli.stores import INVENTED

@@ -15,8 +15,7 @@ from typing import Final
 
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
-from blocks.errors import TagtrailError, UsageError
-from blocks.full_disk import NO_ROOM, is_full
+from blocks.errors import NO_ROOM, TagtrailError, UsageError, is_full
 from deployments.cli.terminal import flush, make_ready, nobody_reads, tell, tell_trace
 from flows.steps.run.garbage import quick_to_load_and_to_end
 

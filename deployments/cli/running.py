@@ -14,8 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from blocks.errors import TagtrailError, UsageError
-from blocks.full_disk import NO_ROOM, is_full
+from blocks.errors import NO_ROOM, TagtrailError, UsageError, is_full
 from blocks.memories.requests import checked_base_url, checked_key
 from blocks.outside_words import plain
 from blocks.settings import Settings

@@ -9,8 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from blocks.errors import UsageError
-from blocks.full_disk import is_full, unwritable
+from blocks.errors import UsageError, is_full, unwritable
 from blocks.settings import Settings
 from deployments.cli.terminal import tell
 from flows.steps.upkeep import exported_files
@@ -108,24 +107,24 @@ def require_collection(store: Store, collection: str | None) -> None:
     Raises:
         UsageError: it names the collections that there are.
     """
-    from blocks.database.store import catalog
+    from blocks.database.store import filters
 
     if collection is None:
         return
     with store.connect() as conn:
-        names = catalog.collections(conn)
+        names = filters.collections(conn)
     if names and collection not in names:
         raise UsageError(f"there is no collection {collection}; there are: {', '.join(sorted(names))}")
 
 
 def tell_unknown(store: Store, *, hashtag: str | None) -> bool:
     """Say of a hashtag (its key) by which is filtered that this database knows no import of it; whether it was said."""
-    from blocks.database.store import catalog
+    from blocks.database.store import filters
 
     if hashtag is None:
         return False
     with store.connect() as conn:
-        names = catalog.hashtags(conn)
+        names = filters.hashtags(conn)
     if hashtag in names:
         return False
     listed = ", ".join(names[:MAX_NAMES]) + (", …" if len(names) > MAX_NAMES else "")
@@ -174,9 +173,9 @@ INVENTED: Final = "Invented data: some or all of this came from a sandbox; no po
 
 def holds_invented(store: Store, collection: str | None = None) -> bool:
     """Whether any run (of the collection) that bought something asked a server on this machine, as the sandbox is."""
-    from blocks.database.store import catalog, report
+    from blocks.database.store import accounts, report
     from blocks.network import is_here
 
     with store.connect() as conn:
-        asked = catalog.services(conn) if collection is None else report.services(conn, collection)
+        asked = accounts.services(conn) if collection is None else report.services(conn, collection)
     return any(is_here(host) for hosts in asked for host in hosts.split(" and "))

@@ -19,8 +19,7 @@ from typing import Any, BinaryIO, Final, Literal
 
 import orjson
 
-from blocks.errors import UsageError
-from blocks.full_disk import unwritable
+from blocks.errors import UsageError, unwritable
 from blocks.outside_words import for_terminal
 from deployments.cli.terminal import counted
 

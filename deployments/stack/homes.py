@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from blocks.database.engine import Store
-from blocks.database.store import catalog, imports, overview
+from blocks.database.store import accounts, imports, overview
 from blocks.errors import UsageError
 from blocks.memories.accounts import account_name
 from blocks.network import are_here
@@ -76,8 +76,8 @@ def _invented(store: Store) -> Literal["all", "some", "none"]:
     """
     with store.connect() as conn:
         sent = [one for one in imports.find_imports(conn, "", limit=LATEST) if one.task_id is not None]
-        others = catalog.accounts_without_service(conn) - {one.account for one in sent}
-        asked = catalog.services(conn)
+        others = accounts.accounts_without_service(conn) - {one.account for one in sent}
+        asked = accounts.services(conn)
     marks = [was_made_here(one.task_id or "", one.namespace) for one in sent]
     marks += [name == account_name(SANDBOX_KEY) for name in others]
     marks += [are_here(hosts) for hosts in asked]

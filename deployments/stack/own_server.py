@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from blocks import network
-from blocks.errors import TagtrailError, UsageError
-from blocks.full_disk import NO_ROOM
+from blocks.errors import NO_ROOM, TagtrailError, UsageError
 from deployments.stack.process import (
     FIRM_SECONDS,
     GENTLE_SECONDS,

@@ -13,8 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from blocks.errors import UsageError
-from blocks.full_disk import unwritable
+from blocks.errors import UsageError, unwritable
 from flows.reporting.figures import Figures
 
 NUMBERS: Final = ("plays", "views", "likes", "comments")

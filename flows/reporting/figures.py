@@ -14,7 +14,7 @@ import numpy as np
 
 from blocks.database.engine import Store
 from blocks.database.store import gaps, report
-from blocks.database.store.catalog import collections
+from blocks.database.store.filters import collections
 from blocks.database.store.report import ChangedSince, ImportLines, SpendTotal
 from blocks.errors import UsageError
 from blocks.network import are_here

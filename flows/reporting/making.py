@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from blocks.database.engine import Store
-from blocks.full_disk import unwritable
+from blocks.errors import unwritable
 from blocks.outside_words import distinct_name
 from blocks.posts.snapshot_plan import SnapshotPlan
 from flows.reporting import checking

@@ -17,7 +17,7 @@ from typing import Any, Final
 import orjson
 
 from blocks.dollars import dollars
-from blocks.full_disk import unwritable
+from blocks.errors import unwritable
 from blocks.posts.payloads.mapping import PARSER_VERSION
 from flows.reporting import figures, page_data
 from flows.reporting import statistics as rules

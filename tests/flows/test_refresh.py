@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from blocks.database.store import catalog, export, raw_payloads, report, work
+from blocks.database.store import export, filters, raw_payloads, report, work
 from blocks.database.store import snapshots as snapshots_store
 from blocks.database.store.raw_payloads import RawAnswer
 from blocks.posts.identity import parse_post_url
@@ -169,7 +169,7 @@ def spent(weather: Any) -> dict[str, int]:
                 line.spent_micros + line.reserved_micros
                 for line in report.spending(conn, name, None, datetime(9999, 1, 1, tzinfo=UTC))
             )
-            for name in catalog.collections(conn)
+            for name in filters.collections(conn)
         }
 
 

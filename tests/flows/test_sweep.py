@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from blocks.database.store import catalog, export, imports, report
+from blocks.database.store import export, filters, imports, report
 from blocks.database.store.filters import Filters
 from flows.collect_imports import collect_imports
 from flows.resolve_import import resolve_import
@@ -141,7 +141,7 @@ def spent(weather: Any) -> dict[str, int]:
                 line.spent_micros + line.reserved_micros
                 for line in report.spending(conn, name, None, datetime(9999, 1, 1, tzinfo=UTC))
             )
-            for name in catalog.collections(conn)
+            for name in filters.collections(conn)
         }
 
 

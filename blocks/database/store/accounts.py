@@ -16,12 +16,17 @@ from sqlalchemy import Connection, exists, func, select
 
 from blocks.database.store import meta
 from blocks.database.store.statements import insert_into, table_of
-from blocks.database.tables import Import, ImportItem, Meta, Run
+from blocks.database.tables import Import, ImportItem, Meta, Run, Spend
 
 _runs = table_of(Run)
 _imports = table_of(Import)
 _meta = table_of(Meta)
 _items = table_of(ImportItem)
+_spend = table_of(Spend)
+
+
+SERVICE = "service"
+"""Under this name a run's parameters hold the hosts that it asked, such as `127.0.0.1:8787`."""
 
 
 def account_of(conn: Connection, name: str, credentials: str) -> str:
@@ -163,3 +168,17 @@ def hashtag_platforms(conn: Connection, account: str) -> dict[str, int]:
 
 def _findings_key(account: str) -> str:
     return f"contract/{account}"
+
+
+def services(conn: Connection) -> set[str]:
+    """The hosts that runs asked which spent, or reserved, something; runs of older versions did not note them."""
+    hosts = _runs.c.parameters[SERVICE].as_string()
+    bought = exists().where(_spend.c.run_id == _runs.c.run_id)
+    return {str(found) for found in conn.execute(select(hosts).where(hosts.is_not(None), bought).distinct()).scalars()}
+
+
+def accounts_without_service(conn: Connection) -> set[str]:
+    """The names of accounts of runs that did not note which hosts they asked."""
+    unknown = _runs.c.parameters[SERVICE].as_string().is_(None)
+    query = select(_runs.c.account).where(_runs.c.account.is_not(None), unknown).distinct()
+    return {str(name) for name in conn.execute(query).scalars()}

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from blocks.database import What
 from blocks.database.store.export import COLUMNS
-from blocks.database.what import What
 from blocks.posts.platforms.registry import PLATFORMS
 
 Kind = Literal["text", "count", "number", "flag", "time", "texts", "mapping", "json"]

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, Text, func, null, select, type_coerce
 
+from blocks.database import What
 from blocks.database.engine import Store
 from blocks.database.store import filters as conditions
 from blocks.database.store.filters import Filters
 from blocks.database.store.provenance import posts_by_creator, provenance
-from blocks.database.store.rates import engagement_rates
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Comment, Creator, Failure, Import, Post, Snapshot, UtcDateTime
-from blocks.database.what import What
+from blocks.posts.platforms.registry import PLATFORMS
 
 
 def _columns(names: str) -> tuple[str, ...]:
@@ -212,3 +212,29 @@ _QUERIES: dict[What, Callable[[Filters], tuple[Select[Any], _Complete]]] = {
     "imports": _query_imports,
     "failures": _query_failures,
 }
+
+
+def engagement_rates(post: Mapping[str, Any]) -> tuple[dict[str, float | None], dict[str, str]]:
+    """`engagement_rate_by_followers` and `engagement_rate_by_plays` of a post, and the reasons of those that are None.
+
+    By followers: (likes + comments) / author_followers. By plays: (likes + comments + shares + saves, those that
+    the platform has) / plays. None if any part is, for the reason of the first such part; None with the reason
+    `not_in_payload` if the divisor is 0, for then there is nothing to divide by. A post whose nulls have no
+    reasons yet (pending) has none here either.
+    """
+    known = post["null_reasons"] or {}
+    rates: dict[str, float | None] = {}
+    reasons: dict[str, str] = {}
+    for name, parts, divisor in (
+        ("engagement_rate_by_followers", ("likes", "comments"), "author_followers"),
+        ("engagement_rate_by_plays", PLATFORMS[post["platform"]].engagement, "plays"),
+    ):
+        missing = [part for part in (*parts, divisor) if post[part] is None]
+        if missing or post[divisor] == 0:
+            rates[name] = None
+            reason = next((known[part] for part in missing if part in known), None if missing else "not_in_payload")
+            if reason is not None:
+                reasons[name] = reason
+        else:
+            rates[name] = sum(post[part] for part in parts) / post[divisor]
+    return rates, reasons

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, and_, exists, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, exists, func, or_, select, tuple_, union
 
 from blocks.database.store.statements import same_post, table_of
 from blocks.database.tables import Creator, Failure, Import, ImportItem, Post, Run, RunImport, RunPost
@@ -178,3 +178,15 @@ def _in_collection(name: str, table: Table) -> ColumnElement[bool]:
         .correlate(table)
     )
     return or_(_item_of(table).where(_of_collection(name)).exists(), given.exists())
+
+
+def collections(conn: Connection) -> list[str]:
+    """All collections that an import or a run ever had, in alphabetical order."""
+    names = union(select(_imports.c.collection), select(_runs.c.collection).where(_runs.c.collection.is_not(None)))
+    return sorted(conn.execute(names).scalars())
+
+
+def hashtags(conn: Connection) -> list[str]:
+    """The keys of all hashtags that an import was ever made of, in alphabetical order."""
+    query = select(_imports.c.hashtag).where(_imports.c.hashtag.is_not(None)).distinct()
+    return sorted(conn.execute(query).scalars())

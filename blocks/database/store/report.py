@@ -16,7 +16,7 @@ from sqlalchemy import cast as as_type
 
 from blocks.database.store import accounts
 from blocks.database.store import filters as conditions
-from blocks.database.store.catalog import SERVICE
+from blocks.database.store.accounts import SERVICE
 from blocks.database.store.filters import Filters
 from blocks.database.store.statements import chunks, keyed, posts_among, same_post, table_of
 from blocks.database.tables import Erased, Failure, Import, ImportItem, Post, RawFetch, Run, RunPost, Snapshot, Spend

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, TypeVar, get_args
 
 from cyclopts import Parameter
 
-from blocks.database.what import What
+from blocks.database import What
 from blocks.errors import UsageError
 from blocks.posts.captions import hashtag_key, normalise_hashtag
 from blocks.settings import get_settings

@@ -78,7 +78,7 @@ def status(
         if store is not None:
             stores.require_collection(store, collection)
             invented = holds_invented(store, collection)
-            from blocks.database.store import catalog, gaps, imports, money, overview, snapshots
+            from blocks.database.store import filters, gaps, imports, money, overview, snapshots
             from blocks.database.store.filters import Filters
 
             with store.connect() as conn:
@@ -90,7 +90,7 @@ def status(
                 if collection is not None:
                     of_all_micros = money.totals_of_day(conn, money.day_of(now)).counted_micros
                 if settings.tagtrail_max_spend_usd_per_collection is not None:
-                    names = catalog.collections(conn) if collection is None else [collection]
+                    names = filters.collections(conn) if collection is None else [collection]
                     ever = {name: money.used_micros(conn, f"collection:{name}") for name in names}
     if output.json:
         shown = as_json(seen, server=server, database=stores.shown(settings), missed=missed)

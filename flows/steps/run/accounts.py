@@ -12,7 +12,7 @@ from prefect.exceptions import ObjectNotFound
 
 from blocks.database.credentials import TagtrailDatabase
 from blocks.database.engine import Store, open_store
-from blocks.database.store import accounts, catalog
+from blocks.database.store import accounts
 from blocks.errors import BadKey, UsageError
 from blocks.memories.callbacks import address
 from blocks.memories.client import MemoriesClient
@@ -133,7 +133,7 @@ async def ensure_one_service(store: Store, hosts: Sequence[str]) -> None:
     """
     if any(is_here(host) for host in hosts):
         return
-    asked = await store.read(catalog.services)
+    asked = await store.read(accounts.services)
     if asked and all(are_here(of_run) for of_run in asked):
         raise UsageError(
             f"{store.url_shown} holds answers of {', '.join(sorted(asked))} only, a server on this machine such as the "

@@ -12,7 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
 from blocks.database.engine import Store
-from blocks.database.store import catalog, leases, meta, runs
+from blocks.database.store import accounts, leases, meta, runs
 from blocks.errors import StoreError
 from blocks.memories.client import MemoriesClient
 from blocks.processes import name_holder
@@ -112,7 +112,7 @@ class Opening:
             flow=self.flow,
             account=client.account,
             collection=request.collection,
-            parameters=parameters_of(request) | {catalog.SERVICE: " and ".join(client.hosts)},
+            parameters=parameters_of(request) | {accounts.SERVICE: " and ".join(client.hosts)},
             cap_micros=caps.run_micros,
             sweeps=request.sweeps,
             owner=owner,

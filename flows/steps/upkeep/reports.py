@@ -14,7 +14,7 @@ from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
 
 from blocks.database.engine import Store
-from blocks.database.store.catalog import collections
+from blocks.database.store.filters import collections
 from blocks.errors import TagtrailError
 from blocks.outside_words import for_log, for_markdown
 from blocks.posts.captions import hashtag_key, normalise_hashtag

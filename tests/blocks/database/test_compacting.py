@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from blocks.database.compacting import BUSY, compact
 from blocks.database.engine import Store, open_store
+from blocks.database.purge import BUSY, compact
 from blocks.database.store import meta
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Post

@@ -12,11 +12,10 @@ from sqlalchemy import Connection, event, insert, update
 
 from blocks.database.engine import Store
 from blocks.database.store import export, runs
-from blocks.database.store.export import COLUMNS, rows
+from blocks.database.store.export import COLUMNS, engagement_rates, rows
 from blocks.database.store.failures import GivenUp, give_up, resolve
 from blocks.database.store.filters import Filters
 from blocks.database.store.posts import EnrichedPost, ensure_posts, mark_failed, mark_gone, save_posts
-from blocks.database.store.rates import engagement_rates
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import, ImportItem, Post, Run, RunImport
 from blocks.errors import NoAnswer, NotFound, UsageError

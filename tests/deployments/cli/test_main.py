@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from blocks.database.engine import Store
-from blocks.errors import NoCredits, StoreError, UsageError
-from blocks.full_disk import NO_ROOM
+from blocks.errors import NO_ROOM, NoCredits, StoreError, UsageError
 from deployments.cli import main as command_line
 from deployments.cli.commands import down
 

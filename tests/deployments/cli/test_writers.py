@@ -13,8 +13,7 @@ from typing import BinaryIO
 
 import pytest
 
-from blocks.errors import TagtrailError, UsageError
-from blocks.full_disk import NO_ROOM
+from blocks.errors import NO_ROOM, TagtrailError, UsageError
 from deployments.cli.writers import cell, check_output, place, text_maker, write_rows
 from tests.read_only import readable_alone
 
