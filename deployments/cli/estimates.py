@@ -66,25 +66,25 @@ def tell_estimate(
     if output.json:
         write_json(_facts(request, posts, order[0], cost, cap) | _today(settings, known) | dict(facts or {}))
         return 0
-    told = [_what(request, posts)]
+    sentences = [_what(request, posts)]
     if request.imports:
-        told.append(f"Import: up to {cost.import_micros / 1e6:,.2f} USD.")
-    told += [
+        sentences.append(f"Import: up to {cost.import_micros / 1e6:,.2f} USD.")
+    sentences += [
         f"Metadata: up to {cost.metadata_micros / 1e6:,.2f} USD through {order[0]}, one call a post.",
         f"In all: up to {cost.total_usd:,.2f} USD, estimated by the price table; imports that are used again and posts "
         "that are measured already cost nothing, and are left out as far as they are known here.",
     ]
     if known.spared:
-        told.append(
+        sentences.append(
             f"Not asked for again: {counted(len(known.spared), 'post')} of the last {request.max_age_hours:g} h."
         )
     if cap is not None:
         verdict = "would halt this run before its end" if cost.total_usd > cap else "leaves room for it"
-        told.append(f"The cap of {cap:,.2f} USD per run {verdict}.")
-    told += _more(request, settings, known)
+        sentences.append(f"The cap of {cap:,.2f} USD per run {verdict}.")
+    sentences += _more(request, settings, known)
     if request.imports and request.imports[0].kind != "urls":
-        told.append(TODAY if request.imports[0].kind == "hashtag" else CREATORS)
-    say("\n".join([*told, *lines, "Nothing was called."]))
+        sentences.append(TODAY if request.imports[0].kind == "hashtag" else CREATORS)
+    say("\n".join([*sentences, *lines, "Nothing was called."]))
     return 0
 
 

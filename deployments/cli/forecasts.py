@@ -21,7 +21,7 @@ TOO_YOUNG = f"{NOT_FOUND_YET} What they will add can be told once posts have com
 NO_PLAN = "There is no snapshot plan: TAGTRAIL_SNAPSHOT_AGES is none."
 
 
-def forecast(told: Outlook, settings: Settings, order: Sequence[Channel]) -> dict[str, Any]:
+def forecast(outlook: Outlook, settings: Settings, order: Sequence[Channel]) -> dict[str, Any]:
     """The outlook with its prices in US dollars (of the first channel that is tried), as `--json` writes it."""
     from blocks.database.store.snapshots import OUTLOOK_DAYS
 
@@ -29,9 +29,9 @@ def forecast(told: Outlook, settings: Settings, order: Sequence[Channel]) -> dic
         return round(calls * settings.tagtrail_prices.metadata_micros(platform, order[0]) / 1e6, 6)
 
     days: list[dict[str, Any]] = [{"day": day, "calls": 0, "usd": 0.0, "platforms": {}} for day in range(OUTLOOK_DAYS)]
-    for platform in sorted({*told.due, *told.upcoming}):
-        calls = told.upcoming.get(platform, [0] * OUTLOOK_DAYS)
-        for day, count in zip(days, [calls[0] + told.due[platform], *calls[1:]], strict=True):
+    for platform in sorted({*outlook.due, *outlook.upcoming}):
+        calls = outlook.upcoming.get(platform, [0] * OUTLOOK_DAYS)
+        for day, count in zip(days, [calls[0] + outlook.due[platform], *calls[1:]], strict=True):
             if count:
                 day["platforms"][platform] = {"calls": count, "usd": usd(count, platform)}
                 day["calls"] += count
@@ -39,34 +39,34 @@ def forecast(told: Outlook, settings: Settings, order: Sequence[Channel]) -> dic
     return {
         "plan": [age_text(age) for age in settings.tagtrail_snapshot_ages],
         "channel": order[0],
-        "due": {name: {"posts": count, "usd": usd(count, name)} for name, count in sorted(told.due.items())},
-        "due_posts": sum(told.due.values()),
-        "due_usd": round(sum(usd(count, name) for name, count in told.due.items()), 6),
-        "failed": told.failed,
+        "due": {name: {"posts": count, "usd": usd(count, name)} for name, count in sorted(outlook.due.items())},
+        "due_posts": sum(outlook.due.values()),
+        "due_usd": round(sum(usd(count, name) for name, count in outlook.due.items()), 6),
+        "failed": outlook.failed,
         "next_30_days": {
             "calls": sum(day["calls"] for day in days),
             "usd": round(sum(day["usd"] for day in days), 6),
             "days": days,
-            "new_posts": _of_new_posts(told, usd),
+            "new_posts": _of_new_posts(outlook, usd),
         },
-        "last_30_days": {state: told.past[state] for state in ("taken", "missed", "resting", "unseen")},
-        "resting_posts": told.resting_posts,
-        "spared_by_rest": told.spared,
-        "posts_of_unknown_age": told.unknown_age,
+        "last_30_days": {state: outlook.past[state] for state in ("taken", "missed", "resting", "unseen")},
+        "resting_posts": outlook.resting_posts,
+        "spared_by_rest": outlook.spared,
+        "posts_of_unknown_age": outlook.unknown_age,
     }
 
 
-def _of_new_posts(told: Outlook, usd: Callable[[float, str], float]) -> dict[str, Any]:
+def _of_new_posts(outlook: Outlook, usd: Callable[[float, str], float]) -> dict[str, Any]:
     """What posts that are not found yet will add; null where there is too little to go by."""
-    if not told.expected_new:
-        return {"calls": None, "usd": None, "days": round(told.rate_days, 1), "note": TOO_YOUNG}
-    calls = round(sum(told.expected_new.values()))
-    cost = round(sum(usd(count, name) for name, count in told.expected_new.items()), 6)
+    if not outlook.expected_new:
+        return {"calls": None, "usd": None, "days": round(outlook.rate_days, 1), "note": TOO_YOUNG}
+    calls = round(sum(outlook.expected_new.values()))
+    cost = round(sum(usd(count, name) for name, count in outlook.expected_new.items()), 6)
     note = (
-        f"{NOT_FOUND_YET} If as many come, as old, as in the last {told.rate_days:.0f} days, they add about "
+        f"{NOT_FOUND_YET} If as many come, as old, as in the last {outlook.rate_days:.0f} days, they add about "
         f"{counted(calls, 'snapshot')}, {cost:,.2f} USD."
     )
-    return {"calls": calls, "usd": cost, "days": round(told.rate_days, 1), "note": note}
+    return {"calls": calls, "usd": cost, "days": round(outlook.rate_days, 1), "note": note}
 
 
 def lines(facts: dict[str, Any], settings: Settings, plan: SnapshotPlan, cap_usd: float | None) -> list[str]:
@@ -74,16 +74,17 @@ def lines(facts: dict[str, Any], settings: Settings, plan: SnapshotPlan, cap_usd
     if not plan.ages:
         return [NO_PLAN]
     by_platform = ", ".join(f"{name} {each['posts']:,}" for name, each in facts["due"].items())
-    told = [
+    sentences = [
         f"Plan: measured again {', '.join(facts['plan'])} after posting; late by at most "
         f"{settings.tagtrail_snapshot_tolerance_percent:g} % of the gap to the next age.",
         f"Due now: {counted(facts['due_posts'], 'post')}{f' ({by_platform})' if by_platform else ''}, "
         f"{facts['due_usd']:,.2f} USD.",
     ]
     if cap_usd is not None and facts["due_usd"] > cap_usd:
-        told.append(f"The cap of {cap_usd:,.2f} USD per run would halt a refresh now; what is left stays due.")
+        sentences.append(f"The cap of {cap_usd:,.2f} USD per run would halt a refresh now; what is left stays due.")
     if facts["failed"]:
-        told.append(f"Tried and failed, not tried again before their next age: {counted(facts['failed'], 'post')}.")
+        posts = counted(facts["failed"], "post")
+        sentences.append(f"Tried and failed, not tried again before their next age: {posts}.")
     coming = facts["next_30_days"]
     from blocks.database.store.snapshots import OUTLOOK_DAYS
 
@@ -96,29 +97,29 @@ def lines(facts: dict[str, Any], settings: Settings, plan: SnapshotPlan, cap_usd
         ]
         usd = sum(day["usd"] for day in week)
         of_platforms = f" ({', '.join(parts)})" if parts else ""
-        told.append(
+        sentences.append(
             f"Days {first + 1:>2} to {first + len(week):>2}: {counted(calls, 'snapshot')}{of_platforms}, {usd:,.2f} USD"
         )
-    told += [
+    sentences += [
         f"Next 30 days, of the posts known now: {counted(coming['calls'], 'snapshot')}, {coming['usd']:,.2f} USD by "
         "the price table, at most: posts that come to rest cost less.",
         coming["new_posts"]["note"],
     ]
     past = facts["last_30_days"]
-    told.append(
+    sentences.append(
         f"Last 30 days: {past['taken']:,} taken, {past['missed']:,} missed, {past['resting']:,} left out at rest; "
         f"{past['unseen']:,} were over before their post was found."
     )
-    told.append(
+    sentences.append(
         f"At rest: {counted(facts['resting_posts'], 'post')} whose counts changed by less than "
         f"{plan.rest_percent:g} % over {plan.rest_snapshots} snapshots; this spares "
         f"{counted(facts['spared_by_rest'], 'snapshot')} in the next 30 days."
     )
     if facts["posts_of_unknown_age"]:
-        told.append(
+        sentences.append(
             f"Outside the plan: {counted(facts['posts_of_unknown_age'], 'post')} whose time of posting is not known."
         )
-    return told
+    return sentences
 
 
 def next_line(found: NextSnapshots, plan: SnapshotPlan) -> str:

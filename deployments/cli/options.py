@@ -145,7 +145,7 @@ class Loud:
     verbose: Annotated[bool, Flag] = False
 
 
-MOST_REASONS = 50
+MAX_REASONS = 50
 """So many wrong lines of a file are told with their reasons; of the others the numbers alone."""
 
 
@@ -191,8 +191,8 @@ def _told(where: str, count: int, wrong: Sequence[tuple[int, str]]) -> str:
     """Each wrong line's number with its own reason."""
     if len(wrong) == 1:
         return f"line {wrong[0][0]} of {where}: {wrong[0][1]}; nothing was submitted"
-    told = [f"{len(wrong)} of the {count} addresses in {where} name no post, and nothing was submitted:"]
-    told += [f"  line {number}: {reason}" for number, reason in wrong[:MOST_REASONS]]
-    if more := ", ".join(str(number) for number, _ in wrong[MOST_REASONS:]):
-        told.append(f"  and lines {more}")
-    return "\n".join(told)
+    sentences = [f"{len(wrong)} of the {count} addresses in {where} name no post, and nothing was submitted:"]
+    sentences += [f"  line {number}: {reason}" for number, reason in wrong[:MAX_REASONS]]
+    if more := ", ".join(str(number) for number, _ in wrong[MAX_REASONS:]):
+        sentences.append(f"  and lines {more}")
+    return "\n".join(sentences)

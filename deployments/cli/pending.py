@@ -16,14 +16,14 @@ SWEEP = "prefect deployment run collect-imports/sweep"
 
 def lines(requests: list[Pending]) -> list[tuple[str, str]]:
     """A label and a text for each run whose request is not settled, and one for all that a sweep goes on with."""
-    told = [_line(one) for one in requests if one.reason in ("held", "out_of_room")]
+    found = [_line(one) for one in requests if one.reason in ("held", "out_of_room")]
     for reason, name, then in (
         ("waiting", "Waiting", f"the sweep (collect-imports/sweep) goes on by itself; now: {SWEEP}"),
         ("under_way", "Under way", "the run that asked for them goes on"),
     ):
         if count := sum(one.posts for one in requests if one.reason == reason):
-            told.append((name, f"{counted(count, 'post')}; {then}"))
-    return told
+            found.append((name, f"{counted(count, 'post')}; {then}"))
+    return found
 
 
 def command(one: Pending) -> str | None:

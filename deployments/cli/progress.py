@@ -23,7 +23,7 @@ LOOK_SECONDS: Final = 0.25
 PLAIN_SECONDS: Final = 5.0
 """Without a terminal a line is written that often, if something changed, and at once when an import ends."""
 
-FEWEST_POSTS: Final = 10
+MIN_POSTS: Final = 10
 """Posts in a row before the run's pace says how long the rest takes."""
 
 
@@ -112,7 +112,7 @@ def seconds_left(progress: Progress, now: datetime) -> float | None:
 
     Nobody can while imports are open, which may list more and make the posts wait, and before there is a pace.
     """
-    if progress.imports_open or len(progress.recent) < FEWEST_POSTS:
+    if progress.imports_open or len(progress.recent) < MIN_POSTS:
         return None
     rate = progress.rate_per_second(now)
     left = progress.found - progress.settled

@@ -135,12 +135,12 @@ def _beside_the_one_before(each: ImportSummary) -> str:
 
 def _decisions(summary: RunSummary) -> list[str]:
     """How to decide the imports that are in doubt, where no note of the run says so."""
-    told = " ".join(summary.notes)
+    notes = " ".join(summary.notes)
     return [
         f"Decide the import of {each.name}, which is in doubt: "
         f"tagtrail resolve {each.import_id} --resubmit|--attach TASK_ID|--drop"
         for each in summary.imports
-        if each.state == "ambiguous" and f"resolve {each.import_id}" not in told
+        if each.state == "ambiguous" and f"resolve {each.import_id}" not in notes
     ]
 
 

@@ -288,8 +288,8 @@ def server_faults(server: PrefectServer) -> Iterator[None]:
 def _own_fault(own: ServerInfo, what: str) -> TagtrailError:
     """What is wrong with Tagtrail's own server, which nobody else can mend: mostly its disk."""
     log = own_server.log_file(own.home)
-    told = f"Tagtrail's own Prefect server {what}; its log is {log}; run the same command again"
-    return TagtrailError(own_server.full_disk(own.home) or told)
+    message = f"Tagtrail's own Prefect server {what}; its log is {log}; run the same command again"
+    return TagtrailError(own_server.full_disk(own.home) or message)
 
 
 def _unreachable(server: PrefectServer) -> TagtrailError:
@@ -330,7 +330,7 @@ def import_names(store: Store, summary: RunSummary) -> dict[str, str]:
     return {row.import_id: import_shown(row.kind, row.hashtag, row.wanted, row.import_id) for row in rows}
 
 
-MOST_FAILED: Final = 3
+MAX_FAILED: Final = 3
 
 
 def failed_posts(store: Store, summary: RunSummary) -> list[str]:
@@ -340,10 +340,10 @@ def failed_posts(store: Store, summary: RunSummary) -> list[str]:
     if not summary.failed:
         return []
     with store.connect() as conn:
-        rows = find(conn, run_id=summary.run_id, limit=MOST_FAILED)
+        rows = find(conn, run_id=summary.run_id, limit=MAX_FAILED)
     more = summary.failed - len(rows)
-    told = [f"Failed: {plain(f'{row.url}: {row.message}' if row.url else row.message)}" for row in rows]
-    return told + ([f"… and {more:,} more."] if more > 0 else [])
+    sentences = [f"Failed: {plain(f'{row.url}: {row.message}' if row.url else row.message)}" for row in rows]
+    return sentences + ([f"… and {more:,} more."] if more > 0 else [])
 
 
 LEADING: Final = 5

@@ -21,7 +21,7 @@ LONG: Final = "long cells"
 """The sheet with what no cell holds: the cell (its sheet, column and row), and its text in parts, a row each."""
 
 MAX_LINKS: Final = 65_530
-LONGEST_LINK: Final = 2_000
+MAX_LINK_LENGTH: Final = 2_000
 """Excel takes so many links on a sheet, and none that is longer (by a little); what is more stays text."""
 
 WIDTHS: Final = {"count": 13, "number": 12, "flag": 9, "time": 19, "texts": 26, "mapping": 26, "json": 26}
@@ -129,7 +129,7 @@ class _Sheets:
             self._sheet.write_number(row, column, value, self._count if isinstance(value, int) else self._rate)
         elif isinstance(value, datetime) and value >= _FIRST_TIME:
             self._sheet.write_datetime(row, column, value.astimezone(UTC).replace(tzinfo=None), self._time)
-        elif link and self._links < MAX_LINKS and str(value).startswith("https://") and len(value) <= LONGEST_LINK:
+        elif link and self._links < MAX_LINKS and str(value).startswith("https://") and len(value) <= MAX_LINK_LENGTH:
             self._links += 1
             self._sheet.write_url(row, column, value, self._link, string=value)
         else:

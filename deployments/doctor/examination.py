@@ -91,9 +91,9 @@ def _prefect_checks(
     # One answer is enough to know: Prefect's client would ask for half a minute.
     os.environ["PREFECT_CLIENT_MAX_RETRIES"] = "1"
     # Prefect may be imported from here on: the lines above made this process ready for the server.
-    from deployments.doctor.prefect_server import door_checks, server_checks
+    from deployments.doctor.prefect_server import access_checks, server_checks
 
-    checks, is_open = door_checks(api_url, server.shown)
+    checks, is_open = access_checks(api_url, server.shown)
     if not is_open:
         return checks, []
     more, blocks = asyncio.run(server_checks(settings, work_pool))

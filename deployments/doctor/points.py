@@ -200,8 +200,8 @@ def _callback(evidence: Evidence) -> Judged:
 
 
 def _gone(evidence: Evidence) -> Judged:
-    told = [one.error for one in evidence.metadata.values() if one.error in ("PostGone", "NotFound")]
-    return _all(told, lambda one: one == "PostGone", "no such post was met", lambda one: "it is refused as not found")
+    errors = [one.error for one in evidence.metadata.values() if one.error in ("PostGone", "NotFound")]
+    return _all(errors, lambda one: one == "PostGone", "no such post was met", lambda one: "it is refused as not found")
 
 
 NO_SHAPE: Final = ("UnknownShape", "WrongPost", "BadParameters", "Unreadable", "PermissionDenied")
@@ -227,8 +227,8 @@ def _shape(platform: str, channel: Channel) -> Point:
             return "confirmed", ""
         return ("contradicted" if wanted else "confirmed"), f"shape {one.shape}"
 
-    told = f"has the shape {wanted}" if wanted else "has a shape that Tagtrail reads"
-    return Point(shape_point(platform, channel), f"metadata of {platform} through {channel} {told}", look)
+    description = f"has the shape {wanted}" if wanted else "has a shape that Tagtrail reads"
+    return Point(shape_point(platform, channel), f"metadata of {platform} through {channel} {description}", look)
 
 
 POINTS: Final[tuple[Point, ...]] = (

@@ -27,7 +27,7 @@ NO_AUTHENTICATION: Final = (
 )
 
 
-def door_checks(api_url: str, shown: str) -> tuple[list[Check], bool]:
+def access_checks(api_url: str, shown: str) -> tuple[list[Check], bool]:
     """Whether the server answers, asks strangers for credentials, fits the client, and has the right time."""
     name = "prefect server"
     page = f"{api_url.rstrip('/')}/admin/version"

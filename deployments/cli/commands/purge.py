@@ -152,13 +152,13 @@ def as_json(
 def lines(done: Purged, on_server: Counter[str], files: list[Exported], *, dry_run: bool) -> list[str]:
     """What was erased and what is left, as sentences."""
     word = "Would be erased" if dry_run else "Erased"
-    told = [f"{word}: {_counts(done.erased) or 'nothing; the database holds nothing of it'}."]
+    sentences = [f"{word}: {_counts(done.erased) or 'nothing; the database holds nothing of it'}."]
     if on_server:
-        told.append(f"{word} on the Prefect server: {_counts(on_server)}.")
+        sentences.append(f"{word} on the Prefect server: {_counts(on_server)}.")
     if files:
-        told.append("Exported files that may hold it, for you to delete or to write anew:")
-        told += [f"  {one.path} ({one.what}, written {one.at})" for one in files]
-    return told + [f"Note: {note}." for note in done.notes]
+        sentences.append("Exported files that may hold it, for you to delete or to write anew:")
+        sentences += [f"  {one.path} ({one.what}, written {one.at})" for one in files]
+    return sentences + [f"Note: {note}." for note in done.notes]
 
 
 def _counts(counts: Counter[str]) -> str:

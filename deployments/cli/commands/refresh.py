@@ -76,15 +76,15 @@ def refresh(
 
 def _tell_forecast(request: RunRequest, settings: Settings, output: Output) -> int:
     plan = settings.snapshot_plan
-    told = snapshots.Outlook()
+    outlook = snapshots.Outlook()
     with stores.opened(settings) as store:
         if store is not None:
             stores.require_collection(store, request.collection)
             stores.tell_unknown(store, hashtag=request.hashtag)
             with store.connect() as conn:
                 filters = Filters(collection=request.collection, hashtag=request.hashtag)
-                told = snapshots.outlook(conn, plan, datetime.now(UTC), filters)
-    facts = forecasts.forecast(told, settings, request.channels(settings.tagtrail_channel_order))
+                outlook = snapshots.outlook(conn, plan, datetime.now(UTC), filters)
+    facts = forecasts.forecast(outlook, settings, request.channels(settings.tagtrail_channel_order))
     cap = None if request.max_spend_usd >= NO_CAP_USD else request.max_spend_usd
     if output.json:
         write_json({"dry_run": True, **facts, "max_spend_usd": cap})

@@ -86,13 +86,14 @@ def as_json(difference: Difference, *, dry_run: bool) -> dict[str, Any]:
 
 def lines(difference: Difference, *, dry_run: bool) -> list[str]:
     """The difference as sentences; names of columns and ids of posts, never their contents."""
-    told = [f"{counted(difference.answers, 'stored payload')} parsed with version {PARSER_VERSION} of the mappers."]
+    parsed = counted(difference.answers, "stored payload")
+    sentences = [f"{parsed} parsed with version {PARSER_VERSION} of the mappers."]
     if difference.is_empty:
-        told.append("Nothing differs.")
+        sentences.append("Nothing differs.")
     elif dry_run:
-        told.append("This would differ (nothing was written):")
+        sentences.append("This would differ (nothing was written):")
     else:
-        told.append("This differed, and is written:")
+        sentences.append("This differed, and is written:")
     for table in ("posts", "snapshots", "creators", "comments"):
         numbers = [
             f"{count:,} {name}"
@@ -104,8 +105,9 @@ def lines(difference: Difference, *, dry_run: bool) -> list[str]:
             if count
         ]
         if numbers:
-            told.append(f"{table}: {', '.join(numbers)}")
-        told += [f"  {name}: {_column(changes)}" for name, changes in sorted(difference.columns.get(table, {}).items())]
+            sentences.append(f"{table}: {', '.join(numbers)}")
+        columns = sorted(difference.columns.get(table, {}).items())
+        sentences += [f"  {name}: {_column(changes)}" for name, changes in columns]
     for count, words in (
         (difference.recovered_posts, "posts had no numbers and have some now"),
         (difference.recovered_snapshots, "measurements came out of payloads that nobody understood"),
@@ -121,8 +123,8 @@ def lines(difference: Difference, *, dry_run: bool) -> list[str]:
         (difference.missing, "payloads have no post, or nothing is left of them"),
     ):
         if count:
-            told.append(f"{count:,} {words}")
-    return told
+            sentences.append(f"{count:,} {words}")
+    return sentences
 
 
 def _column(changes: ColumnChanges) -> str:

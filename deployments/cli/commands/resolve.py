@@ -51,8 +51,8 @@ def resolve(
             now = import_planning.decide(conn, import_id, decision, task_id=attach)
             counted_usd = money.counted_for_import(conn, now.import_id) / 1_000_000
     if output.json:
-        told = {"import_id": now.import_id, "state": now.state, "task_id": now.task_id, "note": now.note}
-        write_json(told | {"counted_usd": counted_usd})
+        facts = {"import_id": now.import_id, "state": now.state, "task_id": now.task_id, "note": now.note}
+        write_json(facts | {"counted_usd": counted_usd})
     else:
         say(_sentence(now, decision, counted_usd))
     return 0

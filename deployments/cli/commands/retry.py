@@ -117,17 +117,17 @@ def retry(
         if store is not None:
             with store.begin() as conn:
                 _requeue(conn, found)
-    statuses, told = [0], []
+    statuses, summaries = [0], []
     for flow, parameters, expected in _runs(found, terms, settings):
         summary = run_flow(flow, parameters, server=server, expected=expected, output=output)
         statuses.append(summary.exit_status)
-        told.append(as_json(summary))
+        summaries.append(as_json(summary))
         if not output.json:
             tell_result(summary, [], where=[], json=False)
     if _still_without_url(found, settings):
         statuses.append(3)
     if output.json:
-        write_json(told)
+        write_json(summaries)
     return max(statuses, key=GRAVITY.index)
 
 
@@ -198,16 +198,16 @@ def _requeue(conn: Connection, found: Found) -> None:
 
 def _of_nameless(found: Found) -> list[str]:
     """What is said of listed items that name no post."""
-    told = []
+    sentences = []
     if found.without_url:
         items = counted(sum(len(keys) for keys in found.without_url.values()), "item")
-        told.append(
+        sentences.append(
             f"Listed without a URL: {items} of {counted(len(found.without_url), 'import')}, polled once more, which "
             f"costs nothing; the metadata of posts whose URL has come is bought. {CLOSES}."
         )
     if found.odd:
-        told.append(f"Listed with a URL that names no post: {counted(len(found.odd), 'item')}; {CLOSES}.")
-    return told
+        sentences.append(f"Listed with a URL that names no post: {counted(len(found.odd), 'item')}; {CLOSES}.")
+    return sentences
 
 
 def _still_without_url(found: Found, settings: Settings) -> bool:
@@ -263,11 +263,11 @@ def _go_on(collection: str | None, terms: dict[str, Any], settings: Settings, ou
     """Have a run ask for what is held, under the terms of this command; nothing held is nothing to do."""
     found = _find_held(settings, collection)
     if dry_run or not (found.posts or found.imports):
-        told = _named(found, collection)
+        named = _named(found, collection)
         if output.json:
             write_json({"dry_run": dry_run, "posts": len(found.posts), "imports": len(found.imports)})
         else:
-            tell(f"Held: {told}. Nothing was called." if found.posts or found.imports else "Nothing is held.")
+            tell(f"Held: {named}. Nothing was called." if found.posts or found.imports else "Nothing is held.")
         return 0
     require_key(settings)
     server, settings = connect(settings)

@@ -97,20 +97,20 @@ def status(
         shown |= {"invented": INVENTED} if invented else {}
         write_json(shown | {"next_snapshots": None if coming is None else _plain(dataclasses.asdict(coming))})
     elif seen is not None:
-        told = lines(seen, settings, of_all_micros=of_all_micros, ever=ever, empty=empty, missed=missed, coming=coming)
-        show(told, results(), head=INVENTED if invented else None, foot=SAMPLE if seen.posts else None)
+        said = lines(seen, settings, of_all_micros=of_all_micros, ever=ever, empty=empty, missed=missed, coming=coming)
+        show(said, results(), head=INVENTED if invented else None, foot=SAMPLE if seen.posts else None)
     return 0
 
 
-def show(told: Sequence[Line], console: Console, *, head: str | None = None, foot: str | None = None) -> None:
+def show(listed: Sequence[Line], console: Console, *, head: str | None = None, foot: str | None = None) -> None:
     """Print the lines: on a terminal in two columns, elsewhere one a line."""
     if head is not None:
         console.print(Text(head, style="bold yellow"), soft_wrap=not console.is_terminal)
     if console.is_terminal:
-        labels = [Text(label, style="bold yellow" if label in NEED_SOMEBODY else "bold") for label, _ in told]
-        console.print(two_columns(zip(labels, (text for _, text in told), strict=True)))
+        labels = [Text(label, style="bold yellow" if label in NEED_SOMEBODY else "bold") for label, _ in listed]
+        console.print(two_columns(zip(labels, (text for _, text in listed), strict=True)))
     else:
-        for label, text in told:
+        for label, text in listed:
             console.print(Text(f"{label}: {text}" if label else text), soft_wrap=True)
     if foot is not None:
         console.print(Text(foot, style="dim"), soft_wrap=not console.is_terminal)
@@ -128,15 +128,15 @@ def as_json(
     seen: Overview | None, *, server: str | None, database: str, missed: Sequence[GapRow] = ()
 ) -> dict[str, Any]:
     """The figures for `--json`; `overview` is null where there is no database yet."""
-    told = None if seen is None else _plain(dataclasses.asdict(seen))
-    if seen is not None and told is not None:
-        for one, request in zip(seen.requests, told["requests"], strict=True):
+    document = None if seen is None else _plain(dataclasses.asdict(seen))
+    if seen is not None and document is not None:
+        for one, request in zip(seen.requests, document["requests"], strict=True):
             request["go_on"] = pending.command(one)
             del request["parameters"]
     return {
         "prefect_server": server,
         "database": database,
-        "overview": told,
+        "overview": document,
         "gaps": [_plain(dataclasses.asdict(gap)) for gap in missed],
         "note": SAMPLE,
     }
@@ -238,36 +238,36 @@ def _spent_ever(ever: Mapping[str, int], cap_usd: float | None) -> list[Line]:
 
 
 def _limits(in_use: Sequence[LimitInUse]) -> str:
-    told = []
+    sentences = []
     for one in in_use:
         parts = [f"the next call in {age(one.wait_seconds)}"] if one.wait_seconds >= 1 else []
         if one.lowered_to_per_second is not None:
             parts.append(f"lowered by the service to {one.lowered_to_per_second:.2g} a second")
         if parts:
-            told.append(f"{one.name}: {', '.join(parts)}")
-    return " · ".join(told) or "none makes a call wait"
+            sentences.append(f"{one.name}: {', '.join(parts)}")
+    return " · ".join(sentences) or "none makes a call wait"
 
 
 def _found_wanting(empty: Sequence[OpenImport], missed: Sequence[GapRow]) -> list[Line]:
-    told = [("Empty", f"{_import(each)}; {EMPTY}") for each in empty]
-    told += [("Gap", _gap(each)) for each in missed[:MAX_GAPS]]
+    listed = [("Empty", f"{_import(each)}; {EMPTY}") for each in empty]
+    listed += [("Gap", _gap(each)) for each in missed[:MAX_GAPS]]
     if (more := len(missed) - MAX_GAPS) > 0:
-        told.append(("Gap", f"{more:,} more in the last {GAPS_SHOWN.days} days: `status --json` has all"))
-    return told
+        listed.append(("Gap", f"{more:,} more in the last {GAPS_SHOWN.days} days: `status --json` has all"))
+    return listed
 
 
 def _stored(seen: Overview) -> list[Line]:
-    told = []
+    listed = []
     for platform, counts in seen.posts.items():
         parts = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
-        told.append(("Posts", f"{sum(counts.values()):,} of {platform} ({parts})"))
-    told.append(("Snapshots", f"{seen.snapshots:,}"))
+        listed.append(("Posts", f"{sum(counts.values()):,} of {platform} ({parts})"))
+    listed.append(("Snapshots", f"{seen.snapshots:,}"))
     if today := _tally(seen.today):
-        told.append(("Today", f"{today} (UTC)"))
-    told.append(("Last run", _run(seen.last_run) if seen.last_run else "none yet"))
+        listed.append(("Today", f"{today} (UTC)"))
+    listed.append(("Last run", _run(seen.last_run) if seen.last_run else "none yet"))
     if seen.last_run and (brought := _tally(seen.last_run.tally)):
-        told.append(("", brought))
-    return told
+        listed.append(("", brought))
+    return listed
 
 
 def _gap(each: GapRow) -> str:

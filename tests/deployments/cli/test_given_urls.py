@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from blocks.errors import UsageError
-from deployments.cli.options import MOST_REASONS, given_urls
+from deployments.cli.options import MAX_REASONS, given_urls
 
 GOOD = "https://www.instagram.com/p/DQk1lnGlaz3/"
 
@@ -43,11 +43,11 @@ def test_one_wrong_line_is_one_sentence(tmp_path: Path) -> None:
 
 def test_of_many_wrong_lines_every_number_is_told(tmp_path: Path) -> None:
     file = tmp_path / "urls.txt"
-    file.write_text("\n".join(["hello", GOOD] * (MOST_REASONS + 2)), encoding="utf-8")
+    file.write_text("\n".join(["hello", GOOD] * (MAX_REASONS + 2)), encoding="utf-8")
     with pytest.raises(UsageError) as caught:
         given_urls([], file)
     told = str(caught.value).splitlines()
-    assert len(told) == 1 + MOST_REASONS + 1
+    assert len(told) == 1 + MAX_REASONS + 1
     assert told[-1] == "  and lines 101, 103"
 
 

@@ -56,7 +56,7 @@ def test_no_time_left_is_told_while_imports_are_open_or_there_is_no_pace_yet() -
     progress = half_way()
     assert seconds_left(progress, NOW) is None
     progress.imports_open = 0
-    while len(progress.recent) >= shown_progress.FEWEST_POSTS:
+    while len(progress.recent) >= shown_progress.MIN_POSTS:
         progress.recent.popleft()
     assert seconds_left(progress, NOW) is None
 

@@ -19,7 +19,7 @@ from blocks.database.credentials import TagtrailDatabase
 from blocks.memories.credentials import MemoriesCredentials
 from blocks.settings import get_settings
 from deployments.doctor.checks import Check
-from deployments.doctor.prefect_server import _versions, block_checks, door_checks, server_checks
+from deployments.doctor.prefect_server import _versions, access_checks, block_checks, server_checks
 from deployments.doctor.probe import ProbeResult
 from deployments.setup.blocks import block_differences
 from deployments.setup.deployments import read_definitions
@@ -87,17 +87,17 @@ async def test_what_stands_on_a_server_is_compared_with_what_setup_makes(client:
 
 
 def test_a_door_that_is_open_to_everybody_is_warned_of(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    checks, is_open = door_checks(str(PREFECT_API_URL.value()), "the test's")
+    checks, is_open = access_checks(str(PREFECT_API_URL.value()), "the test's")
     assert is_open
     assert {check.name: check.verdict for check in checks} == {
         "prefect server": "ok", "clock (prefect server)": "ok", "server authentication": "ok",
     }  # fmt: skip
     monkeypatch.setattr("deployments.doctor.prefect_server.probe", lambda url: ProbeResult(200, "3.8.8", 0.0))
-    checks, _ = door_checks("http://127.0.0.1:1/api", "the test's")
+    checks, _ = access_checks("http://127.0.0.1:1/api", "the test's")
     assert checks[-1].verdict == "warning"
     assert "secrets of all blocks" in checks[-1].said
     monkeypatch.undo()
-    checks, is_open = door_checks("http://127.0.0.1:1/api", "the test's")
+    checks, is_open = access_checks("http://127.0.0.1:1/api", "the test's")
     assert (is_open, [check.verdict for check in checks]) == (False, ["failed"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -95,6 +96,12 @@ async def test_the_whole_stack_runs_in_four_ways_and_ends_without_a_trace(
             await start_runs()
             until(lambda: stored(home) == POSTS, "the posts of all four", seconds=300)
             assert await how_they_began() == {"byclock": "SCHEDULE", "byevent": "AUTOMATION"}
+
+        doctor = [sys.executable, "-m", "deployments.cli.main", "doctor", "--json"]
+        examined = subprocess.run(doctor, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)  # noqa: ASYNC221
+        checks = {check["name"]: check for check in json.loads(examined.stdout)["checks"] if check["name"] != "rooms"}
+        assert [check for check in checks.values() if check["verdict"] != "ok"] == [], "no false alarm"
+        assert checks.keys() >= {"deployments", "automations", "work pool tagtrail", "callback", "key"}
 
         [worker] = [one for one in psutil.Process(up.pid).children() if "worker" in one.cmdline()]
         worker.kill()
