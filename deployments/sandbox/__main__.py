@@ -9,6 +9,7 @@ from pathlib import Path
 from deployments.sandbox.payloads import BadPayload
 from deployments.sandbox.scenarios import UnknownScenario
 from deployments.sandbox.server import DEFAULT_PORT, PortTaken, serve
+from deployments.sandbox.state import State
 
 
 def main(words: list[str] | None = None) -> int:
@@ -25,16 +26,14 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--payloads", type=Path, help="folder of <platform>_<id-or-shortcode>.json files to serve")
     asked = parser.parse_args(words)
     try:
-        serve(
-            scenario=asked.scenario,
-            host=asked.host,
-            port=asked.port,
+        state = State(
+            asked.scenario,
             time_scale=asked.time_scale,
             limits=asked.limits == "enforce",
             latency_ms=asked.latency_ms,
             payloads=asked.payloads,
-            announce=_say,
         )
+        serve(state, host=asked.host, port=asked.port, announce=_say)
     except (UnknownScenario, BadPayload, PortTaken) as error:
         sys.stderr.write(f"{error.strerror if isinstance(error, PortTaken) else error}\n")
         return 2

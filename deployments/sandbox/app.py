@@ -7,7 +7,6 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -16,7 +15,7 @@ import orjson
 from deployments.sandbox import v1, v2
 from deployments.sandbox.addresses import read_address
 from deployments.sandbox.answers import Answer, plain, spring_fault
-from deployments.sandbox.scenarios import SCENARIOS, Scenario, scenario_named
+from deployments.sandbox.scenarios import SCENARIOS, scenario_named
 from deployments.sandbox.state import Request, State
 
 V1 = "/serve/api/v1"
@@ -175,39 +174,6 @@ def _hang_up(scope: MutableMapping[str, Any], *, reset: bool) -> None:
         # Closing without lingering throws away what was to be sent, and sends a reset.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
-
-
-def make_app(
-    scenario: str | Scenario = "default",
-    *,
-    time_scale: float = 1.0,
-    limits: bool = True,
-    latency_ms: float = 0,
-    payloads: Path | None = None,
-    keys: frozenset[str] | None = None,
-    started_at: float | None = None,
-) -> Sandbox:
-    """The sandbox as an ASGI application.
-
-    `time_scale` 60 lets the sandbox's time run 60 times as fast: imports fill sooner, limits allow more in a real
-    second. `latency_ms` (real milliseconds) is added to every answer. `keys` are the API keys that are accepted
-    (None: any that starts with `sk-`). `started_at` (Unix time) moves the invented posts in time.
-
-    Raises:
-        UnknownScenario: there is no such scenario; the message lists all.
-        BadPayload: a file of `payloads` cannot be served.
-    """
-    return Sandbox(
-        State(
-            scenario,
-            time_scale=time_scale,
-            limits=limits,
-            latency_ms=latency_ms,
-            payloads=payloads,
-            keys=keys,
-            started_at=started_at,
-        )
-    )
 
 
 def answer_page(state: State, method: str, path: str, query: dict[str, str], body: bytes) -> Answer:

@@ -12,8 +12,9 @@ import orjson
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from deployments.sandbox.app import TRANSPORT, V1, V2, Sandbox, make_app
+from deployments.sandbox.app import TRANSPORT, V1, V2, Sandbox
 from deployments.sandbox.scenarios import Scenario
+from deployments.sandbox.state import State
 from deployments.serving import PortTaken, QuietServer, ThreadServer, listen
 
 __all__ = ["DEFAULT_PORT", "PortTaken", "SandboxServer", "serve"]
@@ -66,31 +67,15 @@ class _Server(QuietServer):
         await super().shutdown(sockets=sockets)
 
 
-def serve(
-    *,
-    scenario: str | Scenario = "default",
-    host: str = "127.0.0.1",
-    port: int = DEFAULT_PORT,
-    time_scale: float = 1.0,
-    limits: bool = True,
-    latency_ms: float = 0,
-    payloads: Path | None = None,
-    announce: Callable[[str], None],
-) -> None:
+def serve(state: State, *, host: str = "127.0.0.1", port: int = DEFAULT_PORT, announce: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; `announce` is given the URL once it listens. Port 0 takes a free one.
 
     Raises:
         PortTaken: somebody else has the port.
-        UnknownScenario: there is no such scenario; the message lists all.
-        BadPayload: a file of `payloads` cannot be served.
     """
-    sandbox = make_app(scenario, time_scale=time_scale, limits=limits, latency_ms=latency_ms, payloads=payloads)
-    listener = listen(host, port)
-    url = f"http://{host}:{listener.getsockname()[1]}"
-    try:
-        _Server(sandbox, lambda: announce(url)).run(sockets=[listener])
-    finally:
-        listener.close()
+    with listen(host, port) as listener:
+        url = f"http://{host}:{listener.getsockname()[1]}"
+        _Server(Sandbox(state), lambda: announce(url)).run(sockets=[listener])
 
 
 class SandboxServer(ThreadServer[_Server]):
@@ -111,8 +96,8 @@ class SandboxServer(ThreadServer[_Server]):
         keys: frozenset[str] | None = None,
         port: int = 0,
     ) -> None:
-        self.sandbox = make_app(
-            scenario, time_scale=time_scale, limits=limits, latency_ms=latency_ms, payloads=payloads, keys=keys
+        self.sandbox = Sandbox(
+            State(scenario, time_scale=time_scale, limits=limits, latency_ms=latency_ms, payloads=payloads, keys=keys)
         )
         super().__init__(
             "sandbox", lambda on_start: _Server(self.sandbox, on_start), port=port, stop_seconds=_STOP_SECONDS + 5

@@ -29,23 +29,31 @@ class Request:
 
 
 class State:
-    """The sandbox's memory; it belongs to the one event loop that serves it."""
+    """The sandbox's memory; it belongs to the one event loop that serves it.
+
+    `time_scale` 60 lets the sandbox's time run 60 times as fast: imports fill sooner, limits allow more in a real
+    second. `latency_ms` (real milliseconds) is added to every answer. `keys` are the API keys that are accepted
+    (None: any that starts with `sk-`).
+
+    Raises:
+        UnknownScenario: there is no such scenario; the message lists all.
+        BadPayload: a file of `payloads` cannot be served.
+    """
 
     def __init__(
         self,
-        scenario: str | Scenario,
+        scenario: str | Scenario = "default",
         *,
-        time_scale: float,
-        limits: bool,
-        latency_ms: float,
-        payloads: Path | None,
-        keys: frozenset[str] | None,
-        started_at: float | None,
+        time_scale: float = 1.0,
+        limits: bool = True,
+        latency_ms: float = 0,
+        payloads: Path | None = None,
+        keys: frozenset[str] | None = None,
     ) -> None:
-        self.clock = VirtualClock(time_scale, started_at=started_at)
+        self.clock = VirtualClock(time_scale)
         # Imports and limits may run as fast as one likes; posts get old at most 60 times as fast as really, so that
         # a short run sees one and the same world.
-        self.calendar = VirtualClock(min(time_scale, CALENDAR_SCALE), started_at=started_at)
+        self.calendar = VirtualClock(min(time_scale, CALENDAR_SCALE))
         self.catalog = Catalog(self.calendar)
         self.payloads = load_payloads(payloads) if payloads is not None else {}
         self.latency_ms = latency_ms

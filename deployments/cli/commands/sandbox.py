@@ -15,6 +15,7 @@ from deployments.sandbox.app import V1, V2
 from deployments.sandbox.payloads import BadPayload
 from deployments.sandbox.scenarios import SCENARIOS
 from deployments.sandbox.server import DEFAULT_PORT, PortTaken, serve
+from deployments.sandbox.state import State
 from deployments.stack.process import check_port
 
 
@@ -66,14 +67,8 @@ def sandbox(
         sys.stdout.flush()
 
     try:
-        serve(
-            scenario=scenario,
-            port=port,
-            time_scale=time_scale,
-            latency_ms=latency_ms,
-            payloads=payloads,
-            announce=announce,
-        )
+        state = State(scenario, time_scale=time_scale, latency_ms=latency_ms, payloads=payloads)
+        serve(state, port=port, announce=announce)
     except PortTaken as error:
         raise UsageError(str(error.strerror)) from None
     except BadPayload as error:

@@ -18,6 +18,7 @@ import pytest
 import deployments.sandbox
 from deployments.sandbox.__main__ import main
 from deployments.sandbox.server import PortTaken, SandboxServer, serve
+from deployments.sandbox.state import State
 
 ROOM = Path(deployments.sandbox.__file__).parent
 
@@ -64,7 +65,7 @@ def test_it_ends_though_an_answer_is_still_dripping(http):
 def test_a_taken_port_is_a_clear_sentence(capsys):
     with SandboxServer() as server:
         with pytest.raises(PortTaken, match=f"port {server.port} of 127.0.0.1 is in use; choose another"):
-            serve(port=server.port, announce=lambda url: None)
+            serve(State(), port=server.port, announce=lambda url: None)
         assert main(["--port", str(server.port)]) == 2
     assert capsys.readouterr().err == (f"port {server.port} of 127.0.0.1 is in use; choose another with --port\n")
 
