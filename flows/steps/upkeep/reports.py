@@ -19,6 +19,7 @@ from blocks.errors import TagtrailError
 from blocks.outside_words import for_log, for_markdown
 from blocks.posts.captions import hashtag_key, normalise_hashtag
 from blocks.settings import get_settings
+from flows.reporting import picture
 from flows.reporting.comparisons import Hashtag
 from flows.reporting.figures import Figures, Section
 from flows.reporting.making import address, default_target, make
@@ -81,6 +82,8 @@ def markdown(section: Section, target: Path) -> str:
     if not section.posts:
         return "\n".join([*lines, "No post of this collection was posted in this period and found by its end."])
     lines += [f"{at}. {for_markdown(sentence)}" for at, sentence in enumerate(section.nameless_sentences, 1)]
+    if (plot := picture.of_hashtags(section)) is not None:
+        lines += ["", plot]
     lines += [
         "",
         f"| hashtag | posts | before | creators | compared | likes + comments at {AT}, median | change |",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import fromstring
 
 import pytest
 from prefect import flow
@@ -52,8 +55,13 @@ async def test_a_report_for_each_collection_and_the_same_again(
     assert "ax | 2 |" in kept
     assert "fl|ax" not in kept
     assert "(https://files.example/reports/report-autumn-2026-11-20.html)" in kept
+    # The main plot is in it: nothing is fetched to see it, and only hashtags are named.
+    packed = re.findall(r"\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)", kept)
+    words = [" ".join(fromstring(base64.b64decode(one)).itertext()) for one in packed]
+    assert "#linen" in words[0]
+    assert "fl|ax" in " ".join(words)
     # No names of people on the Prefect server.
-    assert "weaver" not in kept
+    assert "weaver" not in kept + "".join(words)
 
     wrong = await report(collection="winter", return_state=True)
     assert (wrong.name, "there is no collection winter" in (wrong.message or "")) == ("Failed", True)
