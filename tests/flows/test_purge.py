@@ -25,7 +25,6 @@ from blocks.database.store import export
 from blocks.database.store.erased_names import Names
 from blocks.posts.identity import parse_post_url
 from flows.purge import purge as purge_flow
-from flows.steps.upkeep import erasure
 from flows.steps.upkeep.erasure import erase_on_server
 
 URL = "https://www.tiktok.com/@moss.bot/video/7300000000000000077"
@@ -88,9 +87,7 @@ async def test_an_erased_post_stays_out_and_no_run_on_the_server_names_it(weathe
         assert listed["post_id"] not in {row["post_id"] for row in export.rows(store, "posts")}
 
 
-async def test_only_our_runs_artifacts_go_and_all_deployments_are_counted(
-    prefect_server: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_only_our_runs_artifacts_go_and_all_deployments_are_counted(prefect_server: None) -> None:
     naming = Names(codes={"7300000000000000088"}).naming()
 
     @flow(name="of-another-project", persist_result=False)
@@ -98,20 +95,19 @@ async def test_only_our_runs_artifacts_go_and_all_deployments_are_counted(
         await acreate_markdown_artifact("about 7300000000000000088", key="enrich-posts-of-theirs")
 
     await theirs()
-    monkeypatch.setattr(erasure, "PAGE", 1)
     async with get_client() as client:
         flow_id = await client.create_flow_from_name("of-another-project")
         made = [
             await client.create_deployment(flow_id, name, parameters={"url": "…/video/7300000000000000088"})
-            for name in ("one", "two")
+            for name in ("one", "two", "three", "four", "five", "six")
         ]
         try:
-            told = await erase_on_server(naming=naming)
+            told = await erase_on_server(naming=naming, page=5)
             [artifact] = await client.read_artifacts(
                 artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["enrich-posts-of-theirs"]))
             )
             assert artifact.data == "about 7300000000000000088"
-            assert told == {"deployments that name them (not changed)": 2}
+            assert told == {"deployments that name them (not changed)": 6}
             assert await erase_on_server(naming=naming) == told
         finally:
             for one in made:

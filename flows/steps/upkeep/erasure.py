@@ -46,10 +46,11 @@ TAGGED = ("report", "canary", "purge")
 TAG = "tagtrail"
 
 PAGE = 200
+"""So many entries are read from the server at once."""
 
 
 async def erase_on_server(
-    *, naming: Naming | None = None, before: datetime | None = None, dry_run: bool = False
+    *, naming: Naming | None = None, before: datetime | None = None, dry_run: bool = False, page: int = PAGE
 ) -> Counter[str]:
     """Delete artifacts and ended runs of our flows that name somebody by `naming`, or are older than `before`.
 
@@ -62,9 +63,9 @@ async def erase_on_server(
     """
     found: Counter[str] = Counter()
     async with get_client() as client:
-        runs = await _runs(client, before)
-        of_tasks = set() if naming is None else await _runs_with_tasks_named(client, naming)
-        for artifact in await _artifacts(client, {run.id for run in runs}):
+        runs = await _runs(client, before, page)
+        of_tasks = set() if naming is None else await _runs_with_tasks_named(client, naming, page)
+        for artifact in await _artifacts(client, {run.id for run in runs}, page):
             texts = [out_of_markdown(one) for one in (artifact.data, artifact.description) if isinstance(one, str)]
             if _names(naming, artifact.data, artifact.description, texts) or _is_older(artifact.created, before):
                 found["artifacts"] += 1
@@ -82,32 +83,32 @@ async def erase_on_server(
         if naming is not None:
             found["deployments that name them (not changed)"] = sum(
                 _names(naming, one.parameters, [each.parameters for each in one.schedules])
-                for one in await _deployments(client)
+                for one in await _deployments(client, page)
             )
     return +found
 
 
-async def _artifacts(client: PrefectClient, run_ids: set[UUID]) -> list[Artifact]:
+async def _artifacts(client: PrefectClient, run_ids: set[UUID], limit: int) -> list[Artifact]:
     """All artifacts of these runs; looked through before anything goes, for pages would shift.
 
     A key tells nothing: another project's artifact may begin with the name of a flow of ours.
     """
     ours: list[Artifact] = []
     offset = 0
-    while page := await client.read_artifacts(sort=ArtifactSort.ID_DESC, limit=PAGE, offset=offset):
+    while page := await client.read_artifacts(sort=ArtifactSort.ID_DESC, limit=limit, offset=offset):
         ours += [one for one in page if one.flow_run_id in run_ids]
-        offset += PAGE
+        offset += limit
     return ours
 
 
-async def _deployments(client: PrefectClient) -> list[DeploymentResponse]:
+async def _deployments(client: PrefectClient, limit: int) -> list[DeploymentResponse]:
     found: list[DeploymentResponse] = []
-    while page := await client.read_deployments(limit=PAGE, offset=len(found), sort=DeploymentSort.CREATED_DESC):
+    while page := await client.read_deployments(limit=limit, offset=len(found), sort=DeploymentSort.CREATED_DESC):
         found += page
     return found
 
 
-async def _runs(client: PrefectClient, before: datetime | None) -> list[FlowRun]:
+async def _runs(client: PrefectClient, before: datetime | None, limit: int) -> list[FlowRun]:
     found: list[FlowRun] = []
     started = None if before is None else FlowRunFilter(start_time=FlowRunFilterStartTime(before_=before))
     for names, tag in ((OURS, None), (TAGGED, TAG)):
@@ -116,24 +117,24 @@ async def _runs(client: PrefectClient, before: datetime | None) -> list[FlowRun]
             flow_filter=FlowFilter(name=FlowFilterName(any_=list(names))),
             flow_run_filter=started,
             sort=FlowRunSort.ID_DESC,
-            limit=PAGE,
+            limit=limit,
             offset=offset,
         ):
             found += [run for run in page if tag is None or tag in run.tags]
-            offset += PAGE
+            offset += limit
     return found
 
 
-async def _runs_with_tasks_named(client: PrefectClient, naming: Naming) -> set[UUID]:
+async def _runs_with_tasks_named(client: PrefectClient, naming: Naming, limit: int) -> set[UUID]:
     """The runs in which a post was enriched by a task of its own: the task has the post's code in its name."""
     names = [f"enrich {platform}/{code}" for code in sorted(naming.codes) for platform in PLATFORMS]
     found: set[UUID] = set()
-    for at in range(0, len(names), PAGE):
-        named = TaskRunFilter(name=TaskRunFilterName(any_=names[at : at + PAGE]))
+    for at in range(0, len(names), limit):
+        named = TaskRunFilter(name=TaskRunFilterName(any_=names[at : at + limit]))
         offset = 0
-        while page := await client.read_task_runs(task_run_filter=named, limit=PAGE, offset=offset):
+        while page := await client.read_task_runs(task_run_filter=named, limit=limit, offset=offset):
             found |= {task.flow_run_id for task in page if task.flow_run_id is not None}
-            offset += PAGE
+            offset += limit
     return found
 
 
