@@ -24,7 +24,7 @@ from flows.steps.run.context import RunContext
 from flows.steps.run.garbage import fewer_collections
 from flows.steps.run.opening import Opening
 from flows.steps.run.request import RunRequest
-from flows.steps.run.stops import Stop, StopListener
+from flows.steps.run.stops import Stop, StopListener, termination_in
 from flows.steps.run.summary import RunEnded, RunFailed, RunHalted, RunSummary
 
 P = ParamSpec("P")
@@ -105,6 +105,10 @@ class open_run:
             await self._note_service(failed)
         finally:
             await opening.stack.aclose()
+        signal = termination_in(error)
+        if signal is not None and signal is not error:
+            # Wrapped in a group it would be a fault to Prefect, and a cancelled run would end as Crashed.
+            raise signal
         return ours is not None
 
     async def _close(self, failed: TagtrailError | None, broken: BaseException | None) -> RunSummary:

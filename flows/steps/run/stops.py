@@ -181,6 +181,14 @@ class StopListener:
 CUT_OFF = "cut off from outside; the sweep (collect-imports/sweep) takes up what is left"
 
 
+def termination_in(error: BaseException | None) -> TerminationSignal | None:
+    """The worker's signal, also where a task in flight received it and the group of tasks wrapped it."""
+    if isinstance(error, TerminationSignal):
+        return error
+    inner = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return next((found for one in inner if (found := termination_in(one)) is not None), None)
+
+
 def _cut_off(error: BaseException | None) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return any(_cut_off(one) for one in error.exceptions)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import signal
+
+import pytest
+from prefect.exceptions import TerminationSignal
 
 from flows.steps.run.halt_switch import HaltSwitch
+from flows.steps.run.lifecycle import open_run
 from flows.steps.run.stops import Stop, StopListener
 
 
@@ -27,3 +33,14 @@ async def test_tasks_that_are_cut_off_by_a_stop_log_nothing_of_their_own() -> No
     assert [stop.why for stop in written] == ["cancelled"]
     await listener.end()
     assert log.level == before
+
+
+async def test_a_worker_s_signal_reaches_prefect_as_itself_whichever_task_received_it() -> None:
+    """Prefect ends a cancelled run as Cancelled by the signal; a group of errors is a fault to it."""
+
+    async def received() -> None:
+        raise TerminationSignal(signal.SIGTERM)
+
+    with pytest.raises(TerminationSignal):
+        async with open_run("enrich-posts"), asyncio.TaskGroup() as group:
+            group.create_task(received())
