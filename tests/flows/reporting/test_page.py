@@ -243,6 +243,7 @@ def test_sixty_hashtags_make_a_page_too(sqlite_store: Store, fill_weeks: Callabl
     whole = page_of(sqlite_store)
     assert len(whole) < 3_000_000
     assert all(f"#tag{at}" in whole for at in range(60))
+    assert "The first 40 hashtags are drawn" in whole
 
 
 def test_all_time_and_invented_pages(sqlite_store: Store, fill_weeks: Callable[..., None]) -> None:
