@@ -42,7 +42,7 @@ class Accounting:
 
         `submissions` counts answers by target (`hashtag:lvmh`, `url:tiktok:71…`, `creator:instagram:name`),
         `accepted` the imports that exist for it; `metadata` counts answers by post, channel and code,
-        `metadata_served` those that were worked out, whether or not they arrived; `faulted` lists, by fault, the posts,
+        `metadata_served` those that were worked out, whether or not they arrived; `struck` lists, by fault, the posts,
         imports and targets that it was injected into; `busiest_second` is the most calls of a kind in any one real
         second.
         """
@@ -60,7 +60,7 @@ class Accounting:
             "metadata_served": dict(self.metadata_served),
             "metadata_readable": self.readable,
             "faults": dict(self.faults),
-            "faulted": {kind: list(keys) for kind, keys in self.faulted.items()},
+            "struck": {kind: list(keys) for kind, keys in self.faulted.items()},
             "times": {kind: list(times) for kind, times in self.times.items()},
             "busiest_second": {kind: busiest(times) for kind, times in self.times.items()},
             "callbacks": list(self.callbacks),

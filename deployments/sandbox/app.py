@@ -179,8 +179,9 @@ def _hang_up(scope: MutableMapping[str, Any], *, reset: bool) -> None:
 def answer_page(state: State, method: str, path: str, query: dict[str, str], body: bytes) -> Answer:
     """An answer of the sandbox's own pages, which are no part of the API. One of:
 
-    `GET accounting` · `GET scenarios` · `GET post?url=` (the post's key and number) · `POST reset` · `POST scenario`
-    with `{"name": …, "changes": {…}}` · `POST advance` with `{"seconds": …}` (virtual). No key is asked for.
+    `GET books` (the accounting) · `GET scenarios` · `GET post?url=` (the post's key and number) · `POST reset` ·
+    `POST scenario` with `{"name": …, "changes": {…}}` · `POST advance` with `{"seconds": …}` (virtual). No key is asked
+    for.
     """
     page = path.removeprefix("/sandbox/")
     try:
@@ -194,7 +195,7 @@ def answer_page(state: State, method: str, path: str, query: dict[str, str], bod
 
 
 def _page(state: State, page: str, query: dict[str, str], asked: dict[str, Any]) -> dict[str, Any] | None:
-    if page == "GET accounting":
+    if page == "GET books":
         return {
             "scenario": state.scenario_name,
             "real_seconds": state.clock.real(),

@@ -47,7 +47,7 @@ class Scenario:
     faults: tuple[Fault, ...] = ()
     # What a hashtag has.
     platforms: tuple[str, ...] = ("tiktok", "instagram")
-    posts: int | None = None
+    stock: int | None = None
     shared_every: int = 0
     surplus_posts: int = 0
     # How answers are written.
@@ -148,7 +148,7 @@ SCENARIOS: dict[str, Scenario] = {
         about="a hashtag finds TikTok, Instagram and YouTube posts in turn",
         platforms=("tiktok", "instagram", "youtube"),
     ),
-    "few-posts": Scenario(about="a hashtag has seven posts at the start, however many are asked for", posts=7),
+    "few-posts": Scenario(about="a hashtag has seven posts at the start, however many are asked for", stock=7),
     "shared-posts": Scenario(about="every fifth post is found by every hashtag", shared_every=5),
     "extremes": Scenario(about="posts with more plays than 32 bits can count", extremes=True),
     # Too many requests.

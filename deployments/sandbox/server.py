@@ -108,7 +108,7 @@ class SandboxServer(ThreadServer[_Server]):
 
     def accounting(self) -> dict[str, Any]:
         """The accounting (see `Accounting.as_dict`)."""
-        return self._call("GET", "accounting")
+        return self._call("GET", "books")
 
     def reset(self) -> None:
         """Forget imports, counts and used-up limits, and begin the time anew."""

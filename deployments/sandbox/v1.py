@@ -76,7 +76,7 @@ def _tag_posts(state: State, asked: dict[str, Any]) -> tuple[list[str], list[Pos
             scenario.platforms,
             count + scenario.surplus_posts,
             tag=tag,
-            limit=scenario.posts,
+            limit=scenario.stock,
             shared_every=scenario.shared_every,
         )
         posts.update((post.key, post) for post in newest)
@@ -114,7 +114,7 @@ def _creator_posts(state: State, asked: dict[str, Any]) -> tuple[list[str], list
         raise Refusal("bad", "username must be a profile URL of TikTok, Instagram or YouTube.")
     platform, handle = profile
     count = _count(asked, "creator")
-    posts = state.catalog.newest((platform,), count, creator=handle, limit=state.scenario.posts)
+    posts = state.catalog.newest((platform,), count, creator=handle, limit=state.scenario.stock)
     return [f"creator:{platform}:{handle.casefold()}"], posts, count
 
 

@@ -47,7 +47,7 @@ class Sandbox:
         return {"MEMORIES_API_KEY": KEY, **urls, **QUICK}
 
     def accounting(self) -> dict[str, Any]:
-        return self._call("GET", "accounting")
+        return self._call("GET", "books")
 
     def reset(self) -> None:
         self._call("POST", "reset")

@@ -41,7 +41,7 @@ def process(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_process_of_its_own_ends_cleanly_on_signals(http, number):
     with process("--scenario", "today", "--time-scale", "500", "--limits", "off") as (running, url):
-        assert http.get(f"{url}/sandbox/accounting").json()["scenario"] == "today"
+        assert http.get(f"{url}/sandbox/books").json()["scenario"] == "today"
         running.send_signal(number)
         _, errors = running.communicate(timeout=120)
         assert (running.returncode, errors) == (0, "")
@@ -93,7 +93,7 @@ def test_latency_is_added_to_every_answer(start):
 
 def test_latency_is_not_added_to_the_pages_of_the_sandbox_itself(start):
     api = start(latency_ms=3_600_000)
-    assert api.http.get(f"{api.server.url}/sandbox/accounting").json()["requests"] == 0
+    assert api.http.get(f"{api.server.url}/sandbox/books").json()["requests"] == 0
 
 
 def test_pages_of_the_sandbox_itself(api):
