@@ -19,11 +19,11 @@ import urllib.request
 from collections import deque
 from pathlib import Path
 
-from deployments.sandbox.books import busiest
 from enrich import KEY, sandbox, urls
 
 from blocks.database.engine import upgrade
 from deployments.cli.servers import PrefectServer
+from deployments.sandbox.accounting import busiest
 from deployments.stack import own_server
 
 PER_SECOND = 10
@@ -38,8 +38,8 @@ async def enrich(part: list[str]) -> None:
 
 
 def call_times(address: str) -> list[float]:
-    """When each metadata call came to the sandbox, Unix seconds; its books begin anew."""
-    with urllib.request.urlopen(f"{address}/sandbox/books") as answer:
+    """When each metadata call came to the sandbox, Unix seconds; its accounting begins anew."""
+    with urllib.request.urlopen(f"{address}/sandbox/accounting") as answer:
         times = json.load(answer)["times"]
     urllib.request.urlopen(urllib.request.Request(f"{address}/sandbox/reset", b"{}", method="POST")).close()
     return sorted(at for kind, of_kind in times.items() if "metadata" in kind for at in of_kind)
