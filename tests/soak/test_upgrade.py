@@ -70,7 +70,10 @@ def test_an_old_and_a_new_run_buy_each_post_once(
         time.sleep(0.1)
     assert start(ROOT, "new", "db", "upgrade").wait(60) == 0, told("new")
     now = start(ROOT, "new", *track)
-    statuses = before.wait(180), now.wait(180)
+    if before.wait(180):
+        # It says so where the schema moved under it; what it has bought is stored.
+        assert "is newer than this Tagtrail" in told("old")
+    assert now.wait(180) == 0, told("new")
     last = start(ROOT, "new", *track).wait(180)
 
     books = sandbox.accounting()
@@ -79,6 +82,6 @@ def test_an_old_and_a_new_run_buy_each_post_once(
     store.close()
     again = {post: calls for post, calls in books["metadata_served"].items() if calls > 1}
     assert len(books["imports"]) == len(HASHTAGS), told("new")
-    assert (*statuses, last) == (0, 0, 0), told("old") + told("new")
+    assert last == 0, told("new")
     assert enriched == len(books["metadata_served"]) > POSTS
     assert again == {}
