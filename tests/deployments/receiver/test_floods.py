@@ -136,7 +136,14 @@ async def test_who_leaves_before_an_answer_is_not_waited_for(sqlite_store: Store
     receiver = unserved(sqlite_store, limits=Limits(pause_of_refusals_seconds=600.0))
     for path in (b"/other", b"/p"):
         messages = [{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}]
-        scope = {"type": "http", "method": "POST", "path": path.decode(), "raw_path": path, "headers": []}
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": path.decode(),
+            "raw_path": path,
+            "query_string": b"",
+            "headers": [],
+        }
 
         async def receive(messages: list[Any] = messages) -> Any:
             return messages.pop(0) if messages else {"type": "http.disconnect"}
