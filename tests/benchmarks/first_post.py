@@ -101,7 +101,7 @@ class Rounds:
             time.sleep(0.5)
 
     def _first_call(self, began: float) -> float:
-        with urllib.request.urlopen(f"{self.sandbox}/sandbox/accounting") as answer:
+        with urllib.request.urlopen(f"{self.sandbox}/sandbox/books") as answer:
             times = json.load(answer)["times"]
         return min(at for of_kind in times.values() for at in of_kind if at >= began)
 

@@ -39,7 +39,7 @@ async def enrich(part: list[str]) -> None:
 
 def call_times(address: str) -> list[float]:
     """When each metadata call came to the sandbox, Unix seconds; its accounting begins anew."""
-    with urllib.request.urlopen(f"{address}/sandbox/accounting") as answer:
+    with urllib.request.urlopen(f"{address}/sandbox/books") as answer:
         times = json.load(answer)["times"]
     urllib.request.urlopen(urllib.request.Request(f"{address}/sandbox/reset", b"{}", method="POST")).close()
     return sorted(at for kind, of_kind in times.items() if "metadata" in kind for at in of_kind)
