@@ -91,8 +91,8 @@ def _moved(period: Period, found: Sequence[Finding]) -> str:
         end = "no clear change" if len(found) == 1 else "a clear change"
         return f"{what} {end} against the {period.words} before: each interval includes 1."
     return (
-        f"No change can be stated: no hashtag has {MIN_POSTS} posts of {MIN_CREATORS} creators, measured at {AT} in "
-        f"time, in this period and in the {period.words} before."
+        f"No hashtag's change can be stated: none has {MIN_POSTS} posts of {MIN_CREATORS} creators, measured at {AT} "
+        f"in time, in this period and in the {period.words} before."
     )
 
 

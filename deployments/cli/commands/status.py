@@ -282,10 +282,11 @@ def _import(each: OpenImport) -> str:
     polled = "" if each.polled_seconds_ago is None else f", last poll {age(each.polled_seconds_ago)} ago"
     note = f" ({plain(each.note)})" if each.note else ""
     task = f", task {plain(each.task_id)}" if each.task_id else ""
-    return (
-        f"import of {what}, {each.state}, {each.seen:,} of {each.requested:,} posts listed, "
-        f"planned {age(each.age_seconds)} ago{polled}{task}{note}"
-    )
+    planned = f"planned {age(each.age_seconds)} ago"
+    if each.state == "planned":
+        return f"import of {what}, {planned}, not sent, {each.requested:,} posts asked for{note}"
+    listed = f"{each.seen:,} of {each.requested:,} posts listed"
+    return f"import of {what}, {each.state}, {listed}, {planned}{polled}{task}{note}"
 
 
 def _run(run: LastRun) -> str:

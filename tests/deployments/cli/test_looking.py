@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -119,6 +120,9 @@ def test_status_shows_what_is_in_doubt_and_how_to_decide(tagtrail: Callable[...,
     out = tagtrail("status").out
     assert "In doubt: import of #tweed, ambiguous, 0 of 5 posts listed" in out
     assert f"tagtrail resolve {doubtful} --resubmit|--attach TASK_ID|--drop" in out
+    assert tagtrail("resolve", doubtful, "--resubmit").status == 0
+    unsent = re.compile(r"Open: import of #tweed, planned \d+ s ago, not sent, 5 posts asked for ", re.M)
+    assert unsent.search(tagtrail("status").out)
 
 
 @pytest.mark.usefixtures("one_day")

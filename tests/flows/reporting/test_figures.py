@@ -109,7 +109,7 @@ def test_a_creator_with_ten_earlier_posts_is_his_own_measure(
     assert section.search.leading[0].outrun.posts >= 10
     # Thirty posts, and yet of two people only.
     assert section.whole.strata[0].change.verdict == "too few"
-    assert section.sentences[0].startswith("No change can be stated")
+    assert section.sentences[0].startswith("No hashtag's change can be stated")
 
 
 def test_a_few_posts_are_counted_and_not_compared(sqlite_store: Store, fill: Callable[[Connection], None]) -> None:
