@@ -117,7 +117,9 @@ def _stands_out(sample: Sample, search: Search, names: dict[tuple[str, str], str
     if not search.searched:
         return "No post of the period was measured in time, so that none can be called outstanding."
     if not search.leading:
-        return f"None of {plural(search.searched, 'searched post')} has twice its baseline or more."
+        if search.searched == 1:
+            return "The one searched post has less than twice its baseline, or too few peers."
+        return f"None of {search.searched:,} searched posts has twice its baseline or more."
     one = search.leading[0]
     who = f"by {name} " if (name := names.get(sample.keys[one.post])) else ""
     against = (
