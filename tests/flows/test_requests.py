@@ -129,10 +129,11 @@ async def test_two_sweeps_at_once_share_what_is_left(chain: Any) -> None:
 async def test_a_sweep_s_own_cap_bounds_it_further(chain: Any) -> None:
     left = await chain.track("LVMH", posts_per_hashtag=20, wait=False)
     swept = await sweep(chain, max_spend_usd=0.03)
-    assert (swept.outcome, swept.enriched + swept.waiting) == ("halted", 20)
+    # It halts as soon as its cap is reached, whatever was listed by then.
+    assert (swept.outcome, swept.enriched + swept.waiting) == ("halted", swept.requested)
     assert 1 <= swept.enriched == chain.asked() <= 3
     rest = await sweep(chain)
-    assert (rest.outcome, rest.enriched, chain.asked()) == ("done", swept.waiting, 20)
+    assert (rest.outcome, rest.enriched, chain.asked()) == ("done", 20 - swept.enriched, 20)
     assert used(chain, left.run_id) == 40 * CENT
 
 
@@ -149,7 +150,8 @@ async def test_a_killed_run_s_reservations_count_as_spent(chain: Any) -> None:
 async def test_a_new_day_gives_a_request_no_new_money(chain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAGTRAIL_MAX_SPEND_USD_PER_DAY", "0.23")
     halted = await chain.track("LVMH", posts_per_hashtag=20, max_spend_usd=0.25)
-    assert (halted.outcome, halted.enriched, halted.waiting) == ("halted", 3, 17), "nobody stopped it"
+    # It halts as soon as the cap is reached, whatever was listed by then; nobody stopped it.
+    assert (halted.outcome, halted.enriched, halted.waiting) == ("halted", 3, halted.requested - 3)
     assert [(one.outcome, one.enriched) for one in await two_sweeps(chain)] == [("halted", 0)] * 2
     assert chain.asked() == 3
 
