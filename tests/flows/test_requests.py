@@ -152,7 +152,7 @@ async def test_a_new_day_gives_a_request_no_new_money(chain: Any, monkeypatch: p
     halted = await chain.track("LVMH", posts_per_hashtag=20, max_spend_usd=0.25)
     # It halts as soon as the cap is reached, whatever was listed by then; nobody stopped it.
     assert (halted.outcome, halted.enriched, halted.waiting) == ("halted", 3, halted.requested - 3)
-    assert [(one.outcome, one.enriched) for one in await two_sweeps(chain)] == [("halted", 0)] * 2
+    assert [(one.outcome, one.cost_usd) for one in await two_sweeps(chain)] == [("halted", 0)] * 2
     assert chain.asked() == 3
 
     # Past midnight: what was spent was spent yesterday.
@@ -160,7 +160,7 @@ async def test_a_new_day_gives_a_request_no_new_money(chain: Any, monkeypatch: p
     changed(chain, sa.update(table).values(day="2026-01-01"))
     changed(chain, sa.delete(budgets).where(budgets.c.scope.startswith("day:")))
     swept = await sweep(chain)
-    assert (swept.enriched, swept.out_of_room) == (2, 15)
+    assert (swept.cost_usd, swept.out_of_room) == (0.02, 15)
     await two_sweeps(chain)
     assert (chain.asked(), used(chain, halted.run_id)) == (5, 25 * CENT)
 
