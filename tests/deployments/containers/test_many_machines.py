@@ -100,8 +100,10 @@ class Scene:
         return found
 
     async def said_by_ended_runs(self) -> list[str]:
-        """What the summaries of runs that ended tell."""
-        return [str(each.data) for each in await self.client.read_artifacts() if each.type == "markdown"]
+        """What the summaries of runs of hashtags that ended tell; a sweep of a full ten minutes is none of these."""
+        theirs = {run.id for run in await self.client.read_flow_runs() if run.parameters.get("hashtags")}
+        found = await self.client.read_artifacts()
+        return [str(each.data) for each in found if each.type == "markdown" and each.flow_run_id in theirs]
 
     def machine_of(self, run: Any) -> Any:
         """The worker on which this run is, or None."""
