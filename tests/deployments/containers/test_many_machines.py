@@ -19,6 +19,7 @@ from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from prefect.states import Cancelling
 
+from blocks.database import What
 from blocks.database.engine import open_store
 from blocks.database.store import export
 from deployments.sandbox.accounting import busiest
@@ -68,7 +69,7 @@ class Scene:
         self.stack, self.client, self.sandbox = stack, client, sandbox
         self.in_flight: set[str] = set()
 
-    def rows(self, what: export.What) -> list[dict[str, Any]]:
+    def rows(self, what: What) -> list[dict[str, Any]]:
         store = open_store(self.stack.data_url)
         try:
             return list(export.rows(store, what))
