@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from prefect import flow
@@ -15,6 +16,8 @@ from prefect.client.schemas.filters import (
     ArtifactFilterKey,
     FlowFilter,
     FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterId,
     TaskRunFilter,
     TaskRunFilterName,
 )
@@ -36,11 +39,12 @@ async def runs_of(name: str) -> dict[str, Any]:
     return {str(run.id): run.parameters for run in found}
 
 
-async def recorded(task_name: str) -> None:
-    """Wait for a task run: the server records them some seconds later."""
+async def recorded(task_name: str, run_id: str) -> None:
+    """Wait for a task run of that run: the server records them some seconds later."""
     named = TaskRunFilter(name=TaskRunFilterName(any_=[task_name]))
+    its = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(run_id)]))
     async with asyncio.timeout(120), get_client() as client:
-        while not await client.read_task_runs(task_run_filter=named):
+        while not await client.read_task_runs(task_run_filter=named, flow_run_filter=its):
             await asyncio.sleep(0.2)
 
 
@@ -56,7 +60,7 @@ async def test_an_erased_post_stays_out_and_no_run_on_the_server_names_it(weathe
         done = await purge(store, Target(post=parse_post_url(URL)))
     assert done.naming is not None
     code = listed["shortcode"] or listed["post_id"]
-    await recorded(f"enrich {listed['platform']}/{code}")
+    await recorded(f"enrich {listed['platform']}/{code}", first.run_id)
     assert given.run_id in await runs_of("enrich-posts")
     told = await erase_on_server(naming=done.naming, dry_run=True)
     assert given.run_id in await runs_of("enrich-posts"), "a dry run deletes nothing"
