@@ -39,6 +39,7 @@ class Examined:
     checks: list[Check] = field(default_factory=list)
     account: Account | None = None
     database_url: str = ""
+    database_is_of_block: bool = False
     callback: tuple[str, str] = field(default=("", ""), repr=False)
     """The address and the secret under which the receiver is reached."""
 
@@ -60,7 +61,7 @@ def examine(settings: Settings, work_pool: str | None) -> Examined:
     else:
         prefect, blocks = _prefect_checks(settings, *server, work_pool)
     found.checks.append(_choose(found, settings, blocks))
-    checks, store = database_checks(found.database_url)
+    checks, store = database_checks(found.database_url, of_block=found.database_is_of_block)
     with _closing(store):
         found.checks += [*checks, *asyncio.run(_api_checks(found, settings))]
     found.checks += [*prefect, callback_check(*found.callback)]
@@ -123,7 +124,7 @@ def _choose(found: Examined, settings: Settings, blocks: list[Block]) -> Check:
 
     for database in blocks:
         if isinstance(database, TagtrailDatabase):
-            found.database_url = database.get_url()
+            found.database_url, found.database_is_of_block = database.get_url(), True
     saved = next((each for each in blocks if isinstance(each, MemoriesCredentials)), None)
     if saved is not None:
         if saved.get_callback() is not None:

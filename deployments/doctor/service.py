@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 KEY: Final = "MEMORIES_API_KEY"
 BLOCK: Final = "block memories-credentials/default"
+DATABASE_BLOCK: Final = "block tagtrail-database/default"
 
 NOT_THERE: Final = uuid.UUID(int=0)
 """A task id that nobody has: asking for it costs nothing."""
@@ -108,13 +109,17 @@ class Account:
         )
 
 
-def database_checks(url: str) -> tuple[list[Check], Store | None]:
-    """Whether the database can be used as it is, and its clock; the store, open, if so."""
+def database_checks(url: str, *, of_block: bool = False) -> tuple[list[Check], Store | None]:
+    """Whether the database can be used as it is, and its clock; the store, open, if so.
+
+    `of_block`: a saved block names it, and comes before TAGTRAIL_DATABASE_URL.
+    """
     name = "database"
     try:
         parsed = parse(url)
     except UsageError as error:
-        return [failed(name, str(error), "mend TAGTRAIL_DATABASE_URL")], None
+        where = f"the URL in the {DATABASE_BLOCK} (Prefect UI, Blocks)" if of_block else "TAGTRAIL_DATABASE_URL"
+        return [failed(name, str(error), f"mend {where}")], None
     try:
         there = parsed.drivername != "sqlite" or is_there(Path(parsed.database or ""))
     except UsageError as error:

@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
+from pydantic import SecretStr
 from sqlalchemy import text
 
+from blocks.database.credentials import TagtrailDatabase
+from blocks.errors import UsageError
 from blocks.memories.credentials import MemoriesCredentials
+from flows.steps.run import accounts as run_accounts
 
 KEYS = {"agency": "sk-invented-agency", "studio": "sk-invented-studio"}
 
@@ -138,3 +142,15 @@ async def test_a_saved_account_buys_nothing_into_a_database_of_the_sandbox(weath
     with weather.store() as store, store.connect() as conn:
         assert conn.execute(text("select count(*) from runs")).scalar_one() == 1
     assert (await weather.enrich(url, max_age_hours=0)).enriched == 1
+
+
+async def test_a_database_that_cannot_be_used_is_mended_in_the_block_that_names_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def saved(*_: Any) -> TagtrailDatabase:
+        return TagtrailDatabase(url=SecretStr("mysql://me:hidden@nowhere/x"))
+
+    monkeypatch.setattr(run_accounts, "_saved", saved)
+    with pytest.raises(UsageError, match="mend the block tagtrail-database/default") as refused:
+        await run_accounts.saved_database_url()
+    assert "hidden" not in str(refused.value)

@@ -10,6 +10,7 @@ from typing import TypeVar
 from prefect.blocks.core import Block
 from prefect.exceptions import ObjectNotFound
 
+from blocks.database.connections import parse
 from blocks.database.credentials import TagtrailDatabase
 from blocks.database.engine import Store, open_store
 from blocks.database.store import accounts
@@ -87,9 +88,20 @@ def _callback(block: MemoriesCredentials | None, settings: Settings) -> str | No
 
 
 async def saved_database_url() -> str | None:
-    """The URL of the saved block `tagtrail-database/default`, or None where there is none."""
+    """The URL of the saved block `tagtrail-database/default`, or None where there is none.
+
+    Raises:
+        UsageError: it is no database URL.
+    """
     block = await _saved(TagtrailDatabase, "default")
-    return None if block is None else block.get_url()
+    if block is None:
+        return None
+    try:
+        parse(block.get_url())
+    except UsageError as error:
+        where = "the block tagtrail-database/default (Prefect UI, Blocks)"
+        raise UsageError(f"{error}; mend {where}: it decides") from None
+    return block.get_url()
 
 
 @asynccontextmanager

@@ -96,6 +96,9 @@ def test_a_database_is_reachable_and_at_head_or_what_to_do_is_told(sqlite_store:
     assert "secret" not in unreachable.line
     [wrong], none = database_checks("mysql://nowhere/x")
     assert (wrong.verdict, none) == ("failed", None)
+    assert wrong.advice == "mend TAGTRAIL_DATABASE_URL"
+    [of_block], _ = database_checks("mysql://nowhere/x", of_block=True)
+    assert of_block.advice == "mend the URL in the block tagtrail-database/default (Prefect UI, Blocks)"
 
 
 def test_a_schema_that_is_behind_is_no_reason_to_stop_on_sqlite(tmp_path: Path) -> None:
