@@ -14,7 +14,7 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from blocks.database import What
-from blocks.database.store.data_dictionary import column_facts
+from blocks.database.data_dictionary import column_facts
 from blocks.settings import Settings
 from deployments.cli.main import COMMANDS, make_app
 

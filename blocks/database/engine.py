@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, false, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from blocks.database import connections, migrations
-from blocks.database.copies import copy_before_upgrade
 from blocks.database.faults import DATABASE_ERRORS, Fault, explain, explained, judge
 from blocks.database.grouping import LINGER_SECONDS, Write, WriteQueue
 from blocks.errors import StoreError, is_full
@@ -302,3 +303,35 @@ def _prepare_file(path: Path, where: str, *, create: bool) -> None:
             raise StoreError(Fault.FULL.value.format(where=where)) from error
         reason = error.strerror or type(error).__name__
         raise StoreError(f"the database {where} cannot be made or opened ({reason}); check its path") from error
+
+
+def copy_before_upgrade(file: Path, revision: str, now: datetime) -> Path:
+    """Copy a database of this schema revision: `tagtrail.db` to `tagtrail-schema-0008-20261130T120000Z.db`.
+
+    The copy is consistent while others read and write, and needs as much space as the database has rows.
+
+    Raises:
+        StoreError: the copy cannot be made there.
+        DatabaseError: the file cannot be read, or the disk is full.
+    """
+    copy = file.with_name(f"{file.stem}-schema-{revision}-{now:%Y%m%dT%H%M%SZ}{file.suffix}")
+    try:
+        os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        raise StoreError(
+            f"no copy of the database can be made at {copy} ({error.strerror}), so that its schema was left as it is; "
+            "make room there, or allow it"
+        ) from error
+    try:
+        with closing(sqlite3.connect(file)) as conn:
+            conn.execute("VACUUM INTO ?", (str(copy),))
+    except sqlite3.Error as error:
+        copy.unlink()
+        raise DatabaseError(None, None, error) from error
+    return copy
+
+
+def copies_of(file: Path) -> list[Path]:
+    """The copies of a database that upgrades made, the oldest schema first."""
+    name = re.compile(rf"{re.escape(file.stem)}-schema-\d{{4}}-\d{{8}}T\d{{6}}Z{re.escape(file.suffix)}\Z")
+    return sorted(path for path in file.parent.iterdir() if name.match(path.name))

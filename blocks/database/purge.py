@@ -12,8 +12,7 @@ from typing import Any
 
 from sqlalchemy.exc import DatabaseError
 
-from blocks.database.copies import copies_of
-from blocks.database.engine import Store
+from blocks.database.engine import Store, copies_of
 from blocks.database.faults import explained
 from blocks.database.store import Connection, erased_names, erasure, meta
 from blocks.database.store.erased_names import Names, Naming

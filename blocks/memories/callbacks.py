@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 
 import orjson
 
-from blocks.callbacks import Callback
+from blocks.completion import Callback
 
 MOST_BYTES: Final = 16_384
 """A callback is a few hundred bytes; one that brings a caption or a transcript along, a few thousand."""

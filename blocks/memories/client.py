@@ -15,7 +15,6 @@ from pydantic import SecretStr
 from blocks import network
 from blocks.errors import BadKey, BadParameters, MemoriesError, NoAnswer, NotFound, NotSent, Unreadable, UsageError
 from blocks.memories import requests, responses
-from blocks.memories.accounts import account_name
 from blocks.memories.decoding import BadCoding, decoded
 from blocks.memories.redaction import Scrubber
 from blocks.memories.requests import Where
@@ -89,7 +88,7 @@ class MemoriesClient:
         self._v1 = requests.checked_base_url("MEMORIES_V1_BASE_URL", v1_base_url, allow_http=allow_http)
         v2 = requests.checked_base_url("MEMORIES_V2_BASE_URL", v2_base_url, allow_http=allow_http)
         self.hosts = requests.hosts_of(self._v1, v2)
-        self.account = account_name(key, account)
+        self.account = requests.account_name(key, account)
         """Names the account in the database; see `accounts`."""
         self.account_was_given = bool(account.strip())
         self._v2_shown = v2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, TypedDict
 from urllib.parse import urlencode, urlsplit
@@ -76,6 +78,23 @@ def checked_key(key: str) -> str:
     if not key.isascii() or not key.isprintable() or " " in key:
         raise UsageError("MEMORIES_API_KEY holds a space, a line break or a foreign character: copy the key again")
     return key
+
+
+def account_name(key: str, named: str = "") -> str:
+    """The name that was given (TAGTRAIL_ACCOUNT, or the block's field), else one made of the key.
+
+    The latter is the first 16 hex digits of the key's SHA-256: it tells accounts apart and not the key.
+
+    Raises:
+        UsageError: what was given is no name of 1 to 32 letters, digits, `.`, `_` or `-`.
+    """
+    if named := named.strip():
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,32}", named):
+            raise UsageError(
+                f"an account's name (TAGTRAIL_ACCOUNT) has 1 to 32 letters, digits, '.', '_' or '-', not {named!r}"
+            )
+        return named
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def checked_base_url(name: str, url: str, *, allow_http: bool = False) -> str:

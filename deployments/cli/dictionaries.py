@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from blocks.database import What
-from blocks.database.store.data_dictionary import IDS, ColumnCoverage, ColumnFact, Coverage, column_facts
+from blocks.database.data_dictionary import IDS, ColumnCoverage, ColumnFact, Coverage, column_facts
 from blocks.database.store.filters import Filters
 from blocks.posts.payloads import sources
 from blocks.posts.payloads.mapping import PARSER_VERSION

@@ -12,7 +12,7 @@ from blocks.database.store import Connection, accounts, imports, money, work
 from blocks.database.store.imports import FoundPost, OpenImport
 from blocks.dedup_keys import import_shown
 from blocks.errors import StoreError, UsageError
-from blocks.memories.accounts import account_name
+from blocks.memories.requests import account_name
 from blocks.posts.identity import parse_creator_url
 from blocks.posts.record import Channel, PostRef
 from blocks.quotas.budget import Estimate, estimate

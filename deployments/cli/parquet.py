@@ -14,7 +14,7 @@ from blocks.errors import UsageError
 from deployments.cli.writers import json_line, json_text
 
 if TYPE_CHECKING:
-    from blocks.database.store.data_dictionary import ColumnFact
+    from blocks.database.data_dictionary import ColumnFact
 
 BATCH_ROWS: Final = 1000
 GROUP_ROWS: Final = 100_000

@@ -73,7 +73,7 @@ def text_maker(
     """
 
     def make(file: BinaryIO) -> int:
-        from blocks.database.store.data_dictionary import IDS
+        from blocks.database.data_dictionary import IDS
 
         too_long = 0
 

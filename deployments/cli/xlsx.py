@@ -12,7 +12,7 @@ from deployments.cli.terminal import counted
 from deployments.cli.writers import EXACT, MAX_CELL_TEXT, cell_length, is_too_long, iso, json_text
 
 if TYPE_CHECKING:
-    from blocks.database.store.data_dictionary import ColumnFact
+    from blocks.database.data_dictionary import ColumnFact
 
 SHEET_ROWS: Final = 1_048_576
 """Rows of one sheet, its heading among them; what is more goes to the next sheet."""

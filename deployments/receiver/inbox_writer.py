@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
 
-from blocks.callbacks import Callback
+from blocks.completion import Callback
 from blocks.database.engine import Store
 from blocks.database.store import inbox
 from blocks.errors import StoreError

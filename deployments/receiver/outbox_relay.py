@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID, uuid5
 
-from blocks.callbacks import kind_of
+from blocks.completion import kind_of
 from blocks.database.engine import Store
 from blocks.database.store import inbox
 from blocks.database.store.inbox import Unemitted

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from blocks.database.engine import Store
 from blocks.database.store import accounts, imports, overview
 from blocks.errors import UsageError
-from blocks.memories.accounts import account_name
+from blocks.memories.requests import account_name
 from blocks.network import are_here
 from blocks.settings import Settings
 from deployments.cli import account, stores

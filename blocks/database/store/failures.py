@@ -10,8 +10,7 @@ from typing import Any, Literal, get_args
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from blocks.database.store.sanitise import sanitise, sanitise_text
-from blocks.database.store.statements import insert_into, one_of, table_of, write_rows
+from blocks.database.store.statements import insert_into, one_of, sanitise, sanitise_text, table_of, write_rows
 from blocks.database.tables import Failure
 from blocks.errors import MemoriesError, TagtrailError
 from blocks.posts.identity import item_key

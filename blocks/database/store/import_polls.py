@@ -30,8 +30,15 @@ from blocks.database.store.imports import (
 )
 from blocks.database.store.posts import ensure_posts
 from blocks.database.store.raw_payloads import save_bodies
-from blocks.database.store.sanitise import sanitise_key, sanitise_text
-from blocks.database.store.statements import chunks, insert_into, posts_among, table_of, write_rows
+from blocks.database.store.statements import (
+    chunks,
+    insert_into,
+    posts_among,
+    sanitise_key,
+    sanitise_text,
+    table_of,
+    write_rows,
+)
 from blocks.database.store.work import enqueue
 from blocks.database.tables import Failure, Post, Run
 from blocks.errors import Unreadable

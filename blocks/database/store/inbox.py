@@ -9,12 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, exists, or_, select, update
 
-from blocks.callbacks import Callback, kind_of
-from blocks.completion import Said
+from blocks.completion import Callback, Said, kind_of
 from blocks.database.store import leases
 from blocks.database.store.imports import OPEN, imports, items
-from blocks.database.store.sanitise import sanitise_text
-from blocks.database.store.statements import chunks, insert_into, table_of, write_rows
+from blocks.database.store.statements import chunks, insert_into, sanitise_text, table_of, write_rows
 from blocks.database.tables import Inbox
 
 inbox = table_of(Inbox)

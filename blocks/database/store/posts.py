@@ -28,8 +28,18 @@ from blocks.database.grouping import mergeable
 from blocks.database.store import erased_names, erasure, failures, raw_payloads, work
 from blocks.database.store import snapshots as snapshots_store
 from blocks.database.store.failures import GivenUp
-from blocks.database.store.sanitise import sanitise, sanitise_facts, sanitise_key
-from blocks.database.store.statements import chunks, insert_into, one_of, posts_among, same_post, table_of, write_rows
+from blocks.database.store.statements import (
+    chunks,
+    insert_into,
+    one_of,
+    posts_among,
+    same_post,
+    sanitise,
+    sanitise_facts,
+    sanitise_key,
+    table_of,
+    write_rows,
+)
 from blocks.database.tables import Comment, Creator, Post, Snapshot, Work
 from blocks.posts.identity import item_key, private_url
 from blocks.posts.payloads.mapping import PARSER_VERSION

@@ -7,17 +7,19 @@ answer about another post filled are found out by this, and taken back.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from sqlalchemy import Connection, Row, and_, bindparam, delete, select, update
 
-from blocks.database.store import erased_names, erasure, failures, posts, raw_payloads, snapshots, stale_work
+from blocks.database.engine import Store
+from blocks.database.store import erased_names, erasure, failures, meta, posts, raw_payloads, snapshots, stale_work
 from blocks.database.store.erasure import remove
 from blocks.database.store.failures import GivenUp
+from blocks.database.store.filters import Filters
 from blocks.database.store.posts import FACTS, METRICS, EnrichedPost
-from blocks.database.store.replay import Difference, Key, Policy, Reading, readings
+from blocks.database.store.replay import Difference, Key, Policy, Reading, next_posts, readings
 from blocks.database.store.snapshots import Moment
 from blocks.database.store.statements import chunks, one_of, posts_among, same_post, table_of, write_rows
 from blocks.database.tables import Comment, Creator, Failure, Post, Snapshot, Work
@@ -27,6 +29,7 @@ from blocks.posts.payloads import mapping
 from blocks.posts.platforms.registry import PLATFORMS
 from blocks.posts.record import Channel
 from blocks.posts.snapshot_plan import SnapshotPlan
+from blocks.settings import CommentPolicy
 
 _posts = table_of(Post)
 _snapshots = table_of(Snapshot)
@@ -408,3 +411,40 @@ _end_work = (
     )
     .values(state="done", updated_at=bindparam("now"))
 )
+
+
+BATCH_POSTS = 100
+
+FIRST = ("", "")
+"""Before every key."""
+
+
+async def reparse(
+    store: Store,
+    *,
+    open_answer: Callable[[bytes], Any],
+    filters: Filters,
+    comments: CommentPolicy,
+    plan: SnapshotPlan | None = None,
+    dry_run: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Difference:
+    """Parse the stored answers of all posts (or those of the filters) anew; the difference that it makes.
+
+    Memory does not grow with the number of posts. What was written stays written if the process ends; the same call
+    does the rest, and one more differs in nothing. `open_answer` gives the payload of an answer as it came, or raises
+    what the answer says (`MemoriesError`). `progress` is told how many posts are done.
+
+    Raises:
+        StoreError: the database cannot be used.
+    """
+    key = await store.read(meta.known, meta.COMMENT_KEY) if dry_run else await store.run(meta.comment_key)
+    policy = Policy(comments=comments, comment_key=bytes.fromhex(key or ""), open_answer=open_answer, plan=plan)
+    total, after, done = Difference(), FIRST, 0
+    while keys := await store.read(next_posts, filters, after, limit=BATCH_POSTS):
+        carry_out = store.read if dry_run else store.run
+        part = await carry_out(reparse_posts, keys, policy, since=filters.since, now=datetime.now(UTC), dry_run=dry_run)
+        total.add(part)
+        after, done = keys[-1], done + len(keys)
+        progress(done)
+    return total

@@ -5,9 +5,19 @@ from __future__ import annotations
 from sqlmodel import SQLModel
 
 from blocks.database.tables.columns import UtcDateTime
-from blocks.database.tables.keeping import CanaryShape, Erased, Gap
-from blocks.database.tables.ledger import Collection, Hashtag, Import, ImportItem, Inbox, Meta, Run, RunImport, RunPost
-from blocks.database.tables.posts import Comment, Creator, Post, RawFetch, RawPayload, Snapshot
+from blocks.database.tables.ledger import (
+    Collection,
+    Gap,
+    Hashtag,
+    Import,
+    ImportItem,
+    Inbox,
+    Meta,
+    Run,
+    RunImport,
+    RunPost,
+)
+from blocks.database.tables.posts import CanaryShape, Comment, Creator, Erased, Post, RawFetch, RawPayload, Snapshot
 from blocks.database.tables.work import Budget, Failure, RateLimit, Spend, Work
 
 METADATA = SQLModel.metadata

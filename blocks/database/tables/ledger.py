@@ -230,3 +230,24 @@ class Inbox(SQLModel, table=True):
     """When the Prefect server took its event, or when it was known that there is none for it."""
     handled_at: datetime | None = time_column()
     """When a poll that was asked after it was answered, or when it was known that there is nothing to look for."""
+
+
+class Gap(SQLModel, table=True):
+    """An import that shares no post with the one before it: posts of the time in between were probably missed.
+
+    One row at most per import (the later one); both are of one hashtag, collection and library.
+    """
+
+    __tablename__ = "gaps"
+    __table_args__ = (Index("ix_gaps_hashtag", "hashtag", "collection"),)
+    import_id: str = Field(sa_column=Column(String(36), primary_key=True))
+    previous_import_id: str = Field(sa_column=Column(String(36), nullable=False))
+    hashtag: str = text_column(nullable=False)
+    """The tag, in lower case."""
+    collection: str = text_column(nullable=False)
+    library: str = Field(sa_column=Column(String(16), nullable=False))
+    from_at: datetime = time_column(nullable=False)
+    """When the previous import was submitted."""
+    until_at: datetime = time_column(nullable=False)
+    """When this import was submitted."""
+    noted_at: datetime = time_column(nullable=False)

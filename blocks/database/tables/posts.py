@@ -192,3 +192,29 @@ class RawFetch(SQLModel, table=True):
     parsed_at: datetime | None = time_column()
     """None: stored and not parsed yet (a run was killed between the two)."""
     parser_version: str | None = Field(default=None, sa_column=Column(String(16)))
+
+
+class CanaryShape(SQLModel, table=True):
+    """The form of a known post's payload as a canary saw it last, through one channel."""
+
+    __tablename__ = "canary_shapes"
+    platform: str = Field(sa_column=Column(String(16), primary_key=True))
+    post_id: str = Field(sa_column=Column(String(64), primary_key=True))
+    channel: str = Field(sa_column=Column(String(16), primary_key=True))
+    shape: str | None = Field(default=None, sa_column=Column(Text))
+    """Name of the mapper's table of paths; None where no mapper knew the payload."""
+    keys: list[str] = json_column(nullable=False)
+    """Paths of its keys, sorted; names of keys only, never values."""
+    observed_at: datetime = time_column(nullable=False)
+    changed_at: datetime = time_column(nullable=False)
+    """When shape or keys were last other than before."""
+
+
+class Erased(SQLModel, table=True):
+    """A post or creator that was erased on request and is to stay out; the keyed hash names nobody."""
+
+    __tablename__ = "erased"
+    key_hash: str = Field(sa_column=Column(String(64), primary_key=True))
+    kind: str = Field(sa_column=Column(String(16), nullable=False))
+    """post | creator | commenter"""
+    erased_at: datetime = time_column(nullable=False)

@@ -120,7 +120,7 @@ def export(
         if store is None and output is None:
             return 0
         # A home without a database is looked at without loading it.
-        from blocks.database.store.data_dictionary import Coverage
+        from blocks.database.data_dictionary import Coverage
         from blocks.database.store.export import COLUMNS, count, rows
         from blocks.database.store.filters import Filters
         from deployments.cli import dictionaries
@@ -155,7 +155,7 @@ def export(
 
 
 def _maker(what: What, shape: Format, source: Iterable[Mapping[str, Any]], described: Any, *, excel: bool) -> Maker:
-    from blocks.database.store.data_dictionary import column_facts
+    from blocks.database.data_dictionary import column_facts
     from blocks.database.store.export import COLUMNS
     from deployments.cli import dictionaries
 

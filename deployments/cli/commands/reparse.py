@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from blocks.database.reparse import reparse as parse_again
 from blocks.database.store.filters import Filters
+from blocks.database.store.reparse import reparse as parse_again
 from blocks.database.store.replay import ColumnChanges, Difference
 from blocks.memories.responses import open_stored
 from blocks.posts.payloads.mapping import PARSER_VERSION

@@ -9,7 +9,7 @@ import pytest
 from blocks.database.engine import Store
 from blocks.database.store import accounts, runs
 from blocks.errors import UsageError
-from blocks.memories.accounts import account_name
+from blocks.memories.requests import account_name
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

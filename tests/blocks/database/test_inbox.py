@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from blocks.callbacks import Callback
+from blocks.completion import Callback
 from blocks.database.store import imports as ledger
 from blocks.database.store import inbox, money, runs, stale_work
 from blocks.database.store.import_polls import SAID_FAILED, end_import

@@ -24,8 +24,7 @@ from alembic.script import ScriptDirectory
 from sqlmodel import SQLModel
 
 from blocks.database import connections, migrations
-from blocks.database.copies import copies_of
-from blocks.database.engine import Store, open_store, upgrade
+from blocks.database.engine import Store, copies_of, open_store, upgrade
 from blocks.errors import StoreError
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from sqlmodel import SQLModel
 
 from blocks.database.engine import Store, open_store
 from blocks.database.purge import Target, purge
-from blocks.database.reparse import reparse
 from blocks.database.store import import_planning, import_polls, imports, meta, posts, raw_payloads, runs
 from blocks.database.store.erasure import tables_of_posts
 from blocks.database.store.failures import GivenUp
@@ -21,6 +20,7 @@ from blocks.database.store.filters import Filters
 from blocks.database.store.import_polls import ItemSeen
 from blocks.database.store.posts import EnrichedPost
 from blocks.database.store.raw_payloads import RawAnswer
+from blocks.database.store.reparse import reparse
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Comment, Import, Post, RawPayload, Run, Snapshot, Spend
 from blocks.dedup_keys import dedup_key

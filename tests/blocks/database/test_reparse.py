@@ -12,12 +12,12 @@ import pytest
 from sqlalchemy import select
 
 from blocks.database.engine import Store
-from blocks.database.reparse import reparse
 from blocks.database.store import failures, meta, posts, raw_payloads, snapshots, work
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.filters import Filters
 from blocks.database.store.posts import EnrichedPost
 from blocks.database.store.raw_payloads import RawAnswer
+from blocks.database.store.reparse import reparse
 from blocks.database.store.replay import ColumnChanges, Difference
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Comment, Creator, Failure, Post, RawFetch, Snapshot, Work
@@ -302,7 +302,7 @@ async def test_comments_and_creators_follow_their_payload(store: Store, mended: 
 
 
 async def test_filters_and_batches(store: Store, mended: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blocks.database.reparse.BATCH_POSTS", 1)
+    monkeypatch.setattr("blocks.database.store.reparse.BATCH_POSTS", 1)
     for hours, code in enumerate(CODES):
         buy(store, code, media(code), T0 + hours * HOUR)
     mended()
@@ -317,7 +317,7 @@ async def test_filters_and_batches(store: Store, mended: Callable[..., None], mo
 async def test_a_killed_reparse_goes_on_where_it_stopped(
     store: Store, mended: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("blocks.database.reparse.BATCH_POSTS", 1)
+    monkeypatch.setattr("blocks.database.store.reparse.BATCH_POSTS", 1)
     for code in CODES:
         buy(store, code, media(code))
     mended()

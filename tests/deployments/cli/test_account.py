@@ -13,8 +13,8 @@ from pydantic import SecretStr
 from blocks.database.engine import Store
 from blocks.database.store import money, runs
 from blocks.errors import UsageError
-from blocks.memories.accounts import account_name
 from blocks.memories.credentials import MemoriesCredentials
+from blocks.memories.requests import account_name
 from blocks.settings import V1_BASE_URL, V2_BASE_URL, get_settings
 from deployments.cli import account
 from deployments.cli.account import Service, overruled, service_of

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from blocks.database.store.data_dictionary import ColumnFact, Coverage, column_facts
+from blocks.database.data_dictionary import ColumnFact, Coverage, column_facts
 from blocks.database.store.export import COLUMNS
 from blocks.database.store.filters import Filters
 from blocks.posts.payloads import sources

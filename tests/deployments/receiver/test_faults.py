@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from blocks.callbacks import Callback
+from blocks.completion import Callback
 from blocks.database.engine import Store
 from blocks.errors import StoreError
 from deployments.receiver.inbox_writer import InboxWriter, Verdict

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from blocks.callbacks import Callback
+from blocks.completion import Callback
 from blocks.database.engine import Store
 from blocks.database.store import imports as ledger
 from blocks.database.store.import_polls import end_import
