@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from blocks.database.store import import_planning, leases, money, runs, stale_work, work
@@ -69,6 +71,17 @@ def test_imports_under_way_are_followed_and_planned_ones_left(book: Any) -> None
     with book.store.connect() as conn:
         taken = conn.execute(select(linked.c.import_id).where(linked.c.run_id == "sweep")).scalars().all()
     assert set(taken) == {submitted, collecting}
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_who_follows_an_import_is_told_by_the_database_s_clock_not_the_sweep_s(book: Any) -> None:
+    with book.store.begin() as conn:
+        book.now = leases.clock(conn) + timedelta(hours=1)  # the lease outlasts the test on the slowest machine
+    started(book, "r1")
+    followed = book.submit("r1")
+    book.wait(3600)
+    left = sweep(book)
+    assert (left.tickets, set(left.held)) == ([], {followed})
 
 
 def test_posts_that_were_listed_or_given_and_never_bought(book: Any) -> None:

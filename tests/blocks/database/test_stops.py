@@ -186,6 +186,42 @@ def test_a_stop_leaves_to_living_runs_what_they_ask_for_too(store: Store) -> Non
         assert taken(conn) == [9]
 
 
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_who_asks_for_posts_that_another_holds_waits_for_them_in_their_order(store: Store) -> None:
+    """Else one has the second post and waits for the first, the other the first and waits for the second."""
+    keys = [("tiktok", ref(number).post_id) for number in (1, 2)]
+    table = table_of(Work)
+
+    def ask() -> None:
+        with store.begin() as conn:
+            # A plan that finds rows as they lie in the table, where the second lies before the first.
+            for way in ("indexscan", "bitmapscan", "indexonlyscan"):
+                conn.execute(sa.text(f"SET LOCAL enable_{way} = off"))
+            work.ask(conn, keys, "enrich", "asker")
+
+    def lock(conn: Any, number: int, **how: bool) -> None:
+        row = table.c.post_id == ref(number).post_id
+        conn.execute(sa.select(table.c.post_id).where(row).with_for_update(**how)).one()
+
+    with store.begin() as conn:
+        for number in (2, 1):
+            give(conn, f"r{number}", [number])
+    with ThreadPoolExecutor(1) as threads:
+        with store.begin() as conn:
+            lock(conn, 1)
+            asking = threads.submit(ask)
+            waiting = sa.text(
+                "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+                " WHERE NOT granted AND datname = current_database()"
+            )
+            while not conn.execute(waiting).scalar_one():
+                assert not asking.done()
+            lock(conn, 2, nowait=True)
+        asking.result()
+    with store.connect() as conn:
+        assert askers(conn) == {1: "asker", 2: "asker"}
+
+
 def test_what_is_listed_after_a_stop_is_held_unless_somebody_else_asks(store: Store) -> None:
     with store.begin() as conn:
         start(conn, "stopped")
