@@ -55,6 +55,8 @@ settings.register_profile("same", parent=settings.get_profile("search"), max_exa
 settings.load_profile("same")
 
 
+# A test's clean environment does not have it any more, and most servers start within a test.
+GIVEN_POSTGRES = os.environ.get("TAGTRAIL_TEST_POSTGRES_URL")
 GUARDED = pytest.StashKey[subprocess.Popen[bytes]]()
 
 
@@ -139,9 +141,8 @@ def one_day() -> None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[sa.URL]:
     """A real Postgres: the one at TAGTRAIL_TEST_POSTGRES_URL (databases are made there), or one of our own."""
-    given = os.environ.get("TAGTRAIL_TEST_POSTGRES_URL")
-    if given:
-        yield sa.make_url(given).set(drivername="postgresql+psycopg")
+    if GIVEN_POSTGRES:
+        yield sa.make_url(GIVEN_POSTGRES).set(drivername="postgresql+psycopg")
         return
     with run_postgres() as url:
         yield url

@@ -8,7 +8,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -41,7 +41,7 @@ class Store:
     than once, each time in a new transaction, and so must do nothing but SQL.
     """
 
-    def __init__(self, engine: Engine, url_shown: str) -> None:
+    def __init__(self, engine: Engine, url_shown: str, retry_seconds: Sequence[float] = RETRY_SECONDS) -> None:
         self.engine = engine
         self.url_shown = url_shown
         """The database's URL without its password."""
@@ -52,6 +52,7 @@ class Store:
         writers = 1 if self.is_sqlite else 4
         self._writers = ThreadPoolExecutor(writers, thread_name_prefix="tagtrail-write")
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="tagtrail-read")
+        self._retry_seconds = retry_seconds
         self._queue = WriteQueue(self._writers, self._transact)
 
     def __repr__(self) -> str:
@@ -165,7 +166,7 @@ class Store:
 
     def _transact(self, work: Callable[[Connection], T], *, write: bool = True, durable: bool = False) -> T:
         """`work` in one transaction, again after a passing fault, a bounded number of times."""
-        waits = iter(RETRY_SECONDS)
+        waits = iter(self._retry_seconds)
         while True:
             worked = False
             try:
@@ -197,20 +198,22 @@ def _identity(file: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def open_store(url: str, *, create: bool = False, lock_seconds: float = 30.0) -> Store:
+def open_store(
+    url: str, *, create: bool = False, lock_seconds: float = 30.0, retry_seconds: Sequence[float] = RETRY_SECONDS
+) -> Store:
     """Open the database at an SQLAlchemy URL and check its schema.
 
     `create`: make a SQLite file (and its folder, for the owner alone) where there is none, and migrate it; a
     Postgres database is migrated by `upgrade` only. A file is copied before it is migrated, which is logged. Without
     `create` a file on a disk that cannot be written is opened for
     reading. `lock_seconds`: how long a statement waits for a lock before
-    it counts as failed.
+    it counts as failed. `retry_seconds`: the waits before another attempt at a transaction that met a passing fault.
 
     Raises:
         UsageError: the URL is of no supported kind.
         StoreError: the database cannot be used; the message says what to do.
     """
-    store = _connected(url, create=create, lock_seconds=lock_seconds)
+    store = _connected(url, create=create, lock_seconds=lock_seconds, retry_seconds=retry_seconds)
     try:
         with store.connect() as conn:
             state = migrations.schema_state(conn)
@@ -263,13 +266,13 @@ def _migrate(store: Store) -> migrations.SchemaState:
     return state
 
 
-def _connected(url: str, *, create: bool, lock_seconds: float) -> Store:
+def _connected(url: str, *, create: bool, lock_seconds: float, retry_seconds: Sequence[float] = RETRY_SECONDS) -> Store:
     """A store whose database can be reached; nothing is known of its schema yet."""
     parsed = connections.parse(url)
     where = connections.shown(parsed)
     if parsed.drivername == "sqlite":
         _prepare_file(Path(parsed.database or ""), where, create=create)
-    store = Store(connections.make_engine(parsed, lock_seconds=lock_seconds), where)
+    store = Store(connections.make_engine(parsed, lock_seconds=lock_seconds), where, retry_seconds)
     if not store.is_sqlite:
         return store
     try:
@@ -280,7 +283,7 @@ def _connected(url: str, *, create: bool, lock_seconds: float) -> Store:
         file = Path(parsed.database or "")
         if create or os.access(file.parent, os.W_OK) or not _is_at_rest(file):
             raise
-        return Store(connections.make_engine(parsed, lock_seconds=lock_seconds, frozen=True), where)
+        return Store(connections.make_engine(parsed, lock_seconds=lock_seconds, frozen=True), where, retry_seconds)
     return store
 
 

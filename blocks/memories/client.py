@@ -63,6 +63,7 @@ class MemoriesClient:
         now: the clock by which a `Retry-After` date is read.
         witness: is shown each answer as it came, without the key: (endpoint, HTTP status, body).
         allow_http: the key may go over http:// to another machine (TAGTRAIL_ALLOW_HTTP).
+        max_body_bytes: a longer answer is not read to its end.
         key_advice: what to do where the key is refused, such as "set MEMORIES_API_KEY to a valid key".
 
     Raises UsageError where the key, a base URL, or a proxy or certificate of the environment cannot be used.
@@ -82,6 +83,7 @@ class MemoriesClient:
         callback_url: str | None = None,
         account: str = "",
         allow_http: bool = False,
+        max_body_bytes: int = MAX_BODY_BYTES,
         key_advice: str = "",
     ) -> None:
         key = requests.checked_key(api_key.get_secret_value())
@@ -107,6 +109,7 @@ class MemoriesClient:
             "timeout": {"connect": connect_seconds, "pool": timeout_seconds / 2, "read": None, "write": None}
         }
         self._max_connections = max_connections
+        self._max_body_bytes = max_body_bytes
         self._transport = transport
         self._now = now
         self._witness = witness
@@ -250,7 +253,7 @@ class MemoriesClient:
             async with asyncio.timeout(self._timeout_seconds):
                 response = await http.send(request, stream=True)
                 try:
-                    body = await _whole_body(response)
+                    body = await _whole_body(response, self._max_body_bytes)
                 finally:
                     await response.aclose()
         except _NOTHING_LEFT as error:
@@ -265,8 +268,8 @@ class MemoriesClient:
             body = self._scrub(body)
             if self._witness is not None:
                 self._witness(endpoint, response.status_code, body)
-            if len(body) > MAX_BODY_BYTES:
-                raise Unreadable("larger than any answer", endpoint=endpoint, body=body[:MAX_BODY_BYTES])
+            if len(body) > self._max_body_bytes:
+                raise Unreadable("larger than any answer", endpoint=endpoint, body=body[: self._max_body_bytes])
             try:
                 return body, responses.open_envelope(
                     body,
@@ -282,12 +285,12 @@ class MemoriesClient:
         raise failure
 
 
-async def _whole_body(response: httpx.Response) -> bytes:
-    """The body, decompressed; at most a little more than MAX_BODY_BYTES of it where there is more."""
+async def _whole_body(response: httpx.Response, max_bytes: int) -> bytes:
+    """The body, decompressed; at most a little more than `max_bytes` of it where there is more."""
     # Undecoded bytes come straight from the connection: httpx's own reading costs more than the JSON's, and
     # decompresses without a bound.
     raw: Any = response.stream
-    return await decoded(raw, response.headers.get("content-encoding"), MAX_BODY_BYTES)
+    return await decoded(raw, response.headers.get("content-encoding"), max_bytes)
 
 
 class _Connections(httpx.AsyncBaseTransport):

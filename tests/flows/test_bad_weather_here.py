@@ -190,8 +190,8 @@ async def test_a_database_that_another_program_locks_for_a_while_is_waited_for(w
 async def test_a_database_that_stays_locked_is_told_and_the_same_command_goes_on(
     weather: Any, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accounts, "open_store", partial(engine.open_store, lock_seconds=0.1))
-    monkeypatch.setattr(engine, "RETRY_SECONDS", (0.05,))
+    quick = partial(engine.open_store, lock_seconds=0.1, retry_seconds=(0.05,))
+    monkeypatch.setattr(accounts, "open_store", quick)
     with another_program_locks(database, seconds=300):
         locked = await weather.track("lvmh")
     assert (locked.outcome, locked.exit_status) == ("failed", 1)

@@ -57,7 +57,7 @@ _comments, _imports, _failures = table_of(Comment), table_of(Import), table_of(F
 
 
 def rows(
-    store: Store, what: What, filters: Filters | None = None, *, moments: bool = False
+    store: Store, what: What, filters: Filters | None = None, *, moments: bool = False, batch_rows: int = BATCH
 ) -> Iterator[dict[str, Any]]:
     """The rows of one table for export, each a dict with exactly the columns of `COLUMNS[what]`, in that order.
 
@@ -72,7 +72,7 @@ def rows(
     """
     filters = filters or Filters()
     query, complete = _QUERIES[what](filters)
-    return _stream(store, query, complete, moments)
+    return _stream(store, query, complete, moments, batch_rows)
 
 
 def count(store: Store, what: What, filters: Filters | None = None) -> int:
@@ -85,12 +85,14 @@ def count(store: Store, what: What, filters: Filters | None = None) -> int:
 _Complete = Callable[[Connection, list[dict[str, Any]]], None]
 
 
-def _stream(store: Store, query: Select[Any], complete: _Complete, moments: bool) -> Iterator[dict[str, Any]]:
+def _stream(
+    store: Store, query: Select[Any], complete: _Complete, moments: bool, batch_rows: int
+) -> Iterator[dict[str, Any]]:
     query = query if moments else _with_times_as_text(query, lite=store.is_sqlite)
-    query = query.execution_options(stream_results=True, yield_per=BATCH)
+    query = query.execution_options(stream_results=True, yield_per=batch_rows)
     with store.connect() as conn, conn.execute(query) as result:
         names = tuple(result.keys())
-        for partition in result.partitions(BATCH):
+        for partition in result.partitions(batch_rows):
             batch = [dict(zip(names, row, strict=True)) for row in partition]
             complete(conn, batch)
             yield from batch

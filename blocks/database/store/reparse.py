@@ -427,6 +427,7 @@ async def reparse(
     comments: CommentPolicy,
     plan: SnapshotPlan | None = None,
     dry_run: bool = False,
+    batch_posts: int = BATCH_POSTS,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Difference:
     """Parse the stored answers of all posts (or those of the filters) anew; the difference that it makes.
@@ -441,7 +442,7 @@ async def reparse(
     key = await store.read(meta.known, meta.COMMENT_KEY) if dry_run else await store.run(meta.comment_key)
     policy = Policy(comments=comments, comment_key=bytes.fromhex(key or ""), open_answer=open_answer, plan=plan)
     total, after, done = Difference(), FIRST, 0
-    while keys := await store.read(next_posts, filters, after, limit=BATCH_POSTS):
+    while keys := await store.read(next_posts, filters, after, limit=batch_posts):
         carry_out = store.read if dry_run else store.run
         part = await carry_out(reparse_posts, keys, policy, since=filters.since, now=datetime.now(UTC), dry_run=dry_run)
         total.add(part)

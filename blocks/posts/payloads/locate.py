@@ -81,20 +81,20 @@ class _Search:
     answer: dict[str, Any] = field(default_factory=dict)
 
 
-def locate(data: Any, asked: PostRef) -> Found:
+def locate(data: Any, asked: PostRef, *, max_places: int = MAX_PLACES) -> Found:
     """The asked post's node in an envelope's `data`, with the shape that it has.
 
     Only a node that names the asked post counts, at whatever depth; of several the one that tells most. A node that
     names none counts if it is the only one in the answer and its form is known to come without.
     `data` that is null means that the post is gone (the API answers so for what it does not know), and so do the
-    documented null media and an error that says so.
+    documented null media and an error that says so. What lies behind the first `max_places` values is not looked at.
 
     Raises:
         PostGone, UnknownShape, WrongPost
     """
     if data is None:
         raise PostGone("the API knows nothing of this post: it is private, removed, or never was")
-    search = _search(data, asked)
+    search = _search(data, asked, max_places)
     is_gone = search.gone and not search.trouble
     best = max(search.asked, key=_substance, default=None)
     if best is not None and (_substance(best) or not is_gone):
@@ -109,7 +109,7 @@ def locate(data: Any, asked: PostRef) -> Found:
     raise UnknownShape(top_keys(data))
 
 
-def _search(data: Any, asked: PostRef) -> _Search:
+def _search(data: Any, asked: PostRef, max_places: int) -> _Search:
     shapes, first_steps, beside = _forms_of(PLATFORMS[asked.platform].shapes)
     search = _Search()
     waiting: deque[_Place] = deque([_Place(data)])
@@ -127,7 +127,7 @@ def _search(data: Any, asked: PostRef) -> _Search:
                 _judge(place, asked, search, is_post)
         if place.depth < MAX_DEPTH:
             for inner in _inner(place, is_post, beside):
-                if taken >= MAX_PLACES:
+                if taken >= max_places:
                     break
                 taken += 1
                 waiting.append(inner)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -34,8 +34,10 @@ def keys(conn: Connection) -> set[str]:
 
 
 @pytest.fixture
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "RETRY_SECONDS", (0, 0, 0))
+def impatient(store: Store) -> Iterator[Store]:
+    """The store, with three more attempts at once."""
+    with closing(Store(store.engine, store.url_shown, retry_seconds=(0, 0, 0))) as opened:
+        yield opened
 
 
 @contextmanager
@@ -209,9 +211,14 @@ async def test_a_write_is_carried_out_though_its_task_is_cancelled(store: Store)
         assert keys(conn) == {"a", "b"}
 
 
-async def test_a_locked_database_is_one_sentence(sqlite_store: Store, no_waiting: None) -> None:
+def unlocked(store: Store, retry_seconds: Sequence[float]) -> Store:
+    """The same database, opened by another program that waits for no lock but by trying again."""
+    return open_store(str(store.engine.url), lock_seconds=0.0, retry_seconds=retry_seconds)
+
+
+async def test_a_locked_database_is_one_sentence(sqlite_store: Store) -> None:
     told = "stayed locked by another program; run the same command again"
-    with closing(open_store(str(sqlite_store.engine.url), lock_seconds=0.0)) as store, sqlite_store.begin():
+    with closing(unlocked(sqlite_store, (0, 0, 0))) as store, sqlite_store.begin():
         with pytest.raises(StoreError, match=told):
             await store.run(put, "a")
         with pytest.raises(StoreError, match=told), store.begin():
@@ -221,9 +228,8 @@ async def test_a_locked_database_is_one_sentence(sqlite_store: Store, no_waiting
         assert await store.read(keys) == set()
 
 
-async def test_a_lock_that_goes_is_waited_for(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "RETRY_SECONDS", (0.01,) * 1000)
-    with closing(open_store(str(sqlite_store.engine.url), lock_seconds=0.0)) as store:
+async def test_a_lock_that_goes_is_waited_for(sqlite_store: Store) -> None:
+    with closing(unlocked(sqlite_store, (0.01,) * 1000)) as store:
         with sqlite_store.begin():
             waiting = asyncio.create_task(store.run(put, "b"))
             await asyncio.sleep(0.05)
@@ -231,7 +237,8 @@ async def test_a_lock_that_goes_is_waited_for(sqlite_store: Store, monkeypatch: 
         assert await waiting == "b"
 
 
-async def test_a_conflict_is_tried_again(store: Store, no_waiting: None) -> None:
+async def test_a_conflict_is_tried_again(impatient: Store) -> None:
+    store = impatient
     if store.is_sqlite:
         errors: Any = sqlite3.OperationalError("database is locked")
         errors.sqlite_errorcode = sqlite3.SQLITE_BUSY
@@ -272,7 +279,8 @@ async def test_a_full_disk_is_one_sentence(sqlite_store: Store) -> None:
     await sqlite_store.run(put, "small")
 
 
-async def test_a_broken_connection_is_replaced(database_url: str, store: Store, no_waiting: None) -> None:
+async def test_a_broken_connection_is_replaced(database_url: str, impatient: Store) -> None:
+    store = impatient
     if store.is_sqlite:
         store.engine.dispose()
     else:
@@ -293,7 +301,9 @@ async def test_a_broken_connection_is_replaced(database_url: str, store: Store, 
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
-async def test_a_commit_without_an_answer_is_not_repeated(store: Store, no_waiting: None) -> None:
+async def test_a_commit_without_an_answer_is_not_repeated(impatient: Store) -> None:
+    store = impatient
+
     def cut_at_commit(conn: Connection) -> None:
         put(conn, "a")
         # The deferred end: the connection is closed before COMMIT can be sent.

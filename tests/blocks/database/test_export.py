@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, event, insert, update
 
 from blocks.database.engine import Store
-from blocks.database.store import export, runs
+from blocks.database.store import runs
 from blocks.database.store.export import COLUMNS, engagement_rates, rows
 from blocks.database.store.failures import GivenUp, give_up, resolve
 from blocks.database.store.filters import Filters
@@ -235,11 +235,7 @@ def test_rates_are_null_if_any_part_is() -> None:
     }
 
 
-def test_an_export_needs_no_more_memory_and_no_query_per_row_for_many_rows(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(export, "BATCH", 100)
-
+def test_an_export_needs_no_more_memory_and_no_query_per_row_for_many_rows(store: Store) -> None:
     def add(conn: Connection, count: int) -> None:
         start = conn.exec_driver_sql("SELECT count(*) FROM posts").scalar_one()
         refs = [PostRef("tiktok", f"{start + n:09}", "https://www.tiktok.com/player/v1/1") for n in range(count)]
@@ -253,7 +249,7 @@ def test_an_export_needs_no_more_memory_and_no_query_per_row_for_many_rows(
 
     def peak() -> tuple[int, int]:
         tracemalloc.start()
-        count = sum(1 for _ in rows(store, "posts"))
+        count = sum(1 for _ in rows(store, "posts", batch_rows=100))
         used = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return count, used

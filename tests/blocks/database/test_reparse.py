@@ -301,8 +301,7 @@ async def test_comments_and_creators_follow_their_payload(store: Store, mended: 
     assert rows(store, Comment) == []
 
 
-async def test_filters_and_batches(store: Store, mended: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blocks.database.store.reparse.BATCH_POSTS", 1)
+async def test_filters_and_batches(store: Store, mended: Callable[..., None]) -> None:
     for hours, code in enumerate(CODES):
         buy(store, code, media(code), T0 + hours * HOUR)
     mended()
@@ -310,14 +309,11 @@ async def test_filters_and_batches(store: Store, mended: Callable[..., None], mo
     assert (await again(store, filters=Filters(platform="tiktok"))).answers == 0
     assert (await again(store, filters=Filters(collection="nobody"))).answers == 0
     assert (await again(store, filters=Filters(since=T0 + 2 * HOUR))).touched["posts"] == 1
-    assert (await again(store, progress=seen.append)).touched["posts"] == 2
+    assert (await again(store, progress=seen.append, batch_posts=1)).touched["posts"] == 2
     assert seen == [1, 2, 3]
 
 
-async def test_a_killed_reparse_goes_on_where_it_stopped(
-    store: Store, mended: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("blocks.database.store.reparse.BATCH_POSTS", 1)
+async def test_a_killed_reparse_goes_on_where_it_stopped(store: Store, mended: Callable[..., None]) -> None:
     for code in CODES:
         buy(store, code, media(code))
     mended()
@@ -327,7 +323,7 @@ async def test_a_killed_reparse_goes_on_where_it_stopped(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        await again(store, progress=killed)
+        await again(store, progress=killed, batch_posts=1)
     assert [row.saves for row in rows(store, Post)].count(3) == 2
     assert (await again(store)).touched["posts"] == 1
     assert [row.saves for row in rows(store, Post)] == [3, 3, 3]

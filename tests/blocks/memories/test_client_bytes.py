@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from blocks.errors import Unreadable
-from blocks.memories import client as client_module
 from blocks.memories.client import MemoriesClient
 from blocks.memories.decoding import BadCoding, decoded
 from blocks.posts.identity import parse_post_url
@@ -82,10 +81,8 @@ async def test_a_body_up_to_the_bound_is_whole(size: int) -> None:
         assert await decoded(in_chunks(sent, 7), coding, 1_001) == body
 
 
-async def test_a_bomb_is_an_answer_that_cannot_be_read(
-    client: MemoriesClient, server: Any, answer: Answer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(client_module, "MAX_BODY_BYTES", 100_000)
+async def test_a_bomb_is_an_answer_that_cannot_be_read(make_client: Any, server: Any, answer: Answer) -> None:
+    client = make_client(max_body_bytes=100_000)
     server.replies = [answer(packed(50_000_000, "gzip"), 200, {"Content-Encoding": "gzip"})]
     with pytest.raises(Unreadable, match="larger"):
         await client.import_hashtag("dior", 5)

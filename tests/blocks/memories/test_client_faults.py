@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from blocks.errors import MemoriesError, NoAnswer, NotSent, ServerFault, TagtrailError, Unreadable, UsageError
-from blocks.memories import client as client_module
 from blocks.memories.client import MemoriesClient
 from blocks.posts.identity import parse_post_url
 
@@ -243,11 +242,7 @@ async def test_unreadable_answers(body: bytes, client: MemoriesClient, server: A
     assert error.body == body
 
 
-async def test_an_endless_body_is_not_read_to_its_end(
-    client: MemoriesClient, server: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(client_module, "MAX_BODY_BYTES", 100_000)
-
+async def test_an_endless_body_is_not_read_to_its_end(make_client: Any, server: Any) -> None:
     async def pour(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 900000000\r\n\r\n")
         while True:
@@ -255,7 +250,7 @@ async def test_an_endless_body_is_not_read_to_its_end(
             await writer.drain()
 
     server.replies = [pour]
-    error = await failure(client)
+    error = await failure(make_client(max_body_bytes=100_000))
     assert isinstance(error, Unreadable)
     assert len(error.body) == 100_000
 
