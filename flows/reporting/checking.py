@@ -11,8 +11,6 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-import numpy as np
-
 from blocks.errors import UsageError, unwritable
 from flows.reporting.figures import Figures
 
@@ -48,10 +46,10 @@ def write_list(path: Path, figures: Figures, count: int) -> None:
     if path.exists():
         raise UsageError(f"{path} is there already; fill it in, or move it away to get another list")
     rows = [
-        (section.links.get(key), section.measured[key])
+        row
         for section in figures.sections
-        for key in (section.sample.keys[at] for at in np.flatnonzero(section.now))
-        if key in section.measured
+        for at, row in sorted(section.receipts.items())
+        if section.now[at] and row.observed_at is not None
     ]
     seed = "".join(section.rows_sha256 for section in figures.sections)
     chosen = random.Random(seed).sample(rows, min(count, len(rows)))
@@ -61,10 +59,10 @@ def write_list(path: Path, figures: Figures, count: int) -> None:
         ) as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
-            for url, row in chosen:
+            for row in chosen:
                 empty = [""] * (len(COLUMNS) - 2 - len(NUMBERS))
                 writer.writerow(
-                    [url, f"{row.observed_at:%Y-%m-%dT%H:%MZ}", *(getattr(row, n) for n in NUMBERS), *empty]
+                    [row.url, f"{row.observed_at:%Y-%m-%dT%H:%MZ}", *(getattr(row, n) for n in NUMBERS), *empty]
                 )
     except OSError as error:
         raise unwritable(path, error) from None

@@ -16,6 +16,7 @@ from blocks.database.engine import Store
 from blocks.database.store import gaps, report
 from blocks.database.store.filters import collections
 from blocks.database.store.report import ChangedSince, ImportLines, SpendTotal
+from blocks.database.store.statements import chunks
 from blocks.errors import UsageError
 from blocks.network import are_here
 from blocks.posts.snapshot_plan import SnapshotPlan
@@ -84,11 +85,8 @@ class Section:
     """The latest posts of each leading post's baseline, in the order of the leading posts."""
     histories: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
     """All measurements of those posts."""
-    links: dict[tuple[str, str], str] = field(default_factory=dict)
-    receipts: list[int] = field(default_factory=list)
-    """Places of the posts whose measurements stand in the page, the newest first."""
-    measured: dict[tuple[str, str], Any] = field(default_factory=dict)
-    """Their measurement at 24 h."""
+    receipts: dict[int, Any] = field(default_factory=dict)
+    """Where posts are seen and their measurement at 24 h, by their places, the newest first."""
     imports: ImportLines = field(default_factory=ImportLines)
     failures: dict[tuple[str, str], int] = field(default_factory=dict)
     gaps: list[gaps.GapRow] = field(default_factory=list)
@@ -147,7 +145,7 @@ def gather(store: Store, *, collection: str | None, hashtag: str | None, period:
 
 
 def _section(conn: Any, name: str, hashtag: str | None, period: Period, plan: SnapshotPlan) -> Section:
-    contents = Contents(period.begin, period.end)
+    contents = Contents(seconds(period.begin), period.end.timestamp())
     scope = report.Scope(name, hashtag, period.posted_from, period.end, period.as_of)
     read = report.post_rows(conn, scope, plan.ages, CHECKPOINT_SECONDS)
     sample = load(read, plan, period.as_of, contents)
@@ -192,13 +190,11 @@ def _read_more(conn: Any, made: Section, hashtag: str | None, period: Period) ->
     either = made.now if made.before is None else made.now | made.before
     places = np.flatnonzero(either)
     newest = places[np.argsort(-np.nan_to_num(sample["posted_at"][places]), kind="stable")]
-    made.receipts = [int(at) for at in newest[:MAX_RECEIPTS]]
-    keys = [sample.keys[at] for at in made.receipts]
-    for start in range(0, len(keys), 500):
-        for row in report.measurements(conn, keys[start : start + 500], as_of):
-            if row.target_age == CHECKPOINT_SECONDS:
-                made.measured[row.platform, row.post_id] = row
-        made.links |= report.links(conn, keys[start : start + 500])
+    by_key = {sample.keys[at]: int(at) for at in newest[:MAX_RECEIPTS]}
+    made.receipts = dict.fromkeys(by_key.values())
+    for keys in chunks(list(by_key)):
+        for row in report.receipts(conn, keys, CHECKPOINT_SECONDS, as_of):
+            made.receipts[by_key[row.platform, row.post_id]] = row
     named = set()
     for one in made.search.leading:
         peers = [sample.keys[at] for at in leading.baseline_posts(sample, one)[:MAX_BASELINE]]

@@ -107,12 +107,11 @@ def _posts(section: Section) -> dict[str, Any]:
         tags.setdefault(post, []).append(tag)
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     creators: dict[int, int] = {}
-    for at in section.receipts:
-        key = sample.keys[at]
+    for at, row in section.receipts.items():
         creator = creators.setdefault(int(sample.creator[at]), len(creators))
         values = (
             int(sample.platform[at]), int(sample.medium[at]), int(section.now[at]), creator, tags.get(at, []),
-            _seconds(sample["posted_at"][at]), safe_link(section.links.get(key)), *_measured(section.measured.get(key)),
+            _seconds(sample["posted_at"][at]), safe_link(row.url), *_measured(row),
         )  # fmt: skip
         for name, value in zip(COLUMNS, values, strict=True):
             columns[name].append(value)
@@ -127,7 +126,7 @@ def _posts(section: Section) -> dict[str, Any]:
 
 
 def _measured(row: Any) -> tuple[Any, ...]:
-    if row is None:
+    if row.observed_at is None:
         return (None,) * 7
     numbers = (row.plays, row.views, row.likes, row.comments)
     return round(row.observed_at.timestamp()), row.lateness_seconds, *numbers, (row.raw_sha256 or "")[:HASH_LETTERS]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blocks.database.store import report
 from blocks.posts.captions import hashtag_key
 from blocks.posts.snapshot_plan import SnapshotPlan
 from flows.reporting.statistics import CHECKPOINT_SECONDS, Codes, Numbers, at_checkpoint, engagement
@@ -45,6 +47,7 @@ class Sample:
     post_of: Codes = field(default_factory=lambda: np.empty(0, np.int64))
     tag_of: Codes = field(default_factory=lambda: np.empty(0, np.int64))
     columns: dict[str, Numbers] = field(default_factory=dict)
+    _states: dict[int, Codes] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -76,6 +79,11 @@ class Sample:
 
     def states(self, age_seconds: int) -> Codes:
         """How the checkpoint stands for each post, as a place in `STATES` (see `CheckpointState`)."""
+        if age_seconds not in self._states:
+            self._states[age_seconds] = self._told(age_seconds)
+        return self._states[age_seconds]
+
+    def _told(self, age_seconds: int) -> Codes:
         ends = next(one.ends_seconds for one in self.plan.checkpoints if one.age_seconds == age_seconds)
         age = self.as_of - self["posted_at"]
         seen = self["first_seen_at"] - self["posted_at"]
@@ -98,74 +106,70 @@ def load(
     What happened to a post after `as_of` is left out.
     """
     sample = Sample(plan, as_of.timestamp())
-    numbers: dict[str, list[Numbers]] = {}
-    codes: dict[str, dict[Any, int]] = {name: {} for name in ("platform", "medium", "creator", "tag")}
-    parts: dict[str, list[Codes]] = {name: [] for name in ("platform", "medium", "creator")}
-    members: list[tuple[int, int]] = []
-    members_parts: list[NDArray[np.int64]] = []
+    platforms, media, creators, tags = _Numbered(), _Numbered(), _Numbered(), _Numbered()
+    parts: dict[str, list[NDArray[Any]]] = {}
 
-    def code(name: str, value: Any) -> int:
-        return codes[name].setdefault(value, len(codes[name]))
+    def part(name: str, values: Any, kind: Any = np.float64) -> None:
+        parts.setdefault(name, []).append(np.array(values, kind))
 
     for batch in batches:
+        columns = dict(zip(batch[0]._fields, zip(*batch, strict=True), strict=True))
         start = len(sample.keys)
-        for at, row in enumerate(batch, start):
-            sample.keys.append((row.platform, row.post_id))
-            members.extend((at, code("tag", tag)) for tag in sorted((row.tags or "").split("\n")) if tag)
-            if contents is not None:
+        people = zip(columns["platform"], columns["author_id"], columns["post_id"], strict=True)
+        part("platform", [platforms[one] for one in columns["platform"]], np.int64)
+        part("medium", [media[one or UNKNOWN_MEDIA] for one in columns["media_type"]], np.int64)
+        part("creator", [creators[platform, one or f"of {post_id}"] for platform, one, post_id in people], np.int64)
+        names = dict(zip(parts["creator"][-1].tolist(), columns["author_username"], strict=True))
+        sample.creator_names.extend(names[at] for at in range(len(sample.creator_names), len(creators)))
+        found_by = [
+            (at, tags[tag])
+            for at, lines in enumerate(columns["tags"], start)
+            for tag in sorted((lines or "").split("\n"))
+            if tag
+        ]
+        part("found_by", found_by, np.int64)
+        known = list(platforms)
+        sample.keys.extend(zip((known[at] for at in parts["platform"][-1]), columns["post_id"], strict=True))
+        for name in columns.keys() & _names(plan):
+            part(name, columns[name])
+        if contents is not None:
+            for row in batch:
                 contents.add(row)
-        parts["platform"].append(np.array([code("platform", row.platform) for row in batch]))
-        parts["medium"].append(np.array([code("medium", row.media_type or UNKNOWN_MEDIA) for row in batch]))
-        known = len(codes["creator"])
-        people = [(row.platform, row.author_id or f"of {row.post_id}") for row in batch]
-        parts["creator"].append(np.array([code("creator", one) for one in people]))
-        newly = {codes["creator"][one]: row.author_username for one, row in zip(people, batch, strict=True)}
-        sample.creator_names.extend(newly[at] for at in range(known, len(codes["creator"])))
-        for name, values in _numbers(batch).items():
-            numbers.setdefault(name, []).append(values)
-        members_parts.append(np.array(members, np.int64).reshape(-1, 2))
-        members.clear()
-    sample.platforms, sample.media = list(codes["platform"]), list(codes["medium"])
-    sample.creators, sample.tags = list(codes["creator"]), list(codes["tag"])
+    sample.platforms, sample.media, sample.creators, sample.tags = map(list, (platforms, media, creators, tags))
     if sample.keys:
-        sample.platform, sample.medium, sample.creator = (np.concatenate(part) for part in parts.values())
-        sample.post_of, sample.tag_of = np.concatenate(members_parts).T
-    sample.columns = {name: np.concatenate(values) for name, values in numbers.items()}
-    for name in ("gone_at", "enriched_at", "resting_since", "rested_until"):
-        if name in sample.columns:
-            sample[name][sample[name] > sample.as_of] = np.nan
+        made = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+        sample.platform, sample.medium, sample.creator = made.pop("platform"), made.pop("medium"), made.pop("creator")
+        sample.post_of, sample.tag_of = made.pop("found_by").reshape(-1, 2).T
+        sample.columns = made
     for name in _names(plan):
         sample.columns.setdefault(name, np.full(len(sample), np.nan))
+    for name in ("gone_at", "enriched_at", "resting_since", "rested_until"):
+        sample[name][sample[name] > sample.as_of] = np.nan
     return sample
 
 
-_TIMES: Final = ("posted_at", "first_seen_at", "enriched_at", "gone_at", "resting_since", "rested_until")
+class _Numbered(dict[Any, int]):
+    """Numbers what is looked up, in the order in which it comes."""
+
+    def __missing__(self, value: Any) -> int:
+        self[value] = len(self)
+        return self[value]
+
+
 _FLAGS: Final = ("likes_hidden", "is_paid_partnership")
-_AT_CHECKPOINT: Final = ("plays", "views", "likes", "comments", "shares", "saves", "author_followers", "late")
 
 
 def _names(plan: SnapshotPlan) -> list[str]:
+    """The columns of numbers, flags and times."""
     growing = [f"{name}_{age}" for age in plan.ages for name in (*METRICS, "late")]
-    compared = [f"{name}_{CHECKPOINT_SECONDS}" for name in (*_AT_CHECKPOINT, "observed_at")]
-    return [*_TIMES, *_FLAGS, *growing, *compared]
-
-
-def _numbers(batch: Sequence[Any]) -> dict[str, Numbers]:
-    """The columns of a batch that hold numbers, flags and times."""
-    found = {}
-    for name, values in zip(batch[0]._fields, zip(*batch, strict=True), strict=True):
-        if name in _TIMES or name.startswith("observed_at"):
-            values = tuple(value.timestamp() if value is not None else None for value in values)
-        elif not (name in _FLAGS or name.rpartition("_")[0] in _AT_CHECKPOINT):
-            continue
-        found[name] = np.array(values, dtype=np.float64)
-    return found
+    compared = [f"{name}_{CHECKPOINT_SECONDS}" for name in (*report.COMPARED, "observed_at")]
+    return [*report.TIMES, *_FLAGS, *growing, *compared]
 
 
 class Contents:
     """Counts of a period's posts what no column of numbers holds: hashtags in captions, and why numbers are missing."""
 
-    def __init__(self, begin: datetime | None, end: datetime) -> None:
+    def __init__(self, begin: float | None, end: float) -> None:
         self._begin, self._end = begin, end
         self.posts = 0
         self.hashtags: Counter[str] = Counter()
@@ -175,25 +179,25 @@ class Contents:
 
     def add(self, row: Any) -> None:
         """Count one post; a hashtag once, without regard to case, and not if it was followed."""
-        posted = row.posted_at or row.first_seen_at
+        posted = row.first_seen_at if row.posted_at is None else row.posted_at
         if posted >= self._end or (self._begin is not None and posted < self._begin) or row.first_seen_at > self._end:
             return
         self.posts += 1
         followed = set((row.tags or "").split("\n"))
-        for key, written in {hashtag_key(one): one for one in row.hashtags or ()}.items():
+        for key, written in {hashtag_key(one): one for one in _read(row.hashtags) or ()}.items():
             if key not in followed:
                 self.hashtags[key] += 1
                 self.shown.setdefault(key, written)
+        reasons = _read(row.null_reasons) or {}
         for name, counts in self.missing.items():
-            if row.null_reasons and name in row.null_reasons:
-                counts[str(row.null_reasons[name])] += 1
+            if name in reasons:
+                counts[str(reasons[name])] += 1
+
+
+def _read(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
 
 
 def seconds(moment: datetime | None) -> float | None:
     """A moment as the sample has it."""
     return None if moment is None else moment.timestamp()
-
-
-def moment(at: float) -> datetime | None:
-    """The other way round."""
-    return None if np.isnan(at) else datetime.fromtimestamp(at, UTC)

@@ -8,10 +8,26 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, Text, and_, case, exists, func, literal, null, or_, select, union
+from sqlalchemy import (
+    Connection,
+    Float,
+    Row,
+    Select,
+    Text,
+    and_,
+    case,
+    exists,
+    false,
+    func,
+    null,
+    or_,
+    select,
+    type_coerce,
+    union,
+)
 from sqlalchemy import cast as as_type
 
 from blocks.database.store import accounts
@@ -218,6 +234,7 @@ BATCH: Final = 5000
 GROWING: Final = ("plays", "views", "likes")
 """Numbers that are read at every checkpoint; `COMPARED` at the one at which posts are compared."""
 COMPARED: Final = ("comments", "shares", "saves", "author_followers")
+TIMES: Final = ("posted_at", "first_seen_at", "enriched_at", "gone_at", "resting_since", "rested_until")
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,14 +247,20 @@ class Scope:
     posted_until: datetime
     as_of: datetime
 
+    @property
+    def found_from(self) -> datetime | None:
+        """What was listed before then is older than the window: nothing is listed a day before it is posted."""
+        return None if self.posted_from is None else self.posted_from - timedelta(days=1)
+
 
 def post_rows(conn: Connection, scope: Scope, ages: Sequence[int], compared_age: int) -> Iterator[Sequence[Row[Any]]]:
-    """The posts in batches, in the order of their keys.
+    """The posts in batches, in the order of their keys; times are seconds since the epoch, lists and mappings JSON.
 
     Columns: those of the post, `tags` (the followed hashtags that found it, one a line, in any order; None: it came by
     URL or creator), and for each age A of the plan `plays_A`, `views_A`, `likes_A` and `late_A` (None: not measured),
     for `compared_age` also the numbers of `COMPARED` and `observed_at`.
     """
+    lite = conn.dialect.name == "sqlite"
     members = union(_listed(scope), _given(scope)).cte("members")
     found = (
         select(members.c.platform, members.c.post_id, func.aggregate_strings(members.c.tag, "\n").label("tags"))
@@ -247,14 +270,16 @@ def post_rows(conn: Connection, scope: Scope, ages: Sequence[int], compared_age:
     at_age = and_(
         same_post(_snapshots.c, _posts.c), _snapshots.c.target_age.in_(ages), _snapshots.c.observed_at <= scope.as_of
     )
+    texts = (as_type(_posts.c[name], Text).label(name) for name in ("hashtags", "null_reasons"))
+    times = (_seconds(_posts.c[name], lite=lite).label(name) for name in TIMES)
     query = (
         select(
             _posts.c.platform, _posts.c.post_id, _posts.c.author_id, _posts.c.author_username, _posts.c.media_type,
-            _posts.c.posted_at, _posts.c.first_seen_at, _posts.c.enriched_at, _posts.c.gone_at,
-            _posts.c.resting_since, _posts.c.rested_until, _posts.c.likes_hidden, _posts.c.is_paid_partnership,
-            _posts.c.hashtags, _posts.c.null_reasons, found.c.tags, *_pivot(ages, compared_age),
+            _posts.c.likes_hidden, _posts.c.is_paid_partnership, *times, *texts, found.c.tags,
+            *_pivot(ages, compared_age, lite=lite),
         )
         .select_from(found.join(_posts, same_post(found.c, _posts.c)).outerjoin(_snapshots, at_age))
+        .where(*_in_window(scope))
         .group_by(_posts.c.platform, _posts.c.post_id, found.c.tags)
         .order_by(_posts.c.platform, _posts.c.post_id)
         .execution_options(stream_results=True, yield_per=BATCH)
@@ -264,48 +289,42 @@ def post_rows(conn: Connection, scope: Scope, ages: Sequence[int], compared_age:
         yield from result.partitions(BATCH)
 
 
-def _pivot(ages: Sequence[int], compared_age: int) -> list[Any]:
+def _pivot(ages: Sequence[int], compared_age: int, *, lite: bool) -> list[Any]:
     """One column a number and age; a checkpoint has one snapshot at most, so that the highest is the only one."""
     columns = []
     for age in ages:
-        more = (*COMPARED, "observed_at") if age == compared_age else ()
-        for name in (*GROWING, *more):
-            columns.append(func.max(case((_snapshots.c.target_age == age, _snapshots.c[name]))).label(f"{name}_{age}"))
-        late = case((_snapshots.c.target_age == age, _snapshots.c.lateness_seconds))
-        columns.append(func.max(late).label(f"late_{age}"))
-    return columns
+        for name in (*GROWING, *(COMPARED if age == compared_age else ()), "lateness_seconds"):
+            label = f"{name.replace('lateness_seconds', 'late')}_{age}"
+            columns.append(func.max(case((_snapshots.c.target_age == age, _snapshots.c[name]))).label(label))
+    observed = func.max(case((_snapshots.c.target_age == compared_age, _snapshots.c.observed_at)))
+    return [*columns, _seconds(observed, lite=lite).label(f"observed_at_{compared_age}")]
+
+
+def _seconds(column: Any, *, lite: bool) -> Any:
+    """A time as seconds since the epoch, made by the database: that is quicker than to make datetimes here first."""
+    if lite:
+        kept = type_coerce(column, Text)
+        return func.strftime("%s", kept, type_=Float) + func.substr(kept, 20, type_=Float)
+    return as_type(func.extract("epoch", column), Float(53))
 
 
 def _listed(scope: Scope) -> Select[Any]:
-    of_imports = conditions.of_imports(Filters(scope.collection, scope.hashtag))
-    return (
+    """What the imports listed, from the collection to its posts."""
+    theirs = select(_imports.c.import_id).where(*conditions.of_imports(Filters(scope.collection, scope.hashtag)))
+    query = (
         select(_items.c.platform, _items.c.post_id, _imports.c.hashtag.label("tag"))
-        .select_from(
-            _items.join(_imports, _imports.c.import_id == _items.c.import_id).join(
-                _posts, same_post(_items.c, _posts.c)
-            )
-        )
-        .where(*of_imports, _items.c.first_seen_at <= scope.as_of, *_in_window(scope))
+        .join(_imports, _imports.c.import_id == _items.c.import_id)
+        .where(_items.c.import_id.in_(theirs), _items.c.first_seen_at <= scope.as_of, _items.c.post_id.is_not(None))
     )
+    return query if scope.found_from is None else query.where(_items.c.first_seen_at >= scope.found_from)
 
 
 def _given(scope: Scope) -> Select[Any]:
     """Posts that a run of the collection was given by URL; with a hashtag asked for, none."""
-    query = (
-        select(_run_posts.c.platform, _run_posts.c.post_id, as_type(null(), Text).label("tag"))
-        .select_from(
-            _run_posts.join(_runs, _runs.c.run_id == _run_posts.c.run_id).join(
-                _posts, same_post(_run_posts.c, _posts.c)
-            )
-        )
-        .where(
-            _runs.c.collection == scope.collection,
-            _runs.c.started_at <= scope.as_of,
-            _run_posts.c.purpose == "enrich",
-            *_in_window(scope),
-        )
+    theirs = select(_runs.c.run_id).where(_runs.c.collection == scope.collection, _runs.c.started_at <= scope.as_of)
+    return select(_run_posts.c.platform, _run_posts.c.post_id, as_type(null(), Text).label("tag")).where(
+        _run_posts.c.run_id.in_(theirs) if scope.hashtag is None else false(), _run_posts.c.purpose == "enrich"
     )
-    return query if scope.hashtag is None else query.where(literal(1) == 0)
 
 
 def _in_window(scope: Scope) -> list[Any]:
@@ -356,10 +375,16 @@ def shown_posts(conn: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple
     return {(row.platform, row.post_id): row for row in conn.execute(query)} if keys else {}
 
 
-def links(conn: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """The addresses of posts."""
-    query = select(_posts.c.platform, _posts.c.post_id, _posts.c.url).where(keyed(conn, _posts, keys))
-    return {(row.platform, row.post_id): row.url for row in conn.execute(query)}
+def receipts(conn: Connection, keys: Sequence[tuple[str, str]], age: int, as_of: datetime) -> list[Row[Any]]:
+    """Where posts are seen, and what was measured of them at a checkpoint (all of it None: nothing), in any order."""
+    columns = ("observed_at", "lateness_seconds", "plays", "views", "likes", "comments", "raw_sha256")
+    at_age = and_(same_post(_snapshots.c, _posts.c), _snapshots.c.target_age == age, _snapshots.c.observed_at <= as_of)
+    query = (
+        select(_posts.c.platform, _posts.c.post_id, _posts.c.url, *(_snapshots.c[name] for name in columns))
+        .select_from(_posts.outerjoin(_snapshots, at_age))
+        .where(keyed(conn, _posts, keys))
+    )
+    return list(conn.execute(query).all())
 
 
 def measurements(conn: Connection, keys: Sequence[tuple[str, str]], as_of: datetime) -> list[Row[Any]]:

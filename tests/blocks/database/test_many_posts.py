@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, event
 
 from blocks.database.engine import Store
-from blocks.database.store import money, overview, stale_work
+from blocks.database.store import money, overview, report, stale_work
 from blocks.database.store import snapshots as snapshots_store
 from blocks.database.store.provenance import provenance
 from blocks.database.store.statements import table_of
@@ -71,9 +71,14 @@ def test_every_question_about_many_posts_leads_along_an_index(filled: Store) -> 
 
 def test_a_collection_is_counted_from_its_imports_to_its_posts(filled: Store) -> None:
     """Each post and each snapshot would be asked whether it is of the collection: 40 s instead of 3 for a million."""
-    plan = plans(filled, lambda conn: overview.overview(conn, NOW, collection="c1"))
-    assert {"pk import_items", "pk posts", "pk snapshots"} <= {index for line in plan for index in _indexes(line)}
-    assert [line for line in plan if re.match("SCAN (posts|snapshots|import_items)", line)] == []
+    scope = report.Scope("c1", None, NOW - timedelta(days=90), NOW, NOW)
+    for ask in (
+        lambda conn: overview.overview(conn, NOW, collection="c1"),
+        lambda conn: list(report.post_rows(conn, scope, PLAN.ages, 86_400)),
+    ):
+        plan = plans(filled, ask)
+        assert {"pk import_items", "pk posts", "pk snapshots"} <= {index for line in plan for index in _indexes(line)}
+        assert [line for line in plan if re.match("SCAN (posts|snapshots|import_items|run_posts)", line)] == []
 
 
 def test_answers_are_looked_for_post_by_post(filled: Store) -> None:

@@ -232,7 +232,7 @@ POSTED = NOW - 2000 * timedelta(hours=1)
 
 def states(hours: float, taken: Collection[int] = (), **known: datetime) -> list[str]:
     """How a post's checkpoints stand so many hours after it was posted."""
-    moments = dict.fromkeys([*PLANNED, "enriched_at", "gone_at"]) | {"posted_at": POSTED, "first_seen_at": POSTED}
+    moments = dict.fromkeys(rows.TIMES) | {"posted_at": POSTED, "first_seen_at": POSTED}
     sample = load([[row_of(1, moments | known, set(taken))]], PLAN, POSTED + timedelta(hours=hours))
     found = [STATES[sample.states(age)[0]] for age in PLAN.ages]
     return [NAMES.get(one, one) for one in found]
@@ -293,7 +293,8 @@ def test_the_states_of_checkpoints_are_the_plans(seed: int) -> None:
 def row_of(number: int, moments: dict[str, datetime | None], taken: set[int]) -> Any:
     values: dict[str, Any] = {
         "platform": "tiktok", "post_id": str(number), "author_id": "a", "author_username": "a", "media_type": "video",
-        **moments, "likes_hidden": False, "is_paid_partnership": None, "hashtags": None, "null_reasons": None,
+        **{name: one and one.timestamp() for name, one in moments.items()}, "likes_hidden": False,
+        "is_paid_partnership": None, "hashtags": None, "null_reasons": None,
         "tags": None, **{f"late_{age}": 0 if age in taken else None for age in PLAN.ages},
     }  # fmt: skip
     return namedtuple("Row", values)(**values)
@@ -332,6 +333,17 @@ def test_periods() -> None:
 def test_what_is_no_period_is_one_sentence(asked: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         period_of(now=NOW, **asked)
+
+
+def test_a_window_has_what_was_listed_from_a_day_before_it_on(
+    sqlite_store: Store, fill_weeks: Callable[..., None]
+) -> None:
+    with sqlite_store.begin() as conn:
+        fill_weeks(conn)
+        # All are listed at once, two weeks ago: clocks differ, but not by a day.
+        for begin, count in ((NOW - 2 * WEEK + timedelta(hours=23), 56), (NOW - 2 * WEEK + timedelta(hours=25), 0)):
+            scope = rows.Scope("weeks", None, begin, NOW, NOW)
+            assert sum(map(len, rows.post_rows(conn, scope, PLAN.ages, 86_400))) == count
 
 
 def test_the_sample_is_the_same_on_both_engines(store: Store, weeks: Store, fill_weeks: Callable[..., None]) -> None:
