@@ -33,6 +33,7 @@ from blocks import network
 from blocks.database import connections
 from blocks.database.engine import Store, open_store, upgrade
 
+from . import shared_statements
 from .leftovers import guard, unmarked
 
 # Keeps a server for as long as its standard input is open: it ends with the tests also when they are killed. A server
@@ -65,6 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in network.named():
         os.environ.pop(name, None)
     config.stash[GUARDED] = guard()
+    shared_statements.share()
 
 
 @pytest.hookimpl(wrapper=True)
