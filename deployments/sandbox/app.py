@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ V2 = "/serve/api/v2"
 # The key of the ASGI scope's extensions under which the server leaves the connection's transport.
 TRANSPORT = "tagtrail.transport"
 
+_LOOK_SECONDS = 0.1
 _DRIP_SECONDS = 0.2
 _DRIP_EXTRA_BYTES = 100_000
 
@@ -71,9 +73,7 @@ class Sandbox:
             answer = answer_page(self.state, scope["method"], path, fields, body)
         else:
             answer = self._answer(scope, path, fields, body)
-            latency = self.state.latency_ms + self.state.scenario.latency_ms
-            if latency > 0:
-                await self._pause(latency / 1000)
+            await self._take_its_time()
         await self._send(answer, scope, receive, send)
 
     def close(self) -> None:
@@ -106,6 +106,13 @@ class Sandbox:
             answer = handler(state, Request(path, query, body, key))
         state.accounting.answers[path.rsplit("/api/", 1)[-1] if handler else "unknown"][answer.code] += 1
         return answer
+
+    async def _take_its_time(self) -> None:
+        """Wait for the latency; a scenario that is played meanwhile changes how long that is."""
+        state, came_at = self.state, time.monotonic()
+        while (left := came_at + (state.latency_ms + state.scenario.latency_ms) / 1000 - time.monotonic()) > 0:
+            if await self._pause(min(left, _LOOK_SECONDS)):
+                return
 
     async def _pause(self, seconds: float) -> bool:
         """Wait; whether the server is closing meanwhile."""

@@ -1,12 +1,11 @@
-"""A person's stop of a command, in every way, on both databases: what starts afterwards, with two sweeps after it.
+"""A person's stop of a command, in every way, and what starts afterwards, with two sweeps after it.
 
-Calls are counted where they arrive, at the service.
+What is stopped is a process; all else is called here. Calls are counted where they arrive, at the service.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import pty
 import signal
@@ -28,66 +27,64 @@ from blocks.database.engine import open_store
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import, Run, Spend
 from deployments.sandbox.server import SandboxServer
+from flows.collect_imports import collect_imports
 
 pytestmark = pytest.mark.stack
 
-IN_FLIGHT = 4
+IN_FLIGHT = 8
+"""Calls that the run may make at once; at two a second nearly all of them wait for their turn."""
+LATE = IN_FLIGHT // 2
+"""What was sent before the stop was written may arrive after it; those that wait for their turn are more."""
 
 POSTS = 24
 
-SLACK_SECONDS = 0.5
-"""What had begun before the stop was written may arrive so much later at the service."""
-
-SWEEP = """
-import asyncio
-from flows.collect_imports import collect_imports
-asyncio.run(collect_imports(return_state=True))
-"""
+WAIT_SECONDS = 240.0
+"""Generous: machines are loaded. What is waited for ends the wait."""
 
 
 @dataclass
 class Scene:
     """A command on a database and a Prefect server, with the service's books."""
 
-    environ: dict[str, str]
+    tagtrail: Callable[..., Any]
     sandbox: SandboxServer
     database_url: str
+    monkeypatch: pytest.MonkeyPatch
 
-    def start(self, *arguments: str, **more: Any) -> subprocess.Popen[bytes]:
-        more.setdefault("stdout", subprocess.PIPE)
-        more.setdefault("stderr", subprocess.PIPE)
-        return subprocess.Popen(
-            [sys.executable, "-m", "deployments.cli.main", *arguments],
-            env=self.environ,
+    def begin(self, *more: str, terminal: int | None = None) -> subprocess.Popen[bytes]:
+        """A run, as a process, of which three posts are bought."""
+        stream = subprocess.PIPE if terminal is None else terminal
+        command = ["run", "velvet", "--posts", str(POSTS), "--collection", "fashion", *more]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "deployments.cli.main", *command],
+            stdin=terminal, stdout=stream, stderr=stream, start_new_session=terminal is not None,
             # A shell's job in the background ignores Ctrl-C, and so would all that it starts.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-            **more,
-        )
+        )  # fmt: skip
+        wait_until(lambda: self.bought()[0] >= 3 or process.poll() is not None)
+        return process
 
-    def run(self, *arguments: str, status: int = 0) -> str:
-        with self.start(*arguments) as process:
-            out, err = process.communicate(timeout=170)
-        assert process.returncode == status, err.decode()
-        assert b"Traceback" not in err
-        return out.decode()
+    def hold_answers(self) -> None:
+        """Let no answer come any more; on return a call waits for its own."""
+        self.sandbox.play("default", latency_ms=3_600_000)
+        before = self.bought()[0]
+        wait_until(lambda: self.bought()[0] > before)
 
-    def sweep(self) -> None:
-        environ = self.environ | self._prefect()
-        done = subprocess.run([sys.executable, "-c", SWEEP], env=environ, capture_output=True, timeout=170, check=False)
-        assert done.returncode == 0, done.stderr.decode()
+    def run(self, *arguments: str, status: int = 0) -> Any:
+        """A command here; what it printed, as JSON where it is that."""
+        called = self.tagtrail(*arguments)
+        assert called.status == status, called.err
+        assert "Traceback" not in called.err
+        return called.json if "--json" in arguments else called.out
+
+    def run_to_the_end(self) -> Any:
+        """The same request again, quickly."""
+        self.monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "100")
+        return self.run("run", "velvet", "--posts", str(POSTS), "--collection", "fashion", "--json")
 
     def two_sweeps(self) -> None:
         for _ in range(2):
-            self.sweep()
-
-    def _prefect(self) -> dict[str, str]:
-        from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_HOME
-
-        return {
-            "PREFECT_API_URL": str(PREFECT_API_URL.value()),
-            "PREFECT_API_AUTH_STRING": str(PREFECT_API_AUTH_STRING.value()),
-            "PREFECT_HOME": str(PREFECT_HOME.value()),
-        }
+            asyncio.run(collect_imports(return_state=True))
 
     def bought(self) -> tuple[int, int]:
         """Metadata calls and submissions that reached the service."""
@@ -95,11 +92,11 @@ class Scene:
         calls = (count for post in books["metadata"].values() for codes in post.values() for count in codes.values())
         return sum(calls), sum(count for codes in books["submissions"].values() for count in codes.values())
 
-    def started_after(self, moment: float) -> int:
+    def arrived_after(self, moment: float) -> int:
         times: dict[str, list[float]] = self.sandbox.accounting()["times"]
         bought = [at for kind, moments in times.items() if kind != "status" for at in moments]
         assert bought
-        return sum(at > moment + SLACK_SECONDS for at in bought)
+        return sum(at > moment for at in bought)
 
     def rows(self, table: Any) -> list[Any]:
         with closing(open_store(self.database_url, create=True)) as store, store.connect() as conn:
@@ -110,10 +107,11 @@ class Scene:
 
 
 @pytest.fixture
-def scene(server_home: Path, tmp_path: Path, database_url: str) -> Iterator[Scene]:
+def scene(
+    server_home: Path, tmp_path: Path, database_url: str, tagtrail: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Scene]:
     """Slow enough that a stop comes in the middle."""
     with SandboxServer(time_scale=100) as sandbox:
-        sandbox.play("default", latency_ms=250)
         settings = {
             "HOME": str(tmp_path / "user"),
             "TAGTRAIL_HOME": str(server_home),
@@ -126,87 +124,93 @@ def scene(server_home: Path, tmp_path: Path, database_url: str) -> Iterator[Scen
             "TAGTRAIL_METADATA_PER_SECOND": "2",
             "TAGTRAIL_POLL_SECONDS": "0.1",
             "TAGTRAIL_IMPORT_QUIET_SECONDS": "1",
-            "TAGTRAIL_IMPORT_DEADLINE_SECONDS": "8",
+            "TAGTRAIL_IMPORT_DEADLINE_SECONDS": "120",
             "TAGTRAIL_IN_FLIGHT": str(IN_FLIGHT),
         }
-        yield Scene(os.environ | settings, sandbox, database_url)
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        yield Scene(tagtrail, sandbox, database_url, monkeypatch)
 
 
 def wait_until(true: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + WAIT_SECONDS
     while not true():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.05)
 
 
-def begun(scene: Scene, *more: str, **how: Any) -> subprocess.Popen[bytes]:
-    """A run of which three posts are bought."""
-    process = scene.start("run", "velvet", "--posts", str(POSTS), "--collection", "fashion", *more, **how)
-    wait_until(lambda: scene.bought()[0] >= 3 or process.poll() is not None)
-    return process
-
-
-def by_signal(number: signal.Signals) -> Callable[[Scene, subprocess.Popen[bytes]], None]:
-    return lambda _, process: process.send_signal(number)
-
-
-def in_prefect(scene: Scene, _: subprocess.Popen[bytes]) -> None:
-    async def cancel() -> None:
+def cancel(run_id: str) -> None:
+    async def set_state() -> None:
         async with get_client() as client:
-            await client.set_flow_run_state(scene.first_run().run_id, Cancelling(), force=True)
+            await client.set_flow_run_state(run_id, Cancelling(), force=True)
 
-    asyncio.run(cancel())
-
-
-def killed_after_the_stop(scene: Scene, process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGINT)
-    wait_until(lambda: scene.first_run().stopped_at is not None)
-    process.kill()
+    asyncio.run(set_state())
 
 
-WAYS: dict[str, tuple[Callable[[Scene, subprocess.Popen[bytes]], None], int]] = {
-    "Ctrl-C": (by_signal(signal.SIGINT), 130),
-    "SIGTERM": (by_signal(signal.SIGTERM), 143),
-    "SIGHUP": (by_signal(signal.SIGHUP), 143),
-    "cancelled in Prefect": (in_prefect, 130),
-    "killed after the stop": (killed_after_the_stop, -signal.SIGKILL),
+WAYS: dict[str, tuple[str, signal.Signals | None, int, str]] = {
+    "Ctrl-C": ("sqlite", signal.SIGINT, 130, "tagtrail: interrupted"),
+    "SIGTERM": ("postgres", signal.SIGTERM, 143, "tagtrail: ended from outside"),
+    "closed terminal": ("sqlite", signal.SIGHUP, 143, ""),
+    "cancelled in Prefect": ("postgres", None, 130, ""),
+    "killed after the stop": ("postgres", signal.SIGINT, -signal.SIGKILL, ""),
 }
+"""Each on one kind of database; `tests/blocks/database/test_stops.py` has what is written on both."""
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("way", "database_url"), [(way, kind) for way, (kind, *_) in WAYS.items()], indirect=["database_url"]
+)
 def test_after_a_person_s_stop_nothing_starts(scene: Scene, way: str) -> None:
-    stop, status = WAYS[way]
-    with begun(scene) as process:
-        stop(scene, process)
-        _, err = process.communicate(timeout=170)
-    assert process.returncode == status, err.decode()
-    assert b"Traceback" not in err
+    _, number, status, said = WAYS[way]
+    killed = way == "killed after the stop"
+    theirs, ours = pty.openpty()
+    with scene.begin("--verbose", terminal=ours if way == "closed terminal" else None) as process:
+        scene.hold_answers()
+        # What a run says after its terminal was closed reaches nobody any more, and is no reason to lose an answer.
+        os.close(ours)
+        os.close(theirs)
+        if number is None:
+            cancel(scene.first_run().run_id)
+        else:
+            process.send_signal(number)
+        wait_until(lambda: scene.first_run().stopped_at is not None)
+        if killed:
+            process.kill()
+        scene.sandbox.play("default")
+        out, err = ((told or b"").decode() for told in process.communicate(timeout=WAIT_SECONDS))
+    assert way == "closed terminal" or process.returncode == status, err
+    assert "Traceback" not in err
+    if said:
+        assert (out, err.splitlines()[-1].startswith(said)) == ("", True), err
+        assert "answers under way are taken in" in err
     run = scene.first_run()
     assert run.stopped_at is not None
-    assert run.outcome == (None if way == "killed after the stop" else "cancelled")
+    assert run.outcome == (None if killed else "cancelled")
+    assert way != "closed terminal" or run.stopped_why == "a closed terminal (SIGHUP)"
     bought = scene.bought()
     assert bought[0] < POSTS
+    stored = sum(row.spent_micros or 0 for row in scene.rows(Spend) if row.kind == "metadata")
+    assert killed or stored == bought[0] * 10_000, "every answer was taken in"
     scene.two_sweeps()
     assert scene.bought() == bought
-    assert scene.started_after(run.stopped_at.timestamp()) == 0
+    assert scene.arrived_after(run.stopped_at.timestamp()) <= LATE
 
-    told = json.loads(scene.run("status", "--json"))["overview"]
+    told = scene.run("status", "--json")["overview"]
     assert told["last_run"]["outcome"] in ("cancelled", "done", "attention"), "the last run is a sweep"
     [held] = told["requests"]
     assert (held["reason"], held["run_id"], held["collection"]) == ("held", run.run_id, "fashion")
     assert held["go_on"] == "tagtrail retry --held --collection fashion"
     assert "Held: " in scene.run("status")
 
-    scene.sandbox.play("default")
-    scene.environ["TAGTRAIL_METADATA_PER_SECOND"] = "100"
-    done = json.loads(scene.run("run", "velvet", "--posts", str(POSTS), "--collection", "fashion", "--json"))
+    done = scene.run_to_the_end()
     assert (done["enriched"], done["pending"]) == (POSTS, 0)
-    twice = IN_FLIGHT if way == "killed after the stop" else 0
+    twice = IN_FLIGHT if killed else 0
     assert POSTS <= scene.bought()[0] <= POSTS + twice
     assert scene.bought()[1] == 1
     assert len(scene.rows(Import)) == 1
 
 
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 def test_a_cap_is_not_overstepped_by_sweeps(scene: Scene) -> None:
     cap = POSTS / 100 + 0.05
     scene.run("run", "velvet", "--posts", str(POSTS), "--max-spend", str(cap), status=4)
@@ -214,18 +218,19 @@ def test_a_cap_is_not_overstepped_by_sweeps(scene: Scene) -> None:
     assert bought == (5, 1)
     scene.two_sweeps()
     assert scene.bought() == bought
-    [left] = json.loads(scene.run("status", "--json"))["overview"]["requests"]
+    [left] = scene.run("status", "--json")["overview"]["requests"]
     assert (left["reason"], left["posts"]) == ("out_of_room", POSTS - 5)
     assert left["go_on"] == f"tagtrail run velvet --posts {POSTS}"
     assert f"go on under another cap: {left['go_on']}" in scene.run("status")
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_killed_run_is_taken_up_within_its_cap(scene: Scene) -> None:
     """It had reserved ten calls ahead on each of two platforms: they count as spent, and four are left."""
     cap = POSTS / 100 + 0.24
-    with begun(scene, "--max-spend", str(cap)) as process:
+    with scene.begin("--max-spend", str(cap)) as process:
         process.kill()
-        process.wait(20)
+        process.wait(WAIT_SECONDS)
     killed_at = scene.bought()[0]
     scene.two_sweeps()
     calls, submissions = scene.bought()
@@ -236,40 +241,23 @@ def test_a_killed_run_is_taken_up_within_its_cap(scene: Scene) -> None:
     assert counted <= round(cap * 1_000_000)
 
 
-def test_a_closed_terminal_ends_a_run_in_order(scene: Scene) -> None:
-    """What it says reaches nobody any more, and is no reason to lose an answer."""
-    theirs, ours = pty.openpty()
-    with begun(scene, stdin=ours, stdout=ours, stderr=ours, start_new_session=True) as process:
-        os.close(ours)
-        os.close(theirs)
-        process.send_signal(signal.SIGHUP)
-        process.wait(120)
-    run = scene.first_run()
-    assert (run.outcome, run.stopped_why) == ("cancelled", "a closed terminal (SIGHUP)")
-    calls, _ = scene.bought()
-    stored = sum(row.spent_micros for row in scene.rows(Spend) if row.kind == "metadata")
-    assert stored == calls * 10_000, "every answer was taken in"
-    scene.two_sweeps()
-    assert scene.bought()[0] == calls
-
-
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_what_is_held_goes_on_or_is_given_up(scene: Scene) -> None:
-    with begun(scene) as process:
+    with scene.begin() as process:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=170)
+        process.communicate(timeout=WAIT_SECONDS)
     calls, _ = scene.bought()
-    scene.sandbox.play("default")
-    scene.environ["TAGTRAIL_METADATA_PER_SECOND"] = "100"
+    scene.monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "100")
     assert scene.run("retry", "--held", "--collection", "other") == ""
     assert scene.run("retry", "--held", "--close", "--dry-run").startswith(f"Would be given up: {POSTS - calls} held")
-    went_on = json.loads(scene.run("retry", "--held", "--max-spend", "0.02", "--json", status=4))
+    went_on = scene.run("retry", "--held", "--max-spend", "0.02", "--json", status=4)
     assert (went_on["enriched"], went_on["out_of_room"]) == (2, POSTS - calls - 2)
     scene.two_sweeps()
     assert scene.bought()[0] == calls + 2
     assert scene.run("retry", "--held", "--close").startswith(f"Given up: {POSTS - calls - 2} held posts")
     scene.two_sweeps()
     assert scene.bought()[0] == calls + 2
-    told = json.loads(scene.run("status", "--json"))["overview"]
+    told = scene.run("status", "--json")["overview"]
     assert (told["requests"], told["pending_work"], told["failures"]) == ([], {}, {})
-    done = json.loads(scene.run("run", "velvet", "--posts", str(POSTS), "--collection", "fashion", "--json"))
+    done = scene.run_to_the_end()
     assert (done["enriched"], scene.bought()) == (POSTS, (POSTS, 1)), "who names them again has them"
