@@ -8,7 +8,6 @@ import re
 import stat
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -224,19 +223,3 @@ def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     with engine.connect() as conn, conn.begin():
         assert sa.inspect(conn).get_table_names() == ["snapshots"]
     engine.dispose()
-
-
-@pytest.mark.stack
-def test_the_wheel_brings_the_migrations(tmp_path: Path) -> None:
-    root = Path(migrations.__file__).parents[3]
-    build = "from hatchling.builders.wheel import WheelBuilder; import sys; "
-    build += "print(next(WheelBuilder(sys.argv[1]).build(directory=sys.argv[2])))"
-    done = subprocess.run(
-        [sys.executable, "-c", build, root, tmp_path], capture_output=True, text=True, check=True, env=os.environ
-    )
-    with zipfile.ZipFile(done.stdout.strip()) as wheel:
-        names = set(wheel.namelist())
-    here = Path("blocks/database/migrations")
-    wanted = {str(here / name) for name in ("__init__.py", "env.py", "script.py.mako")}
-    wanted |= {str(here / "versions" / path.name) for path in (root / here / "versions").glob("*.py")}
-    assert wanted <= names

@@ -199,7 +199,8 @@ def test_a_wheel_carries_the_definitions(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         archive.extractall(tmp_path / "installed")
-    assert names >= OTHER_FILES
+    migrations = (ROOT / "blocks" / "database" / "migrations").rglob("*.py")
+    assert names >= OTHER_FILES | {str(path.relative_to(ROOT)) for path in migrations}
     assert not [name for name in names if "/secrets/" in name or "__pycache__" in name]
     code = "from deployments.setup.deployments import *; print(definitions_file(), len(read_definitions()))"
     code += "; from deployments.setup.automations import *; print(len(read_automations()))"
