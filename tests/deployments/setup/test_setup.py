@@ -192,7 +192,7 @@ def test_the_command_from_an_empty_folder(own_server: ServerInfo, tmp_path: Path
     command = [sys.executable, "-m", "deployments.cli.main", "setup", "--json"]
     more = {"TAGTRAIL_HOME": str(tmp_path / "home"), "MEMORIES_API_KEY": "sk-never-shown"}
     ran = subprocess.run(
-        command, cwd=tmp_path, env=environ(own_server, **more), capture_output=True, text=True, timeout=170
+        command, cwd=tmp_path, env=environ(own_server, **more), capture_output=True, text=True, timeout=280
     )
     assert ran.returncode == 0, ran.stderr
     steps = json.loads(ran.stdout)
@@ -202,38 +202,44 @@ def test_the_command_from_an_empty_folder(own_server: ServerInfo, tmp_path: Path
     assert "Traceback" not in ran.stderr
 
 
-@pytest.mark.parametrize("pool", ["tagtrail", "wool"])
+@pytest.mark.timeout(900)
 async def test_prefects_own_deploy_and_the_set_up_agree(
-    client: PrefectClient, set_up_here: SetUp, own_server: ServerInfo, tmp_path: Path, pool: str
+    client: PrefectClient, set_up_here: SetUp, own_server: ServerInfo, tmp_path: Path
 ) -> None:
+    """Whichever comes first, the other finds all as it would have made it, also in a pool of the user's."""
     for name in ("prefect.yaml", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     said = (ROOT / "docs" / "own-prefect-server.md").read_text(encoding="utf-8")
-    variable = {} if pool == "tagtrail" else {"PREFECT_DEFAULT_WORK_POOL_NAME": pool}
-    commands = ["prefect work-pool create tagtrail --type process", "prefect --no-prompt deploy --all"]
-    assert all(f"$ {typed}" in said for typed in commands)
+    create, deploy = "prefect work-pool create tagtrail --type process", "prefect --no-prompt deploy --all"
 
-    async def deploy() -> None:
-        for typed in commands if pool == "tagtrail" and not await client.read_work_pools() else commands[1:]:
-            ran = await asyncio.to_thread(
-                subprocess.run,
-                [sys.executable, "-m", *typed.split()],
-                cwd=tmp_path, env=environ(own_server, **variable), capture_output=True, text=True, timeout=170,
-            )  # fmt: skip
-            assert ran.returncode == 0, ran.stdout + ran.stderr
-        assert ran.stdout.count("successfully created") == len(read_definitions())
+    async def typed(command: str, **variables: str) -> str:
+        assert f"$ {command}" in said
+        ran = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", *command.split()],
+            cwd=tmp_path, env=environ(own_server, **variables), capture_output=True, text=True, timeout=400,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout
+
+    async def are_in(pool: str) -> None:
+        for each in read_definitions():
+            stands = await client.read_deployment_by_name(each.full_name)
+            assert (stands.work_pool_name, stands.pull_steps, stands.path) == (pool, [], None)
 
     await wipe(client)
-    with temporary_settings({PREFECT_DEFAULT_WORK_POOL_NAME: pool}):
-        # Whichever comes first, the other finds all as it would have made it.
-        if pool == "tagtrail":
-            await deploy()
+    await typed(create)
+    assert (await typed(deploy)).count("successfully created") == len(read_definitions())
+    after = await set_up_here()
+    assert {step.did for name, step in after.items() if name.startswith(("deployment", "work pool"))} == {"kept"}
+    await are_in("tagtrail")
+
+    await wipe(client)
+    with temporary_settings({PREFECT_DEFAULT_WORK_POOL_NAME: "wool"}):
         await set_up_here()
-        await deploy()
+        await typed(deploy, PREFECT_DEFAULT_WORK_POOL_NAME="wool")
         assert changed(await set_up_here()) == {}
-    for each in read_definitions():
-        stands = await client.read_deployment_by_name(each.full_name)
-        assert (stands.work_pool_name, stands.pull_steps, stands.path) == (pool, [], None)
+    await are_in("wool")
 
 
 async def test_a_deployment_stays_in_the_pool_that_the_user_gave_it(client: PrefectClient, set_up_here: SetUp) -> None:
