@@ -52,13 +52,12 @@ unit: $(VENV)/.dev
 	@$(BIN)/python -m pytest -n 2 -m unit
 
 # Half of the time tests wait for sockets and servers: three processes keep two cores busy.
-TESTS := -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not stack and not alone and not soak"
+TESTS := -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not stack and not soak"
 test: $(VENV)/.dev
 	@$(BIN)/python $(TESTS)
 
 stacks: $(VENV)/.dev
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "stack and not alone and not soak"
-	@$(BIN)/python -m pytest -m "alone and not soak"
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "stack and not soak"
 
 cover: $(VENV)/.dev
 	@rm -f .coverage .coverage.*

@@ -47,8 +47,12 @@ kill $reader 2>&-
 test ! -e "$0/ended" || rm -rf "$0"
 """
 OURS = ("MEMORIES_", "TAGTRAIL_", "PREFECT_")
+LONG = ("tests/flows/", "tests/secrets/", "tests/deployments/browser/", "tests/deployments/containers/")
 SERVERS = {"prefect_server", "postgres_server", "server", "shared_server", "start", "weather", "world", "worlds"}
 """Fixtures with a server behind them: who uses one is no unit test."""
+
+PREFECT_SECONDS = 900.0
+"""How long the start of a Prefect server may take: 4 s, or some minutes on a busy machine."""
 
 # The same few examples each time, however slow the machine is; `--hypothesis-profile=search` looks for others.
 settings.register_profile("search", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -83,16 +87,16 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What no mark and no fixture takes out of the test's own process is the layer `unit`.
 
-    Files that run flows come first: they take longest, and one that began last would keep one process alone busy.
+    What takes longest comes first: a file that began last would keep one process alone busy.
     """
     for item in items:
         params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & SERVERS or params.get("database_url") == "postgres":
             item.add_marker(pytest.mark.integration)
-        if not any(item.get_closest_marker(layer) for layer in ("integration", "stack", "alone", "soak")):
+        if not any(item.get_closest_marker(layer) for layer in ("integration", "stack", "soak")):
             item.add_marker(pytest.mark.unit)
-    items.sort(key=lambda item: not item.nodeid.startswith("tests/flows/"))
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -341,14 +345,27 @@ def _folder_of_all(config: pytest.Config, tmp_path_factory: pytest.TempPathFacto
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
-def copy_prefect(home: Path, target: Path) -> None:
-    """The database of a Prefect server that may be at work on it."""
-    with (
-        contextlib.closing(sqlite3.connect(home / "prefect" / "prefect.db")) as source,
-        contextlib.closing(sqlite3.connect(target.with_suffix(".part"))) as copy,
-    ):
-        source.backup(copy)
-    target.with_suffix(".part").replace(target)
+@pytest.fixture(scope="session")
+def migrated_prefect(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a Prefect server that has started once, to be copied: a first start takes three times as long."""
+    from deployments.stack import own_server
+
+    made = _folder_of_all(pytestconfig, tmp_path_factory) / f"prefect-{own_server.prefect_version()}"
+    with Path(f"{made}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            home = tmp_path_factory.mktemp("first-start")
+            own_server.ensure(home, announce=lambda _: None, start_seconds=PREFECT_SECONDS)
+            own_server.stop(home)
+            part = tmp_path_factory.mktemp("files")
+            shutil.copyfile(home / "prefect" / "memo_store.toml", part / "memo_store.toml")
+            with (
+                contextlib.closing(sqlite3.connect(home / "prefect" / "prefect.db")) as source,
+                contextlib.closing(sqlite3.connect(part / "prefect.db")) as copy,
+            ):
+                source.backup(copy)
+            shutil.copytree(part, made)
+    return made
 
 
 def _one_certificate(folder: Path) -> Path:
@@ -362,11 +379,8 @@ def _one_certificate(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prefect_server(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One real Prefect server for the whole session, as the commands start it: with authentication, no telemetry.
-
-    Its first start takes three times as long as another one: the first process makes the database for all.
-    """
+def prefect_server(migrated_prefect: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One real Prefect server for the whole session, as the commands start it: with authentication, no telemetry."""
     from prefect.settings import (
         PREFECT_API_AUTH_STRING,
         PREFECT_API_SSL_CERT_FILE,
@@ -382,16 +396,8 @@ def prefect_server(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPat
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr("prefect.results._read_server_default_result_storage_block_id", lambda: None)
     home = tmp_path_factory.mktemp("prefect-server")
-    made = _folder_of_all(pytestconfig, tmp_path_factory) / f"prefect-{own_server.prefect_version()}.db"
-    with made.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if first := not made.exists():
-            server = own_server.ensure(home, announce=lambda _: None)
-            copy_prefect(home, made)
-    if not first:
-        (home / "prefect").mkdir(mode=0o700)
-        shutil.copyfile(made, home / "prefect" / "prefect.db")
-        server = own_server.ensure(home, announce=lambda _: None)
+    shutil.copytree(migrated_prefect, home / "prefect")
+    server = own_server.ensure(home, announce=lambda _: None, start_seconds=PREFECT_SECONDS)
     try:
         with temporary_settings(
             {

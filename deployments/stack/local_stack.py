@@ -182,6 +182,7 @@ class Stack:
         state_file(self.home).write(**asdict(self.running))
 
     def _start(self, before: Running | None) -> None:
+        self._go_on()
         self._choose_ports()
         homes.claim(self.settings, sandbox=self.wanted.sandbox)
         if not self.wanted.sandbox:

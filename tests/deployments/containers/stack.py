@@ -23,8 +23,8 @@ from deployments.containers.entrypoint import filled_in
 CONTAINERS = Path(__file__).parents[3] / "deployments" / "containers"
 BIN = Path(sys.executable).parent
 
-START_SECONDS = 180.0
-STOP_SECONDS = 15.0
+START_SECONDS = 900.0
+STOP_SECONDS = 60.0
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 

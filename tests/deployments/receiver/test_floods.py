@@ -73,7 +73,6 @@ def flooded(world: Any, how: str, clients: int) -> Iterator[IO[str]]:
 
 
 @pytest.mark.stack
-@pytest.mark.alone
 def test_a_flood_holds_up_no_good_callback(worlds: Any) -> None:
     world = worlds(Limits())
     for number in range(1, 41):
@@ -96,7 +95,6 @@ def test_a_flood_holds_up_no_good_callback(worlds: Any) -> None:
 
 
 @pytest.mark.stack
-@pytest.mark.alone
 def test_clients_that_send_and_leave_fill_nothing_and_stopping_among_them_is_silent(
     worlds: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -176,7 +176,6 @@ async def hurry(client: PrefectClient, name: str, **changes: Any) -> UUID:
     return stands.id
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("many", [5, pytest.param(50, marks=pytest.mark.soak)])
 async def test_a_dead_run_is_marked_and_swept_and_healthy_ones_start_nothing(ready: PrefectClient, many: int) -> None:

@@ -1,8 +1,7 @@
-"""`tagtrail up --sandbox` from an empty home: four ways to run, a second `up`, and an end that leaves no process."""
+"""`tagtrail up`: its ports, its home, and what a killed one left (a whole stack: `tests/deployments/browser`)."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -11,11 +10,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext, suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from pydantic import SecretStr
 
@@ -25,13 +22,11 @@ from blocks.errors import UsageError
 from blocks.settings import get_settings
 from deployments.cli import main as command_line
 from deployments.stack import homes, local_stack, own_server
-from deployments.stack.local_stack import AlreadyUp, Running, Stack, Wanted, state_file
-from deployments.stack.process import ManagedProcess, end_stack, living_of_stack, locked, of_stack, start_time
+from deployments.stack.local_stack import AlreadyUp, Stack, Wanted, state_file
+from deployments.stack.process import ManagedProcess, end_stack, living_of_stack, locked, of_stack
 
-READY_SECONDS = 150.0
+READY_SECONDS = 300.0
 """Generous: machines are loaded. What is waited for ends the wait."""
-
-POSTS = {"byclock": 3, "byhand": 4, "byevent": 5, "bycallback": 6}
 
 
 @pytest.fixture
@@ -68,140 +63,20 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
-@pytest.mark.alone
-@pytest.mark.timeout(600)
-async def test_the_whole_stack_runs_in_four_ways_and_ends_without_a_trace(
-    home: Path, migrated: Callable[[Path], None], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
-
-    migrated(home)
-    sandbox_port, receiver_port, server_port = free_ports(3)
-    named = ["--sandbox-port", str(sandbox_port), "--receiver-port", str(receiver_port)]
-    command = [sys.executable, "-m", "deployments.cli.main", "up", "--sandbox", "--time-scale", "60", *named]
-    told = tmp_path / "told"
-    with told.open("wb") as output:
-        command += ["--server-port", str(server_port)]
-        up = subprocess.Popen(command, stderr=output, stdin=subprocess.DEVNULL)  # noqa: ASYNC220
-    try:
-        until(lambda: up.poll() is not None or "Ctrl-C ends" in told.read_text(), "the stack")
-        assert up.poll() is None, told.read_text()
-        info = own_server.running(home)
-        assert info is not None
-        assert info.port == server_port
-        assert info.auth_string not in told.read_text()
-        assert str(own_server.auth_file(home)) in told.read_text()
-
-        with temporary_settings({PREFECT_API_URL: info.api_url, PREFECT_API_AUTH_STRING: info.auth_string}):
-            await start_runs()
-            until(lambda: stored(home) == POSTS, "the posts of all four", seconds=300)
-            assert await how_they_began() == {"byclock": "SCHEDULE", "byevent": "AUTOMATION"}
-
-        doctor = [sys.executable, "-m", "deployments.cli.main", "doctor", "--json"]
-        examined = subprocess.run(doctor, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)  # noqa: ASYNC221
-        checks = {check["name"]: check for check in json.loads(examined.stdout)["checks"] if check["name"] != "rooms"}
-        assert [check for check in checks.values() if check["verdict"] != "ok"] == [], "no false alarm"
-        assert checks.keys() >= {"deployments", "automations", "work pool tagtrail", "callback", "key"}
-
-        [worker] = [one for one in psutil.Process(up.pid).children() if "worker" in one.cmdline()]
-        worker.kill()
-        until(lambda: "the worker ended by itself" in told.read_text(), "a word about the worker's death")
-        assert up.poll() is None
-
-        capfd.readouterr()
-        assert command_line.call(["up", "--sandbox"]) == 0
-        assert f"runs already (process {up.pid})" in capfd.readouterr().err
-        assert command_line.call(["up"]) == 2
-        assert "on the sandbox; `tagtrail down` ends it" in capfd.readouterr().err
-
-        members_of_stack = living_of_stack(home)
-        assert len(members_of_stack) >= 3
-        up.send_signal(signal.SIGINT)
-        assert up.wait(60) == 0, told.read_text()
-        assert living_of_stack(home) == set()
-        # Whoever is their parent by now may not have looked yet: a zombie is over too.
-        assert not [pid for pid in (*members_of_stack, info.pid) if start_time(pid) is not None]
-        assert state_file(home).read() == {}
-        for port in (sandbox_port, receiver_port, server_port):
-            socket.create_server(("127.0.0.1", port)).close()
-    finally:
-        if up.poll() is None:
-            up.kill()
-            up.wait()
-
-
-async def start_runs() -> None:
-    """One run by each way; each has a hashtag of its own."""
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import DeploymentScheduleCreate
-    from prefect.client.schemas.schedules import IntervalSchedule
-
-    async with get_client() as client:
-        daily = await client.read_deployment_by_name("track-hashtags/daily")
-        # A minute apart, so that only the first comes while the test looks; the clock is the server's.
-        often = IntervalSchedule(interval=timedelta(seconds=60))
-        parameters = {"hashtags": ["byclock"], "posts_per_hashtag": POSTS["byclock"]}
-        schedule = DeploymentScheduleCreate(schedule=often, active=True, parameters=parameters, slug="often")
-        await client.create_deployment_schedules(daily.id, [schedule])
-
-        manual = await client.read_deployment_by_name("track-hashtags/manual")
-        request: dict[str, Any] = {"hashtags": ["byhand"], "posts_per_hashtag": POSTS["byhand"]}
-        await client.create_flow_run_from_deployment(manual.id, parameters=request)
-        request = {"hashtags": ["bycallback"], "posts_per_hashtag": POSTS["bycallback"], "wait": False}
-        await client.create_flow_run_from_deployment(manual.id, parameters=request)
-
-        event = {
-            "event": "tagtrail.track.requested",
-            "resource": {"prefect.resource.id": "tests.campaign.7"},
-            "payload": {"hashtags": ["byevent"], "posts_per_hashtag": POSTS["byevent"]},
-            "occurred": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "id": "5d0c5c1e-2a3d-4d0f-9a57-7461677472a1",
-        }
-        assert (await client._client.post("/events", json=[event])).status_code == 204
-
-
-async def how_they_began() -> dict[str, str]:
-    """What made those runs that nobody made by hand, by their hashtags."""
-    from prefect.client.orchestration import get_client
-
-    async with get_client() as client:
-        found = {}
-        for one in await client.read_flow_runs(limit=200):
-            tags = one.parameters.get("hashtags") or [""]
-            if tags[0] in ("byclock", "byevent") and one.created_by is not None:
-                found[tags[0]] = one.created_by.type
-        return found
-
-
-def stored(home: Path) -> dict[str, int]:
-    """Enriched posts by the hashtag whose import found them."""
-    if not (home / "tagtrail.db").exists():
-        return {}
-    with closing(open_store(f"sqlite:///{home / 'tagtrail.db'}", create=True)) as store, store.connect() as conn:
-        rows = conn.exec_driver_sql(
-            "SELECT imports.hashtag, count(DISTINCT posts.post_id) FROM posts"
-            " JOIN import_items ON import_items.platform = posts.platform AND import_items.post_id = posts.post_id"
-            " JOIN imports ON imports.import_id = import_items.import_id"
-            " WHERE posts.status = 'enriched' GROUP BY imports.hashtag"
-        )
-        return dict(rows.all())  # type: ignore[arg-type]
-
-
 @pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_what_a_killed_up_left_is_ended_by_the_next_which_obeys_every_signal(
-    home: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    home: Path, sleeper: subprocess.Popen[bytes], number: signal.Signals
 ) -> None:
     said: list[str] = []
-    stack = Stack(get_settings(), Wanted(), said.append)
 
-    def start(before: Running | None) -> None:
-        sleeper.wait(30)
+    def say(sentence: str) -> None:
+        said.append(sentence)
         os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(stack, "_start", start)
-    assert stack.run() == 0
+    assert Stack(get_settings(), Wanted(), say).run() == 0
     assert said == ["ended 1 process that a killed `tagtrail up` had left"]
+    assert sleeper.wait(30) != 0
 
 
 @pytest.mark.integration
@@ -237,7 +112,7 @@ def test_a_taken_port_is_one_clear_sentence(home: Path, option: str, capfd: pyte
     assert [path.name for path in home.rglob("*")] == ["up", "lock"], "nothing was started"
 
 
-@pytest.mark.alone
+@pytest.mark.stack
 @pytest.mark.timeout(600)
 def test_a_port_that_is_taken_while_the_stack_starts_is_one_clear_sentence(
     home: Path, migrated: Callable[[Path], None], tmp_path: Path
