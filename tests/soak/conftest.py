@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from deployments.stack import own_server
+from tests.conftest import PREFECT_SECONDS
 
 # Tests' folders are no packages: what the kills share is found by its name.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -40,11 +42,12 @@ def kills() -> Any:
 
 
 @pytest.fixture(scope="session")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[own_server.ServerInfo]:
+def prefect_home(migrated_prefect: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[own_server.ServerInfo]:
     """Tagtrail's own Prefect server, shared by all runs."""
     home = tmp_path_factory.mktemp("prefect-server")
+    shutil.copytree(migrated_prefect, home / "prefect")
     try:
-        yield own_server.ensure(home, announce=lambda _: None)
+        yield own_server.ensure(home, announce=lambda _: None, start_seconds=PREFECT_SECONDS)
     finally:
         own_server.stop(home)
 

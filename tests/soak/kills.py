@@ -63,7 +63,7 @@ class Scene:
         ours = {"TAGTRAIL_HOME": str(folder / "home"), "TAGTRAIL_DATABASE_URL": database_url}
         self.env = {**os.environ, **prefect, **sandbox.settings(), **ours}
 
-    def track(self, *, point: str = "-", kill_after_seconds: float | None = None, wait_seconds: float = 120) -> Ended:
+    def track(self, *, point: str = "-", kill_after_seconds: float | None = None, wait_seconds: float = 280) -> Ended:
         """`tagtrail run` for the two hashtags, killed at `point`, or so long after its beginning, or not at all."""
         process, files = self._start("run", *HASHTAGS, "--posts", str(POSTS), "--json", point=point)
         try:
@@ -123,7 +123,7 @@ class Scene:
         for one in doubts:
             tasks = [job["task_id"] for job in books["imports"] if f"hashtag:{one.hashtag}" in job["targets"]]
             process, _ = self._start("resolve", one.import_id, *(("--attach", tasks[0]) if tasks else ("--resubmit",)))
-            assert process.wait(60) == 0
+            assert process.wait(280) == 0
         self.doubts += len(doubts)
         return len(doubts)
 

@@ -44,7 +44,7 @@ def unpacked(commit: str, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("commit", OLD.values(), ids=OLD)
 def test_an_old_and_a_new_run_buy_each_post_once(
     commit: str, sandbox: Any, prefect_home: own_server.ServerInfo, postgres: PostgresDatabases, tmp_path: Path
@@ -63,18 +63,18 @@ def test_an_old_and_a_new_run_buy_each_post_once(
     def told(name: str) -> str:
         return (tmp_path / f"{name}.err").read_text()[-3000:]
 
-    assert start(old, "old", "db", "upgrade").wait(60) == 0, told("old")
+    assert start(old, "old", "db", "upgrade").wait(280) == 0, told("old")
     track = ("run", *HASHTAGS, "--posts", str(POSTS))
     before = start(old, "old", *track)
     while before.poll() is None and len(sandbox.accounting()["metadata_served"]) < 3:
         time.sleep(0.1)
-    assert start(ROOT, "new", "db", "upgrade").wait(60) == 0, told("new")
+    assert start(ROOT, "new", "db", "upgrade").wait(280) == 0, told("new")
     now = start(ROOT, "new", *track)
-    if before.wait(180):
+    if before.wait(280):
         # It says so where the schema moved under it; what it has bought is stored.
         assert "is newer than this Tagtrail" in told("old")
-    assert now.wait(180) == 0, told("new")
-    last = start(ROOT, "new", *track).wait(180)
+    assert now.wait(280) == 0, told("new")
+    last = start(ROOT, "new", *track).wait(280)
 
     books = sandbox.accounting()
     store = open_store(url)

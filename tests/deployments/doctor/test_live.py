@@ -32,7 +32,6 @@ QUICK = {
     "TAGTRAIL_METADATA_PER_SECOND": "500",
     "TAGTRAIL_POLL_SECONDS": "0.05",
     "TAGTRAIL_IMPORT_QUIET_SECONDS": "3",
-    "TAGTRAIL_IMPORT_DEADLINE_SECONDS": "2",
 }
 CALLBACK = "http://127.0.0.1:9/hooks/invented"
 
@@ -52,13 +51,15 @@ class Eye:
         cap: float = 1.0,
         key: str = "",
         callback: str | None = None,
+        deadline_seconds: float = 60,
         **changes: Any,
     ) -> Look:
         self.accounts += 1
         self.sandbox.play(scenario, **changes)
         secret = SecretStr(key or f"sk-invented-{self.accounts}")
         account = Account("tests", secret, self.sandbox.v1_base_url, self.sandbox.v2_base_url, 5, callback)
-        return await look(get_settings(), self.store, account, Wanted("travel", urls, cap), lambda _: None)
+        settings = get_settings(tagtrail_import_deadline_seconds=deadline_seconds)
+        return await look(settings, self.store, account, Wanted("travel", urls, cap), lambda _: None)
 
 
 @pytest.fixture
@@ -75,13 +76,13 @@ def verdicts(seen: Look) -> dict[str, str]:
 
 @pytest.mark.stack
 async def test_every_open_point_comes_out_either_way(eye: Eye) -> None:
-    good = verdicts(await eye.look(platforms=["tiktok"], parse_seconds=20, callback=CALLBACK))
-    other = verdicts(await eye.look("otherwise", parse_seconds=20))
+    good = verdicts(await eye.look(platforms=["tiktok"], parse_seconds=1e6, callback=CALLBACK))
+    other = verdicts(await eye.look("otherwise", parse_seconds=1e6))
     strange = verdicts(await eye.look("unknown-shape", every=1, id_list="strings"))
     gone = verdicts(await eye.look("null-media", every=1, url_missing_every=1))
     lost = verdicts(await eye.look("not-found", every=1, callback=CALLBACK, callbacks_refused=True))
     player = verdicts(await eye.look("tiktok-handle-only", code_form="http", empty_is_refused=True))
-    nothing = verdicts(await eye.look("never-fills", urls=(), cap=0.015))
+    nothing = verdicts(await eye.look("never-fills", urls=(), cap=0.015, deadline_seconds=1))
 
     left_open = {"v1_refusals", "v2_refusals", "hashtag_tiktok_only", "gone", "placeholder_metadata"}
     assert {name for name, verdict in good.items() if verdict != "confirmed"} == left_open
