@@ -51,8 +51,8 @@ LONG = ("tests/flows/", "tests/secrets/", "tests/deployments/browser/", "tests/d
 SERVERS = {"prefect_server", "postgres_server", "server", "shared_server", "start", "weather", "world", "worlds"}
 """Fixtures with a server behind them: who uses one is no unit test."""
 
-PREFECT_SECONDS = 900.0
-"""How long the start of a Prefect server may take: 4 s, or some minutes on a busy machine."""
+BUSY_SECONDS = 1200.0
+"""How long a stack's test may take, or the start of a Prefect server (of 4 s), on a very busy machine."""
 
 # The same few examples each time, however slow the machine is; `--hypothesis-profile=search` looks for others.
 settings.register_profile("search", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -94,6 +94,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & SERVERS or params.get("database_url") == "postgres":
             item.add_marker(pytest.mark.integration)
+        if item.get_closest_marker("stack") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(BUSY_SECONDS))
         if not any(item.get_closest_marker(layer) for layer in ("integration", "stack", "soak")):
             item.add_marker(pytest.mark.unit)
     items.sort(key=lambda item: not item.nodeid.startswith(LONG))
@@ -355,7 +357,7 @@ def migrated_prefect(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempP
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
             home = tmp_path_factory.mktemp("first-start")
-            own_server.ensure(home, announce=lambda _: None, start_seconds=PREFECT_SECONDS)
+            own_server.ensure(home, announce=lambda _: None, start_seconds=BUSY_SECONDS)
             own_server.stop(home)
             part = tmp_path_factory.mktemp("files")
             shutil.copyfile(home / "prefect" / "memo_store.toml", part / "memo_store.toml")
@@ -397,7 +399,7 @@ def prefect_server(migrated_prefect: Path, tmp_path_factory: pytest.TempPathFact
     monkeypatch.setattr("prefect.results._read_server_default_result_storage_block_id", lambda: None)
     home = tmp_path_factory.mktemp("prefect-server")
     shutil.copytree(migrated_prefect, home / "prefect")
-    server = own_server.ensure(home, announce=lambda _: None, start_seconds=PREFECT_SECONDS)
+    server = own_server.ensure(home, announce=lambda _: None, start_seconds=BUSY_SECONDS)
     try:
         with temporary_settings(
             {

@@ -75,7 +75,7 @@ def test_the_notebook_example_runs_as_it_stands_there(tmp_path: Path) -> None:
         assert command_line.call(shlex.split(command)) == 0, command
     [code] = re.findall(r"^```python\n(.*?)^```$", section(HEADINGS[1]), flags=re.MULTILINE | re.DOTALL)
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=170, env=os.environ
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=600, env=os.environ
     )
     assert done.returncode == 0, done.stderr
     assert "median plays: 1,800 (of 2 of 2 posts)" in done.stdout

@@ -35,7 +35,6 @@ def key_of(url: str) -> str:
     return f"instagram:{parse_post_url(url).post_id}"
 
 
-@pytest.mark.timeout(400)
 def test_in_every_weather_the_secrets_and_peoples_words_stay_where_they_belong(
     world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,7 +115,6 @@ async def run_flows(world: Any) -> str:
     return str(progress.summary.run_id)
 
 
-@pytest.mark.timeout(400)
 def test_what_set_up_callbacks_and_other_sources_leave_holds_no_secret_and_nobodys_words(
     world: Any, with_password: str, clean_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

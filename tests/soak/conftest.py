@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from deployments.stack import own_server
-from tests.conftest import PREFECT_SECONDS
+from tests.conftest import BUSY_SECONDS
 
 # Tests' folders are no packages: what the kills share is found by its name.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -47,7 +47,7 @@ def prefect_home(migrated_prefect: Path, tmp_path_factory: pytest.TempPathFactor
     home = tmp_path_factory.mktemp("prefect-server")
     shutil.copytree(migrated_prefect, home / "prefect")
     try:
-        yield own_server.ensure(home, announce=lambda _: None, start_seconds=PREFECT_SECONDS)
+        yield own_server.ensure(home, announce=lambda _: None, start_seconds=BUSY_SECONDS)
     finally:
         own_server.stop(home)
 

@@ -18,7 +18,7 @@ from tests.cases import each_case
 pytestmark = pytest.mark.stack
 
 URL = "https://www.instagram.com/p/DTagtrail01/"
-WAIT_SECONDS = 280.0
+WAIT_SECONDS = 600.0
 """Generous: machines are loaded."""
 TAGTRAIL = [sys.executable, "-m", "deployments.cli.main"]
 

@@ -83,7 +83,7 @@ def environ(server_home: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
 def tagtrail(environ: dict[str, str], *arguments: str) -> str:
     """What a command with the new platform prints."""
     command = [sys.executable, "-m", "tests.deployments.cli.with_threads", *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=280, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=600, check=False)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 

@@ -44,7 +44,7 @@ class Shell:
 
     def run(self, *arguments: str, status: int = 0) -> tuple[str, str]:
         with self.start(*arguments) as process:
-            out, err = process.communicate(timeout=280)
+            out, err = process.communicate(timeout=600)
         assert process.returncode == status, err
         assert "Traceback" not in err
         assert " | " not in err, "a line of Prefect's log reached the terminal"
@@ -159,7 +159,7 @@ def test_the_demo_shows_the_chain_in_a_home_of_any_name_and_leaves_nothing_runni
         env=os.environ
         | {"TAGTRAIL_DATABASE_URL": "postgresql://nowhere/at_all", "PREFECT_API_URL": "http://nowhere"}
         | {"TAGTRAIL_HOME": str(home), "HOME": str(tmp_path / "user")},
-        cwd=tmp_path, capture_output=True, text=True, timeout=280,
+        cwd=tmp_path, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "30 posts: 30 enriched" in done.stdout

@@ -38,7 +38,7 @@ LATE = IN_FLIGHT // 2
 
 POSTS = 24
 
-WAIT_SECONDS = 240.0
+WAIT_SECONDS = 400.0
 """Generous: machines are loaded. What is waited for ends the wait."""
 
 

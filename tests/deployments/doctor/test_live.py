@@ -77,7 +77,7 @@ def verdicts(seen: Look) -> dict[str, str]:
 @pytest.mark.stack
 async def test_every_open_point_comes_out_either_way(eye: Eye) -> None:
     good = verdicts(await eye.look(platforms=["tiktok"], parse_seconds=1e6, callback=CALLBACK))
-    other = verdicts(await eye.look("otherwise", parse_seconds=1e6))
+    other = verdicts(await eye.look("otherwise", parse_seconds=120))
     strange = verdicts(await eye.look("unknown-shape", every=1, id_list="strings"))
     gone = verdicts(await eye.look("null-media", every=1, url_missing_every=1))
     lost = verdicts(await eye.look("not-found", every=1, callback=CALLBACK, callbacks_refused=True))

@@ -16,7 +16,7 @@ from blocks.settings import Settings, get_settings
 from deployments.setup.plan import Choices, set_up
 from deployments.setup.step import Step
 from deployments.stack.own_server import ServerInfo, ensure, stop
-from tests.conftest import PREFECT_SECONDS
+from tests.conftest import BUSY_SECONDS
 
 SetUp = Callable[..., Awaitable[dict[str, Step[Any]]]]
 
@@ -27,7 +27,7 @@ def own_server(migrated_prefect: Path, tmp_path_factory: pytest.TempPathFactory)
     home = tmp_path_factory.mktemp("set-up")
     shutil.copytree(migrated_prefect, home / "prefect")
     try:
-        yield ensure(home, announce=lambda _: None, start_seconds=PREFECT_SECONDS)
+        yield ensure(home, announce=lambda _: None, start_seconds=BUSY_SECONDS)
     finally:
         stop(home)
 

@@ -255,7 +255,6 @@ def inbox() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         thread.join()
 
 
-@pytest.mark.timeout(400)
 async def test_failures_and_halts_are_told(
     ready: PrefectClient, set_up_here: SetUp, inbox: tuple[str, list[dict[str, Any]]]
 ) -> None:

@@ -194,7 +194,7 @@ OTHER_FILES = {
 @pytest.mark.stack
 def test_a_wheel_carries_the_definitions(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=170)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=600)
     [wheel] = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
@@ -206,7 +206,7 @@ def test_a_wheel_carries_the_definitions(tmp_path: Path) -> None:
     code += "; from deployments.setup.automations import *; print(len(read_automations()))"
     ran = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=tmp_path / "installed", check=True, capture_output=True, text=True, timeout=170,
+        cwd=tmp_path / "installed", check=True, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     where, count, automations = ran.stdout.split()
     assert Path(where) == tmp_path / "installed" / "deployments" / "setup" / "prefect.yaml"

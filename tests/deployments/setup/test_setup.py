@@ -192,7 +192,7 @@ def test_the_command_from_an_empty_folder(own_server: ServerInfo, tmp_path: Path
     command = [sys.executable, "-m", "deployments.cli.main", "setup", "--json"]
     more = {"TAGTRAIL_HOME": str(tmp_path / "home"), "MEMORIES_API_KEY": "sk-never-shown"}
     ran = subprocess.run(
-        command, cwd=tmp_path, env=environ(own_server, **more), capture_output=True, text=True, timeout=280
+        command, cwd=tmp_path, env=environ(own_server, **more), capture_output=True, text=True, timeout=600
     )
     assert ran.returncode == 0, ran.stderr
     steps = json.loads(ran.stdout)
@@ -202,7 +202,6 @@ def test_the_command_from_an_empty_folder(own_server: ServerInfo, tmp_path: Path
     assert "Traceback" not in ran.stderr
 
 
-@pytest.mark.timeout(900)
 async def test_prefects_own_deploy_and_the_set_up_agree(
     client: PrefectClient, set_up_here: SetUp, own_server: ServerInfo, tmp_path: Path
 ) -> None:
@@ -217,7 +216,7 @@ async def test_prefects_own_deploy_and_the_set_up_agree(
         ran = await asyncio.to_thread(
             subprocess.run,
             [sys.executable, "-m", *command.split()],
-            cwd=tmp_path, env=environ(own_server, **variables), capture_output=True, text=True, timeout=400,
+            cwd=tmp_path, env=environ(own_server, **variables), capture_output=True, text=True, timeout=600,
         )  # fmt: skip
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout

@@ -113,7 +113,6 @@ def test_a_taken_port_is_one_clear_sentence(home: Path, option: str, capfd: pyte
 
 
 @pytest.mark.stack
-@pytest.mark.timeout(600)
 def test_a_port_that_is_taken_while_the_stack_starts_is_one_clear_sentence(
     home: Path, migrated: Callable[[Path], None], tmp_path: Path
 ) -> None:
