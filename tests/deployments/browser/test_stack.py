@@ -164,7 +164,7 @@ async def start_runs() -> Callable[[], Awaitable[None]]:
     async with get_client() as client:
         daily = await client.read_deployment_by_name("track-hashtags/daily")
         # The clock is the server's; what comes after the first run finds nothing new.
-        often = IntervalSchedule(interval=timedelta(seconds=20), anchor_date=datetime.now(UTC) + timedelta(seconds=5))
+        often = IntervalSchedule(interval=timedelta(minutes=2), anchor_date=datetime.now(UTC) + timedelta(seconds=10))
         parameters = {"hashtags": ["byclock"], "posts_per_hashtag": POSTS["byclock"]}
         schedule = DeploymentScheduleCreate(schedule=often, active=True, parameters=parameters, slug="often")
         [made] = await client.create_deployment_schedules(daily.id, [schedule])

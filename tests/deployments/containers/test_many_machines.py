@@ -48,7 +48,7 @@ QUICK = {
 TRACKING = {**QUICK, "TAGTRAIL_IMPORT_QUIET_SECONDS": "600", "TAGTRAIL_IMPORT_DEADLINE_SECONDS": "900"}
 SWEEPING = {**QUICK, "TAGTRAIL_IMPORT_QUIET_SECONDS": "3", "TAGTRAIL_IMPORT_DEADLINE_SECONDS": "900"}
 
-WAIT_SECONDS = 400.0
+WAIT_SECONDS = 600.0
 """Generous: machines are loaded. What is waited for ends the wait."""
 
 LIMITS = {
@@ -157,8 +157,9 @@ async def start_four_runs(scene: Scene) -> dict[str, Any]:
         TRACKING,
         parameters={"hashtags": [HASHTAGS["schedule"]], "posts_per_hashtag": POSTS},
     )
-    soon = datetime.now(UTC) + timedelta(seconds=8)
-    often = IntervalSchedule(interval=timedelta(seconds=20), anchor_date=soon)
+    # Runs that come often would take the workers from the others.
+    soon = datetime.now(UTC) + timedelta(seconds=15)
+    often = IntervalSchedule(interval=timedelta(minutes=5), anchor_date=soon)
     [schedule] = await scene.client.create_deployment_schedules(daily.id, [(often, True)])
     await scene.make_quick("track-hashtags/on-request", TRACKING)
     event = {
