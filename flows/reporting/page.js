@@ -87,8 +87,8 @@ function compared(at, section) {
 function growth(at, section) {
   const chosen = ["posts", "platform", "metric"].map((name) => byId(`s${at}-growth-${name}`).value);
   const curve = section.growth.find((one) => one.posts === chosen[0] && one.platform === chosen[1] && one.metric === chosen[2]);
-  for (const row of byId(`s${at}-growth-table`).tBodies[0].rows) {
-    row.hidden = row.dataset.posts !== chosen[0] || row.dataset.platform !== chosen[1] || row.dataset.metric !== chosen[2];
+  for (const body of byId(`s${at}-growth-table`).tBodies) {
+    body.hidden = body.dataset.posts !== chosen[0] || body.dataset.platform !== chosen[1] || body.dataset.metric !== chosen[2];
   }
   byId(`s${at}-growth-none`).hidden = curve !== undefined;
   byId(`s${at}-growth-plot`).hidden = curve === undefined;
@@ -231,7 +231,10 @@ async function begin() {
     byId(`s${at}-number`)?.addEventListener("change", () => compared(at, section));
     for (const name of ["posts", "platform", "metric"]) byId(`s${at}-growth-${name}`)?.addEventListener("change", () => growth(at, section));
     for (const name of ["tag", "platform"]) byId(`s${at}-${name}`)?.addEventListener("change", () => filterRows(at));
-    for (const button of document.querySelectorAll(`#s${at}-all button.receipt`)) button.addEventListener("click", () => receipt(section, button));
+    for (const button of document.querySelectorAll(`#s${at}-all button.receipt`)) {
+      button.setAttribute("aria-haspopup", "dialog");
+      button.addEventListener("click", () => receipt(section, button));
+    }
   });
   byId("receipt-close").addEventListener("click", () => byId("receipt").close());
   await loadPlotting(await unpacked("plotting"));

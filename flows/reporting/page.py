@@ -28,6 +28,8 @@ from flows.steps.run.summary import SAMPLE, TODAY
 
 UNKNOWN: Final = "–"
 LONGEST_CAPTION: Final = 140
+MAX_LISTED: Final = 60
+"""Strata of so many hashtags are listed, and so many comparisons; the table of hashtags has all."""
 
 
 def render(made: Figures, agreement: Agreement | None = None) -> str:
@@ -58,6 +60,7 @@ def render(made: Figures, agreement: Agreement | None = None) -> str:
         version=_version(),
         agreement=agreement,
         rules=rules,
+        most=MAX_LISTED,
         style=_own("page.css"),
         program=program,
         program_hash=base64.b64encode(sha256(program.encode()).digest()).decode(),
@@ -117,7 +120,7 @@ def _shown(at: int, section: Section, made: Figures, of_section: dict[str, Any])
         "at": at,
         "section": section,
         "is_compared": bool(of_section["compared"]),
-        "hashtags": section.hashtags,
+        "listed": [line for place, line in enumerate(section.hashtags) if place < MAX_LISTED or line.tag < 0],
         "sparks": {line.tag: spark(line.line) for line in section.hashtags},
         "leading": [
             page_data.Leading.of(section, one, peers)

@@ -237,13 +237,15 @@ def test_where_nothing_is_compared_yet_a_sentence_stands_for_the_plot(
     assert not [one for one in page.of("div") if str(one.get("id")).endswith("-compared")]
 
 
-def test_sixty_hashtags_make_a_page_too(sqlite_store: Store, fill_weeks: Callable[..., None]) -> None:
+def test_many_hashtags_make_a_page_too(sqlite_store: Store, fill_weeks: Callable[..., None]) -> None:
     with sqlite_store.begin() as conn:
-        fill_weeks(conn, hashtags=tuple(f"tag{at}" for at in range(60)), a_week=60)
+        fill_weeks(conn, hashtags=tuple(f"tag{at}" for at in range(70)), a_week=70)
     whole = page_of(sqlite_store)
     assert len(whole) < 3_000_000
-    assert all(f"#tag{at}" in whole for at in range(60))
+    assert all(f"#tag{at}: posts of this period" in whole for at in range(70))
+    assert [at for at in range(70) if f"#tag{at}, tiktok video" in whole] == list(range(60))
     assert "The first 40 hashtags are drawn" in whole
+    assert "The 60 hashtags with most posts are listed." in whole
 
 
 def test_all_time_and_invented_pages(sqlite_store: Store, fill_weeks: Callable[..., None]) -> None:
