@@ -32,8 +32,7 @@ from blocks.posts.snapshot_plan import SnapshotPlan
 from deployments.sandbox import instagram, tiktok
 from deployments.sandbox.catalog import Catalog, Post
 from deployments.sandbox.clock import VirtualClock
-from deployments.sandbox.people import handle_from
-from deployments.sandbox.seeded_random import SeededRandom, seed_of
+from deployments.sandbox.people import SeededRandom, handle_from, seed_of
 
 COLLECTION: Final = "simulated month"
 HASHTAG: Final = "slowfashion"

@@ -39,9 +39,6 @@ def _routes() -> dict[str, tuple[str, Handler]]:
     """Method and handler by path."""
     routes: dict[str, tuple[str, Handler]] = {
         f"{V1}/get_video_ids_by_task_id": ("GET", v1.status),
-        f"{V1}/list_videos": ("POST", v1.list_videos),
-        f"{V1}/get_metadata": ("GET", v1.get_metadata),
-        f"{V1}/get_public_video_detail": ("GET", v1.public_detail),
     }
     for name, kind in (("scraper_tag", "tag"), ("scraper_url", "url"), ("scraper", "creator")):
         routes[f"{V1}/{name}"] = ("POST", partial(v1.submit, kind=kind, public=False))

@@ -1,4 +1,4 @@
-"""None"""
+"""Posts: all that the sandbox can show, and what a platform counts of each at a moment."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 
 from deployments.sandbox.addresses import ALPHABET, Address, code_of_number
 from deployments.sandbox.clock import VirtualClock
-from deployments.sandbox.people import handle_from
-from deployments.sandbox.seeded_random import SeededRandom, seed_of
+from deployments.sandbox.people import SeededRandom, handle_from, seed_of
 
 # Posts appear and grow in steps of so many seconds of the calendar, so that two looks in one run agree.
 STEP_SECONDS = 3600.0

@@ -1,18 +1,22 @@
-"""Imports on the server: which posts each one holds, when they appear, and how a poll lists them."""
+"""Imports on the server: which posts each one holds, when they appear, how a poll lists them, and their callbacks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import NAMESPACE_URL, uuid5
+
+import orjson
 
 from deployments.sandbox.addresses import import_url
 from deployments.sandbox.catalog import Post
 from deployments.sandbox.clock import VirtualClock
-from deployments.sandbox.people import words
+from deployments.sandbox.people import SeededRandom, seed_of, words
 from deployments.sandbox.scenarios import Scenario
-from deployments.sandbox.seeded_random import SeededRandom, seed_of
 
 Item = dict[str, Any]
 
@@ -45,12 +49,11 @@ class Import:
 
 
 class Imports:
-    """All imports that were accepted, and the library of videos that they fill."""
+    """All imports that were accepted."""
 
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock
         self._by_task: dict[str, Import] = {}
-        self.library: dict[str, tuple[Import, Slot]] = {}
 
     def accept(
         self,
@@ -70,8 +73,6 @@ class Imports:
         job = Import(task_id, namespace, folder_id, public, empty or scenario.stays_empty)
         job.slots = _slots(list(posts), scenario, self._clock, public=public)
         self._by_task[task_id] = job
-        if not job.stays_empty:
-            self.library.update((slot.video_no, (job, slot)) for slot in job.slots)
         return job
 
     def of_task(self, task_id: str) -> Import | None:
@@ -99,14 +100,11 @@ class Imports:
         if scenario.duplicate_items:
             items = [*items, *(dict(item) for item in items)]
         if scenario.shuffle_items and items:
-            turn = SeededRandom(job.polls)
-            items = [item for _, item in sorted(enumerate(items), key=lambda pair: turn.bits(pair[0]))]
+            random = SeededRandom(job.polls)
+            items = [item for _, item in sorted(enumerate(items), key=lambda pair: random.bits(pair[0]))]
         if scenario.id_list != "videos":
             return [str(item[scenario.id_key]) for item in items]
         return items
-
-    def is_listed(self, job: Import, slot: Slot) -> bool:
-        return not job.stays_empty and slot.appears <= self._clock.now()
 
 
 def video_number(post: Post, *, public: bool) -> str:
@@ -171,3 +169,95 @@ def was_made_here(task_id: str, namespace: str) -> bool:
         return False
     names = dict.fromkeys((namespace, "", "default"))
     return any(task_id == task_id_of(number, name) for name in names for number in range(MAX_IMPORTS))
+
+
+_LOG = logging.getLogger("tagtrail.sandbox")
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+_ANSWER_SECONDS = 10.0
+# Time can be moved forward while somebody waits, so nobody waits longer than this without looking again.
+_LOOK_SECONDS = 0.2
+
+
+class Callbacks:
+    """Sends an import's callbacks when their virtual time has come; nothing is sent again. `note` is told of each."""
+
+    def __init__(self, clock: VirtualClock, note: Callable[[dict[str, Any]], None]) -> None:
+        self._clock, self._note = clock, note
+        self._running: set[asyncio.Task[None]] = set()
+
+    def start(self, job: Import, url: str, scenario: Scenario) -> None:
+        """Send the callbacks of `job` to `url`, in the background."""
+        parts = urlsplit(url)
+        if parts.scheme != "http" or parts.hostname not in _LOCAL:
+            _LOG.warning("no callback to host %s: the sandbox calls back to http://127.0.0.1 only", parts.hostname)
+            self._note({"task_id": job.task_id, "refused": parts.hostname})
+            return
+        task = asyncio.create_task(self._run(job, url, _messages(job, scenario, self._clock)))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def close(self) -> None:
+        for task in list(self._running):
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _until(self, due: float) -> None:
+        while True:
+            left = (due - self._clock.now()) / self._clock.time_scale
+            if left <= 0:
+                return
+            await asyncio.sleep(min(left, _LOOK_SECONDS))
+
+    async def _run(self, job: Import, url: str, messages: list[tuple[float, dict[str, Any]]]) -> None:
+        for due, body in messages:
+            await self._until(due)
+            status = None
+            try:
+                status = await asyncio.wait_for(_post(url, body), _ANSWER_SECONDS)
+            except (OSError, TimeoutError, ValueError) as error:
+                _LOG.warning("a callback did not arrive: %s", error)
+            self._note({"task_id": job.task_id, "body": body, "status": status})
+
+
+def _messages(job: Import, scenario: Scenario, clock: VirtualClock) -> list[tuple[float, dict[str, Any]]]:
+    """When (virtual seconds) which body is due."""
+    done = max((slot.appears for slot in job.slots), default=clock.now()) if not job.stays_empty else clock.now() + 20.0
+    status = scenario.callback_status
+    if job.stays_empty and status == "SUCCEEDED":
+        return []
+    found: list[tuple[float, dict[str, Any]]] = []
+    if scenario.callbacks in ("old", "both"):
+        found.append((done, {"taskId": job.task_id, "status": status}))
+    if scenario.callbacks in ("new", "both"):
+        said = "Video has been downloaded..." if status == "SUCCEEDED" else "Video download failed"
+        found.append((done, {"message": said, "taskId": job.task_id, "status": status}))
+        if not job.stays_empty:
+            for slot in job.slots:
+                body = {"videoId": slot.video_no, "message": "Video indexing succeed", "taskId": job.task_id}
+                found.append((slot.parsed, body | {"status": "INDEXING_SUCCEEDED"}))
+    found.sort(key=lambda pair: pair[0])
+    if scenario.callbacks_messy:
+        # Twice each, and the whole in the wrong order, once all of it has happened.
+        last = found[-1][0]
+        found = [(last, body) for _, body in reversed(found) for _ in range(2)]
+    return found
+
+
+async def _post(url: str, body: dict[str, Any]) -> int:
+    """Send one callback over a connection of its own; gives the HTTP status."""
+    parts = urlsplit(url)
+    content = orjson.dumps(body)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
+    try:
+        writer.write(
+            f"POST {target} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n".encode()
+            + content
+        )
+        await writer.drain()
+        first = await reader.readline()
+        await reader.read()
+        return int(first.split()[1]) if len(first.split()) > 1 else 0
+    finally:
+        writer.close()

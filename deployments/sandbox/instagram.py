@@ -6,8 +6,7 @@ from typing import Any
 
 from deployments.sandbox.catalog import Numbers, Post, numbers_of
 from deployments.sandbox.clock import VirtualClock
-from deployments.sandbox.people import Person, handle_from, person, place, remark, song, words
-from deployments.sandbox.seeded_random import SeededRandom
+from deployments.sandbox.people import Person, SeededRandom, handle_from, person, place, remark, song, words
 
 VARIANTS = 12
 _IMAGE, _CAROUSEL, _HIDDEN, _SILENT, _NO_VIEWS, _PAID, _CLOSED, _OLD, _DUET, _LOUD, _MUTE = range(1, 12)

@@ -70,11 +70,11 @@ class BadPayload(ValueError):
 def load_payloads(folder: Path) -> dict[str, bytes]:
     """The JSON files of `folder` as whole bodies, by post (`"instagram:36…"`).
 
-    A file is named `<platform>_<id-or-shortcode>.json`, or holds a payload whose post can be told. It holds an
-    envelope, which is served byte by byte, or its `data`, which is served in an envelope.
+    A file is named `<platform>_<id-or-shortcode>.json`. It holds an envelope, which is served byte by byte, or its
+    `data`, which is served in an envelope.
 
     Raises:
-        BadPayload: no folder, no JSON, or no telling which post a file is about.
+        BadPayload: no folder, no JSON, or a name that says no post.
     """
     if not folder.is_dir():
         raise BadPayload(f"there is no folder {folder} to take payloads from")
@@ -86,12 +86,10 @@ def load_payloads(folder: Path) -> dict[str, bytes]:
         except orjson.JSONDecodeError:
             raise BadPayload(f"{path} holds no JSON") from None
         is_envelope = isinstance(content, dict) and "code" in content and "data" in content
-        data = content["data"] if is_envelope else content
         body = raw if is_envelope else b'{"code":"0000","msg":"success","data":%b,"success":true,"failed":false}' % raw
-        keys = {key for key in (_key_of_name(path.stem), _key_of_data(data)) if key is not None}
-        if not keys:
-            raise BadPayload(f"{path}: name it <platform>_<id-or-shortcode>.json; its content does not tell its post")
-        found.update(dict.fromkeys(keys, body))
+        if (named := _NAME.fullmatch(path.stem)) is None:
+            raise BadPayload(f"{path}: name it <platform>_<id-or-shortcode>.json")
+        found[_key(named[1], named[2])] = body
     return found
 
 
@@ -99,25 +97,3 @@ def _key(platform: str, name: str) -> str:
     if platform == "instagram" and not name.isdigit():
         return f"instagram:{number_of_code(name)}"
     return f"{'x' if platform == 'twitter' else platform}:{name}"
-
-
-def _key_of_name(stem: str) -> str | None:
-    named = _NAME.fullmatch(stem)
-    return _key(named[1], named[2]) if named else None
-
-
-def _key_of_data(data: Any) -> str | None:
-    first = data[0] if isinstance(data, list) and data else data
-    if not isinstance(first, dict):
-        return None
-    inner = first.get("data")
-    media = (inner if isinstance(inner, dict) else first).get("xdt_shortcode_media")
-    if isinstance(media, dict) and media.get("id"):
-        return f"instagram:{media['id']}"
-    item = first.get("itemInfo")
-    struct = item.get("itemStruct") if isinstance(item, dict) else first
-    if isinstance(struct, dict) and struct.get("id") and (item is not None or "authorMeta" in struct):
-        return f"tiktok:{struct['id']}"
-    if first.get("type") == "tweet" and first.get("id"):
-        return f"x:{first['id']}"
-    return None

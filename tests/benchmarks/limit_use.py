@@ -23,7 +23,7 @@ from enrich import KEY, sandbox, urls
 
 from blocks.database.engine import upgrade
 from deployments.cli.servers import PrefectServer
-from deployments.sandbox.accounting import busiest
+from deployments.sandbox.state import busiest
 from deployments.stack import own_server
 
 PER_SECOND = 10

@@ -22,8 +22,8 @@ from prefect.states import Cancelling
 from blocks.database import What
 from blocks.database.engine import open_store
 from blocks.database.store import export
-from deployments.sandbox.accounting import busiest
 from deployments.sandbox.server import SandboxServer
+from deployments.sandbox.state import busiest
 
 POSTS = 50
 HASHTAGS = {"schedule": "lvmh", "event": "dior", "hand": "chanel", "cancelled": "gucci"}

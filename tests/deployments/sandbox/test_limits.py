@@ -6,8 +6,8 @@ from collections import deque
 
 import pytest
 
-from deployments.sandbox.accounting import busiest
 from deployments.sandbox.clock import Limits, VirtualClock, metadata_limit
+from deployments.sandbox.state import busiest
 
 TIKTOK = "https://www.tiktok.com/player/v1/7300000000000000777"
 YOUTUBE = "https://www.youtube.com/watch?v=abcdefghij-"

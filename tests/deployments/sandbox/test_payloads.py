@@ -37,14 +37,9 @@ def test_a_whole_envelope_is_served_byte_by_byte_and_imported(start, tmp_path):
     ("name", "content", "url"),
     [
         (f"instagram_{number_of_code(CODE)}.json", {"anything": 1}, f"https://www.instagram.com/p/{CODE}/"),
-        ("mine.json", DATA, f"https://www.instagram.com/p/{CODE}/"),
-        ("mine.json", {"xdt_shortcode_media": MEDIA}, f"https://www.instagram.com/p/{CODE}/"),
         ("tiktok_7300000000000000777.json", [], "https://www.tiktok.com/player/v1/7300000000000000777"),
-        ("t.json", [{"id": "7300000000000000777", "authorMeta": {}}], "https://www.tiktok.com/player/v1/7300000000000000777"),
-        ("t.json", {"itemInfo": {"itemStruct": {"id": "73000001"}}}, "https://www.tiktok.com/@a.b/video/73000001"),
         ("youtube_abcdefghij-.json", {"title": "x"}, "https://youtu.be/abcdefghij-"),
         ("x_1900000001.json", [{"odd": 1}], "https://x.com/i/status/1900000001"),
-        ("tweet.json", [{"type": "tweet", "id": "1900000001"}], "https://x.com/i/status/1900000001"),
     ],
 )  # fmt: skip
 def test_data_alone_is_served_in_an_envelope(start, tmp_path, name, content, url):

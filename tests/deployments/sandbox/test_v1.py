@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import httpx
 import pytest
 
 IMPORT = ("scraper_tag", {"hash_tags": ["kites"], "scraper_cnt": 3})
@@ -163,11 +160,6 @@ def test_public_imports_have_public_numbers_and_no_namespace(api):
     assert api.poll(task_id, unique_id="default").json()["data"]["videos"] == items
     assert api.poll(task_id, unique_id="ignored").json()["data"]["videos"] == []
     assert all(item["video_no"].startswith("PI-") for item in items)
-    address = f"{api.server.v1_base_url}/get_public_video_detail"
-    detail = api.http.get(address, params={"video_no": items[0]["video_no"]}).json()["data"]
-    assert detail["video_url"] == items[0]["video_url"]
-    assert all(isinstance(value, str) for value in detail.values())
-    assert api.http.get(address, params={"video_no": "PI-1"}).json()["msg"] == "video not found"
 
 
 @pytest.mark.parametrize(
@@ -204,18 +196,6 @@ def test_an_import_of_a_creator_lists_the_creators_posts(api):
     for item in items:
         media = api.metadata(item["video_url"]).json()["data"]["data"]["xdt_shortcode_media"]
         assert media["owner"]["username"] == "pippa.fogbrook.3"
-
-
-def test_the_library_lists_private_videos_and_knows_one_by_its_number(api):
-    items = api.import_tag(count=5)
-    listed: dict[str, Any] = api.submit_to("list_videos", {"size": 2, "page": 3}).json()["data"]
-    assert (listed["total_count"], len(listed["videos"])) == (5, 1)
-    assert isinstance(listed["videos"][0]["duration"], int)
-    address = f"{api.server.v1_base_url}/get_metadata"
-    known: httpx.Response = api.http.get(address, params={"video_no": items[0]["video_no"]})
-    assert known.json()["data"]["resolution_label"] == "720P"
-    unknown = api.http.get(address, params={"video_no": "VI1"}).json()
-    assert (unknown["code"], unknown["data"]) == ("0000", None)
 
 
 def test_the_books_count_what_was_asked(api):
