@@ -163,7 +163,7 @@ def _automation_check(planned: Sequence[Step[Automation]]) -> Check:
     if missing := [each.name for each in planned if each.did == "made"]:
         return failed(name, f"missing: {', '.join(missing)}", SET_UP)
     if changed := [each.name for each in planned if each.differences]:
-        return warning(name, f"not as in their files: {', '.join(changed)}", f"{SET_UP}, which puts them back")
+        return warning(name, f"not as in automations.yaml: {', '.join(changed)}", f"{SET_UP}, which puts them back")
     if off := [each.name for each in planned if each.set_by_user]:
         return warning(name, f"switched off: {', '.join(off)}", "switch them on in the Prefect UI if you miss them")
     return ok(name, f"all {sum(each.stands is not None for each in planned)} are enabled")

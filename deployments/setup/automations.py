@@ -1,4 +1,4 @@
-"""Automations on the server, compared with the files in `deployments/automations`."""
+"""Automations on the server, compared with those in `automations.yaml`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from blocks.errors import UsageError
 from deployments.setup.deployments import PlannedDeployment
 from deployments.setup.step import Step
 
-FOLDER: Final = Path(__file__).parent.parent / "automations"
+FILE: Final = Path(__file__).with_name("automations.yaml")
 
 NOTIFY: Final = "notify"
 """In a file, `block: notify` stands for the notification block that the user named."""
@@ -26,12 +26,9 @@ NOT_NAMED: Final = "no notification block was named; `tagtrail setup --notify sl
 
 
 def read_automations() -> list[dict[str, Any]]:
-    """All automations as their files have them: Prefect's own format, but for names where the server has ids.
-
-    `deployment: flow/name` stands for `deployment_id`, `block: notify` for `block_document_id`, and PARAMETERS in a
-    template for the names of the started flow's parameters.
-    """
-    return [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.yaml"))]
+    """All automations as the file has them, with names where the server has ids."""
+    read: list[dict[str, Any]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))["automations"]
+    return read
 
 
 async def notification_block(client: PrefectClient, named: str) -> UUID:
@@ -53,7 +50,7 @@ async def notification_block(client: PrefectClient, named: str) -> UUID:
 async def plan_automations(
     client: PrefectClient, deployments: Mapping[str, PlannedDeployment], *, notify: UUID | None = None
 ) -> list[Step[Automation]]:
-    """Compare every automation with its file; whether it is enabled stays as the user set it.
+    """Compare every automation with the file; whether it is enabled stays as the user set it.
 
     `notify`: the block to be told of failures; None leaves the automation for it as it is.
     """
@@ -107,7 +104,7 @@ def _automation(
     ids: Mapping[str, UUID],
     notify: UUID | None,
 ) -> AutomationCore:
-    """The automation of a file, with the server's ids."""
+    """The automation of the file, with the server's ids."""
     actions = []
     for action in map(dict, written["actions"]):
         if action.pop("block", None) == NOTIFY:

@@ -68,7 +68,7 @@ async def test_what_stands_on_a_server_is_compared_with_what_setup_makes(client:
     fields = automation.model_dump(exclude={"id", "owner_resource"}) | {"description": "An older text."}
     await client.update_automation(automation.id, AutomationCore.model_validate(fields))
     [older] = (await found(pool))["automations"]
-    assert (older.verdict, older.said) == ("warning", f"not as in their files: {automation.name}")
+    assert (older.verdict, older.said) == ("warning", f"not as in automations.yaml: {automation.name}")
 
     await client.update_deployment(ids[manual], DeploymentUpdate(tags=["other"]))
     await client.delete_deployment(ids[sweep])

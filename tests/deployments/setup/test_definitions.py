@@ -23,7 +23,7 @@ from prefect.server.schemas.schedules import CronSchedule
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import validate
 
-from deployments.setup.automations import FOLDER, read_automations
+from deployments.setup.automations import FILE, read_automations
 from deployments.setup.deployments import Definition, definitions_file, read_definitions
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -136,9 +136,7 @@ def test_the_heartbeat_is_what_the_automation_counts_on(each: Definition) -> Non
 
 
 def test_no_secret_no_machine_no_block_reference() -> None:
-    texts = [definitions_file().read_text(encoding="utf-8")]
-    texts += [path.read_text(encoding="utf-8") for path in FOLDER.glob("*.yaml")]
-    for text in texts:
+    for text in (path.read_text(encoding="utf-8") for path in (definitions_file(), FILE)):
         assert "prefect.blocks" not in text
         assert not re.search(r"\{\{ *\$", text), "a variable that is not set would stand there as it is"
         assert not re.search(r"(?<![\w*])/(?:home|root|work|tmp|usr|Users|opt|var)\b", text)
