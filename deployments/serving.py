@@ -7,13 +7,13 @@ import errno
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from types import FrameType, TracebackType
-from typing import Generic, Self, TypeVar
+from collections.abc import Iterator
+from types import FrameType
 
 import uvicorn
 
-_START_SECONDS = 20.0
+BACKLOG = 2_048
+"""Connections that the system keeps for us until they are taken."""
 
 
 class PortTaken(OSError):
@@ -42,7 +42,7 @@ class QuietServer(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to an address of this machine; port 0 takes a free one.
+    """A socket that listens at an address of this machine; port 0 takes a free one. What comes early is kept.
 
     Raises:
         PortTaken: somebody else has the port.
@@ -54,51 +54,10 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         if error.errno != errno.EADDRINUSE:
             raise
         raise PortTaken(errno.EADDRINUSE, f"port {port} of {host} is in use; choose another with --port") from None
     return listener
-
-
-S = TypeVar("S", bound=QuietServer)
-
-
-class ThreadServer(Generic[S]):
-    """A server in a thread of this process, on a port of 127.0.0.1 (0 takes a free one); a context manager.
-
-    `make` is given what its server has to call once it listens; a stop waits `stop_seconds` for the thread's end.
-    """
-
-    def __init__(
-        self, name: str, make: Callable[[Callable[[], None]], S], *, port: int = 0, stop_seconds: float
-    ) -> None:
-        self._name, self._stop_seconds = name, stop_seconds
-        self._listener = listen("127.0.0.1", port)
-        self.port: int = self._listener.getsockname()[1]
-        self._listening = threading.Event()
-        self._server = make(self._listening.set)
-        self._thread = threading.Thread(target=self._run, name=f"tagtrail-{name}", daemon=True)
-
-    def _run(self) -> None:
-        self._server.run(sockets=[self._listener])
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        if not self._listening.wait(_START_SECONDS):
-            self.stop()
-            raise RuntimeError(f"the {self._name} did not start")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Stop serving, and free the port."""
-        self._server.should_exit = True
-        if self._thread.is_alive():
-            self._thread.join(self._stop_seconds)
-        self._listener.close()

@@ -1,19 +1,29 @@
-"""Whose account of the API a run here would use, said before anything is bought: a saved block comes first."""
+"""Whose account of the API a run here would use, and whether the database is for it, before anything is bought."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from blocks import network
+from blocks.database.engine import Store
+from blocks.database.store import accounts, imports
 from blocks.errors import UsageError
 from blocks.memories import requests
+from blocks.memories.requests import account_name
 from blocks.settings import V1_BASE_URL, V2_BASE_URL, Settings
+from deployments.cli import stores
+from deployments.sandbox.app import SANDBOX_KEY
+from deployments.sandbox.imports import was_made_here
 
 if TYPE_CHECKING:
     from blocks.memories.credentials import MemoriesCredentials
 
 BLOCK: Final = "memories-credentials/default"
+
+LATEST: Final = 50
+"""Imports by which a database is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +91,41 @@ def overruled(settings: Settings, block: MemoriesCredentials) -> str | None:
 def is_here(url: str) -> bool:
     """Whether a URL's host is this machine by a loopback name or address."""
     return any(network.is_here(host) for host in requests.hosts_of(url))
+
+
+def must_not_mix(settings: Settings, service: Service, say: Callable[[str], None]) -> None:
+    """Make sure that a real service is not asked for a database of the sandbox's; what is mixed already is said.
+
+    Raises:
+        UsageError: all that the database holds is of the sandbox.
+    """
+    if service.is_here:
+        return
+    with stores.opened(settings, quiet=True) as store:
+        invented = "none" if store is None else _invented(store)
+    where = stores.shown(settings)
+    if invented == "all":
+        raise UsageError(
+            f"{where} holds invented posts of the sandbox; for {service.hosts} set TAGTRAIL_HOME to another folder (or "
+            "TAGTRAIL_DATABASE_URL to another database), and for the sandbox the three variables that "
+            "`tagtrail sandbox` prints"
+        )
+    if invented == "some":
+        say(f"Note: {where} holds invented posts of the sandbox among the real ones; `tagtrail purge` erases.")
+
+
+def _invented(store: Store) -> Literal["all", "some", "none"]:
+    """How much of a database the sandbox made up, by the task ids of its imports and the hosts that runs asked.
+
+    Runs of older versions did not note their hosts: they are known by the sandbox's own account.
+    """
+    with store.connect() as conn:
+        sent = [one for one in imports.find_imports(conn, "", limit=LATEST) if one.task_id is not None]
+        others = accounts.accounts_without_service(conn) - {one.account for one in sent}
+        asked = accounts.services(conn)
+    marks = [was_made_here(one.task_id or "", one.namespace) for one in sent]
+    marks += [name == account_name(SANDBOX_KEY) for name in others]
+    marks += [network.are_here(hosts) for hosts in asked]
+    if not any(marks):
+        return "none"
+    return "all" if all(marks) else "some"

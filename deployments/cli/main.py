@@ -69,7 +69,7 @@ def make_app(arguments: Sequence[str] = ()) -> App:
 
     for place, (name, text) in enumerate(COMMANDS.items()):
         app.command(f"deployments.cli.commands.{name}:{name}", name=name, help=short(name, text), sort_key=place)
-    app.command("deployments.cli.demo_chain:demo_chain", name="demo-chain", show=False)
+    app.command("deployments.cli.commands.demo:demo_chain", name="demo-chain", show=False)
     database = App(name="db", help="The database's schema.", sort_key=len(COMMANDS))
     text = "Bring the schema to this version."
     database.command("deployments.cli.commands.db:upgrade", name="upgrade", help=short("upgrade", text))

@@ -86,11 +86,9 @@ def connect(settings: Settings, *, buys: bool = True) -> tuple[PrefectServer, Se
     where = f" · API: {service.hosts}" if buys and not service.is_real else ""
     tell(f"Prefect server: {server.shown} · database: {stores.shown(settings)}{where}")
     if buys:
-        from deployments.stack import homes
-
         if block is not None and (sentence := account.overruled(settings, block)) is not None:
             tell(sentence)
-        homes.must_not_mix(settings, service, tell)
+        account.must_not_mix(settings, service, tell)
     return server, settings
 
 

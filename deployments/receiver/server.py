@@ -1,4 +1,4 @@
-"""Runs the receiver on a real port: in the foreground, or in a thread of a test."""
+"""Runs the receiver on a real port, in the foreground."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,7 @@ from deployments.receiver.app import Receiver
 from deployments.receiver.inbox_writer import InboxWriter
 from deployments.receiver.limits import Limits, ThrottledLog
 from deployments.receiver.outbox_relay import OutboxRelay, Sender
-from deployments.serving import QuietServer, ThreadServer, listen
-
-BACKLOG = 2_048
-"""Connections that the system keeps for us until they are taken."""
+from deployments.serving import BACKLOG, QuietServer, listen
 
 TAKEN_AT_ONCE = 64
 """Connections that are taken before those that are there already are served."""
@@ -58,6 +54,10 @@ class Listener(socket.socket):
             self.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_SECONDS)
         self._max_connections, self._turns_away = max_connections, turns_away
         self._taken: list[socket.socket] = []
+
+    def listen(self, backlog: int = BACKLOG, /) -> None:
+        """Asyncio takes as many connections at once as its backlog is long; the system's is as long as ever."""
+        super().listen(BACKLOG)
 
     def accept(self) -> tuple[socket.socket, Any]:
         """The next connection to serve; after a number of those that are turned away, others have their turn."""
@@ -151,8 +151,22 @@ def address_of(settings: Settings) -> Address:
     return Address(base_url, f"{urlsplit(base_url).path}/{secret}")
 
 
-class _Server(QuietServer):
-    def __init__(self, receiver: Receiver, limits: Limits, on_start: Callable[[], None]) -> None:
+class Server(QuietServer):
+    """The receiver's server, with all that belongs to it."""
+
+    def __init__(
+        self,
+        address: Address,
+        store: Store,
+        sender: Sender,
+        say: Callable[[str], None],
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+    ) -> None:
+        log = ThrottledLog(say)
+        relay = OutboxRelay(store, log, sender, limits)
+        writer = InboxWriter(store, log, on_stored=relay.wake, limits=limits)
+        redact = Scrubber("", address.url)
+        receiver = Receiver(address.path, writer=writer, relay=relay, log=log, redact=redact, limits=limits)
         self._receiver, self._limits = receiver, limits
         receiver.on_end = self._end
         # What is no HTTP gets a line each, which a flood would like to have.
@@ -175,14 +189,6 @@ class _Server(QuietServer):
             h11_max_incomplete_event_size=limits.max_head_bytes,
         )
         super().__init__(config)
-        self._on_start = on_start
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        for one in sockets or []:
-            # asyncio takes as many at once as its backlog is long, before it serves any; the system's may be longer.
-            one.listen(BACKLOG)
-        self._on_start()
 
     def serve_at(self, listener: socket.socket) -> None:
         """Serve until it is ended; `listener` is closed.
@@ -199,22 +205,6 @@ class _Server(QuietServer):
 
     def _end(self) -> None:
         self.should_exit = True
-
-
-def _make(
-    address: Address,
-    store: Store,
-    sender: Sender,
-    say: Callable[[str], None],
-    on_start: Callable[[], None],
-    limits: Limits = Limits(),  # noqa: B008 - frozen
-) -> _Server:
-    log = ThrottledLog(say)
-    relay = OutboxRelay(store, log, sender, limits)
-    writer = InboxWriter(store, log, on_stored=relay.wake, limits=limits)
-    redact = Scrubber("", address.url)
-    receiver = Receiver(address.path, writer=writer, relay=relay, log=log, redact=redact, limits=limits)
-    return _Server(receiver, limits, on_start)
 
 
 def serve(
@@ -234,37 +224,7 @@ def serve(
         OSError: this machine has no such address.
         TagtrailError: it could not go on.
     """
+    server = Server(address, store, sender, say)
     with listen(host, port) as listener:
-        taken = listener.getsockname()[1]
-        _make(address, store, sender, say, lambda: announce(taken)).serve_at(listener)
-
-
-class ReceiverServer(ThreadServer[_Server]):
-    """A receiver in a thread of this process, on a free port of 127.0.0.1; use it as a context manager.
-
-    At the end what waits for the database is stored first; `fault` says why a receiver ended by itself.
-    """
-
-    def __init__(
-        self,
-        address: Address,
-        store: Store,
-        sender: Sender,
-        *,
-        say: Callable[[str], None],
-        limits: Limits = Limits(),  # noqa: B008 - frozen
-    ) -> None:
-        super().__init__(
-            "receiver",
-            lambda on_start: _make(address, store, sender, say, on_start, limits),
-            stop_seconds=limits.body_seconds + 10,
-        )
-        self.fault: TagtrailError | None = None
-        # What Prefect's settings are for the caller, they are in the thread.
-        self._context = copy_context()
-
-    def _run(self) -> None:
-        try:
-            self._context.run(self._server.serve_at, self._listener)
-        except TagtrailError as error:
-            self.fault = error
+        announce(listener.getsockname()[1])
+        server.serve_at(listener)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import http.client
 import socket
+import threading
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 import uvicorn
@@ -15,9 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from deployments.sandbox.app import TRANSPORT, V1, V2, Sandbox
 from deployments.sandbox.scenarios import Scenario
 from deployments.sandbox.state import State
-from deployments.serving import PortTaken, QuietServer, ThreadServer, listen
-
-__all__ = ["DEFAULT_PORT", "PortTaken", "SandboxServer", "serve"]
+from deployments.serving import QuietServer, listen
 
 DEFAULT_PORT = 8650
 _STOP_SECONDS = 3
@@ -39,9 +39,9 @@ class _Protocol(H11Protocol):
 
 
 class _Server(QuietServer):
-    """The sandbox's server; it says when it listens."""
+    """The sandbox's server; at its end it waits for no answer that drips."""
 
-    def __init__(self, sandbox: Sandbox, on_start: Callable[[], None]) -> None:
+    def __init__(self, sandbox: Sandbox) -> None:
         config = uvicorn.Config(
             sandbox,
             http=_Protocol,
@@ -56,11 +56,6 @@ class _Server(QuietServer):
         )
         super().__init__(config)
         self._sandbox = sandbox
-        self._on_start = on_start
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        self._on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._sandbox.close()
@@ -74,11 +69,11 @@ def serve(state: State, *, host: str = "127.0.0.1", port: int = DEFAULT_PORT, an
         PortTaken: somebody else has the port.
     """
     with listen(host, port) as listener:
-        url = f"http://{host}:{listener.getsockname()[1]}"
-        _Server(Sandbox(state), lambda: announce(url)).run(sockets=[listener])
+        announce(f"http://{host}:{listener.getsockname()[1]}")
+        _Server(Sandbox(state)).run(sockets=[listener])
 
 
-class SandboxServer(ThreadServer[_Server]):
+class SandboxServer:
     """A sandbox in a thread of this process, on a free port of 127.0.0.1; use it as a context manager.
 
     Attributes: `url`, `v1_base_url`, `v2_base_url`, and `sandbox`, the application itself. At the end connections that
@@ -99,12 +94,29 @@ class SandboxServer(ThreadServer[_Server]):
         self.sandbox = Sandbox(
             State(scenario, time_scale=time_scale, limits=limits, latency_ms=latency_ms, payloads=payloads, keys=keys)
         )
-        super().__init__(
-            "sandbox", lambda on_start: _Server(self.sandbox, on_start), port=port, stop_seconds=_STOP_SECONDS + 5
-        )
+        self._listener = listen("127.0.0.1", port)
+        self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.v1_base_url = self.url + V1
         self.v2_base_url = self.url + V2
+        self._server = _Server(self.sandbox)
+        self._thread = threading.Thread(target=self._server.run, args=([self._listener],), name="sandbox", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        while self._thread.is_alive() and not self._server.started:
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop serving, and free the port."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(_STOP_SECONDS + 5)
+        self._listener.close()
 
     def accounting(self) -> dict[str, Any]:
         """The accounting (see `Accounting.as_dict`)."""

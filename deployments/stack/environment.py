@@ -15,7 +15,7 @@ from blocks import network
 from blocks.database.connections import of_file
 from blocks.posts.snapshot_plan import age_text
 from blocks.settings import Settings
-from deployments.sandbox.app import V1, V2
+from deployments.sandbox.app import SANDBOX_KEY, V1, V2
 from deployments.stack import own_server
 from deployments.stack.own_server import ServerInfo
 from deployments.stack.process import of_stack
@@ -26,7 +26,6 @@ TIME_SCALE: Final = 30.0
 POOL: Final = "tagtrail"
 KEY: Final = "MEMORIES_API_KEY"
 DATABASE: Final = "TAGTRAIL_DATABASE_URL"
-SANDBOX_KEY: Final = "sk-sandbox"
 IS_SANDBOX: Final = "TAGTRAIL_STACK_SANDBOX"
 """Set for the set-up of a stack on the sandbox."""
 _OURS: Final = ("PREFECT_", "MEMORIES_", "TAGTRAIL_")
@@ -59,23 +58,32 @@ def _text(value: Any) -> str | None:
 
 def of_sandbox(settings: Settings, url: str, receiver_url: str, time_scale: float) -> dict[str, str]:
     """The settings of a stack on the sandbox at `url`: its account, its database, its time; the rest is the user's."""
-    quick = {
+    return {
+        **quick(time_scale),
+        **of_settings(settings),
+        **account_of_sandbox(url),
+        # Invented posts never get into a database of the user's.
+        DATABASE: of_file(settings.database_file),
+        "TAGTRAIL_CALLBACK_URL": receiver_url,
+        "TAGTRAIL_CALLBACK_SECRET": secrets.token_urlsafe(24),
+    }
+
+
+def quick(time_scale: float) -> dict[str, str]:
+    """The clocks and limits of runs on a sandbox whose time is so much faster than the real service's."""
+    clocks = {
         "TAGTRAIL_IMPORTS_PER_MINUTE": time_scale,
         "TAGTRAIL_STATUS_PER_SECOND": time_scale,
         "TAGTRAIL_POLL_SECONDS": 5 / time_scale,
         "TAGTRAIL_IMPORT_QUIET_SECONDS": 120 / time_scale,
         "TAGTRAIL_IMPORT_DEADLINE_SECONDS": 900 / time_scale,
     }
-    found = {name: f"{value:g}" for name, value in quick.items()} | of_settings(settings)
-    return found | {
-        KEY: SANDBOX_KEY,
-        "MEMORIES_V1_BASE_URL": url + V1,
-        "MEMORIES_V2_BASE_URL": url + V2,
-        # Invented posts never get into a database of the user's.
-        DATABASE: of_file(settings.database_file),
-        "TAGTRAIL_CALLBACK_URL": receiver_url,
-        "TAGTRAIL_CALLBACK_SECRET": secrets.token_urlsafe(24),
-    }
+    return {name: f"{value:g}" for name, value in clocks.items()}
+
+
+def account_of_sandbox(url: str) -> dict[str, str]:
+    """What to set for calls of the sandbox at `url`."""
+    return {"MEMORIES_V1_BASE_URL": url + V1, "MEMORIES_V2_BASE_URL": url + V2, KEY: SANDBOX_KEY}
 
 
 def of_process(home: Path, info: ServerInfo | None, chosen: Mapping[str, str]) -> dict[str, str]:

@@ -11,16 +11,18 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+from blocks.database.store import overview
 from blocks.errors import TagtrailError, UsageError
 from blocks.settings import Settings
 from deployments.cli import account, stores
 from deployments.receiver.server import DEFAULT_PORT as RECEIVER_PORT
 from deployments.sandbox.server import DEFAULT_PORT as SANDBOX_PORT
-from deployments.stack import environment, homes, own_server, process
+from deployments.stack import environment, own_server, process
 from deployments.stack.own_server import ServerInfo
 from deployments.stack.process import (
     HOST,
@@ -116,6 +118,47 @@ def end(home: Path, say: Callable[[str], None]) -> bool:
     return ended
 
 
+def folder_of(home: Path) -> Path:
+    """Where the stack keeps its lock and its mark, and where its processes run."""
+    return home / "up"
+
+
+def claim(settings: Settings, *, sandbox: bool) -> None:
+    """Make sure that the home is for what is asked; one that is the sandbox's stays the sandbox's.
+
+    Raises:
+        UsageError: it holds data of the other kind.
+    """
+    mark = _mark(settings.home)
+    if sandbox and not mark.exists():
+        if _holds_data(settings):
+            raise UsageError(
+                f"{settings.home} holds what earlier runs found, and the sandbox's posts are invented; "
+                "give it a home of its own: TAGTRAIL_HOME=… tagtrail up --sandbox"
+            )
+        folder_of(settings.home).mkdir(exist_ok=True, mode=0o700)
+        mark.touch()
+    if not sandbox and mark.exists():
+        raise UsageError(
+            f"{settings.home} is the sandbox's home, with invented posts in it; for the real service set TAGTRAIL_HOME "
+            "to another folder, and for the sandbox say --sandbox"
+        )
+
+
+def _mark(home: Path) -> Path:
+    return folder_of(home) / "is-of-sandbox"
+
+
+def _holds_data(settings: Settings) -> bool:
+    own = settings.model_copy(update={"tagtrail_database_url": ""})
+    with stores.opened(own, quiet=True) as store:
+        if store is None:
+            return False
+        with store.connect() as conn:
+            seen = overview.overview(conn, datetime.now(UTC))
+    return seen.last_run is not None or bool(seen.posts)
+
+
 class _EndWanted(Exception):
     """Somebody asked the stack to end."""
 
@@ -143,7 +186,7 @@ class Stack:
             UsageError: a port is in use, or the home is for something else.
             TagtrailError: a process did not start.
         """
-        folder = homes.folder(self.home)
+        folder = folder_of(self.home)
         folder.mkdir(exist_ok=True, mode=0o700)
         with locked(folder / "lock", seconds=LOCK_SECONDS, error=AlreadyUp()), self._signals():
             before = _noted(state_file(self.home).read())
@@ -184,9 +227,9 @@ class Stack:
     def _start(self, before: Running | None) -> None:
         self._go_on()
         self._choose_ports()
-        homes.claim(self.settings, sandbox=self.wanted.sandbox)
+        claim(self.settings, sandbox=self.wanted.sandbox)
         if not self.wanted.sandbox:
-            homes.must_not_mix(self.settings, account.service_of(self.settings, None), self.say)
+            account.must_not_mix(self.settings, account.service_of(self.settings, None), self.say)
         self._note()
         if self.wanted.sandbox:
             self._start_sandbox()
@@ -226,7 +269,7 @@ class Stack:
 
     def _start_sandbox(self) -> None:
         asked = ["--scenario", self.wanted.scenario, "--time-scale", f"{self.wanted.time_scale:g}"]
-        command = [sys.executable, "-m", "deployments.sandbox", "--port", str(self.sandbox_port), *asked]
+        command = [sys.executable, "-m", "deployments.cli.main", "sandbox", "--port", str(self.sandbox_port), *asked]
         self._begin("sandbox", command, environment.of_process(self.home, None, {}))
 
     def _begin_setup(self, server: ServerInfo) -> None:
@@ -265,7 +308,7 @@ class Stack:
 
     def _begin(self, name: str, command: list[str], variables: dict[str, str]) -> None:
         log = self.logs / f"up-{name}.log"
-        self.processes[name] = ManagedProcess(name, command, variables, log, homes.folder(self.home))
+        self.processes[name] = ManagedProcess(name, command, variables, log, folder_of(self.home))
         self.processes[name].start()
 
     def _wait_for_setup(self) -> None:

@@ -13,11 +13,12 @@ from prefect.exceptions import ObjectNotFound
 from blocks.errors import TagtrailError, UsageError
 from blocks.outside_words import for_terminal
 from blocks.settings import Settings, get_settings
+from deployments.sandbox.app import SANDBOX_KEY
 from deployments.setup.deployments import flow_of, read_definitions
 from deployments.setup.plan import Choices, set_up
 from deployments.setup.step import Step
 from deployments.stack import own_server
-from deployments.stack.environment import IS_SANDBOX, POOL, SANDBOX_KEY
+from deployments.stack.environment import IS_SANDBOX, POOL
 from deployments.stack.process import wait_until
 from flows.steps.run.garbage import end_without_collecting
 

@@ -25,8 +25,9 @@ from typing import Any
 import httpx
 
 from deployments.cli.servers import PrefectServer
+from deployments.sandbox.app import SANDBOX_KEY
 from deployments.stack import own_server
-from deployments.stack.environment import POOL, SANDBOX_KEY
+from deployments.stack.environment import POOL
 from deployments.stack.local_stack import find_running
 
 ROOT = Path(__file__).parents[2]

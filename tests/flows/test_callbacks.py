@@ -20,8 +20,9 @@ from blocks.database.tables import Import
 from blocks.memories.callbacks import read_callback
 from blocks.settings import get_settings
 from deployments.receiver.outbox_relay import PrefectSender
-from deployments.receiver.server import Address, ReceiverServer
+from deployments.receiver.server import Address
 from flows.collect_imports import collect_imports
+from tests.receiver_server import ReceiverServer
 
 SECRET = "q7Zk2CALLBACKmark9wXv4"
 

@@ -16,13 +16,14 @@ from prefect.client.orchestration import get_client
 from blocks.database.engine import open_store
 from blocks.settings import get_settings
 from deployments.receiver.outbox_relay import PrefectSender
-from deployments.receiver.server import ReceiverServer, address_of
+from deployments.receiver.server import address_of
 from flows.canary import canary
 from flows.collect_imports import collect_imports
 from flows.purge import purge
 from flows.report import report
 from flows.steps.run.progress import Progress, watch
 from flows.track_hashtags import track_hashtags
+from tests.receiver_server import ReceiverServer
 
 pytestmark = pytest.mark.stack
 

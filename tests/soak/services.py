@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,7 +33,7 @@ QUICK = {
 
 # Every fifth post is found by both hashtags, posts appear over half a second, and calls take long enough that a kill
 # at any moment finds some under way.
-SANDBOX = ("--port=0", "--time-scale=20", "--limits=off", "--latency-ms=120", "--scenario=shared-posts")
+SANDBOX = ("--time-scale=20", "--latency-ms=120", "--scenario=shared-posts")
 
 
 class Sandbox:
@@ -65,7 +66,7 @@ class Sandbox:
 @contextlib.contextmanager
 def sandbox_process() -> Iterator[Sandbox]:
     """The sandbox as a process of its own, on a free port."""
-    command = [sys.executable, "-m", "deployments.sandbox", *SANDBOX]
+    command = [sys.executable, str(Path(__file__).parents[1] / "sandbox_process.py"), *SANDBOX]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

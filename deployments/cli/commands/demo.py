@@ -1,4 +1,7 @@
-"""`tagtrail demo`: the whole chain against the built-in sandbox; no account, no network."""
+"""`tagtrail demo`: the whole chain against the built-in sandbox; no account, no network.
+
+The flows run in a process of their own: `tagtrail demo-chain`, which no help shows.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,32 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
+from blocks.database.tables import Post
 from blocks.errors import UsageError
 from blocks.settings import get_settings
-from deployments.cli import stores
-from deployments.cli.commands.report import open_in_browser
-from deployments.cli.demo_chain import REPORT
-from deployments.cli.options import Flag, Loud
+from deployments.cli import demo_month, stores
+from deployments.cli.commands import enrich, run
+from deployments.cli.commands.report import open_in_browser, write_report
+from deployments.cli.options import Flag, Loud, Output
+from deployments.cli.results import tell_result
+from deployments.cli.running import connect, leading_posts, run_flow
 from deployments.cli.terminal import tell
 from deployments.sandbox.server import SandboxServer
 from deployments.stack import own_server
+from deployments.stack.environment import TIME_SCALE, account_of_sandbox, quick
 from deployments.stack.process import locked
+from flows.reporting.period import period_of
 
-TIME_SCALE: Final = 30.0
-"""The sandbox's time, and with it every limit and clock of the run, is so much faster than the real service's."""
+HASHTAGS: Final = ("slowfashion", "streetstyle")
+POSTS: Final = 15
+REPORT: Final = "report.html"
+URLS: Final = ("https://www.instagram.com/p/DTagtrail01/", "https://www.instagram.com/reel/DTagtrail02/")
 
 
 def demo(*, open: Annotated[bool, Flag] = False, loud: Loud = Loud()) -> int:  # noqa: B008 - frozen
@@ -72,18 +83,47 @@ def _chain(home: Path, sandbox: SandboxServer, loud: Loud) -> int:
                 continue
 
 
+def demo_chain(*, loud: Loud = Loud()) -> int:  # noqa: B008 - frozen
+    """Follow two hashtags and enrich two posts, with the settings that `tagtrail demo` has set."""
+    server, settings = connect(get_settings())
+    output = Output(verbose=loud.verbose)
+
+    def step(typed: str, flow: str, parameters: dict[str, Any], expected: int, *, leading: bool) -> int:
+        tell(f"\n$ tagtrail {typed}")
+        summary = run_flow(flow, parameters, server=server, expected=expected, output=output)
+        posts: Sequence[Post] = []
+        with stores.opened(settings, quiet=True) as store:
+            if leading and store is not None:
+                posts = leading_posts(store, summary)
+        tell_result(summary, posts, where=[], json=False)
+        return summary.exit_status
+
+    tags = step(
+        f"run {' '.join(HASHTAGS)} --posts {POSTS}",
+        run.FLOW,
+        {"hashtags": list(HASHTAGS), "posts_per_hashtag": POSTS},
+        POSTS * len(HASHTAGS),
+        leading=True,
+    )
+    urls = step(f"enrich {' '.join(URLS)}", enrich.FLOW, {"urls": list(URLS)}, len(URLS), leading=False)
+    if max(tags, urls) == 0:
+        now = datetime.now(UTC)
+        with stores.opened(settings, quiet=True) as store:
+            if store is not None:
+                tell(f"\nSimulating a month of #{demo_month.HASHTAG}: invented posts, a clock that jumps, no network …")
+                demo_month.simulate(store, settings.snapshot_plan, now)
+        tell("\n$ tagtrail report")
+        period = period_of(now=now)
+        write_report(settings, collection=None, hashtag=None, period=period, output=settings.home / REPORT, quiet=True)
+    return max(tags, urls)
+
+
 def _environment(home: Path, sandbox: SandboxServer) -> dict[str, str]:
     ours = ("MEMORIES_", "TAGTRAIL_", "PREFECT_")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | {
         "TAGTRAIL_HOME": str(home),
-        "MEMORIES_API_KEY": "sk-sandbox",
-        "MEMORIES_V1_BASE_URL": sandbox.v1_base_url,
-        "MEMORIES_V2_BASE_URL": sandbox.v2_base_url,
-        "TAGTRAIL_IMPORTS_PER_MINUTE": str(TIME_SCALE),
-        "TAGTRAIL_STATUS_PER_SECOND": str(TIME_SCALE),
-        "TAGTRAIL_POLL_SECONDS": str(5 / TIME_SCALE),
-        "TAGTRAIL_IMPORT_QUIET_SECONDS": str(120 / TIME_SCALE),
-        "TAGTRAIL_IMPORT_DEADLINE_SECONDS": str(900 / TIME_SCALE),
+        **account_of_sandbox(sandbox.url),
+        **quick(TIME_SCALE),
         # A profile of the user's is not asked: the demo has a Prefect server of its own.
         "PREFECT_PROFILES_PATH": str(home / "none.toml"),
     }

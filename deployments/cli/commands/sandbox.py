@@ -11,11 +11,12 @@ from cyclopts import Parameter
 from blocks.errors import UsageError
 from deployments.cli.options import Flag, Loud, Number, Whole
 from deployments.cli.terminal import tell
-from deployments.sandbox.app import V1, V2
 from deployments.sandbox.payloads import BadPayload
 from deployments.sandbox.scenarios import SCENARIOS
-from deployments.sandbox.server import DEFAULT_PORT, PortTaken, serve
+from deployments.sandbox.server import DEFAULT_PORT, serve
 from deployments.sandbox.state import State
+from deployments.serving import PortTaken
+from deployments.stack.environment import account_of_sandbox
 from deployments.stack.process import check_port
 
 
@@ -62,8 +63,7 @@ def sandbox(
 
     def announce(url: str) -> None:
         tell(f"The sandbox serves scenario {scenario} at {url}; Ctrl-C ends it. For another shell:")
-        lines = [f"MEMORIES_V1_BASE_URL={url}{V1}", f"MEMORIES_V2_BASE_URL={url}{V2}", "MEMORIES_API_KEY=sk-sandbox"]
-        sys.stdout.write("".join(f"export {line}\n" for line in lines))
+        sys.stdout.writelines(f"export {name}={value}\n" for name, value in account_of_sandbox(url).items())
         sys.stdout.flush()
 
     try:

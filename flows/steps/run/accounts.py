@@ -137,7 +137,7 @@ async def _saved(kind: type[BlockT], name: str) -> BlockT | None:
 async def ensure_one_service(store: Store, hosts: Sequence[str]) -> None:
     """Make sure that no real service is asked for a database whose answers all came from a server of this machine.
 
-    `hosts` are those that the run asks. Commands know more (`deployments/stack/homes.py`); runs that a worker starts
+    `hosts` are those that the run asks. Commands know more (`deployments/cli/account.py`); runs that a worker starts
     with a saved account come by here only.
 
     Raises:

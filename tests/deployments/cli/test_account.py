@@ -19,7 +19,7 @@ from blocks.settings import V1_BASE_URL, V2_BASE_URL, get_settings
 from deployments.cli import account
 from deployments.cli.account import Service, overruled, service_of
 from deployments.sandbox.imports import task_id_of, was_made_here
-from deployments.stack import homes, own_server
+from deployments.stack import own_server
 
 SANDBOX_V1 = "http://127.0.0.1:8787/serve/api/v1"
 SANDBOX_V2 = "http://127.0.0.1:8787/serve/api/v2"
@@ -120,15 +120,15 @@ def of_task(store: Store, task_id: str, namespace: str = "fibres") -> None:
 def test_a_real_service_never_fills_a_database_of_the_sandbox(filled: Store) -> None:
     real, sandbox = Service(V1_BASE_URL, V2_BASE_URL), Service(SANDBOX_V1, SANDBOX_V2)
     said: list[str] = []
-    homes.must_not_mix(get_settings(), real, said.append)
+    account.must_not_mix(get_settings(), real, said.append)
     of_task(filled, task_id_of(0, "fibres"))
-    homes.must_not_mix(get_settings(), sandbox, said.append)
+    account.must_not_mix(get_settings(), sandbox, said.append)
     with pytest.raises(UsageError, match=r"holds invented posts of the sandbox; for api\.memories\.ai"):
-        homes.must_not_mix(get_settings(), real, said.append)
+        account.must_not_mix(get_settings(), real, said.append)
     assert not said
     with filled.begin() as conn:
         runs.start_run(conn, run_id="r2", flow="enrich-posts", account="another", now=datetime.now(UTC))
-    homes.must_not_mix(get_settings(), real, said.append)
+    account.must_not_mix(get_settings(), real, said.append)
     assert len(said) == 1
     assert "among the real ones" in said[0]
 
@@ -139,7 +139,7 @@ def test_posts_that_were_only_enriched_on_the_sandbox_are_known_by_its_key(home_
             conn, run_id="r1", flow="enrich-posts", account=account_name("sk-sandbox"), now=datetime.now(UTC)
         )
     with pytest.raises(UsageError, match="holds invented posts"):
-        homes.must_not_mix(get_settings(), Service(V1_BASE_URL, V2_BASE_URL), pytest.fail)
+        account.must_not_mix(get_settings(), Service(V1_BASE_URL, V2_BASE_URL), pytest.fail)
 
 
 def test_posts_that_were_only_enriched_on_the_sandbox_are_known_by_its_address(home_store: Store) -> None:
@@ -151,15 +151,15 @@ def test_posts_that_were_only_enriched_on_the_sandbox_are_known_by_its_address(h
                 conn, run_id=run_id, flow="enrich-posts", account="another", parameters={"service": hosts}, now=now
             )
     # Neither of them has bought anything: the database holds nobody's answers.
-    homes.must_not_mix(get_settings(), real, pytest.fail)
+    account.must_not_mix(get_settings(), real, pytest.fail)
     with home_store.begin() as conn:
         money.reserve(conn, money.Purpose("another", "r1", "c", "metadata"), micros=1, caps=money.Caps(), now=now)
     with pytest.raises(UsageError, match="holds invented posts"):
-        homes.must_not_mix(get_settings(), real, pytest.fail)
+        account.must_not_mix(get_settings(), real, pytest.fail)
     with home_store.begin() as conn:
         money.reserve(conn, money.Purpose("another", "r2", "c", "metadata"), micros=1, caps=money.Caps(), now=now)
     said: list[str] = []
-    homes.must_not_mix(get_settings(), real, said.append)
+    account.must_not_mix(get_settings(), real, said.append)
     assert len(said) == 1
 
 

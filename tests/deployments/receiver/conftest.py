@@ -20,7 +20,8 @@ from deployments.receiver.app import Receiver
 from deployments.receiver.inbox_writer import InboxWriter
 from deployments.receiver.limits import Limits, ThrottledLog
 from deployments.receiver.outbox_relay import OutboxRelay
-from deployments.receiver.server import Address, ReceiverServer
+from deployments.receiver.server import Address
+from tests.receiver_server import ReceiverServer
 
 SECRET = "q7Zk2CALLBACKmark9wXv4"
 PATH = f"/hooks/{SECRET}"

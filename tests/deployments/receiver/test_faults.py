@@ -12,7 +12,8 @@ from blocks.database.engine import Store
 from blocks.errors import StoreError
 from deployments.receiver.inbox_writer import InboxWriter, Verdict
 from deployments.receiver.limits import LINE_SECONDS, ThrottledLog
-from deployments.receiver.server import Address, ReceiverServer
+from deployments.receiver.server import Address
+from tests.receiver_server import ReceiverServer
 
 from .conftest import PATH, QUICK, Server, status, unserved, until
 

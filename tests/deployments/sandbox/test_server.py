@@ -16,22 +16,21 @@ import httpx
 import pytest
 
 import deployments.sandbox
-from deployments.sandbox.__main__ import main
-from deployments.sandbox.server import PortTaken, SandboxServer, serve
-from deployments.sandbox.state import State
+from deployments.cli.main import call
+from deployments.sandbox.server import SandboxServer
 
 ROOM = Path(deployments.sandbox.__file__).parent
 
 
 @contextlib.contextmanager
 def process(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    command = [sys.executable, "-m", "deployments.sandbox", "--port", "0", *words]
+    command = [sys.executable, "-m", "deployments.cli.main", "sandbox", "--port", "0", *words]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert running.stdout is not None
-        line = running.stdout.readline()
-        assert line.startswith("sandbox: http://127.0.0.1:")
-        yield running, line.removeprefix("sandbox: ").strip()
+        line = running.stdout.readline().strip()
+        assert line.startswith("export MEMORIES_V1_BASE_URL=http://127.0.0.1:")
+        yield running, line.partition("=")[2].removesuffix("/serve/api/v1")
     finally:
         running.kill()
         running.communicate()
@@ -40,11 +39,23 @@ def process(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 @pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_process_of_its_own_ends_cleanly_on_signals(http, number):
-    with process("--scenario", "today", "--time-scale", "500", "--limits", "off") as (running, url):
+    with process("--scenario", "today", "--time-scale", "500") as (running, url):
         assert http.get(f"{url}/sandbox/books").json()["scenario"] == "today"
         running.send_signal(number)
-        _, errors = running.communicate(timeout=120)
-        assert (running.returncode, errors) == (0, "")
+        assert ended(running) == (
+            0,
+            f"The sandbox serves scenario today at {url}; Ctrl-C ends it. For another shell:\n",
+        )
+
+
+def ended(running: subprocess.Popen[str]) -> tuple[int, str]:
+    """Exit status and standard error."""
+    _, errors = running.communicate(timeout=120)
+    return running.returncode, errors
+
+
+def told(scenario: str, url: str) -> str:
+    return f"The sandbox serves scenario {scenario} at {url}; Ctrl-C ends it. For another shell:\n"
 
 
 @pytest.mark.integration
@@ -57,24 +68,25 @@ def test_it_ends_though_an_answer_is_still_dripping(http):
             running.send_signal(signal.SIGTERM)
             with pytest.raises(httpx.HTTPError):
                 answer.read()
-        _, errors = running.communicate(timeout=120)
-        assert (running.returncode, errors) == (0, "")
+        assert ended(running) == (
+            0,
+            f"The sandbox serves scenario slow-drip at {url}; Ctrl-C ends it. For another shell:\n",
+        )
 
 
 @pytest.mark.integration
 def test_a_taken_port_is_a_clear_sentence(capsys):
     with SandboxServer() as server:
-        with pytest.raises(PortTaken, match=f"port {server.port} of 127.0.0.1 is in use; choose another"):
-            serve(State(), port=server.port, announce=lambda url: None)
-        assert main(["--port", str(server.port)]) == 2
-    assert capsys.readouterr().err == (f"port {server.port} of 127.0.0.1 is in use; choose another with --port\n")
+        assert call(["sandbox", "--port", str(server.port)]) == 2
+    sentence = f"tagtrail: port {server.port} of 127.0.0.1 is in use; choose another with --port\n"
+    assert capsys.readouterr().err == sentence
 
 
-def test_a_wrong_scenario_lists_all(capsys):
-    assert main(["--scenario", "sunny"]) == 2
-    shown = capsys.readouterr().err
-    assert shown.startswith("there is no scenario 'sunny'; there are:\n")
-    assert "every fifth post is private or removed" in shown
+def test_a_wrong_scenario_is_told_and_all_are_listed(capsys):
+    assert call(["sandbox", "--scenario", "sunny"]) == 2
+    assert "there is no scenario sunny; `tagtrail sandbox --scenarios` lists them" in capsys.readouterr().err
+    assert call(["sandbox", "--scenarios"]) == 0
+    assert "every fifth post is private or removed" in capsys.readouterr().out
 
 
 @pytest.mark.integration

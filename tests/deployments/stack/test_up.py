@@ -21,7 +21,7 @@ from blocks.database.store import runs
 from blocks.errors import UsageError
 from blocks.settings import get_settings
 from deployments.cli import main as command_line
-from deployments.stack import homes, local_stack, own_server
+from deployments.stack import local_stack, own_server
 from deployments.stack.local_stack import AlreadyUp, Stack, Wanted, state_file
 from deployments.stack.process import ManagedProcess, end_stack, living_of_stack, locked, of_stack
 
@@ -156,19 +156,19 @@ def test_one_up_at_a_time(home: Path) -> None:
 
 def test_a_home_with_real_posts_is_never_the_sandbox_s(home: Path, migrated_sqlite: Path) -> None:
     (home / "tagtrail.db").write_bytes(migrated_sqlite.read_bytes())
-    homes.claim(get_settings(), sandbox=False)
+    local_stack.claim(get_settings(), sandbox=False)
     with closing(open_store(f"sqlite:///{home / 'tagtrail.db'}")) as store, store.begin() as conn:
         runs.start_run(conn, run_id="r1", flow="track-hashtags", now=get_now())
     with pytest.raises(UsageError, match=r"TAGTRAIL_HOME=… tagtrail up --sandbox"):
-        homes.claim(get_settings(), sandbox=True)
-    homes.claim(get_settings(), sandbox=False)
+        local_stack.claim(get_settings(), sandbox=True)
+    local_stack.claim(get_settings(), sandbox=False)
 
 
 def test_a_sandbox_s_home_is_never_the_real_service_s(home: Path) -> None:
-    homes.claim(get_settings(), sandbox=True)
-    homes.claim(get_settings(), sandbox=True)
+    local_stack.claim(get_settings(), sandbox=True)
+    local_stack.claim(get_settings(), sandbox=True)
     with pytest.raises(UsageError, match="is the sandbox's home"):
-        homes.claim(get_settings(), sandbox=False)
+        local_stack.claim(get_settings(), sandbox=False)
 
 
 @pytest.mark.usefixtures("prefect_server")
