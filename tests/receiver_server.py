@@ -26,7 +26,7 @@ class ReceiverServer:
         sender: Sender,
         *,
         say: Callable[[str], None],
-        limits: Limits = Limits(),  # noqa: B008 - frozen
+        limits: Limits = Limits(),
     ) -> None:
         self._server = Server(address, store, sender, say, limits)
         self._listener = listen("127.0.0.1", 0)

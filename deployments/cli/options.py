@@ -16,32 +16,22 @@ from cyclopts import Parameter, Token
 from blocks.errors import NotAPostUrl, UsageError
 from blocks.posts.identity import parse_post_url
 from blocks.posts.platforms.registry import PLATFORMS
-from blocks.settings import LEAST_USD
+from blocks.settings import LEAST_USD, Settings
 from flows.steps.run.request import NO_CAP_USD, ChannelChoice, Library
 
 if TYPE_CHECKING:
     PlatformName = str
 else:
     PlatformName = Literal[*PLATFORMS]
-__all__ = [
-    "ChannelChoice",
-    "Flag",
-    "Hours",
-    "Library",
-    "Loud",
-    "Number",
-    "Output",
-    "PlatformName",
-    "Port",
-    "Spend",
-    "Whole",
-    "moment",
-    "spend_cap",
-]
 
+Switch = Annotated[bool, Parameter(negative="", show_default=False)]
+"""On where it is named; it has no negation."""
 
-Flag = Parameter(negative="", show_default=False)
-"""How a switch is shown: without its negation."""
+Typed = Annotated[str | None, Parameter(show_default=False)]
+"""A text as typed; None where it is left out."""
+
+Platform = Annotated[PlatformName | None, Parameter(show_default=False)]
+"""One platform; None for all."""
 
 Spend = Annotated[str | None, Parameter(show_default=False)]
 """US dollars, or `none`; see `spend_cap`."""
@@ -116,23 +106,6 @@ def moment(option: str, typed: str, now: datetime) -> datetime:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Output:
-    """How a command speaks.
-
-    Parameters
-    ----------
-    json
-        Write the result as JSON to standard output, and nothing else.
-    verbose
-        Show the traceback of an error.
-    """
-
-    json: Annotated[bool, Flag] = False
-    verbose: Annotated[bool, Flag] = False
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
 class Loud:
     """The one option of commands that have no JSON.
 
@@ -142,11 +115,106 @@ class Loud:
         Show the traceback of an error.
     """
 
-    verbose: Annotated[bool, Flag] = False
+    verbose: Switch = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Output(Loud):
+    """How a command speaks.
+
+    Parameters
+    ----------
+    json
+        Write the result as JSON to standard output, and nothing else.
+    """
+
+    json: Switch = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Buying:
+    """Where a run buys metadata, and for how much at most.
+
+    Parameters
+    ----------
+    channel
+        Where metadata is bought; `auto` tries the settings' order, apify first.
+    max_spend
+        Cap on this run's spending in US dollars, or `none`; TAGTRAIL_MAX_SPEND_USD_PER_RUN by itself.
+    """
+
+    channel: ChannelChoice = "auto"
+    max_spend: Spend = None
+
+    def parameters(self, settings: Settings) -> dict[str, Any]:
+        """As the flows take them."""
+        cap = spend_cap(self.max_spend, settings.tagtrail_max_spend_usd_per_run)
+        return {"channel": self.channel, "max_spend_usd": cap}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class RunOptions(Buying):
+    """What every run takes that is asked for posts.
+
+    Parameters
+    ----------
+    collection
+        The collection (a named set of hashtags) under which the posts are kept.
+    max_age
+        Hours; younger metadata is not bought again; TAGTRAIL_MAX_AGE_HOURS by itself.
+    dry_run
+        Print what the run may cost, and call nothing.
+    """
+
+    collection: str = "default"
+    max_age: Hours = None
+    dry_run: Switch = False
+
+    def parameters(self, settings: Settings) -> dict[str, Any]:
+        """As the flows take them."""
+        max_age_hours = settings.tagtrail_max_age_hours if self.max_age is None else self.max_age
+        return {**super().parameters(settings), "collection": self.collection, "max_age_hours": max_age_hours}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ImportOptions(RunOptions):
+    """What runs with imports take besides.
+
+    Parameters
+    ----------
+    namespace
+        The API's `unique_id`; the collection's name by itself.
+    library
+        Where the API keeps the imported videos; what is public can never be deleted.
+    permanent
+        Say that a public import is meant.
+    fresh
+        Buy new imports, even where young ones could be used again (for metadata: --max-age 0).
+    """
+
+    namespace: str = ""
+    library: Library = "private"
+    permanent: Switch = False
+    fresh: Switch = False
+
+    def parameters(self, settings: Settings) -> dict[str, Any]:
+        """As the flows take them."""
+        return {
+            **super().parameters(settings),
+            "namespace": self.namespace,
+            "library": self.library,
+            "permanent": self.permanent,
+            "reuse_hours": settings.tagtrail_import_reuse_hours,
+            "fresh": self.fresh,
+        }
 
 
 MAX_REASONS = 50
-"""So many wrong lines of a file are told with their reasons; of the others the numbers alone."""
+"""So many wrong lines of a file are listed with their reasons; of the others the numbers alone."""
 
 
 def given_urls(typed: Sequence[str], file: Path | None) -> list[str]:
@@ -175,7 +243,7 @@ def _lines(file: Path | None) -> list[str]:
     lines = [(number, line) for number, line in stripped if line and not line.startswith("#")]
     wrong = [(number, reason) for number, line in lines if (reason := _why_no_post(line)) is not None]
     if wrong:
-        raise UsageError(_told(where, len(lines), wrong))
+        raise UsageError(_refusal(where, len(lines), wrong))
     return [line for _, line in lines]
 
 
@@ -187,7 +255,7 @@ def _why_no_post(line: str) -> str | None:
     return None
 
 
-def _told(where: str, count: int, wrong: Sequence[tuple[int, str]]) -> str:
+def _refusal(where: str, count: int, wrong: Sequence[tuple[int, str]]) -> str:
     """Each wrong line's number with its own reason."""
     if len(wrong) == 1:
         return f"line {wrong[0][0]} of {where}: {wrong[0][1]}; nothing was submitted"

@@ -1,7 +1,11 @@
-"""What a person reads at the end of a run: the leading posts, what came of it, what it cost, where to look next."""
+"""What a person reads at the end of a run: the leading posts, what came of it, what it cost, what to do next.
+
+What is pending has one command each that goes on with it; `tagtrail status` names them too.
+"""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -9,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.text import Text
 
 from blocks.outside_words import plain
-from deployments.cli.pending import retry_held
 from deployments.cli.posts_table import posts_table
 from deployments.cli.terminal import counted, flush, results, unbroken, write_json
 from flows.steps.run.summary import SAMPLE, TODAY, UNFINISHED, ImportSummary, RunSummary
 
 if TYPE_CHECKING:
+    # Where there is no database none of it is loaded.
+    from blocks.database.store.runs import Pending
     from blocks.database.tables import Post
 
 
@@ -151,3 +156,75 @@ def _cost_line(summary: RunSummary) -> str:
     )
     bought = f" for {calls}" if calls else ""
     return f"Cost: {summary.cost_usd:,.2f} USD{bought}{per_thousand}, estimated by the price table."
+
+
+SWEEP = "prefect deployment run collect-imports/sweep"
+
+
+def pending_lines(requests: list[Pending]) -> list[tuple[str, str]]:
+    """A label and a text for each run whose request is not settled, and one for all that a sweep goes on with."""
+    found = [_pending_line(one) for one in requests if one.reason in ("held", "out_of_room")]
+    for reason, name, then in (
+        ("waiting", "Waiting", f"the sweep (collect-imports/sweep) goes on by itself; now: {SWEEP}"),
+        ("under_way", "Under way", "the run that asked for them goes on"),
+    ):
+        if count := sum(one.posts for one in requests if one.reason == reason):
+            found.append((name, f"{counted(count, 'post')}; {then}"))
+    return found
+
+
+def go_on_command(one: Pending) -> str | None:
+    """The command that goes on with it; None where nothing has to be done."""
+    if one.reason == "held":
+        return retry_held(one.collection)
+    if one.reason == "waiting":
+        return SWEEP
+    return same_command(one) if one.reason == "out_of_room" else None
+
+
+def retry_held(collection: str | None) -> str:
+    """The command that takes up what is held."""
+    return _spelled("tagtrail", "retry", "--held", *_option("--collection", collection))
+
+
+def same_command(one: Pending) -> str:
+    """The command that asked for it, as far as its parameters tell; it goes on under a cap of its own."""
+    asked: dict[str, Any] = one.parameters or {}
+    imports = asked.get("imports") or []
+    kinds = {each.get("kind") for each in imports}
+    common = [
+        *_option("--collection", asked.get("collection"), default="default"),
+        *_option("--namespace", asked.get("namespace"), default=asked.get("collection")),
+        *_option("--channel", asked.get("channel"), default="auto"),
+    ]
+    if asked.get("library") == "public":
+        common += ["--library", "public", "--permanent"]
+    if one.flow == "collect-imports":
+        return retry_held(one.collection)
+    if kinds in ({"hashtag"}, {"creator"}):
+        (kind,) = kinds
+        words = ["run"] if kind == "hashtag" else ["import", "creators"]
+        named = [each["wanted"][kind] for each in imports]
+        return _spelled("tagtrail", *words, *named, "--posts", str(imports[0]["requested"]), *common)
+    return _spelled("tagtrail", *(["import", "urls"] if kinds else ["enrich"]), "URL…", *common)
+
+
+def _pending_line(one: Pending) -> tuple[str, str]:
+    what = [counted(one.posts, "post")] if one.posts else []
+    what += [f"{counted(one.imports, 'import')} not sent"] if one.imports else []
+    of = f"of {one.flow} of {one.started_at:%Y-%m-%d %H:%M} UTC" if one.started_at else "that no run asks for any more"
+    of += f" (collection {one.collection})" if one.collection else ""
+    if one.reason == "held":
+        stopped = f"stopped by {one.stopped_by} at {one.stopped_at:%Y-%m-%d %H:%M} UTC ({one.stopped_why})"
+        go_on = retry_held(one.collection)
+        return "Held", f"{' and '.join(what)} {of}, {stopped}; go on: {go_on} · give up: {go_on} --close"
+    cap = "" if one.cap_micros is None else f", whose cap of {one.cap_micros / 1e6:,.2f} USD is used up"
+    return "Out of room", f"{' and '.join(what)} {of}{cap}; go on under another cap: {same_command(one)}"
+
+
+def _option(name: str, value: str | None, *, default: str | None = None) -> list[str]:
+    return [] if value in (None, default) else [name, str(value)]
+
+
+def _spelled(*words: str) -> str:
+    return shlex.join(words).replace("'URL…'", "URL…")

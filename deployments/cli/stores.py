@@ -134,7 +134,7 @@ def tell_unknown(store: Store, *, hashtag: str | None) -> bool:
 
 
 def note_export(home: Path, file: Path, what: str, rows: int | None, now: datetime) -> None:
-    """Write down where a file lies, for a purge; a home that can only be read is told, for the file is written."""
+    """Write down where a file lies, for a purge; a home that can only be read is no fault: the file is written."""
     try:
         exported_files.note_export(home, file, what, rows, now)
     except OSError as error:

@@ -86,14 +86,18 @@ def diagnostics() -> Console:
     return _Safe(file=sys.stderr, highlight=False)
 
 
-def two_columns(rows: Iterable[tuple[Text, str]]) -> Table:
-    """Labels, and beside each its text, broken between words."""
+def print_labelled(console: Console, rows: Iterable[tuple[Text, str]], *, joint: str) -> None:
+    """Labels, and beside each its text: on a terminal in two columns, elsewhere one a line with `joint` between."""
+    if not console.is_terminal:
+        for label, text in rows:
+            console.print(label + Text(f"{joint}{text}" if label else text), soft_wrap=True)
+        return
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for label, text in rows:
         table.add_row(label, Text(text))
-    return table
+    console.print(table)
 
 
 def counted(count: int, noun: str) -> str:

@@ -23,8 +23,7 @@ from blocks.posts.payloads.mapping import map_post
 from blocks.posts.platforms.registry import PLATFORMS
 from blocks.posts.record import CHANNELS, Channel, Platform, PostRef
 from blocks.settings import Settings
-from deployments.doctor.evidence import Evidence, Metered, Verdict
-from deployments.doctor.points import Finding, judge, shape_point
+from deployments.doctor.points import Evidence, Finding, Metered, Verdict, judge, shape_point
 from deployments.doctor.service import NOT_THERE, Account
 from flows.steps.enrichment.fetch import Fetcher
 from flows.steps.enrichment.post_state import Fetched, PostTask

@@ -34,7 +34,7 @@ from blocks.memories.requests import checked_key, hosts_of, is_encrypted_or_here
 from blocks.settings import Settings
 from deployments.cli.stores import is_there
 from deployments.doctor.checks import Check, clock_check, failed, ok, warning
-from deployments.doctor.evidence import Evidence
+from deployments.doctor.points import Evidence
 from deployments.doctor.probe import ProbeFailed, probe
 
 if TYPE_CHECKING:

@@ -48,7 +48,7 @@ class InboxWriter:
         log: ThrottledLog,
         *,
         on_stored: Callable[[], None],
-        limits: Limits = Limits(),  # noqa: B008 - frozen
+        limits: Limits = Limits(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._log, self._on_stored, self._clock = store, log, on_stored, clock

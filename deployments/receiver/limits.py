@@ -69,7 +69,7 @@ LINE_SECONDS = 10.0
 @dataclass(slots=True)
 class _Reason:
     last: float = float("-inf")
-    untold: int = 0
+    unwritten: int = 0
 
 
 class ThrottledLog:
@@ -87,29 +87,29 @@ class ThrottledLog:
         """One more for this reason; `example` is shown with the first of a line."""
         known = self._reasons.setdefault(reason, _Reason())
         if self._clock() - known.last < LINE_SECONDS:
-            known.untold += 1
+            known.unwritten += 1
             return
         self._write(reason, known, example)
 
     def flush(self) -> None:
-        """Tell what has been counted and not told, where its line is due."""
+        """Write what has been counted and not written, where its line is due."""
         for reason, known in self._reasons.items():
-            if known.untold and self._clock() - known.last >= LINE_SECONDS:
+            if known.unwritten and self._clock() - known.last >= LINE_SECONDS:
                 self._write(reason, known)
 
     def close(self) -> None:
-        """Tell all that has not been told."""
+        """Write all that has not been written."""
         for reason, known in self._reasons.items():
-            if known.untold:
+            if known.unwritten:
                 self._write(reason, known)
 
     def _write(self, reason: str, known: _Reason, example: str = "") -> None:
-        more = f" ({known.untold:,} more since the last line)" if known.untold else ""
+        more = f" ({known.unwritten:,} more since the last line)" if known.unwritten else ""
         known.last = self._clock()
         try:
             self._say(f"{reason}{f': {example}' if example else ''}{more}")
         except (OSError, ValueError):
             # A full disk, or a log that is closed, is no reason to stop taking callbacks in.
-            known.untold += 1
+            known.unwritten += 1
         else:
-            known.untold = 0
+            known.unwritten = 0

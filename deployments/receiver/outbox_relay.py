@@ -80,7 +80,7 @@ class OutboxRelay:
         store: Store,
         log: ThrottledLog,
         sender: Sender,
-        limits: Limits = Limits(),  # noqa: B008 - frozen
+        limits: Limits = Limits(),
     ) -> None:
         # As above: it imports Prefect.
         from flows.steps.prefect_side.events import related_to

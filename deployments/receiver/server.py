@@ -160,7 +160,7 @@ class Server(QuietServer):
         store: Store,
         sender: Sender,
         say: Callable[[str], None],
-        limits: Limits = Limits(),  # noqa: B008 - frozen
+        limits: Limits = Limits(),
     ) -> None:
         log = ThrottledLog(say)
         relay = OutboxRelay(store, log, sender, limits)

@@ -22,7 +22,7 @@ from deployments.sandbox.state import Request, State
 V1 = "/serve/api/v1"
 V2 = "/serve/api/v2"
 SANDBOX_KEY = "sk-sandbox"
-"""The key that is told; any other that begins with sk- is as good."""
+"""The key that commands print; any other that begins with sk- is as good."""
 
 # The key of the ASGI scope's extensions under which the server leaves the connection's transport.
 TRANSPORT = "tagtrail.transport"

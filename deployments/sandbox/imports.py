@@ -179,7 +179,7 @@ _LOOK_SECONDS = 0.2
 
 
 class Callbacks:
-    """Sends an import's callbacks when their virtual time has come; nothing is sent again. `note` is told of each."""
+    """Sends an import's callbacks when their virtual time has come; nothing is sent again. `note` gets each."""
 
     def __init__(self, clock: VirtualClock, note: Callable[[dict[str, Any]], None]) -> None:
         self._clock, self._note = clock, note

@@ -52,7 +52,7 @@ async def plan_automations(
 ) -> list[Step[Automation]]:
     """Compare every automation with the file; whether it is enabled stays as the user set it.
 
-    `notify`: the block to be told of failures; None leaves the automation for it as it is.
+    `notify`: the block to notify of failures; None leaves the automation for it as it is.
     """
     return [await _plan(client, written, deployments, notify) for written in read_automations()]
 

@@ -1,4 +1,4 @@
-"""What a Prefect server needs for Tagtrail, compared with what stands there: `setup` applies it, `doctor` tells it."""
+"""What a Prefect server needs for Tagtrail, compared with what stands there: `setup` applies it, `doctor` shows it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Choices:
     overwrite: bool = False
     """Make block documents from the settings although they exist."""
     notify: str | None = None
-    """A notification block as `type-slug/name`, told of failures and halts."""
+    """A notification block as `type-slug/name`, for failures and halts."""
 
 
 @dataclass(frozen=True, slots=True)

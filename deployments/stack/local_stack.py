@@ -64,7 +64,7 @@ class AlreadyUp(Exception):
 
 @dataclass(slots=True)
 class Running:
-    """A stack that runs, as its state file has it: the process of `tagtrail up`, and what it told when it was ready."""
+    """A stack that runs, as its state file has it: the process of `tagtrail up`, and what it printed once ready."""
 
     pid: int
     started: float
@@ -179,7 +179,7 @@ class Stack:
         self._end_wanted = threading.Event()
 
     def run(self) -> int:
-        """Start, tell the addresses, and stay until a signal or a process's death ends it; gives the exit status.
+        """Start, print the addresses, and stay until a signal or a process's death ends it; gives the exit status.
 
         Raises:
             AlreadyUp: another `up` has this home.

@@ -139,14 +139,9 @@ def of_stack(home: Path) -> dict[str, str]:
     return {STACK: str(home.resolve())}
 
 
-def living_of_stack(home: Path, *, but: Collection[int] = ()) -> set[int]:
-    """The ids of all processes of this home's stack that live, without those of `but`."""
-    return {process.pid for process in _of_stack(home, but)}
-
-
 def end_stack(home: Path, *, but: Collection[int] = ()) -> int:
     """End the stack's processes, whoever started or left them, without those of `but`; how many there were."""
-    return _end(lambda: _of_stack(home, but))
+    return _end(lambda: find_stack(home, but))
 
 
 def counted(processes: int) -> str:
@@ -154,7 +149,8 @@ def counted(processes: int) -> str:
     return f"{processes} process{'' if processes == 1 else 'es'}"
 
 
-def _of_stack(home: Path, but: Collection[int]) -> set[psutil.Process]:
+def find_stack(home: Path, but: Collection[int] = ()) -> set[psutil.Process]:
+    """All processes of this home's stack that live, without those of `but`."""
     [(name, value)] = of_stack(home).items()
     found = set()
     for process in psutil.process_iter():

@@ -9,7 +9,7 @@ from deployments.cli.options import Loud
 from deployments.cli.terminal import tell
 
 
-def upgrade(*, loud: Loud = Loud()) -> int:  # noqa: B008 - frozen
+def upgrade(*, loud: Loud = Loud()) -> int:
     """Bring the database's schema to this version; a database without tables gets them.
 
     A SQLite file is copied first; one line says where.

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from blocks.database.tables import Post
 from blocks.errors import UsageError
@@ -22,7 +22,7 @@ from blocks.settings import get_settings
 from deployments.cli import demo_month, stores
 from deployments.cli.commands import enrich, run
 from deployments.cli.commands.report import open_in_browser, write_report
-from deployments.cli.options import Flag, Loud, Output
+from deployments.cli.options import Loud, Output, Switch
 from deployments.cli.results import tell_result
 from deployments.cli.running import connect, leading_posts, run_flow
 from deployments.cli.terminal import tell
@@ -38,7 +38,7 @@ REPORT: Final = "report.html"
 URLS: Final = ("https://www.instagram.com/p/DTagtrail01/", "https://www.instagram.com/reel/DTagtrail02/")
 
 
-def demo(*, open: Annotated[bool, Flag] = False, loud: Loud = Loud()) -> int:  # noqa: B008 - frozen
+def demo(*, open: Switch = False, loud: Loud = Loud()) -> int:
     """Follow two hashtags and enrich two Instagram posts on the built-in sandbox, and show what comes of it.
 
     Then a month of one hashtag is simulated, so that the report has a history to show.
@@ -83,7 +83,7 @@ def _chain(home: Path, sandbox: SandboxServer, loud: Loud) -> int:
                 continue
 
 
-def demo_chain(*, loud: Loud = Loud()) -> int:  # noqa: B008 - frozen
+def demo_chain(*, loud: Loud = Loud()) -> int:
     """Follow two hashtags and enrich two posts, with the settings that `tagtrail demo` has set."""
     server, settings = connect(get_settings())
     output = Output(verbose=loud.verbose)

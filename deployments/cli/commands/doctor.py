@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
@@ -14,8 +13,8 @@ from rich.text import Text
 from blocks.database.engine import open_store
 from blocks.errors import UsageError, ValveClosed
 from blocks.settings import Settings, get_settings
-from deployments.cli.options import Flag, Output, Spend, spend_cap
-from deployments.cli.terminal import counted, results, say, tell, two_columns, write_json
+from deployments.cli.options import Output, Spend, Switch, Typed, spend_cap
+from deployments.cli.terminal import counted, print_labelled, results, say, tell, write_json
 from deployments.doctor.checks import failed
 from deployments.doctor.examination import Examined, examine
 
@@ -27,12 +26,12 @@ VERDICTS: Final = {"confirmed": "green", "contradicted": "bold yellow", "unknown
 
 def doctor(
     *,
-    live: Annotated[bool, Flag] = False,
+    live: Switch = False,
     max_spend: Spend = None,
     hashtag: str = "travel",
     url: Annotated[tuple[str, ...], Parameter(show_default=False, negative="")] = (),
-    work_pool: Annotated[str | None, Parameter(show_default=False)] = None,
-    output: Output = Output(),  # noqa: B008 - frozen
+    work_pool: Typed = None,
+    output: Output = Output(),
 ) -> int:
     """Check all that Tagtrail needs, and say of each thing what to do; nothing is started, bought or changed.
 
@@ -89,18 +88,8 @@ def _look(examined: Examined, settings: Settings, hashtag: str, urls: tuple[str,
 
 
 def _show_checks(examined: Examined) -> None:
-    _tell_lines([(check.line, 8, STYLES[check.verdict]) for check in examined.checks])
-
-
-def _tell_lines(lines: Sequence[tuple[str, int, str]]) -> None:
-    """Lines that begin with a verdict of so many columns: on a terminal in two columns, elsewhere one a line."""
-    console = results()
-    if console.is_terminal:
-        rows = [(Text(line[:width].rstrip(), style=style), line[width:]) for line, width, style in lines]
-        console.print(two_columns(rows))
-        return
-    for line, width, style in lines:
-        console.print(Text(line[:width], style=style) + Text(line[width:]), soft_wrap=True)
+    rows = [(Text(check.line[:8], style=STYLES[check.verdict]), check.line[8:]) for check in examined.checks]
+    print_labelled(results(), rows, joint="")
 
 
 def _show(examined: Examined, look: Any, output: Output, *, checks_shown: bool = False) -> int:
@@ -121,7 +110,8 @@ def _show(examined: Examined, look: Any, output: Output, *, checks_shown: bool =
         _show_checks(examined)
     console = results()
     if look is not None:
-        _tell_lines([(one.line, 13, VERDICTS[one.verdict]) for one in look.findings])
+        rows = [(Text(one.line[:13], style=VERDICTS[one.verdict]), one.line[13:]) for one in look.findings]
+        print_labelled(console, rows, joint="")
         for note in (look.summary.halted_because, *look.summary.notes):
             if note:
                 say(f"Note: {note}")

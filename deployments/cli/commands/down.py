@@ -8,7 +8,7 @@ from deployments.cli.terminal import tell
 from deployments.stack import local_stack, own_server
 
 
-def down(*, loud: Loud = Loud()) -> int:  # noqa: B008 - frozen
+def down(*, loud: Loud = Loud()) -> int:
     """End what Tagtrail started: a running `up` with all its parts, its own Prefect server, also that of a demo.
 
     What an `up` or a demo that was killed has left is ended as well. Runs that are under way store what they bought.

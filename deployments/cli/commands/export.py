@@ -17,7 +17,7 @@ from blocks.errors import UsageError
 from blocks.posts.captions import hashtag_key, normalise_hashtag
 from blocks.settings import get_settings
 from deployments.cli import stores
-from deployments.cli.options import Flag, Loud, PlatformName, moment
+from deployments.cli.options import Loud, Platform, Switch, Typed, moment
 from deployments.cli.parquet import require_pyarrow, write_parquet
 from deployments.cli.stores import holds_invented
 from deployments.cli.terminal import counted, diagnostics, tell
@@ -55,23 +55,20 @@ def watched(
             yield row
 
 
-_Optional = Annotated[str | None, Parameter(show_default=False)]
-
-
 def export(
     what: Annotated[What | None, Parameter(show_default=False)] = None,
     /,
     *,
     format: Annotated[Format | None, Parameter(show_default=False)] = None,
     output: Annotated[Path | None, Parameter(show_default=False)] = None,
-    overwrite: Annotated[bool, Flag] = False,
-    excel: Annotated[bool, Flag] = False,
-    collection: _Optional = None,
-    hashtag: _Optional = None,
-    platform: Annotated[PlatformName | None, Parameter(show_default=False)] = None,
-    since: _Optional = None,
-    status: _Optional = None,
-    loud: Loud = Loud(),  # noqa: B008 - frozen
+    overwrite: Switch = False,
+    excel: Switch = False,
+    collection: Typed = None,
+    hashtag: Typed = None,
+    platform: Platform = None,
+    since: Typed = None,
+    status: Typed = None,
+    loud: Loud = Loud(),
 ) -> int:
     """Write rows to standard output, or to a file that appears when it is whole, with a data dictionary beside it.
 

@@ -9,9 +9,9 @@ from cyclopts import Parameter
 
 from blocks.errors import UsageError
 from blocks.settings import get_settings
-from deployments.cli.commands.run import MAX_POSTS, Terms, run_request
+from deployments.cli.commands.run import MAX_POSTS, run_request
 from deployments.cli.estimates import tell_estimate
-from deployments.cli.options import Output, Whole, given_urls
+from deployments.cli.options import ImportOptions, Output, Whole, given_urls
 from flows.steps.run.request import request_for_creators, request_for_post_imports
 
 POSTS_FLOW: Final = "flows.import_posts:import_posts"
@@ -21,8 +21,8 @@ CREATORS_FLOW: Final = "flows.import_creators:import_creators"
 def urls(
     *urls: Annotated[str, Parameter(allow_leading_hyphen=True)],
     file: Annotated[Path | None, Parameter(show_default=False)] = None,
-    terms: Terms = Terms(),  # noqa: B008 - frozen
-    output: Output = Output(),  # noqa: B008 - frozen
+    options: ImportOptions = ImportOptions(),
+    output: Output = Output(),
 ) -> int:
     """Import given posts of Instagram, TikTok or YouTube into the vendor's library, and enrich them.
 
@@ -40,9 +40,9 @@ def urls(
     """
     given = given_urls(urls, file)
     settings = get_settings()
-    parameters = terms.parameters(settings)
+    parameters = options.parameters(settings)
     request = request_for_post_imports(given, **parameters)
-    if terms.dry_run:
+    if options.dry_run:
         return tell_estimate(request, 0, settings, output)
     return run_request(POSTS_FLOW, {"urls": given, **parameters}, request, settings, output)
 
@@ -50,8 +50,8 @@ def urls(
 def creators(
     *profiles: str,
     posts: Annotated[int, Whole] = 25,
-    terms: Terms = Terms(),  # noqa: B008 - frozen
-    output: Output = Output(),  # noqa: B008 - frozen
+    options: ImportOptions = ImportOptions(),
+    output: Output = Output(),
 ) -> int:
     """Import the newest posts of creators of TikTok, Instagram or YouTube, and enrich them.
 
@@ -69,9 +69,9 @@ def creators(
     if posts > MAX_POSTS:
         raise UsageError(f"ask for at most {MAX_POSTS:,} posts per creator, not {posts:,}")
     settings = get_settings()
-    parameters = terms.parameters(settings)
+    parameters = options.parameters(settings)
     request = request_for_creators(profiles, posts, **parameters)
-    if terms.dry_run:
+    if options.dry_run:
         return tell_estimate(request, posts, settings, output)
     asked = {"creators": list(profiles), "posts_per_creator": posts, **parameters}
     return run_request(CREATORS_FLOW, asked, request, settings, output)

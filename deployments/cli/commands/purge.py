@@ -7,9 +7,7 @@ import re
 import sys
 from collections import Counter
 from datetime import UTC, datetime
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from blocks.database.engine import Store
 from blocks.database.purge import Purged, Target, names_of
@@ -18,23 +16,21 @@ from blocks.errors import TagtrailError, UsageError
 from blocks.posts.identity import parse_creator_url, parse_post_url
 from blocks.settings import get_settings
 from deployments.cli import stores
-from deployments.cli.options import Flag, Output, moment
+from deployments.cli.options import Output, Switch, Typed, moment
 from deployments.cli.running import server_faults, where_runs_are
 from deployments.cli.servers import PrefectServer
-from deployments.cli.terminal import results, tell, write_json
+from deployments.cli.terminal import say, tell, write_json
 from flows.steps.upkeep.exported_files import Exported, exported
-
-_Optional = Annotated[str | None, Parameter(show_default=False)]
 
 
 def purge(
     *,
-    older_than: _Optional = None,
-    creator: _Optional = None,
-    post: _Optional = None,
-    dry_run: Annotated[bool, Flag] = False,
-    yes: Annotated[bool, Flag] = False,
-    output: Output = Output(),  # noqa: B008 - frozen
+    older_than: Typed = None,
+    creator: Typed = None,
+    post: Typed = None,
+    dry_run: Switch = False,
+    yes: Switch = False,
+    output: Output = Output(),
 ) -> int:
     """Erase posts with all that is stored about them, and say what was erased; with --dry-run first, only count.
 
@@ -68,15 +64,13 @@ def purge(
         else:
             done = asyncio.run(erase(store, target, dry_run=dry_run))
         on_server = _on_server(server, target, done, dry_run=dry_run)
-    # What was nowhere is in no file either; of what has left the database by another purge, that one told the files.
+    # What was nowhere is in no file either; of what has left the database by another purge, that one listed the files.
     files = exported(settings.home) if done.erased.total() or on_server.total() else []
     if output.json:
         stays_out = target.on_request and store is not None and not dry_run
         write_json(as_json(done, on_server, files, dry_run=dry_run, stays_out=stays_out))
     else:
-        console = results()
-        for line in lines(done, on_server, files, dry_run=dry_run):
-            console.print(line, soft_wrap=True, markup=False)
+        say("\n".join(lines(done, on_server, files, dry_run=dry_run)))
     return 0
 
 

@@ -24,7 +24,7 @@ def receive(
     *,
     port: Annotated[int, Whole] = DEFAULT_PORT,
     host: str = "127.0.0.1",
-    loud: Loud = Loud(),  # noqa: B008 - frozen
+    loud: Loud = Loud(),
 ) -> int:
     """Take the service's callbacks in until Ctrl-C, at the path of TAGTRAIL_CALLBACK_URL plus the secret.
 

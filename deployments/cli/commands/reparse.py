@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from blocks.database.store.filters import Filters
 from blocks.database.store.reparse import reparse as parse_again
@@ -15,8 +13,8 @@ from blocks.memories.responses import open_stored
 from blocks.posts.payloads.mapping import PARSER_VERSION
 from blocks.settings import Settings, get_settings
 from deployments.cli import stores
-from deployments.cli.options import Flag, Output, PlatformName, moment
-from deployments.cli.terminal import counted, results, tell, write_json
+from deployments.cli.options import Output, Platform, Switch, Typed, moment
+from deployments.cli.terminal import counted, say, tell, write_json
 
 TOLD_EVERY = 10_000
 """Posts between two lines of progress."""
@@ -24,11 +22,11 @@ TOLD_EVERY = 10_000
 
 def reparse(
     *,
-    dry_run: Annotated[bool, Flag] = False,
-    platform: Annotated[PlatformName | None, Parameter(show_default=False)] = None,
-    collection: Annotated[str | None, Parameter(show_default=False)] = None,
-    since: Annotated[str | None, Parameter(show_default=False)] = None,
-    output: Output = Output(),  # noqa: B008 - frozen
+    dry_run: Switch = False,
+    platform: Platform = None,
+    collection: Typed = None,
+    since: Typed = None,
+    output: Output = Output(),
 ) -> int:
     """Rebuild posts, snapshots, creators and comments from the stored raw payloads, as the mappers are now.
 
@@ -56,9 +54,7 @@ def reparse(
     if output.json:
         write_json(as_json(difference, dry_run=dry_run))
     else:
-        console = results()
-        for line in lines(difference, dry_run=dry_run):
-            console.print(line, soft_wrap=True, markup=False)
+        say("\n".join(lines(difference, dry_run=dry_run)))
     return 0
 
 

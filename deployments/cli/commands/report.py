@@ -14,29 +14,28 @@ from blocks.errors import UsageError
 from blocks.posts.captions import hashtag_key, normalise_hashtag
 from blocks.settings import Settings, get_settings
 from deployments.cli import stores
-from deployments.cli.options import Flag, Loud, Whole, moment
+from deployments.cli.options import Loud, Switch, Typed, Whole, moment
 from deployments.cli.terminal import counted, tell
 from deployments.cli.writers import check_output
 
 if TYPE_CHECKING:
     from flows.reporting.period import Period
 
-_Optional = Annotated[str | None, Parameter(show_default=False)]
 _Count = Annotated[int | None, Whole, Parameter(show_default=False)]
 
 
 def report(
     *,
-    collection: _Optional = None,
-    hashtag: _Optional = None,
+    collection: Typed = None,
+    hashtag: Typed = None,
     days: _Count = None,
-    since: _Optional = None,
-    until: _Optional = None,
-    as_of: _Optional = None,
+    since: Typed = None,
+    until: Typed = None,
+    as_of: Typed = None,
     check: _Count = None,
-    open: Annotated[bool, Flag] = False,
+    open: Switch = False,
     output: Annotated[Path | None, Parameter(show_default=False)] = None,
-    loud: Loud = Loud(),  # noqa: B008 - frozen
+    loud: Loud = Loud(),
 ) -> int:
     """Write a report on the posts of a period beside the one before: what moved, growth, posts that outrun their peers.
 

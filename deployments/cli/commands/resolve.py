@@ -13,7 +13,7 @@ from blocks.dedup_keys import import_shown
 from blocks.errors import UsageError
 from blocks.settings import get_settings
 from deployments.cli import stores
-from deployments.cli.options import Flag, Output
+from deployments.cli.options import Output, Switch, Typed
 from deployments.cli.terminal import say, write_json
 
 
@@ -21,10 +21,10 @@ def resolve(
     import_id: Annotated[str, Parameter(name="IMPORT")],
     /,
     *,
-    resubmit: Annotated[bool, Flag] = False,
-    attach: Annotated[str | None, Parameter(show_default=False)] = None,
-    drop: Annotated[bool, Flag] = False,
-    output: Output = Output(),  # noqa: B008 - frozen
+    resubmit: Switch = False,
+    attach: Typed = None,
+    drop: Switch = False,
+    output: Output = Output(),
 ) -> int:
     """Decide an import whose submission ended in doubt: it was sent, and no answer came.
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
-
-from cyclopts import Parameter
+from typing import Any, Final
 
 from blocks.database.store import Connection, failures, money, runs, stale_work, work
 from blocks.database.store.failures import POST_STAGES
@@ -17,7 +15,7 @@ from blocks.posts.identity import parse_post_url
 from blocks.settings import Settings, get_settings
 from deployments.cli import stores
 from deployments.cli.estimates import tell_cost, tell_estimate
-from deployments.cli.options import ChannelChoice, Flag, Output, PlatformName, Spend, moment, spend_cap
+from deployments.cli.options import Buying, Output, Platform, Switch, Typed, moment
 from deployments.cli.results import as_json, tell_result
 from deployments.cli.running import connect, finish, require_key, run_flow
 from deployments.cli.terminal import counted, say, tell, write_json
@@ -36,16 +34,15 @@ CLOSES: Final = "`tagtrail retry --close` gives them up"
 
 def retry(
     *,
-    error: Annotated[str | None, Parameter(show_default=False)] = None,
-    platform: Annotated[PlatformName | None, Parameter(show_default=False)] = None,
-    before: Annotated[str | None, Parameter(show_default=False)] = None,
-    channel: ChannelChoice = "auto",
-    max_spend: Spend = None,
-    held: Annotated[bool, Flag] = False,
-    collection: Annotated[str | None, Parameter(show_default=False)] = None,
-    close: Annotated[bool, Flag] = False,
-    dry_run: Annotated[bool, Flag] = False,
-    output: Output = Output(),  # noqa: B008 - frozen
+    error: Typed = None,
+    platform: Platform = None,
+    before: Typed = None,
+    buying: Buying = Buying(),
+    held: Switch = False,
+    collection: Typed = None,
+    close: Switch = False,
+    dry_run: Switch = False,
+    output: Output = Output(),
 ) -> int:
     """Take failed posts up again: each is asked for anew, and its failure is closed if that succeeds.
 
@@ -64,10 +61,6 @@ def retry(
         Only this platform.
     before
         Only what failed last before: 2026-11-01, 2026-11-01T08:00Z, or 7d, 24h ago.
-    channel
-        Where metadata is bought; `auto` tries the settings' order, apify first.
-    max_spend
-        Cap on this run's spending in US dollars, or `none`; TAGTRAIL_MAX_SPEND_USD_PER_RUN by itself.
     held
         Take up what is held instead of failures: imports that were not sent, and posts that were not bought.
     collection
@@ -79,8 +72,7 @@ def retry(
         Print what would be taken up and what it may cost, and call and change nothing.
     """
     settings = get_settings()
-    terms: dict[str, Any]
-    cap = spend_cap(max_spend, settings.tagtrail_max_spend_usd_per_run)
+    terms = buying.parameters(settings)
     if held and (error, platform, before) != (None, None, None):
         raise UsageError("--error, --platform and --before choose failures; --held takes --collection")
     if collection is not None and not held:
@@ -88,7 +80,7 @@ def retry(
     if held and close:
         return _close_held(collection, settings, output, dry_run=dry_run)
     if held:
-        terms = {"channel": channel, "max_spend_usd": cap, "max_age_hours": settings.tagtrail_max_age_hours}
+        terms |= {"max_age_hours": settings.tagtrail_max_age_hours}
         return _go_on(collection, terms, settings, output, dry_run=dry_run)
     older_than = None if before is None else moment("--before", before, datetime.now(UTC))
     found = Found()
@@ -98,7 +90,6 @@ def retry(
                 found = _failed(conn, error=error, platform=platform, older_than=older_than)
     if close:
         return _close(found, settings, output, dry_run=dry_run)
-    terms = {"channel": channel, "max_spend_usd": cap}
     if dry_run:
         return _tell_dry(found, terms, settings, output)
     for sentence in _of_nameless(found):

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from blocks.errors import UsageError
-from deployments.cli.options import Flag, Loud, Number, Whole
+from deployments.cli.options import Loud, Number, Switch, Whole
 from deployments.cli.terminal import tell
 from deployments.sandbox.payloads import BadPayload
 from deployments.sandbox.scenarios import SCENARIOS
@@ -27,8 +27,8 @@ def sandbox(
     time_scale: Annotated[float, Number] = 1.0,
     latency_ms: Annotated[float, Number] = 0.0,
     payloads: Annotated[Path | None, Parameter(show_default=False)] = None,
-    scenarios: Annotated[bool, Flag] = False,
-    loud: Loud = Loud(),  # noqa: B008 - frozen
+    scenarios: Switch = False,
+    loud: Loud = Loud(),
 ) -> int:
     """Serve an API on 127.0.0.1 that answers like the real one, with invented posts, until Ctrl-C.
 
@@ -53,10 +53,7 @@ def sandbox(
         width = max(map(len, SCENARIOS))
         sys.stdout.writelines(f"{name:{width}}  {one.about}\n" for name, one in SCENARIOS.items())
         return 0
-    if scenario not in SCENARIOS:
-        raise UsageError(f"there is no scenario {scenario}; `tagtrail sandbox --scenarios` lists them")
-    if not 0.001 <= time_scale <= 100_000:
-        raise UsageError(f"--time-scale is between 0.001 and 100,000; not {time_scale:g}")
+    check_sandbox(scenario, time_scale)
     if latency_ms > 60_000:
         raise UsageError(f"--latency-ms is 60,000 at most; not {latency_ms:g}")
     check_port(port, option="--port", least=0)
@@ -74,3 +71,15 @@ def sandbox(
     except BadPayload as error:
         raise UsageError(str(error)) from None
     return 0
+
+
+def check_sandbox(scenario: str, time_scale: float) -> None:
+    """Refuse a scenario that there is not, and a time that runs too slowly or too fast.
+
+    Raises:
+        UsageError: the message names the option.
+    """
+    if scenario not in SCENARIOS:
+        raise UsageError(f"there is no scenario {scenario}; `tagtrail sandbox --scenarios` lists them")
+    if not 0.001 <= time_scale <= 100_000:
+        raise UsageError(f"--time-scale is between 0.001 and 100,000; not {time_scale:g}")

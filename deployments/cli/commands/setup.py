@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from blocks.errors import UsageError
 from blocks.memories.requests import checked_key
 from blocks.settings import get_settings
 from deployments.cli import running
-from deployments.cli.options import Flag, Output
+from deployments.cli.options import Output, Switch, Typed
 from deployments.cli.terminal import tell, write_json
 
 
 def setup(
     *,
-    work_pool: Annotated[str | None, Parameter(show_default=False)] = None,
-    overwrite: Annotated[bool, Flag] = False,
-    notify: Annotated[str | None, Parameter(show_default=False)] = None,
-    output: Output = Output(),  # noqa: B008 - frozen
+    work_pool: Typed = None,
+    overwrite: Switch = False,
+    notify: Typed = None,
+    output: Output = Output(),
 ) -> int:
     """Make on the Prefect server in use what Tagtrail needs there: blocks, work pool, limit, deployments, automations.
 
@@ -35,7 +32,7 @@ def setup(
     overwrite
         Make the block documents from the settings although they exist.
     notify
-        A notification block of yours, such as slack-webhook/team, to be told of failed, crashed and halted runs.
+        A notification block of yours, such as slack-webhook/team, to notify of failed, crashed and halted runs.
     """
     if work_pool is not None and not (work_pool := work_pool.strip()):
         raise UsageError("--work-pool is the name of a work pool, such as default; leave it out to keep the one in use")

@@ -6,22 +6,21 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
 from blocks.dedup_keys import import_shown
 from blocks.dollars import dollars
 from blocks.outside_words import plain
+from blocks.posts.snapshot_plan import SnapshotPlan
 from blocks.settings import Settings, get_settings
-from deployments.cli import pending, servers, stores
-from deployments.cli.forecasts import next_line
-from deployments.cli.options import Output
-from deployments.cli.results import EMPTY
+from deployments.cli import servers, stores
+from deployments.cli.options import Output, Typed
+from deployments.cli.results import EMPTY, go_on_command, pending_lines
 from deployments.cli.stores import INVENTED, holds_invented
-from deployments.cli.terminal import results, tell, two_columns, write_json
+from deployments.cli.terminal import counted, print_labelled, results, tell, write_json
 from deployments.cli.writers import iso
 from deployments.stack import own_server
 from flows.steps.run.summary import SAMPLE, named
@@ -44,6 +43,8 @@ MAX_COLLECTIONS: Final = 5
 
 NEED_SOMEBODY: Final = ("In doubt", "Held", "Out of room", "Failures", "Empty", "Gap")
 
+NO_PLAN: Final = "There is no snapshot plan: TAGTRAIL_SNAPSHOT_AGES is none."
+
 Line = tuple[str, str]
 """A label and a text."""
 
@@ -53,8 +54,8 @@ EMPTY_SHOWN: Final = timedelta(hours=48)
 
 def status(
     *,
-    collection: Annotated[str | None, Parameter(show_default=False)] = None,
-    output: Output = Output(),  # noqa: B008 - frozen
+    collection: Typed = None,
+    output: Output = Output(),
 ) -> int:
     """Show open imports, pending posts, failures and spend; nothing is called and nothing is changed.
 
@@ -106,12 +107,8 @@ def show(listed: Sequence[Line], console: Console, *, head: str | None = None, f
     """Print the lines: on a terminal in two columns, elsewhere one a line."""
     if head is not None:
         console.print(Text(head, style="bold yellow"), soft_wrap=not console.is_terminal)
-    if console.is_terminal:
-        labels = [Text(label, style="bold yellow" if label in NEED_SOMEBODY else "bold") for label, _ in listed]
-        console.print(two_columns(zip(labels, (text for _, text in listed), strict=True)))
-    else:
-        for label, text in listed:
-            console.print(Text(f"{label}: {text}" if label else text), soft_wrap=True)
+    styles = {label: "bold yellow" if label in NEED_SOMEBODY else "bold" for label, _ in listed}
+    print_labelled(console, [(Text(label, style=styles[label]), text) for label, text in listed], joint=": ")
     if foot is not None:
         console.print(Text(foot, style="dim"), soft_wrap=not console.is_terminal)
 
@@ -131,7 +128,7 @@ def as_json(
     document = None if seen is None else _plain(dataclasses.asdict(seen))
     if seen is not None and document is not None:
         for one, request in zip(seen.requests, document["requests"], strict=True):
-            request["go_on"] = pending.command(one)
+            request["go_on"] = go_on_command(one)
             del request["parameters"]
     return {
         "prefect_server": server,
@@ -198,7 +195,7 @@ def lines(
     all their time, where that has a cap. `empty`: imports that ended without a post, `missed`: gaps, the latest first.
     """
     unsettled = [("Open", _import(each)) for each in seen.open_imports]
-    unsettled += pending.lines(seen.requests)
+    unsettled += pending_lines(seen.requests)
     for each in seen.ambiguous:
         how = f"tagtrail resolve {each.import_id} --resubmit|--attach TASK_ID|--drop"
         unsettled.append(("In doubt", f"{_import(each)}; decide it: {how}"))
@@ -214,6 +211,16 @@ def lines(
         *([("Next snapshots", next_line(coming, settings.snapshot_plan))] if coming is not None and seen.posts else []),
         *_stored(seen),
     ]
+
+
+def next_line(found: NextSnapshots, plan: SnapshotPlan) -> str:
+    """What comes next by the plan, for `status`."""
+    if not plan.ages:
+        return NO_PLAN
+    first = "" if found.next_at is None else f", the next at {found.next_at:%Y-%m-%d %H:%M} UTC"
+    rest = f"; {counted(found.resting, 'post')} at rest" if found.resting else ""
+    what = f"{found.due:,} due now" + (" (`tagtrail refresh` buys them)" if found.due else "")
+    return f"{what}, {found.next_day:,} more within 24 h{first}{rest}"
 
 
 def _spent_today(seen: Overview, cap_usd: float | None, of_all_micros: int | None) -> str:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from blocks.database.store import overview
 from blocks.errors import UsageError
 from blocks.posts.captions import hashtag_key, normalise_hashtag
 from blocks.settings import get_settings
 from deployments.cli import stores
-from deployments.cli.options import Output, PlatformName, Whole
+from deployments.cli.options import Output, Platform, Typed, Whole
 from deployments.cli.posts_table import Metric, posts_table
 from deployments.cli.stores import INVENTED, holds_invented
 from deployments.cli.terminal import results, tell, write_json
@@ -24,14 +22,14 @@ _SHOWN = (
 
 
 def top(
-    hashtag: Annotated[str | None, Parameter(show_default=False)] = None,
+    hashtag: Typed = None,
     /,
     *,
     by: Metric = "plays",
     limit: Annotated[int, Whole] = 10,
-    collection: Annotated[str | None, Parameter(show_default=False)] = None,
-    platform: Annotated[PlatformName | None, Parameter(show_default=False)] = None,
-    output: Output = Output(),  # noqa: B008 - frozen
+    collection: Typed = None,
+    platform: Platform = None,
+    output: Output = Output(),
 ) -> int:
     """Show the posts that lead in one number of their latest measurement.
 

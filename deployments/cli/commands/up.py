@@ -8,9 +8,9 @@ from blocks.errors import UsageError
 from blocks.memories.requests import checked_key
 from blocks.settings import get_settings
 from deployments.cli import servers, stores
-from deployments.cli.options import Flag, Loud, Number, Port
+from deployments.cli.commands.sandbox import check_sandbox
+from deployments.cli.options import Loud, Number, Port, Switch
 from deployments.cli.terminal import tell
-from deployments.sandbox.scenarios import SCENARIOS
 from deployments.stack.environment import TIME_SCALE
 from deployments.stack.local_stack import AlreadyUp, Running, Stack, Wanted, find_running
 from deployments.stack.process import check_port
@@ -18,18 +18,18 @@ from deployments.stack.process import check_port
 
 def up(
     *,
-    sandbox: Annotated[bool, Flag] = False,
+    sandbox: Switch = False,
     scenario: str = "default",
     time_scale: Annotated[float, Number] = TIME_SCALE,
     server_port: Port = None,
     receiver_port: Port = None,
     sandbox_port: Port = None,
-    loud: Loud = Loud(),  # noqa: B008 - frozen
+    loud: Loud = Loud(),
 ) -> int:
     """Start the local stack and stay with it: Prefect server and UI, worker, deployments, webhook receiver.
 
-    It tells the addresses and where the string for signing in is kept. Ctrl-C (or `tagtrail down`) ends all of it;
-    what was bought is stored, and the sweep of the next `up` goes on. A second `up` says what runs.
+    It prints the addresses and the file that holds the string for signing in. Ctrl-C (or `tagtrail down`) ends all of
+    it; what was bought is stored, and the sweep of the next `up` goes on. A second `up` says what runs.
 
     Parameters
     ----------
@@ -47,12 +47,10 @@ def up(
     sandbox_port
         Port of the sandbox API.
     """
-    for option, port in (
-        ("--server-port", server_port),
-        ("--receiver-port", receiver_port),
-        ("--sandbox-port", sandbox_port),
-    ):
-        check_port(port, option=option)
+    check_port(server_port, option="--server-port")
+    check_port(receiver_port, option="--receiver-port")
+    check_port(sandbox_port, option="--sandbox-port")
+    check_sandbox(scenario, time_scale)
     settings = get_settings()
     wanted = Wanted(
         sandbox=sandbox,
@@ -62,10 +60,6 @@ def up(
         receiver_port=receiver_port,
         sandbox_port=sandbox_port,
     )
-    if scenario not in SCENARIOS:
-        raise UsageError(f"there is no scenario {scenario}; `tagtrail sandbox --scenarios` lists them")
-    if not 0.001 <= time_scale <= 100_000:
-        raise UsageError(f"--time-scale is between 0.001 and 100,000; not {time_scale:g}")
     if key := settings.memories_api_key.get_secret_value():
         checked_key(key)
     stores.make_home(settings.home)

@@ -11,7 +11,7 @@ import pytest
 from blocks.database.engine import Store
 from blocks.database.store import posts
 from blocks.posts.snapshot_plan import SnapshotPlan
-from deployments.cli.forecasts import next_line
+from deployments.cli.commands.status import next_line
 
 HOUR = timedelta(hours=1)
 

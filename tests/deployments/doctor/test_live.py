@@ -13,9 +13,8 @@ from blocks.database.store import accounts, export, imports
 from blocks.database.store.filters import Filters
 from blocks.errors import UsageError
 from blocks.settings import get_settings
-from deployments.doctor.evidence import Evidence
 from deployments.doctor.live import Look, Wanted, look
-from deployments.doctor.points import judge
+from deployments.doctor.points import Evidence, judge
 from deployments.doctor.service import Account
 from deployments.sandbox.server import SandboxServer
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from blocks.settings import get_settings
 from deployments.cli import main as command_line
 from deployments.stack import local_stack, own_server
 from deployments.stack.local_stack import AlreadyUp, Stack, Wanted, state_file
-from deployments.stack.process import ManagedProcess, end_stack, living_of_stack, locked, of_stack
+from deployments.stack.process import ManagedProcess, end_stack, find_stack, locked, of_stack
 
 READY_SECONDS = 300.0
 """Generous: machines are loaded. What is waited for ends the wait."""
@@ -45,6 +45,10 @@ def sleeper(home: Path) -> Iterator[subprocess.Popen[bytes]]:
         yield one
         with suppress(ProcessLookupError):
             one.kill()
+
+
+def living_of_stack(home: Path, but: Collection[int] = ()) -> set[int]:
+    return {one.pid for one in find_stack(home, but)}
 
 
 def until(ready: Callable[[], Any], what: str, seconds: float = READY_SECONDS) -> Any:
@@ -98,7 +102,7 @@ def test_processes_of_another_home_are_left_alone(home: Path, sleeper: subproces
     other.mkdir()
     assert end_stack(other) == 0
     assert living_of_stack(home) == {sleeper.pid}
-    assert living_of_stack(home, but=[sleeper.pid]) == set()
+    assert living_of_stack(home, [sleeper.pid]) == set()
 
 
 @pytest.mark.integration
