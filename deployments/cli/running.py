@@ -47,12 +47,13 @@ def require_key(settings: Settings) -> None:
     Raises:
         UsageError: there is no key, or what is there cannot be one, or no base URL.
     """
-    if servers.configured() is None and own_server.running(settings.home) is None:
+    no_block = servers.find(settings.home) is None
+    if no_block:
         for name in ("memories_v1_base_url", "memories_v2_base_url"):
             checked_base_url(name.upper(), getattr(settings, name), allow_http=settings.tagtrail_allow_http)
     if key := settings.memories_api_key.get_secret_value():
         checked_key(key)
-    elif servers.configured() is None and own_server.running(settings.home) is None:
+    elif no_block:
         raise UsageError("MEMORIES_API_KEY is not set; put your key there or in .env, or try `tagtrail demo`")
 
 
@@ -120,13 +121,8 @@ def where_runs_are(settings: Settings) -> tuple[PrefectServer | None, Settings]:
     Raises:
         TagtrailError: the user's own server cannot be used, and so nobody can say which database its runs use.
     """
-    found = servers.configured()
-    own = own_server.running(settings.home) if found is None else None
-    if found is not None:
-        server = PrefectServer.configured(*found)
-    elif own is not None:
-        server = PrefectServer.of_our_own(own)
-    else:
+    server = servers.find(settings.home)
+    if server is None:
         return None, settings
     server.into(os.environ)
     if (url := _saved_database_url(server)) is not None:

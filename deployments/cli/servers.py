@@ -30,16 +30,18 @@ class PrefectServer:
     shown: str
     own: ServerInfo | None = None
     is_here: bool = True
+    api_url: str = ""
 
     @classmethod
     def configured(cls, url: str, where: str) -> PrefectServer:
         """The user's own server."""
-        return cls(f"{_without_password(url)} ({where})", is_here=network.is_here(urlsplit(url).hostname))
+        is_here = network.is_here(urlsplit(url).hostname)
+        return cls(f"{_without_password(url)} ({where})", is_here=is_here, api_url=url)
 
     @classmethod
     def of_our_own(cls, info: ServerInfo) -> PrefectServer:
         """Tagtrail's own server."""
-        return cls(f"{info.url} (Tagtrail's own)", info)
+        return cls(f"{info.url} (Tagtrail's own)", info, api_url=info.api_url)
 
     def into(self, environ: MutableMapping[str, str]) -> None:
         """Make Prefect, once imported, work with this server, and keep off the terminal.
@@ -79,9 +81,19 @@ def choose(home: Path, announce: Callable[[str], None]) -> PrefectServer:
         TagtrailError: Tagtrail's own server did not start.
         UsageError: the user's profiles cannot be read.
     """
+    return find(home) or PrefectServer.of_our_own(own_server.ensure(home, announce))
+
+
+def find(home: Path) -> PrefectServer | None:
+    """As `choose`, but none is started: None where the user configured none and Tagtrail's own does not run.
+
+    Raises:
+        UsageError: the user's profiles cannot be read.
+    """
     if (found := configured()) is not None:
         return PrefectServer.configured(*found)
-    return PrefectServer.of_our_own(own_server.ensure(home, announce))
+    own = own_server.running(home)
+    return None if own is None else PrefectServer.of_our_own(own)
 
 
 def configured() -> tuple[str, str] | None:

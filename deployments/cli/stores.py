@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from blocks.errors import UsageError, is_full, unwritable
 from blocks.settings import Settings
@@ -16,6 +16,9 @@ from flows.steps.upkeep import exported_files
 
 if TYPE_CHECKING:
     from blocks.database.engine import Store
+    from blocks.database.store import Connection
+
+T = TypeVar("T")
 
 
 def make_home(home: Path) -> None:
@@ -96,6 +99,15 @@ def opened(settings: Settings, *, quiet: bool = False) -> Iterator[Store | None]
         yield store
     finally:
         store.close()
+
+
+def ask(settings: Settings, question: Callable[[Connection], T], otherwise: T) -> T:
+    """What the database answers; `otherwise` where there is none yet. It is not named to the user."""
+    with opened(settings, quiet=True) as store:
+        if store is None:
+            return otherwise
+        with store.connect() as conn:
+            return question(conn)
 
 
 MAX_NAMES = 20

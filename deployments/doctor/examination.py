@@ -14,7 +14,7 @@ from blocks.database.engine import Store
 from blocks.errors import UsageError
 from blocks.memories.callbacks import address
 from blocks.settings import Settings
-from deployments.cli.servers import PrefectServer, configured
+from deployments.cli.servers import PrefectServer, find
 from deployments.doctor.checks import Check, failed, ok, packages_check, python_check, rooms_check, warning
 from deployments.doctor.service import (
     BLOCK,
@@ -26,7 +26,6 @@ from deployments.doctor.service import (
     database_checks,
     key_check,
 )
-from deployments.stack import own_server
 
 if TYPE_CHECKING:
     from prefect.blocks.core import Block
@@ -53,13 +52,13 @@ def examine(settings: Settings, work_pool: str | None) -> Examined:
     """Run all checks."""
     found = Examined(database_url=settings.database_url)
     found.checks += [python_check(), packages_check(), rooms_check(Path.cwd())]
-    server = _server_in_use(settings)
+    server = find(settings.home)
     blocks: list[Block] = []
     if server is None:
         none = "none is configured, and none of Tagtrail's own runs"
         prefect = [ok("prefect server", f"{none}: `tagtrail run` would start one, `tagtrail up` the whole stack")]
     else:
-        prefect, blocks = _prefect_checks(settings, *server, work_pool)
+        prefect, blocks = _prefect_checks(settings, server, work_pool)
     found.checks.append(_choose(found, settings, blocks))
     checks, store = database_checks(found.database_url, of_block=found.database_is_of_block)
     with _closing(store):
@@ -77,16 +76,8 @@ def _closing(store: Store | None) -> Iterator[None]:
             store.close()
 
 
-def _server_in_use(settings: Settings) -> tuple[PrefectServer, str] | None:
-    """The server that the next run would work with, and its API's address; none is started."""
-    if (named := configured()) is not None:
-        return PrefectServer.configured(*named), named[0]
-    own = own_server.running(settings.home)
-    return None if own is None else (PrefectServer.of_our_own(own), own.api_url)
-
-
 def _prefect_checks(
-    settings: Settings, server: PrefectServer, api_url: str, work_pool: str | None
+    settings: Settings, server: PrefectServer, work_pool: str | None
 ) -> tuple[list[Check], list[Block]]:
     server.into(os.environ)
     # One answer is enough to know: Prefect's client would ask for half a minute.
@@ -94,7 +85,7 @@ def _prefect_checks(
     # Prefect may be imported from here on: the lines above made this process ready for the server.
     from deployments.doctor.prefect_server import access_checks, server_checks
 
-    checks, is_open = access_checks(api_url, server.shown)
+    checks, is_open = access_checks(server.api_url, server.shown)
     if not is_open:
         return checks, []
     more, blocks = asyncio.run(server_checks(settings, work_pool))

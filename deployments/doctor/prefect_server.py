@@ -15,8 +15,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 
 from blocks.memories.credentials import MemoriesCredentials
 from blocks.settings import Settings
-from deployments.doctor.checks import Check, clock_check, failed, ok, warning
-from deployments.doctor.probe import ProbeFailed, probe
+from deployments.doctor.checks import Check, ProbeFailed, clock_check, failed, ok, probe, warning
 from deployments.setup.blocks import plan_blocks
 from deployments.setup.plan import plan_pool, plan_server
 from deployments.setup.step import Step

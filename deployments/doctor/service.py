@@ -33,9 +33,8 @@ from blocks.memories.client import MemoriesClient
 from blocks.memories.requests import checked_key, hosts_of, is_encrypted_or_here
 from blocks.settings import Settings
 from deployments.cli.stores import is_there
-from deployments.doctor.checks import Check, clock_check, failed, ok, warning
+from deployments.doctor.checks import Check, ProbeFailed, clock_check, failed, ok, probe, warning
 from deployments.doctor.points import Evidence
-from deployments.doctor.probe import ProbeFailed, probe
 
 if TYPE_CHECKING:
     from blocks.memories.credentials import MemoriesCredentials

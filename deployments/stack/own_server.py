@@ -17,6 +17,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -275,52 +276,37 @@ def _start(
     command: Callable[[Path, int], Sequence[str]],
     seconds: float,
 ) -> ServerInfo:
-    of_last_time = state_file(home).read().get("port")
-    # Bookmarks stay good.
-    port = choose_port(
-        asked_port, option="--server-port", preferred=of_last_time if isinstance(of_last_time, int) else 0
-    )
-    try:
-        return _start_at(home, port, begun, command, seconds)
-    except _PortLost:
-        port = choose_port(asked_port, option="--server-port")
-        return _start_at(home, port, begun, command, seconds)
-
-
-class _PortLost(TagtrailError):
-    """Somebody else took the port after it was chosen."""
-
-
-def _start_at(
-    home: Path,
-    port: int,
-    begun: Callable[[ServerInfo], None],
-    command: Callable[[Path, int], Sequence[str]],
-    seconds: float,
-) -> ServerInfo:
+    last = state_file(home).read().get("port")
+    # Bookmarks stay good: the port of last time comes first.
+    preferred = last if isinstance(last, int) else 0
     auth_string = _auth_string(home)
-    process = ManagedProcess(
-        "server",
-        command(home, port),
-        _server_env(home, port, auth_string),
-        log_file(home),
-        _folder(home),
-        # Its database is nobody else's to read, whatever the home's permissions.
-        umask=0o077,
-    )
-    process.start()
-    info = ServerInfo(home, process.pid, start_time(process.pid) or 0.0, port, prefect_version(), auth_string)
-    begun(info)
-    if process.wait_until(lambda: _is_ours(info), seconds):
-        return info
-    died = process.exit_status is not None
-    if not died:
-        end_with_children(process.pid)
-    if (sentence := full_disk(home)) is not None:
-        raise TagtrailError(sentence)
-    how = "ended while it was starting" if died else f"did not start within {seconds:.0f} s"
-    lost = died and "already in use" in process.said()
-    raise (_PortLost if lost else TagtrailError)(f"Tagtrail's own Prefect server {how}; its log is {process.log}")
+    lost_before = False
+    while True:
+        port = choose_port(asked_port, option="--server-port", preferred=0 if lost_before else preferred)
+        process = ManagedProcess(
+            "server",
+            command(home, port),
+            _server_env(home, port, auth_string),
+            log_file(home),
+            _folder(home),
+            # Its database is nobody else's to read, whatever the home's permissions.
+            umask=0o077,
+        )
+        process.start()
+        info = ServerInfo(home, process.pid, start_time(process.pid) or 0.0, port, prefect_version(), auth_string)
+        begun(info)
+        if process.wait_until(partial(_is_ours, info), seconds):
+            return info
+        died = process.exit_status is not None
+        if not died:
+            end_with_children(process.pid)
+        # Somebody else may take the port after it was chosen: then another one is tried, once.
+        lost = died and not lost_before and "already in use" in process.said()
+        if not lost:
+            how = "ended while it was starting" if died else f"did not start within {seconds:.0f} s"
+            message = f"Tagtrail's own Prefect server {how}; its log is {process.log}"
+            raise TagtrailError(full_disk(home) or message)
+        lost_before = True
 
 
 def server_command(home: Path, port: int) -> list[str]:

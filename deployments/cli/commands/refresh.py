@@ -62,8 +62,8 @@ def refresh(
         return _tell_forecast(request, settings, output)
     require_key(settings)
     server, settings = connect(settings)
+    expected = 0
     with stores.opened(settings, quiet=True) as store:
-        expected = 0
         if store is not None:
             stores.require_collection(store, request.collection)
             stores.tell_unknown(store, hashtag=request.hashtag)

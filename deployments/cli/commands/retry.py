@@ -83,11 +83,8 @@ def retry(
         terms |= {"max_age_hours": settings.tagtrail_max_age_hours}
         return _go_on(collection, terms, settings, output, dry_run=dry_run)
     older_than = None if before is None else moment("--before", before, datetime.now(UTC))
-    found = Found()
-    with stores.opened(settings, quiet=True) as store:
-        if store is not None:
-            with store.connect() as conn:
-                found = _failed(conn, error=error, platform=platform, older_than=older_than)
+    chosen = {"error_class": error, "platform": platform, "older_than": older_than}
+    found = stores.ask(settings, lambda conn: _failed(conn, chosen), Found())
     if close:
         return _close(found, settings, output, dry_run=dry_run)
     if dry_run:
@@ -144,13 +141,12 @@ class Found:
         return [*(key for keys in self.without_url.values() for key in keys), *self.odd]
 
 
-def _failed(conn: Connection, *, error: str | None, platform: str | None, older_than: datetime | None) -> Found:
+def _failed(conn: Connection, chosen: dict[str, Any]) -> Found:
     """What may be taken up; each post is in the collection whose run gave it up.
 
     A run over all collections (a sweep, a refresh) has none: then it is the one that found the post first, and pays
     for it.
     """
-    chosen: dict[str, Any] = {"error_class": error, "platform": platform, "older_than": older_than}
     rows = failures.find(conn, stages=POST_STAGES, **chosen)
     of_run = runs.collections_of(conn, {row.run_id for row in rows if row.run_id is not None})
     orphans = [(row.platform, row.post_id) for row in rows if row.platform and row.post_id and row.run_id not in of_run]
@@ -206,11 +202,8 @@ def _still_without_url(found: Found, settings: Settings) -> bool:
     looked_at = {key for keys in found.without_url.values() for key in keys}
     if not looked_at:
         return False
-    with stores.opened(settings, quiet=True) as store:
-        if store is None:
-            return False
-        with store.connect() as conn:
-            left = sum(row.item_key in looked_at for row in failures.find(conn, stages=("identify",)))
+    rows = stores.ask(settings, lambda conn: failures.find(conn, stages=("identify",)), [])
+    left = sum(row.item_key in looked_at for row in rows)
     if left:
         tell(f"Still without a URL: {left:,} of {counted(len(looked_at), 'item')}; {CLOSES}.")
     return left > 0
@@ -271,29 +264,21 @@ def _go_on(collection: str | None, terms: dict[str, Any], settings: Settings, ou
 def _close_held(collection: str | None, settings: Settings, output: Output, *, dry_run: bool) -> int:
     """Give up what is held; nothing is called."""
     found = _find_held(settings, collection)
-    posts, unsent = len(found.posts), 0
+    posts, unsent = len(found.posts), stores.ask(settings, lambda conn: stale_work.count_unsent(conn, found), 0)
     with stores.opened(settings, quiet=True) as store:
-        if store is not None:
-            if dry_run:
-                with store.connect() as conn:
-                    unsent = stale_work.count_unsent(conn, found)
-            else:
-                with store.begin(durable=True) as conn:
-                    posts, unsent = stale_work.give_up_held(conn, collection=collection, now=datetime.now(UTC))
+        if store is not None and not dry_run:
+            with store.begin(durable=True) as conn:
+                posts, unsent = stale_work.give_up_held(conn, collection=collection, now=datetime.now(UTC))
     if output.json:
         write_json({"dry_run": dry_run, "posts": posts, "imports": unsent})
     else:
         what = f"{counted(posts, 'held post')} and {counted(unsent, 'import')} that {'was' if unsent == 1 else 'were'}"
-        print(f"{'Would be given up' if dry_run else 'Given up'}: {what} not sent.")  # noqa: T201
+        say(f"{'Would be given up' if dry_run else 'Given up'}: {what} not sent.")
     return 0
 
 
 def _find_held(settings: Settings, collection: str | None) -> Held:
-    with stores.opened(settings, quiet=True) as store:
-        if store is None:
-            return Held([], [])
-        with store.connect() as conn:
-            return stale_work.find_held(conn, collection=collection)
+    return stores.ask(settings, lambda conn: stale_work.find_held(conn, collection=collection), Held([], []))
 
 
 def _named(found: Held, collection: str | None) -> str:

@@ -22,7 +22,6 @@ from deployments.cli.results import EMPTY, go_on_command, pending_lines
 from deployments.cli.stores import INVENTED, holds_invented
 from deployments.cli.terminal import counted, print_labelled, results, tell, write_json
 from deployments.cli.writers import iso
-from deployments.stack import own_server
 from flows.steps.run.summary import SAMPLE, named
 
 if TYPE_CHECKING:
@@ -65,7 +64,8 @@ def status(
         Only what this collection brought in, asked for and spent.
     """
     settings = get_settings()
-    server = server_in_use(settings)
+    found = servers.find(settings.home)
+    server = None if found is None else found.shown
     tell(f"Prefect server: {server or 'none configured, and none of Tagtrail running'}")
     now = datetime.now(UTC)
     seen: Overview | None = None
@@ -111,14 +111,6 @@ def show(listed: Sequence[Line], console: Console, *, head: str | None = None, f
     print_labelled(console, [(Text(label, style=styles[label]), text) for label, text in listed], joint=": ")
     if foot is not None:
         console.print(Text(foot, style="dim"), soft_wrap=not console.is_terminal)
-
-
-def server_in_use(settings: Settings) -> str | None:
-    """The Prefect server that the next run works with, if there is one already."""
-    if (found := servers.configured()) is not None:
-        return servers.PrefectServer.configured(*found).shown
-    info = own_server.running(settings.home)
-    return None if info is None else servers.PrefectServer.of_our_own(info).shown
 
 
 def as_json(

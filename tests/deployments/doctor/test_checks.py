@@ -15,9 +15,16 @@ from blocks.database.engine import Store
 from blocks.errors import UsageError
 from blocks.memories.credentials import MemoriesCredentials
 from blocks.settings import get_settings
-from deployments.doctor.checks import clock_check, packages_check, python_check, rooms_check
+from deployments.doctor.checks import (
+    ProbeFailed,
+    ProbeResult,
+    clock_check,
+    packages_check,
+    probe,
+    python_check,
+    rooms_check,
+)
 from deployments.doctor.examination import examine
-from deployments.doctor.probe import ProbeFailed, ProbeResult, probe
 from deployments.doctor.service import (
     BLOCK,
     HEALTHY,

@@ -18,9 +18,8 @@ from pydantic import SecretStr
 from blocks.database.credentials import TagtrailDatabase
 from blocks.memories.credentials import MemoriesCredentials
 from blocks.settings import get_settings
-from deployments.doctor.checks import Check
+from deployments.doctor.checks import Check, ProbeResult
 from deployments.doctor.prefect_server import _versions, access_checks, block_checks, server_checks
-from deployments.doctor.probe import ProbeResult
 from deployments.setup.blocks import block_differences
 from deployments.setup.deployments import read_definitions
 from deployments.setup.plan import plan_server
