@@ -11,7 +11,6 @@ from blocks.database.engine import Store
 from blocks.database.store import accounts, imports
 from blocks.errors import UsageError
 from blocks.memories import requests
-from blocks.memories.requests import account_name
 from blocks.settings import V1_BASE_URL, V2_BASE_URL, Settings
 from deployments.cli import stores
 from deployments.sandbox.app import SANDBOX_KEY
@@ -124,7 +123,7 @@ def _invented(store: Store) -> Literal["all", "some", "none"]:
         others = accounts.accounts_without_service(conn) - {one.account for one in sent}
         asked = accounts.services(conn)
     marks = [was_made_here(one.task_id or "", one.namespace) for one in sent]
-    marks += [name == account_name(SANDBOX_KEY) for name in others]
+    marks += [name == requests.account_name(SANDBOX_KEY) for name in others]
     marks += [network.are_here(hosts) for hosts in asked]
     if not any(marks):
         return "none"
