@@ -202,8 +202,11 @@ def _still_without_url(found: Found, settings: Settings) -> bool:
     looked_at = {key for keys in found.without_url.values() for key in keys}
     if not looked_at:
         return False
-    rows = stores.ask(settings, lambda conn: failures.find(conn, stages=("identify",)), [])
-    left = sum(row.item_key in looked_at for row in rows)
+
+    def still_open(conn: Connection) -> int:
+        return sum(row.item_key in looked_at for row in failures.find(conn, stages=("identify",)))
+
+    left = stores.ask(settings, still_open, 0)
     if left:
         tell(f"Still without a URL: {left:,} of {counted(len(looked_at), 'item')}; {CLOSES}.")
     return left > 0
