@@ -245,20 +245,15 @@ def simulate(
     *,
     days: int = DAYS,
     posts_per_import: int = 24,
-    import_hours: int = 24,
     refresh_hours: int = 6,
-    surge: bool = True,
-    collection: str = COLLECTION,
-    seed: str = SEED,
 ) -> Month:
-    """Follow the hashtag for so many days, up to `end`; `seed` gives another month with the same habits."""
+    """Follow the hashtag for so many days, up to `end`."""
     begin = end - timedelta(days=days)
     month = Month(store, plan, begin)
-    month.collection, month.seed = collection, seed
-    month.surge_at = end - SURGE if surge else None
+    month.surge_at = end - SURGE
     for hour in range(days * 24):
         month.jump_to(begin + timedelta(hours=hour, minutes=1))
-        if hour % import_hours == 0:
+        if hour % 24 == 0:
             month.track(posts_per_import)
         if hour % refresh_hours == 0:
             month.refresh()

@@ -48,14 +48,13 @@ class _Known:
 
 def tell_estimate(
     request: RunRequest,
-    posts: int,
     settings: Settings,
     output: Output,
     *,
     facts: Mapping[str, object] | None = None,
     lines: Sequence[str] = (),
 ) -> int:
-    """Write the most that a request may cost by the price table, `posts` for each import; calls nothing.
+    """Write the most that a request may cost by the price table; calls nothing.
 
     `facts` are added to the JSON, `lines` to the text.
     """
@@ -64,9 +63,9 @@ def tell_estimate(
     cost = _cost(request, settings, known, order[0])
     cap = _cap(request)
     if output.json:
-        write_json(_facts(request, posts, order[0], cost, cap) | _today(settings, known) | dict(facts or {}))
+        write_json(_facts(request, order[0], cost, cap) | _today(settings, known) | dict(facts or {}))
         return 0
-    sentences = [_what(request, posts)]
+    sentences = [_what(request)]
     if request.imports:
         sentences.append(f"Import: up to {cost.import_micros / 1e6:,.2f} USD.")
     sentences += [
@@ -132,7 +131,7 @@ def _cost(request: RunRequest, settings: Settings, known: _Known, channel: Chann
     return Estimate(import_micros, metadata_micros)
 
 
-def _what(request: RunRequest, posts: int) -> str:
+def _what(request: RunRequest) -> str:
     """What is asked for, in a sentence."""
     if not request.imports:
         return f"{counted(len(request.posts), 'post')} by URL, without an import."
@@ -141,7 +140,7 @@ def _what(request: RunRequest, posts: int) -> str:
         return f"{counted(len(request.posts), 'post')} by URL, in {counted(count, 'import')}."
     each = ", ".join(f"#{one.wanted['hashtag']}" if kind == "hashtag" else one.wanted[kind] for one in request.imports)
     most = counted(request.expected_posts, "post")
-    return f"{counted(count, kind)} ({each}), {counted(posts, 'post')} each: up to {most}."
+    return f"{counted(count, kind)} ({each}), {counted(request.imports[0].requested, 'post')} each: up to {most}."
 
 
 def _known(request: RunRequest, settings: Settings) -> _Known:
@@ -210,10 +209,13 @@ def _today(settings: Settings, known: _Known) -> dict[str, object]:
     }
 
 
-def _facts(request: RunRequest, posts: int, channel: str, cost: Estimate, cap: float | None) -> dict[str, object]:
+def _facts(request: RunRequest, channel: str, cost: Estimate, cap: float | None) -> dict[str, object]:
     each: dict[str, object] = {"urls": len(request.posts), "imports": len(request.imports)}
     if request.imports and (kind := request.imports[0].kind) != "urls":
-        each = {f"{kind}s": [one.wanted[kind] for one in request.imports], f"posts_per_{kind}": posts}
+        each = {
+            f"{kind}s": [one.wanted[kind] for one in request.imports],
+            f"posts_per_{kind}": request.imports[0].requested,
+        }
     return {
         "dry_run": True,
         **each,

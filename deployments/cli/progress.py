@@ -41,11 +41,11 @@ def shown(progress: Progress, *, expected: int, quiet: bool) -> Iterator[None]:
 
 @contextmanager
 def _live(progress: Progress, expected: int, console: Console) -> Iterator[None]:
-    notes = _Notes(progress)
+    said: set[str] = set()
     spinner = Spinner("dots", style="cyan")
 
     def look() -> None:
-        for note in notes.new():
+        for note in _new_notes(progress, said):
             console.print(Text(f"· {note}", style="dim"))
 
     with (
@@ -57,17 +57,18 @@ def _live(progress: Progress, expected: int, console: Console) -> Iterator[None]
 
 @contextmanager
 def _plain(progress: Progress, expected: int) -> Iterator[None]:
-    notes = _Notes(progress)
-    last: list[object] = [None, datetime.now(UTC), None]
+    said: set[str] = set()
+    last_steps: object = None
+    last_at, last_line = datetime.now(UTC), ""
 
     def look(*, final: bool = False) -> None:
-        for note in notes.new():
+        nonlocal last_steps, last_at, last_line
+        for note in _new_notes(progress, said):
             tell(f"· {note}")
         steps, now, sentence = (progress.stage, progress.imports_finished), datetime.now(UTC), line(progress, expected)
-        stepped = steps != last[0]
-        due = (now - last[1]).total_seconds() >= PLAIN_SECONDS if isinstance(last[1], datetime) else True
-        if (stepped or due or final) and sentence != last[2]:
-            last[:] = [steps, now, sentence]
+        is_due = final or steps != last_steps or (now - last_at).total_seconds() >= PLAIN_SECONDS
+        if is_due and sentence != last_line:
+            last_steps, last_at, last_line = steps, now, sentence
             tell(sentence)
 
     with _every(LOOK_SECONDS, look):
@@ -75,17 +76,11 @@ def _plain(progress: Progress, expected: int) -> Iterator[None]:
     look(final=True)
 
 
-class _Notes:
-    """Each note of a run once."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.said: set[str] = set()
-
-    def new(self) -> list[str]:
-        fresh = [note for note in map(plain, tuple(self.progress.notes)) if note not in self.said]
-        self.said.update(fresh)
-        return fresh
+def _new_notes(progress: Progress, said: set[str]) -> list[str]:
+    """The notes of a run that are not in `said`; they are then."""
+    fresh = [note for note in map(plain, tuple(progress.notes)) if note not in said]
+    said.update(fresh)
+    return fresh
 
 
 @contextmanager

@@ -143,6 +143,14 @@ def say(text: str) -> None:
     print(_fitted(text, sys.stdout))  # noqa: T201
 
 
+def write_result(document: Any, lines: Iterable[str], *, json: bool) -> None:
+    """A command's result on standard output: as JSON, or in sentences."""
+    if json:
+        write_json(document)
+    else:
+        say("\n".join(lines))
+
+
 def write_json(value: Any) -> None:
     """One JSON document on standard output; only ASCII where that has an encoding that not all letters have."""
     text = for_json(json.dumps(value, indent=2, ensure_ascii=not sys.stdout.encoding.lower().startswith("utf")))

@@ -9,7 +9,6 @@ from cyclopts import Parameter
 
 from blocks.settings import get_settings
 from deployments.cli.commands.run import run_request
-from deployments.cli.estimates import tell_estimate
 from deployments.cli.options import Output, RunOptions, given_urls
 from flows.steps.run.request import request_for_urls
 
@@ -37,6 +36,4 @@ def enrich(
     settings = get_settings()
     parameters = options.parameters(settings)
     request = request_for_urls(given, **parameters)
-    if options.dry_run:
-        return tell_estimate(request, 0, settings, output)
-    return run_request(FLOW, {"urls": given, **parameters}, request, settings, output)
+    return run_request(FLOW, {"urls": given, **parameters}, request, settings, output, dry_run=options.dry_run)

@@ -10,7 +10,6 @@ from cyclopts import Parameter
 from blocks.errors import UsageError
 from blocks.settings import get_settings
 from deployments.cli.commands.run import MAX_POSTS, run_request
-from deployments.cli.estimates import tell_estimate
 from deployments.cli.options import ImportOptions, Output, Whole, given_urls
 from flows.steps.run.request import request_for_creators, request_for_post_imports
 
@@ -42,9 +41,7 @@ def urls(
     settings = get_settings()
     parameters = options.parameters(settings)
     request = request_for_post_imports(given, **parameters)
-    if options.dry_run:
-        return tell_estimate(request, 0, settings, output)
-    return run_request(POSTS_FLOW, {"urls": given, **parameters}, request, settings, output)
+    return run_request(POSTS_FLOW, {"urls": given, **parameters}, request, settings, output, dry_run=options.dry_run)
 
 
 def creators(
@@ -71,7 +68,5 @@ def creators(
     settings = get_settings()
     parameters = options.parameters(settings)
     request = request_for_creators(profiles, posts, **parameters)
-    if options.dry_run:
-        return tell_estimate(request, posts, settings, output)
     asked = {"creators": list(profiles), "posts_per_creator": posts, **parameters}
-    return run_request(CREATORS_FLOW, asked, request, settings, output)
+    return run_request(CREATORS_FLOW, asked, request, settings, output, dry_run=options.dry_run)

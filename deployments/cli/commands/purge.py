@@ -19,7 +19,7 @@ from deployments.cli import stores
 from deployments.cli.options import Output, Switch, Typed, moment
 from deployments.cli.running import server_faults, where_runs_are
 from deployments.cli.servers import PrefectServer
-from deployments.cli.terminal import say, tell, write_json
+from deployments.cli.terminal import tell, write_result
 from flows.steps.upkeep.exported_files import Exported, exported
 
 
@@ -66,11 +66,9 @@ def purge(
         on_server = _on_server(server, target, done, dry_run=dry_run)
     # What was nowhere is in no file either; of what has left the database by another purge, that one listed the files.
     files = exported(settings.home) if done.erased.total() or on_server.total() else []
-    if output.json:
-        stays_out = target.on_request and store is not None and not dry_run
-        write_json(as_json(done, on_server, files, dry_run=dry_run, stays_out=stays_out))
-    else:
-        say("\n".join(lines(done, on_server, files, dry_run=dry_run)))
+    stays_out = target.on_request and store is not None and not dry_run
+    document = as_json(done, on_server, files, dry_run=dry_run, stays_out=stays_out)
+    write_result(document, lines(done, on_server, files, dry_run=dry_run), json=output.json)
     return 0
 
 

@@ -14,7 +14,7 @@ from blocks.posts.payloads.mapping import PARSER_VERSION
 from blocks.settings import Settings, get_settings
 from deployments.cli import stores
 from deployments.cli.options import Output, Platform, Switch, Typed, moment
-from deployments.cli.terminal import counted, say, tell, write_json
+from deployments.cli.terminal import counted, tell, write_result
 
 TOLD_EVERY = 10_000
 """Posts between two lines of progress."""
@@ -51,10 +51,7 @@ def reparse(
         since=None if since is None else moment("--since", since, datetime.now(UTC)),
     )
     difference = _carried_out(settings, filters, dry_run=dry_run)
-    if output.json:
-        write_json(as_json(difference, dry_run=dry_run))
-    else:
-        say("\n".join(lines(difference, dry_run=dry_run)))
+    write_result(as_json(difference, dry_run=dry_run), lines(difference, dry_run=dry_run), json=output.json)
     return 0
 
 

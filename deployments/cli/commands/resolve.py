@@ -14,7 +14,7 @@ from blocks.errors import UsageError
 from blocks.settings import get_settings
 from deployments.cli import stores
 from deployments.cli.options import Output, Switch, Typed
-from deployments.cli.terminal import say, write_json
+from deployments.cli.terminal import write_result
 
 
 def resolve(
@@ -50,22 +50,14 @@ def resolve(
         with store.begin() as conn:
             now = import_planning.decide(conn, import_id, decision, task_id=attach)
             counted_usd = money.counted_for_import(conn, now.import_id) / 1_000_000
-    if output.json:
-        facts = {"import_id": now.import_id, "state": now.state, "task_id": now.task_id, "note": now.note}
-        write_json(facts | {"counted_usd": counted_usd})
-    else:
-        say(_sentence(now, decision, counted_usd))
+    facts = {"import_id": now.import_id, "state": now.state, "task_id": now.task_id, "note": now.note}
+    write_result(facts | {"counted_usd": counted_usd}, [_sentence(now, decision, counted_usd)], json=output.json)
     return 0
 
 
 def _decision(*, resubmit: bool, attach: str | None, drop: bool) -> Decision:
-    chosen: list[Decision] = []
-    if resubmit:
-        chosen.append("resubmit")
-    if attach is not None:
-        chosen.append("attach")
-    if drop:
-        chosen.append("drop")
+    given: dict[Decision, bool] = {"resubmit": resubmit, "attach": attach is not None, "drop": drop}
+    chosen = [decision for decision, is_given in given.items() if is_given]
     if len(chosen) != 1:
         raise UsageError("say one of --resubmit, --attach TASK_ID and --drop")
     return chosen[0]

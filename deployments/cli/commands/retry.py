@@ -18,7 +18,7 @@ from deployments.cli.estimates import tell_cost, tell_estimate
 from deployments.cli.options import Buying, Output, Platform, Switch, Typed, moment
 from deployments.cli.results import as_json, tell_result
 from deployments.cli.running import connect, finish, require_key, run_flow
-from deployments.cli.terminal import counted, say, tell, write_json
+from deployments.cli.terminal import counted, tell, write_json, write_result
 from flows.steps.run.request import request_for_urls
 
 FLOW: Final = "flows.enrich_posts:enrich_posts"
@@ -100,11 +100,12 @@ def retry(
     server, settings = connect(settings)
     if found.posts:
         tell_cost(request_for_urls(found.urls, max_age_hours=0, **terms), settings)
-    # Not before there is a server to run on: until then nothing is changed.
+    # A post that failed lately is left alone unless its work is pending again. Not before there is a server to run on:
+    # until then nothing is changed.
     with stores.opened(settings, quiet=True) as store:
         if store is not None:
             with store.begin() as conn:
-                _requeue(conn, found)
+                work.requeue(conn, [parse_post_url(url) for url in found.urls], "enrich")
     statuses, summaries = [0], []
     for flow, parameters, expected in _runs(found, terms, settings):
         summary = run_flow(flow, parameters, server=server, expected=expected, output=output)
@@ -178,11 +179,6 @@ def _runs(found: Found, terms: dict[str, Any], settings: Settings) -> list[tuple
     return asked
 
 
-def _requeue(conn: Connection, found: Found) -> None:
-    """Make their work pending again; without that a post that failed lately is left alone."""
-    work.requeue(conn, [parse_post_url(url) for url in found.urls], "enrich")
-
-
 def _of_nameless(found: Found) -> list[str]:
     """What is said of listed items that name no post."""
     sentences = []
@@ -219,11 +215,10 @@ def _close(found: Found, settings: Settings, output: Output, *, dry_run: bool) -
         if store is not None and found.nameless and not dry_run:
             with store.begin() as conn:
                 closed = failures.resolve(conn, found.nameless, datetime.now(UTC), stages=("identify",))
-    if output.json:
-        write_json({"dry_run": dry_run, "closed": closed})
-    else:
-        what = f"{counted(closed, 'failure')} of listed items that name no post"
-        say(f"{'Would be closed' if dry_run else 'Closed'}: {what}.")
+    said = (
+        f"{'Would be closed' if dry_run else 'Closed'}: {counted(closed, 'failure')} of listed items that name no post."
+    )
+    write_result({"dry_run": dry_run, "closed": closed}, [said], json=output.json)
     return 0
 
 
@@ -238,11 +233,10 @@ def _tell_dry(found: Found, terms: dict[str, Any], settings: Settings, output: O
     lines = [*([f"By collection: {by_collection}."] if found.posts else []), *_of_nameless(found)]
     if found.posts:
         request = request_for_urls(found.urls, max_age_hours=0, **terms)
-        return tell_estimate(request, 0, settings, output, facts=facts, lines=lines)
-    if output.json:
-        write_json({"dry_run": True, "urls": 0, "posts": 0, "total_usd": 0.0, **facts})
-        return 0
-    say("\n".join(["There is no failed post to take up again.", *lines, "Nothing was called."]))
+        return tell_estimate(request, settings, output, facts=facts, lines=lines)
+    document = {"dry_run": True, "urls": 0, "posts": 0, "total_usd": 0.0, **facts}
+    said = ["There is no failed post to take up again.", *lines, "Nothing was called."]
+    write_result(document, said, json=output.json)
     return 0
 
 
@@ -272,11 +266,9 @@ def _close_held(collection: str | None, settings: Settings, output: Output, *, d
         if store is not None and not dry_run:
             with store.begin(durable=True) as conn:
                 posts, unsent = stale_work.give_up_held(conn, collection=collection, now=datetime.now(UTC))
-    if output.json:
-        write_json({"dry_run": dry_run, "posts": posts, "imports": unsent})
-    else:
-        what = f"{counted(posts, 'held post')} and {counted(unsent, 'import')} that {'was' if unsent == 1 else 'were'}"
-        say(f"{'Would be given up' if dry_run else 'Given up'}: {what} not sent.")
+    what = f"{counted(posts, 'held post')} and {counted(unsent, 'import')} that {'was' if unsent == 1 else 'were'}"
+    said = f"{'Would be given up' if dry_run else 'Given up'}: {what} not sent."
+    write_result({"dry_run": dry_run, "posts": posts, "imports": unsent}, [said], json=output.json)
     return 0
 
 

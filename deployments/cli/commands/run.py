@@ -42,14 +42,19 @@ def run(
     settings = get_settings()
     parameters = options.parameters(settings)
     request = request_for_hashtags(hashtags, posts, **parameters)
-    if options.dry_run:
-        return tell_estimate(request, posts, settings, output)
     asked = {"hashtags": list(hashtags), "posts_per_hashtag": posts, **parameters}
-    return run_request(FLOW, asked, request, settings, output)
+    return run_request(FLOW, asked, request, settings, output, dry_run=options.dry_run)
 
 
-def run_request(flow: str, parameters: dict[str, Any], request: RunRequest, settings: Settings, output: Output) -> int:
-    """Run a flow that asks for `request`, with its estimate before and its result after."""
+def run_request(
+    flow: str, parameters: dict[str, Any], request: RunRequest, settings: Settings, output: Output, *, dry_run: bool
+) -> int:
+    """Run a flow that asks for `request`, with its estimate before and its result after.
+
+    `dry_run`: nothing but an estimate.
+    """
+    if dry_run:
+        return tell_estimate(request, settings, output)
     require_key(settings)
     server, settings = connect(settings)
     tell_cost(request, settings)
