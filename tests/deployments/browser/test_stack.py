@@ -38,7 +38,7 @@ from deployments.cli import main as command_line
 from deployments.stack import local_stack, own_server
 from deployments.stack.local_stack import state_file
 from deployments.stack.own_server import ServerInfo
-from deployments.stack.process import living_of_stack, start_time
+from deployments.stack.process import find_stack, start_time
 from flows.steps.prefect_side.artifacts import markdown
 from flows.steps.run.summary import ImportSummary, RunSummary
 from tests.conftest import OURS
@@ -488,11 +488,11 @@ def test_ctrl_c_ends_it_without_a_trace(
     assert command_line.call(["up"]) == 2
     assert "on the sandbox; `tagtrail down` ends it" in capfd.readouterr().err
 
-    members_of_stack = {*living_of_stack(up.home), up.server.pid}
+    members_of_stack = {*(one.pid for one in find_stack(up.home)), up.server.pid}
     assert len(members_of_stack) >= 4
     up.process.send_signal(signal.SIGINT)
     assert up.process.wait(READY_SECONDS) == 0, up.told
-    assert living_of_stack(up.home) == set()
+    assert find_stack(up.home) == set()
     # Whoever is their parent by now may not have looked yet: a zombie is over too.
     assert not [pid for pid in members_of_stack if start_time(pid) is not None]
     assert state_file(up.home).read() == {}

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,6 @@ def sleeper(home: Path) -> Iterator[subprocess.Popen[bytes]]:
         yield one
         with suppress(ProcessLookupError):
             one.kill()
-
-
-def living_of_stack(home: Path, but: Collection[int] = ()) -> set[int]:
-    return {one.pid for one in find_stack(home, but)}
 
 
 def until(ready: Callable[[], Any], what: str, seconds: float = READY_SECONDS) -> Any:
@@ -101,8 +97,8 @@ def test_processes_of_another_home_are_left_alone(home: Path, sleeper: subproces
     other = tmp_path / "other"
     other.mkdir()
     assert end_stack(other) == 0
-    assert living_of_stack(home) == {sleeper.pid}
-    assert living_of_stack(home, [sleeper.pid]) == set()
+    assert {one.pid for one in find_stack(home)} == {sleeper.pid}
+    assert find_stack(home, [sleeper.pid]) == set()
 
 
 @pytest.mark.integration
@@ -136,7 +132,7 @@ def test_a_port_that_is_taken_while_the_stack_starts_is_one_clear_sentence(
     assert told.read_text().splitlines()[-1] == (
         f"tagtrail: port {port} of 127.0.0.1 is in use; choose another with --receiver-port"
     )
-    assert living_of_stack(home) == set()
+    assert find_stack(home) == set()
 
 
 @pytest.mark.parametrize(
