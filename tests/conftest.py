@@ -222,8 +222,6 @@ class PostgresDatabases:
     """Makes databases on one server; `migrated` ones are copies of a template, the next one made ahead of its use."""
 
     def __init__(self, server: sa.URL) -> None:
-        self.url = server.set(database=f"tagtrail_test_{uuid.uuid4().hex[:12]}")
-        """Of the one that each test finds anew; see `renew`."""
         self._server = server
         self._admin = sa.create_engine(server, isolation_level="AUTOCOMMIT", pool_size=2)
         self._ahead = ThreadPoolExecutor(1)
@@ -247,18 +245,6 @@ class PostgresDatabases:
         self._next = self._ahead.submit(self.create, template=self._template)
         return ready.result()
 
-    def renew(self) -> sa.URL:
-        """Put a migrated database in the place of the last test's."""
-        assert self.url.database is not None
-        made = self.migrated().database
-        assert made is not None
-        if self.url.database in self._mine:
-            self.drop(self.url)
-        with self._admin.connect() as conn:
-            conn.exec_driver_sql(f"ALTER DATABASE {made} RENAME TO {self.url.database}")
-        self._mine[self._mine.index(made)] = self.url.database
-        return self.url
-
     def drop(self, url: sa.URL) -> None:
         assert url.database is not None
         with self._admin.connect() as conn:
@@ -281,12 +267,6 @@ def postgres(postgres_server: sa.URL) -> Iterator[PostgresDatabases]:
 
 
 @pytest.fixture(scope="session")
-def postgres_engine(postgres: PostgresDatabases) -> sa.Engine:
-    """As `sqlite_engine`."""
-    return connections.make_engine(postgres.url, lock_seconds=30)
-
-
-@pytest.fixture(scope="session")
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with the newest schema, to be copied."""
     path = tmp_path_factory.mktemp("template") / "tagtrail.db"
@@ -294,48 +274,47 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def sqlite_engine(tmp_path_factory: pytest.TempPathFactory) -> sa.Engine:
-    """For a file that each test finds anew: an engine keeps the statements that it compiled, which takes long."""
-    file = tmp_path_factory.mktemp("store") / "tagtrail.db"
-    return connections.make_engine(connections.parse(f"sqlite:///{file}"), lock_seconds=30)
-
-
 @pytest.fixture
-def sqlite_file(sqlite_engine: sa.Engine, migrated_sqlite: Path) -> Path:
-    """A fresh SQLite file with the newest schema."""
-    assert sqlite_engine.url.database is not None
-    file = Path(sqlite_engine.url.database)
-    for left in file.parent.iterdir():
-        left.unlink()
-    shutil.copyfile(migrated_sqlite, file)
-    return file
+def sqlite_file(clean_environment: Path, migrated_sqlite: Path) -> Path:
+    """A fresh SQLite file with the newest schema, alone in its folder."""
+    folder = clean_environment.with_suffix(".sqlite")
+    folder.mkdir()
+    return Path(shutil.copyfile(migrated_sqlite, folder / "tagtrail.db"))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest) -> str:
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a fresh database with the newest schema, once of each kind."""
     if request.param == "sqlite":
-        return f"sqlite:///{request.getfixturevalue('sqlite_file')}"
+        yield f"sqlite:///{request.getfixturevalue('sqlite_file')}"
+        return
     databases: PostgresDatabases = request.getfixturevalue("postgres")
-    return databases.renew().render_as_string(hide_password=False)
+    made = databases.migrated()
+    yield made.render_as_string(hide_password=False)
+    databases.drop(made)
+
+
+@contextlib.contextmanager
+def _opened(database_url: str) -> Iterator[Store]:
+    """Without a look at the schema, which is the newest."""
+    url = connections.parse(database_url)
+    store = Store(connections.make_engine(url, lock_seconds=30), connections.shown(url))
+    yield store
+    store.close()
 
 
 @pytest.fixture
-def store(database_url: str, request: pytest.FixtureRequest) -> Iterator[Store]:
+def store(database_url: str) -> Iterator[Store]:
     """A store on a fresh database, once of each kind."""
-    engine = request.getfixturevalue("sqlite_engine" if database_url.startswith("sqlite:") else "postgres_engine")
-    opened = Store(engine, connections.shown(engine.url))
-    yield opened
-    opened.close()
+    with _opened(database_url) as opened:
+        yield opened
 
 
 @pytest.fixture
-def sqlite_store(sqlite_file: Path, sqlite_engine: sa.Engine) -> Iterator[Store]:
+def sqlite_store(sqlite_file: Path) -> Iterator[Store]:
     """A store on a fresh SQLite file, for tests that the kind of database does not matter to."""
-    opened = Store(sqlite_engine, f"sqlite:///{sqlite_file}")
-    yield opened
-    opened.close()
+    with _opened(f"sqlite:///{sqlite_file}") as opened:
+        yield opened
 
 
 def _folder_of_all(config: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
