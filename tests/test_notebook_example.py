@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from blocks.database.engine import open_store
-from blocks.database.store import import_planning, import_polls, imports, posts, runs
+from blocks.database.store import import_polls, posts, runs
 from blocks.database.store.import_polls import ItemSeen
 from blocks.database.store.posts import EnrichedPost
 from blocks.posts.identity import parse_post_url
 from blocks.posts.record import PostRecord
 from deployments.cli import main as command_line
+from tests.stored import submit
 
 pytestmark = pytest.mark.stack
 
@@ -46,15 +47,9 @@ def home(tmp_path: Path, migrated_sqlite: Path, monkeypatch: pytest.MonkeyPatch)
     store = open_store(f"sqlite:///{database}")
     with store.begin() as conn:
         runs.start_run(conn, run_id="r", flow="f", account="a", collection="default", now=NOON)
-        ticket = import_planning.plan_import(
-            conn, account="a", kind="hashtag", hashtag="linen", wanted={"hashtag": "linen"}, dedup_key="w",
-            collection="default", namespace="default", library="private", requested=2, run_id="r", owner="o",
-            reuse_after=None, fresh=False, now=NOON,
-        )  # fmt: skip
-        imports.mark_sending(conn, ticket.import_id, owner="o", now=NOON)
-        imports.mark_submitted(conn, ticket.import_id, "task", owner="o", now=NOON)
+        import_id = submit(conn, "r", account="a", collection="default", requested=2, now=NOON)
         seen = [ItemSeen(str(at), ref.url, "PARSE", ref) for at, ref in enumerate(refs)]
-        import_polls.record_poll(conn, ticket.import_id, seen, now=NOON)
+        import_polls.record_poll(conn, import_id, seen, now=NOON)
         for at in (NOON, NOON + timedelta(hours=6)):
             for ref in refs:
                 record = PostRecord(

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from blocks.database.engine import Store
-from blocks.database.store import import_planning, import_polls
+from blocks.database.store import import_polls
 from blocks.database.store import imports as ledger
 from blocks.database.store.import_planning import Ticket
 from blocks.database.store.import_polls import ItemSeen
 from blocks.database.store.imports import OpenImport
 from blocks.posts.identity import parse_post_url
+from tests.stored import plan
 
 T0 = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 
@@ -40,24 +41,10 @@ class Ledger:
 
     def plan(self, run: str, count: int = 25, *, reuse_hours: float | None = 6, **more: Any) -> Ticket:
         """Plan as run `run`, whose holder has the run's name."""
-        wanted = {
-            "account": "acc",
-            "kind": "hashtag",
-            "hashtag": "lvmh",
-            "wanted": {"hashtag": "LVMH"},
-            "dedup_key": "w1",
-            "collection": "c",
-            "namespace": "c",
-            "library": "private",
-            "fresh": False,
-            "owner": run,
-            **more,
-        }
+        asked = {"hashtag": "lvmh", "wanted": {"hashtag": "LVMH"}, "dedup_key": "w1", "requested": count, **more}
         reuse_after = None if reuse_hours is None else self.now - timedelta(hours=reuse_hours)
         with self.store.begin() as conn:
-            return import_planning.plan_import(
-                conn, requested=count, run_id=run, reuse_after=reuse_after, now=self.now, alive=self.alive, **wanted
-            )
+            return plan(conn, run, reuse_after=reuse_after, now=self.now, alive=self.alive, **asked)
 
     def do(self, step: Any, import_id: str, *args: Any, **more: Any) -> Any:
         with self.store.begin() as conn:

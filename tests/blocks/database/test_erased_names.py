@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 import unicodedata
 
-import pytest
-
 from blocks.database.store.erased_names import Names, Naming, folded
+from tests.cases import each_case
 
 
 def person(name: str, *platforms: str) -> Naming:
@@ -16,7 +15,7 @@ def person(name: str, *platforms: str) -> Naming:
     return naming
 
 
-@pytest.mark.parametrize(
+@each_case(
     "text",
     [
         "@loom.works",
@@ -36,7 +35,7 @@ def test_a_profile_names_a_person(text: object) -> None:
     assert person("loom.works").found_in(text)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("name", "told"),
     [
         ("auto", {"channel": "auto"}),
@@ -65,7 +64,7 @@ def test_a_name_is_theirs_on_their_platform() -> None:
     assert person("loom", "instagram").found_in("https://www.instagram.com/loom/")
 
 
-@pytest.mark.parametrize("written", ["ÄrzteTV", "ärztetv", unicodedata.normalize("NFD", "Ärztetv"), "%C3%84rzteTV"])
+@each_case("written", ["ÄrzteTV", "ärztetv", unicodedata.normalize("NFD", "Ärztetv"), "%C3%84rzteTV"])
 def test_names_compare_beyond_ascii(written: str) -> None:
     assert person("ärztetv").found_in(f"https://www.youtube.com/@{written}")
     assert folded("@ÄRZTETV") == folded("ärztetv")

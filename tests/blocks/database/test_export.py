@@ -19,7 +19,8 @@ from blocks.database.store.posts import EnrichedPost, ensure_posts, mark_failed,
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import, ImportItem, Post, Run, RunImport
 from blocks.errors import NoAnswer, NotFound, UsageError
-from blocks.posts.record import CommentRecord, PostRecord, PostRef
+from blocks.posts.record import CommentRecord, PostRef
+from tests.stored import measured
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -35,10 +36,7 @@ LISTED = {"i1": [CLIP, REEL], "i2": [REEL, LOST, GONE], "i3": [CLIP]}
 
 
 def enriched(ref: PostRef, at: datetime = T0, **facts: Any) -> EnrichedPost:
-    record = PostRecord(
-        platform=ref.platform, post_id=ref.post_id, url=ref.url, shape="s", shortcode=ref.shortcode, **facts
-    )
-    return EnrichedPost(record=record, channel="apify", observed_at=at, run_id="r1", parser_version="p1")
+    return measured(ref, at, run_id="r1", **facts)
 
 
 def fill(conn: Connection) -> None:

@@ -12,6 +12,7 @@ from blocks.database.engine import open_store
 from blocks.database.store import import_planning
 from blocks.database.store import imports as ledger
 from blocks.database.store.import_planning import Ticket
+from tests.stored import plan
 
 Ledger = Any  # the class of the fixture `book`, see conftest.py
 
@@ -219,14 +220,11 @@ async def test_of_runs_that_want_the_same_at_once_one_submits(book: Ledger, data
             book.plan(f"killed {turn}", dedup_key=f"w{turn}")
             book.dead.add(f"killed {turn}")
 
-        def plan(conn: Any, number: int, turn: int = turn) -> Ticket:
-            return import_planning.plan_import(
-                conn, account="acc", kind="hashtag", hashtag="a", wanted={}, dedup_key=f"w{turn}", collection="c",
-                namespace="c", library="private", requested=(25, 50)[number % 2], run_id=f"r{turn}-{number}",
-                owner=f"o{number}", reuse_after=None, fresh=False, now=T0, alive=book.alive,
-            )  # fmt: skip
+        def want(conn: Any, number: int, turn: int = turn) -> Ticket:
+            asked = {"dedup_key": f"w{turn}", "requested": (25, 50)[number % 2], "alive": book.alive}
+            return plan(conn, f"r{turn}-{number}", owner=f"o{number}", now=T0, **asked)
 
-        tickets = await racing(database_url, 6, plan)
+        tickets = await racing(database_url, 6, want)
         submitting = [ticket for ticket in tickets if ticket.action == "submit"]
         # Where the smaller request came first, the larger ones share a second import.
         assert len(submitting) == len({ticket.import_id for ticket in tickets}) <= 2

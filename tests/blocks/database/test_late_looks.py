@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from blocks.database.engine import Store
-from blocks.database.store import failures, import_planning, import_polls, imports, money
+from blocks.database.store import failures, import_polls, imports, money
 from blocks.database.store.import_polls import ItemSeen, end_import, record_late_look
 from blocks.posts.identity import parse_post_url
+from tests.stored import submit
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -20,16 +21,9 @@ def seen(number: int, url: str | None) -> ItemSeen:
 
 def test_a_late_look_closes_what_it_names_and_leaves_the_import_finished(store: Store) -> None:
     with store.begin() as conn:
-        ticket = import_planning.plan_import(
-            conn, account="a", kind="hashtag", hashtag="linen", wanted={"hashtag": "linen"}, dedup_key="w",
-            collection="c", namespace="c", library="private", requested=4, run_id="r1", owner="o", reuse_after=None,
-            fresh=False, now=T0,
-        )  # fmt: skip
-        import_id = ticket.import_id
+        import_id = submit(conn, "r1", account="a", requested=4, now=T0)
         purpose = money.Purpose("a", "r1", "c", "import", import_id=import_id)
         money.reserve(conn, purpose, micros=40, caps=money.Caps(), now=T0)
-        imports.mark_sending(conn, import_id, owner="o", now=T0)
-        imports.mark_submitted(conn, import_id, "task-1", owner="o", now=T0)
         first = [seen(0, URLS[0]), seen(1, None), seen(2, None)]
         import_polls.record_poll(conn, import_id, first, post_micros=10, now=T0)
         assert end_import(conn, import_id, state="complete", post_micros=10, run_id="r1", now=T0)
@@ -60,24 +54,18 @@ def test_a_late_look_closes_what_it_names_and_leaves_the_import_finished(store: 
 
 
 def test_an_import_that_ended_short_is_due_three_times(store: Store) -> None:
-    def submit(dedup_key: str, requested: int) -> str:
-        ticket = import_planning.plan_import(
-            conn, account="a", kind="hashtag", hashtag="linen", wanted={"hashtag": "linen"}, dedup_key=dedup_key,
-            collection="c", namespace="c", library="private", requested=requested, run_id="r1", owner="o",
-            reuse_after=None, fresh=False, now=T0,
-        )  # fmt: skip
-        imports.mark_sending(conn, ticket.import_id, owner="o", now=T0)
-        imports.mark_submitted(conn, ticket.import_id, f"task-{dedup_key}", owner="o", now=T0)
-        import_polls.record_poll(conn, ticket.import_id, [seen(0, URLS[0])], now=T0)
-        assert imports.finish_import(conn, ticket.import_id, state="complete", now=T0)
-        return ticket.import_id
+    def ended(dedup_key: str, requested: int) -> str:
+        import_id = submit(conn, "r1", account="a", dedup_key=dedup_key, requested=requested, now=T0)
+        import_polls.record_poll(conn, import_id, [seen(0, URLS[0])], now=T0)
+        assert imports.finish_import(conn, import_id, state="complete", now=T0)
+        return import_id
 
     def due(hours: float, account: str = "a", most: int = 9) -> list[str]:
         looks = imports.take_late_looks(conn, account, most=most, now=T0 + hours * HOUR)
         return [row.import_id for row in looks]
 
     with store.begin() as conn:
-        short, whole, other = submit("short", 2), submit("whole", 1), submit("other", 3)
+        short, whole, other = ended("short", 2), ended("whole", 1), ended("other", 3)
         assert imports.get(conn, whole).next_look_at is None
         assert due(0.9) == due(1, "another account") == []
         first = due(1, most=1)

@@ -8,12 +8,13 @@ import pytest
 import sqlalchemy as sa
 
 from blocks.database.engine import Store
-from blocks.database.store import import_planning, leases, work
 from blocks.database.store import imports as ledger
+from blocks.database.store import leases, work
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import, Work
 from blocks.posts.record import PostRef
 from blocks.processes import name_holder
+from tests.stored import plan
 
 T0 = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 POST = PostRef("tiktok", "7000000000000000001", "https://www.tiktok.com/player/v1/7000000000000000001")
@@ -44,7 +45,7 @@ def test_when_a_lease_is_free() -> None:
 
 def test_a_holder_that_lives_here_and_was_silent_keeps_what_it_has_for_a_while(store: Store) -> None:
     sleeper, other = name_holder(), name_holder()
-    sending = plan(store, "sending", sleeper)
+    sending = new_import(store, "sending", sleeper)
     with store.begin() as conn:
         work.claim(conn, sleeper, [POST], "enrich", fresh_after=None, now=T0)
         ledger.mark_sending(conn, sending, owner=sleeper, now=T0)
@@ -72,17 +73,13 @@ def leased(store: Store, owner: str) -> dict[str, datetime | None]:
     return dict(rows)
 
 
-def plan(store: Store, tag: str, owner: str) -> str:
+def new_import(store: Store, tag: str, owner: str) -> str:
     with store.begin() as conn:
-        return import_planning.plan_import(
-            conn, account="a", kind="hashtag", hashtag=tag, wanted={"hashtag": tag}, dedup_key=tag, collection="c",
-            namespace="c", library="private", requested=5, run_id="r", owner=owner, reuse_after=None, fresh=False,
-            now=T0,
-        ).import_id  # fmt: skip
+        return plan(conn, "r", hashtag=tag, owner=owner, now=T0).import_id
 
 
 def test_a_heartbeat_renews_everything_of_its_holder_and_nothing_else(store: Store) -> None:
-    mine, other = plan(store, "mine", "me"), plan(store, "other", "you")
+    mine, other = new_import(store, "mine", "me"), new_import(store, "other", "you")
     with store.begin() as conn:
         work.claim(conn, "me", [POST], "enrich", fresh_after=None, now=T0)
         assert leases.renew_all(conn, "me", now=seconds(5)) == 2
@@ -103,7 +100,7 @@ def test_a_heartbeat_and_an_end_reach_work_of_every_purpose(store: Store) -> Non
 
 
 def test_what_somebody_else_took_is_not_renewed(store: Store) -> None:
-    plan(store, "mine", "me")
+    new_import(store, "mine", "me")
     with store.begin() as conn:
         work.claim(conn, "me", [POST], "enrich", fresh_after=None, now=T0)
         work.claim(conn, "you", [POST], "enrich", fresh_after=None, now=seconds(16))
@@ -113,8 +110,8 @@ def test_what_somebody_else_took_is_not_renewed(store: Store) -> None:
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 def test_a_heartbeat_does_not_wait_for_rows_that_are_being_stored(store: Store) -> None:
-    plan(store, "mine", "me")
-    polled = plan(store, "polled", "me")
+    new_import(store, "mine", "me")
+    polled = new_import(store, "polled", "me")
     with store.begin() as conn:
         work.claim(conn, "me", [POST], "enrich", fresh_after=None, now=T0)
     with store.begin() as storing:
@@ -126,7 +123,7 @@ def test_a_heartbeat_does_not_wait_for_rows_that_are_being_stored(store: Store) 
 
 
 def test_a_holder_that_ends_gives_everything_back_but_what_it_is_sending(store: Store) -> None:
-    planned, sending, doubt = (plan(store, tag, "me") for tag in ("planned", "sending", "doubt"))
+    planned, sending, doubt = (new_import(store, tag, "me") for tag in ("planned", "sending", "doubt"))
     with store.begin() as conn:
         ledger.mark_sending(conn, doubt, owner="me", now=T0)
         ledger.mark_ambiguous(conn, doubt, note="no answer", owner="me", now=T0)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import sqlalchemy as sa
 from hypothesis import HealthCheck, assume, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -20,8 +19,6 @@ from blocks.database.store.filters import IMPORT_STATES
 from blocks.database.store.import_planning import Ticket
 from blocks.database.store.import_polls import ItemSeen
 from blocks.database.store.imports import OpenImport
-from blocks.database.store.statements import table_of
-from blocks.database.tables import Import
 from blocks.posts.identity import parse_post_url
 
 REUSE = timedelta(hours=6)
@@ -92,10 +89,8 @@ class LedgerMachine(RuleBasedStateMachine):
             return step(conn, *args, now=self.world.now, **more)
 
     def rows(self) -> list[OpenImport]:
-        table = table_of(Import)
         with self.store.connect() as conn:
-            ids = conn.execute(sa.select(table.c.import_id).where(table.c.dedup_key == self.dedup_key)).scalars().all()
-            return [ledger.get(conn, import_id) for import_id in ids]
+            return ledger.read(conn, ledger.imports.c.dedup_key == self.dedup_key)
 
     def pick(self, number: int, states: tuple[str, ...]) -> OpenImport:
         rows = sorted((row for row in self.rows() if row.state in states), key=lambda row: row.planned_at)

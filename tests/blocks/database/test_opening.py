@@ -23,10 +23,11 @@ from blocks.database.engine import Store, open_store
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Meta
 from blocks.errors import StoreError, UsageError
+from tests.cases import each_case
 from tests.read_only import readable_alone
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("url", "message"),
     [
         ("mysql://user:hush@host/db", "no database of kind mysql is supported"),
@@ -50,7 +51,7 @@ def test_urls_of_other_kinds_are_refused(url: str, message: str) -> None:
     assert "hush" not in str(caught.value)
 
 
-@pytest.mark.parametrize("password", ["a/b", "a?b", "a#b", "a:b", "a%b", "a b", "[a]", "a\\b", "a&b=c", "ü", "a%40b"])
+@each_case("password", ["a/b", "a?b", "a#b", "a:b", "a%b", "a b", "[a]", "a\\b", "a&b=c", "ü", "a%40b"])
 def test_other_letters_of_a_password_need_no_escape(password: str) -> None:
     parsed = connections.parse(f"postgresql://app:{password}@db.example/tt")
     assert (parsed.password, parsed.host, parsed.database) == (password.replace("%40", "@"), "db.example", "tt")

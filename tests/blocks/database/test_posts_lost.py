@@ -9,11 +9,11 @@ from sqlalchemy import Connection, select
 from blocks.database.engine import Store
 from blocks.database.store import failures, posts, work
 from blocks.database.store.failures import GivenUp
-from blocks.database.store.posts import EnrichedPost
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Post, Work
 from blocks.errors import NoAnswer
-from blocks.posts.record import PostRecord, PostRef
+from blocks.posts.record import PostRef
+from tests.stored import measured
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = T0 + timedelta(minutes=1)
@@ -32,9 +32,7 @@ def lose_most(conn: Connection) -> None:
     work.claim(conn, "late", REFS, "enrich", fresh_after=T0, now=T0)
     work.release(conn, "late", [ref(3)], "enrich", now=LATER)
     work.claim(conn, "other", [ref(1), ref(2)], "enrich", fresh_after=T0, now=LATER)
-    record = PostRecord(platform="instagram", post_id="2", url=ref(2).url, shape="s")
-    done = EnrichedPost(record=record, channel="apify", observed_at=LATER, purpose="enrich", parser_version="p")
-    posts.save_posts(conn, [done], LATER)
+    posts.save_posts(conn, [measured(ref(2), LATER)], LATER)
 
 
 def states(conn: Connection) -> dict[str, tuple[str, str, str | None]]:

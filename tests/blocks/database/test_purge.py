@@ -13,7 +13,7 @@ from sqlmodel import SQLModel
 
 from blocks.database.engine import Store, open_store
 from blocks.database.purge import Target, purge
-from blocks.database.store import import_planning, import_polls, imports, meta, posts, raw_payloads, runs
+from blocks.database.store import import_planning, import_polls, meta, posts, raw_payloads, runs
 from blocks.database.store.erasure import tables_of_posts
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.filters import Filters
@@ -30,6 +30,7 @@ from blocks.posts.identity import parse_post_url
 from blocks.posts.payloads.mapping import map_post
 from blocks.posts.payloads.pseudonyms import scrub_comments
 from blocks.posts.record import PostRef
+from tests.stored import plan, submit
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
@@ -92,15 +93,10 @@ def filled(store: Store) -> Store:
             conn, run_id="r1", flow="enrich-posts", collection="c", parameters={"urls": [ref(CODES[0]).url]}, now=NOW
         )
         runs.start_run(conn, run_id="r2", flow="import-creators", collection="c", parameters={"x": "other"}, now=NOW)
-        ticket = import_planning.plan_import(
-            conn, account="acc", kind="creator", hashtag=None,
-            wanted={"creator": "https://www.instagram.com/loom.works/"}, dedup_key="w", collection="c", namespace="c",
-            library="private", requested=9, run_id="r1", owner="o", reuse_after=None, fresh=False, now=NOW,
-        )  # fmt: skip
-        imports.mark_sending(conn, ticket.import_id, owner="o", now=NOW)
-        imports.mark_submitted(conn, ticket.import_id, "task-1", owner="o", now=NOW)
+        wanted = {"creator": "https://www.instagram.com/loom.works/"}
+        import_id = submit(conn, "r1", kind="creator", hashtag=None, wanted=wanted, dedup_key="w", now=NOW)
         listed = [ItemSeen(f"VI{code}", ref(code).url, "PARSE", ref(code)) for code in CODES]
-        import_polls.record_poll(conn, ticket.import_id, listed, post_micros=10, now=NOW)
+        import_polls.record_poll(conn, import_id, listed, post_micros=10, now=NOW)
         spent = {"account": "acc", "day": "2026-01-01", "run_id": "r1", "kind": "metadata", "reserved_micros": 5}
         conn.execute(insert(table_of(Spend)).values(**spent, spend_id="s1", spent_micros=5, reserved_at=NOW))
     buy(store, CODES[0], "loom.works", "a.moth")
@@ -228,11 +224,10 @@ async def test_an_everyday_name_blanks_no_other_run_or_import(store: Store) -> N
 async def test_an_import_of_other_posts_stays_one_of_those(store: Store) -> None:
     def planned(codes: tuple[str, ...], run_id: str) -> import_planning.Ticket:
         with store.begin() as conn:
-            return import_planning.plan_import(
-                conn, account="acc", kind="urls", hashtag=None, wanted={"urls": [ref(code).url for code in codes]},
-                dedup_key=dedup_key("urls", [":".join(key(code)) for code in codes], "n", "private"), collection="c",
-                namespace="n", library="private", requested=len(codes), run_id=run_id, owner=run_id,
-                reuse_after=NOW - DAY, fresh=False, now=NOW, alive=lambda owner: False,
+            return plan(
+                conn, run_id, kind="urls", hashtag=None, wanted={"urls": [ref(code).url for code in codes]},
+                dedup_key=dedup_key("urls", [":".join(key(code)) for code in codes], "n", "private"), namespace="n",
+                requested=len(codes), reuse_after=NOW - DAY, now=NOW, alive=lambda owner: False,
             )  # fmt: skip
 
     batch = planned(CODES[:3], "r1")

@@ -11,13 +11,13 @@ import sqlalchemy as sa
 
 from blocks.database.engine import Store
 from blocks.database.purge import Target, purge
-from blocks.database.store import import_planning, import_polls, imports, posts, runs, work
+from blocks.database.store import import_polls, posts, runs, work
 from blocks.database.store.import_polls import ItemSeen
-from blocks.database.store.posts import EnrichedPost
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Post, Run, Work
-from blocks.posts.record import PostRecord, PostRef
+from blocks.posts.record import PostRef
 from blocks.processes import name_holder
+from tests.stored import measured, submit
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -34,10 +34,7 @@ def filled(store: Store) -> Store:
     with store.begin() as conn:
         runs.start_run(conn, run_id="then", flow="enrich-posts", now=OLD)
         runs.take_posts(conn, "then", [(POST, None), (OTHER, None)], now=OLD)
-        for one in (POST, OTHER):
-            record = PostRecord(platform=one.platform, post_id=one.post_id, url=one.url, shape="invented")
-            saved = EnrichedPost(record=record, channel="apify", observed_at=OLD, run_id="then", parser_version="1")
-            posts.save_posts(conn, [saved], OLD)
+        posts.save_posts(conn, [measured(one, OLD, run_id="then") for one in (POST, OTHER)], OLD)
         runs.finish_run(conn, "then", outcome="done", message="done", summary=None, now=OLD)
     return store
 
@@ -54,13 +51,7 @@ def given(conn: Any) -> None:
 
 def listed(conn: Any) -> None:
     runs.start_run(conn, run_id="now", flow="track-hashtags", owner="o", now=NOW)
-    import_id = import_planning.plan_import(
-        conn, account="acc", kind="hashtag", hashtag="a", wanted={"hashtag": "a"}, dedup_key="w", collection="c",
-        namespace="c", library="private", requested=9, run_id="now", owner="o", reuse_after=None, fresh=False,
-    ).import_id  # fmt: skip
-    imports.mark_sending(conn, import_id, owner="o")
-    imports.mark_submitted(conn, import_id, "task-1", owner="o")
-    import_polls.record_poll(conn, import_id, [ItemSeen("VI1", POST.url, "PARSE", POST)])
+    import_polls.record_poll(conn, submit(conn, "now"), [ItemSeen("VI1", POST.url, "PARSE", POST)])
 
 
 def left(store: Store) -> list[str]:

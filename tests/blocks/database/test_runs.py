@@ -10,12 +10,13 @@ from sqlalchemy import Connection, delete, insert, select, update
 from blocks.database.engine import Store
 from blocks.database.store import failures, runs
 from blocks.database.store.failures import GivenUp
-from blocks.database.store.posts import EnrichedPost, ensure_posts, mark_failed, mark_gone, save_posts
+from blocks.database.store.posts import ensure_posts, mark_failed, mark_gone, save_posts
 from blocks.database.store.statements import table_of
 from blocks.database.store.work import enqueue
 from blocks.database.tables import Collection, Import, ImportItem, Post, RunImport, Work
 from blocks.errors import NoAnswer, NotFound
-from blocks.posts.record import PostRecord, PostRef
+from blocks.posts.record import PostRef
+from tests.stored import measured
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -23,11 +24,6 @@ HOUR = timedelta(hours=1)
 
 def ref(number: int) -> PostRef:
     return PostRef("instagram", str(number), f"https://www.instagram.com/p/{number}/")
-
-
-def enriched(number: int, purpose: str = "enrich") -> EnrichedPost:
-    record = PostRecord(platform="instagram", post_id=str(number), url=ref(number).url, shape="s")
-    return EnrichedPost(record=record, channel="apify", observed_at=T0, purpose=purpose, parser_version="p1")
 
 
 def add_import(conn: Connection, import_id: str, state: str, listed: list[int], nameless: int = 0) -> None:
@@ -78,7 +74,7 @@ def test_every_requested_post_is_in_one_of_four(store: Store) -> None:
         assert runs.take_posts(conn, "r1", [(ref(5), "u"), (ref(6), "u"), (ref(6), "u")], now=T0) == {"instagram:6"}
         add_import(conn, "i9", "complete", [90])
         conn.execute(update(table_of(RunImport)).where(table_of(RunImport).c.import_id == "i9").values(run_id="r9"))
-        save_posts(conn, [enriched(1), enriched(4), enriched(90)], T0)
+        save_posts(conn, [measured(ref(1), T0), measured(ref(4), T0), measured(ref(90), T0)], T0)
         mark_failed(conn, [GivenUp.post(ref(2), "metadata", NotFound("?"), attempts=1)], T0)
         identify = GivenUp(
             item_key="i1/no:V0", stage="identify", error_class="NotAPostUrl", message="m", attempts=0, import_id="i1"
@@ -98,7 +94,7 @@ def test_every_requested_post_is_in_one_of_four(store: Store) -> None:
 
 def test_the_latest_attempt_counts_not_the_metadata_of_last_week(store: Store) -> None:
     with store.begin() as conn:
-        save_posts(conn, [enriched(1), enriched(2), enriched(3)], T0)
+        save_posts(conn, [measured(ref(1), T0), measured(ref(2), T0), measured(ref(3), T0)], T0)
         runs.take_posts(conn, "r1", [(ref(number), None) for number in (1, 2, 3)], now=T0)
         work = table_of(Work)
         conn.execute(update(work).where(work.c.post_id == "1").values(state="claimed"))
@@ -109,9 +105,9 @@ def test_the_latest_attempt_counts_not_the_metadata_of_last_week(store: Store) -
 
 def test_a_run_that_measures_again_goes_by_that_work(store: Store) -> None:
     with store.begin() as conn:
-        save_posts(conn, [enriched(1), enriched(2)], T0)
+        save_posts(conn, [measured(ref(1), T0), measured(ref(2), T0)], T0)
         runs.take_posts(conn, "r1", [(ref(1), None), (ref(2), None)], now=T0, purpose="refresh:60")
-        save_posts(conn, [enriched(1, "refresh:60")], T0)
+        save_posts(conn, [measured(ref(1), T0, purpose="refresh:60")], T0)
         assert runs.reconcile(conn, "r1") == runs.Sums(requested=2, enriched=1, failed=0, gone=0, pending=1)
 
 
@@ -128,7 +124,7 @@ def test_a_post_without_work_shows_in_the_sums(store: Store) -> None:
     work = table_of(Work)
     with store.begin() as conn:
         add_import(conn, "i1", "complete", [1, 2])
-        save_posts(conn, [enriched(1), enriched(2)], T0)
+        save_posts(conn, [measured(ref(1), T0), measured(ref(2), T0)], T0)
         assert runs.reconcile(conn, "r1").agree
         conn.execute(delete(work).where(work.c.post_id == "2"))
         sums = runs.reconcile(conn, "r1")
@@ -137,7 +133,7 @@ def test_a_post_without_work_shows_in_the_sums(store: Store) -> None:
 
 def test_given_posts_keep_work_that_has_an_outcome(store: Store) -> None:
     with store.begin() as conn:
-        save_posts(conn, [enriched(1)], T0)
+        save_posts(conn, [measured(ref(1), T0)], T0)
         assert runs.take_posts(conn, "r1", [(ref(1), "u"), (ref(2), "u")], now=T0) == {"instagram:2"}
         states = dict(conn.execute(select(table_of(Work).c.post_id, table_of(Work).c.state)).all())
     assert states == {"1": "done", "2": "pending"}
@@ -155,7 +151,7 @@ def test_a_post_measured_in_the_run_counts_also_where_another_takes_it_up_anew(s
     with store.begin() as conn:
         runs.start_run(conn, run_id="r1", flow="enrich-posts", now=T0)
         runs.take_posts(conn, "r1", [(ref(1), None), (ref(2), None)], now=T0)
-        save_posts(conn, [enriched(1)], T0)
+        save_posts(conn, [measured(ref(1), T0)], T0)
         conn.execute(update(table_of(Post)).where(table_of(Post).c.post_id == "2").values(observed_at=T0 - HOUR))
         conn.execute(update(table_of(Work)).values(state="claimed"))
         assert runs.reconcile(conn, "r1") == runs.Sums(requested=2, enriched=1, failed=0, gone=0, pending=1)

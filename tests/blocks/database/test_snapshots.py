@@ -150,29 +150,6 @@ def test_gone_failed_and_answered_posts_are_not_due(store: Store, measure: Calla
     assert due(store, 25, hashtag="linen") == due(store, 25, collection="nobody's") == []
 
 
-def test_a_claim_for_a_checkpoint_is_settled_for_ever_and_by_anybodys_measurement(
-    store: Store, measure: Callable[..., None]
-) -> None:
-    measure(1, 1)
-    purpose = f"refresh:{6 * HOUR}"
-
-    def claim(owner: str, hours: float) -> work.Claimed:
-        with store.begin() as conn:
-            return work.claim(
-                conn, owner, [ref_of(1)], purpose,
-                fresh_after=None, measured_after=after(hours), now=after(hours), alive=lambda _: True,
-            )  # fmt: skip
-
-    assert len(claim("a", 6).claimed) == 1
-    assert len(claim("b", 6).busy) == 1
-    with store.begin() as conn:
-        work.release(conn, "a", [ref_of(1)], purpose, now=after(6))
-    # A run measured it since the plan was read.
-    measure(1, 6.1)
-    assert len(claim("b", 6).fresh) == 1
-    assert len(claim("b", 14).fresh) == 1
-
-
 def test_an_answer_that_was_paid_for_comes_first_also_after_its_window(
     store: Store, measure: Callable[..., None]
 ) -> None:

@@ -10,10 +10,11 @@ from sqlalchemy import select
 
 from blocks.database.store import import_planning, leases, money, runs, stale_work, work
 from blocks.database.store import imports as ledger
-from blocks.database.store.posts import EnrichedPost, save_posts
+from blocks.database.store.posts import save_posts
 from blocks.database.store.statements import table_of
 from blocks.database.tables import RunImport
-from blocks.posts.record import PostRecord, PostRef
+from blocks.posts.record import PostRef
+from tests.stored import measured
 
 from .conftest import item
 
@@ -94,10 +95,8 @@ def test_posts_that_were_listed_or_given_and_never_bought(book: Any) -> None:
     give(book, "r3", "acc", 5)
     give(book, "r4", "other", 8)
     give(book, "r5", "acc", 9, purpose="refresh:60")
-    record = PostRecord(platform="instagram", post_id="6", url=ref(6).url, shape="s")
-    bought = EnrichedPost(record=record, channel="apify", observed_at=book.now, purpose="enrich", parser_version="p")
     with book.store.begin() as conn:
-        save_posts(conn, [bought], book.now)
+        save_posts(conn, [measured(ref(6), book.now)], book.now)
         work.claim(conn, "somebody", [ref(7)], "enrich", fresh_after=None, now=book.now)
 
     listed = ["tiktok:7000000000000000001", "tiktok:7000000000000000002"]

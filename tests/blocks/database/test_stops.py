@@ -15,7 +15,6 @@ from blocks.database import migrations
 from blocks.database.engine import Store
 from blocks.database.store import (
     accounts,
-    import_planning,
     import_polls,
     imports,
     leases,
@@ -25,12 +24,13 @@ from blocks.database.store import (
     work,
 )
 from blocks.database.store.import_polls import ItemSeen
-from blocks.database.store.posts import EnrichedPost, save_posts
+from blocks.database.store.posts import save_posts
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import, Post, Run, Work
 from blocks.errors import Held, SpendCapReached
 from blocks.posts.identity import parse_post_url
-from blocks.posts.record import PostRecord, PostRef
+from blocks.posts.record import PostRef
+from tests.stored import measured, plan, submit
 
 NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 PRICES = {"tiktok": 10, "instagram": 10}
@@ -54,16 +54,10 @@ def give(conn: Any, run: str, numbers: Iterable[int], **more: Any) -> None:
 
 def listing(conn: Any, run: str, *numbers: int, **more: Any) -> str:
     """An import of a run, which listed posts."""
-    wanted: dict[str, Any] = {"dedup_key": f"w of {run}", "collection": "c", "namespace": "c"} | more
-    ticket = import_planning.plan_import(
-        conn, account="acc", kind="hashtag", hashtag="a", wanted={"hashtag": "a"}, library="private", requested=99,
-        run_id=run, owner=run, reuse_after=None, fresh=False, now=NOW, **wanted,
-    )  # fmt: skip
-    imports.mark_sending(conn, ticket.import_id, owner=run, now=NOW)
-    imports.mark_submitted(conn, ticket.import_id, f"task of {run}", owner=run, now=NOW)
-    imports.release_import(conn, ticket.import_id, owner=run)
-    seen(conn, ticket.import_id, *numbers)
-    return ticket.import_id
+    import_id = submit(conn, run, now=NOW, **{"dedup_key": f"w of {run}", **more})
+    imports.release_import(conn, import_id, owner=run)
+    seen(conn, import_id, *numbers)
+    return import_id
 
 
 def seen(conn: Any, import_id: str, *numbers: int) -> None:
@@ -169,11 +163,7 @@ def test_a_stop_leaves_to_living_runs_what_they_ask_for_too(store: Store) -> Non
         listing(conn, "follows", 5, dedup_key="other")
         alone = listing(conn, "stopped", 6, dedup_key="alone")
         imports_of = table_of(Import)
-        attached = import_planning.plan_import(
-            conn, account="acc", kind="hashtag", hashtag="a", wanted={"hashtag": "a"}, dedup_key="shared",
-            collection="c", namespace="c", library="private", requested=9, run_id="follows", owner="follows",
-            reuse_after=NOW - timedelta(hours=1), fresh=False, now=NOW,
-        )  # fmt: skip
+        attached = plan(conn, "follows", dedup_key="shared", reuse_after=NOW - timedelta(hours=1), now=NOW)
         assert attached.import_id == shared
         # The run that is stopped asks for all of it again.
         runs.ask_for_import(conn, shared, "stopped")
@@ -273,14 +263,9 @@ def test_what_is_held_is_taken_up_or_given_up(store: Store) -> None:
     with store.begin() as conn:
         give(conn, "one", (1, 2), collection="fashion")
         give(conn, "two", (3, 4), collection="scent")
-        record = PostRecord(platform="tiktok", post_id=ref(4).post_id, url=ref(4).url, shape="s")
-        save_posts(conn, [EnrichedPost(record=record, channel="apify", observed_at=NOW, parser_version="p")], NOW)
+        save_posts(conn, [measured(ref(4), NOW)], NOW)
         work.claim(conn, "two", [ref(4)], "enrich", fresh_after=NOW + timedelta(days=1), asker="two", now=NOW)
-        planned = import_planning.plan_import(
-            conn, account="acc", kind="hashtag", hashtag="a", wanted={"hashtag": "a"}, dedup_key="w",
-            collection="scent", namespace="scent", library="private", requested=9, run_id="two", owner="two",
-            reuse_after=None, fresh=False, now=NOW,
-        ).import_id  # fmt: skip
+        planned = plan(conn, "two", collection="scent", now=NOW).import_id
         leases.release_all(conn, "two")
         assert stop(conn, "one")
         assert stop(conn, "two")

@@ -8,12 +8,13 @@ from typing import Any
 from sqlalchemy import Connection
 
 from blocks.database.engine import Store
-from blocks.database.store import import_planning, import_polls, imports, money, overview, runs
+from blocks.database.store import import_polls, money, overview, runs
 from blocks.database.store.import_polls import ItemSeen
 from blocks.database.store.overview import Totals
-from blocks.database.store.posts import EnrichedPost, save_posts
+from blocks.database.store.posts import save_posts
 from blocks.posts.identity import parse_post_url
-from blocks.posts.record import PostRecord, PostRef
+from blocks.posts.record import PostRef
+from tests.stored import measured, submit
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 YESTERDAY = NOON - timedelta(days=1)
@@ -23,24 +24,16 @@ def ref(number: int) -> PostRef:
     return parse_post_url(f"https://www.tiktok.com/@loom/video/750000000000000000{number}")
 
 
-def measured(conn: Connection, number: int, run_id: str, at: datetime) -> None:
-    record = PostRecord(platform="tiktok", post_id=ref(number).post_id, url=ref(number).url, shape="s")
-    saved = EnrichedPost(record=record, channel="apify", observed_at=at, run_id=run_id, parser_version="p1")
-    save_posts(conn, [saved], at)
+def measure(conn: Connection, number: int, run_id: str, at: datetime) -> None:
+    save_posts(conn, [measured(ref(number), at, run_id=run_id)], at)
 
 
 def listed(conn: Connection, run_id: str, numbers: tuple[int, ...], at: datetime) -> None:
     """An import of a run that lists these posts, paid for."""
-    ticket = import_planning.plan_import(
-        conn, account="a", kind="hashtag", hashtag="linen", wanted={"hashtag": "linen"}, dedup_key=run_id,
-        collection="c", namespace="c", library="private", requested=5, run_id=run_id, owner="o", reuse_after=None,
-        fresh=False, now=at,
-    )  # fmt: skip
-    imports.mark_sending(conn, ticket.import_id, owner="o", now=at)
-    imports.mark_submitted(conn, ticket.import_id, f"task-{run_id}", owner="o", now=at)
+    import_id = submit(conn, run_id, dedup_key=run_id, now=at)
     items = [ItemSeen(f"V{number}", ref(number).url, "PARSE", ref(number)) for number in numbers]
-    import_polls.record_poll(conn, ticket.import_id, [*items, ItemSeen("V9", None, None, None)], now=at)
-    paid(conn, run_id, "import", 10_000 * len(numbers), len(numbers), at, import_id=ticket.import_id)
+    import_polls.record_poll(conn, import_id, [*items, ItemSeen("V9", None, None, None)], now=at)
+    paid(conn, run_id, "import", 10_000 * len(numbers), len(numbers), at, import_id=import_id)
 
 
 def paid(conn: Connection, run_id: str, kind: Any, micros: int, calls: int, at: datetime, **more: Any) -> None:
@@ -54,16 +47,16 @@ def test_a_day_and_a_run(store: Store) -> None:
         assert overview.totals_of_day(conn, NOON) == Totals()
         runs.start_run(conn, run_id="r0", flow="track-hashtags", collection="c", now=YESTERDAY)
         listed(conn, "r0", (1, 2), YESTERDAY)
-        measured(conn, 1, "r0", YESTERDAY)
+        measure(conn, 1, "r0", YESTERDAY)
         runs.start_run(conn, run_id="r1", flow="track-hashtags", collection="c", now=NOON)
         listed(conn, "r1", (1, 3, 4), NOON)
         for number in (1, 3):
-            measured(conn, number, "r1", NOON)
+            measure(conn, number, "r1", NOON)
         paid(conn, "r1", "metadata", 30_000, 3, NOON, platform="tiktok", channel="apify")
         # What the day before left pending is new among the enriched, and known among the posts.
         runs.start_run(conn, run_id="r2", flow="collect-imports", now=NOON + timedelta(hours=1))
         runs.take_posts(conn, "r2", [(ref(2), None)], now=NOON + timedelta(hours=1))
-        measured(conn, 2, "r2", NOON + timedelta(hours=1))
+        measure(conn, 2, "r2", NOON + timedelta(hours=1))
         money.reserve(
             conn, money.Purpose("a", "r2", "c", "metadata", "tiktok", "rapid"), micros=5_000, caps=money.Caps(),
             now=NOON + timedelta(hours=1),
@@ -80,10 +73,10 @@ def test_a_day_and_a_run(store: Store) -> None:
 
 def test_a_run_that_measured_nothing_new_has_no_price_for_it(store: Store) -> None:
     with store.begin() as conn:
-        measured(conn, 1, "r0", YESTERDAY)
+        measure(conn, 1, "r0", YESTERDAY)
         runs.start_run(conn, run_id="r1", flow="refresh-metrics", now=NOON)
         runs.take_posts(conn, "r1", [(ref(1), None)], now=NOON, purpose="refresh:3600")
-        measured(conn, 1, "r1", NOON)
+        measure(conn, 1, "r1", NOON)
         paid(conn, "r1", "metadata", 10_000, 1, NOON, platform="tiktok", channel="apify")
         told = overview.totals_of_run(conn, "r1", NOON)
     assert told == Totals({"tiktok/apify": 1}, 10_000, known_posts=1)

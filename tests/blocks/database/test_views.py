@@ -11,10 +11,11 @@ from sqlalchemy import Connection, insert
 
 from blocks.database.engine import Store
 from blocks.database.store import runs
-from blocks.database.store.posts import EnrichedPost, ensure_posts, save_posts
+from blocks.database.store.posts import ensure_posts, save_posts
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Import, ImportItem, Run, RunImport
-from blocks.posts.record import PostRecord, PostRef
+from blocks.posts.record import PostRef
+from tests.stored import measured
 
 T0 = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -34,19 +35,6 @@ COLUMNS = {
     "creator_latest": "platform author_id author_username author_name verified followers observed_at first_seen_at "
     "posts_known last_posted_at " + " ".join(f"{name} {name}_known" for name in COUNTS),
 }
-
-
-def measured(ref: PostRef, at: datetime, **facts: Any) -> EnrichedPost:
-    record = PostRecord(
-        platform=ref.platform,
-        post_id=ref.post_id,
-        url=ref.url,
-        shape="s",
-        author_id="a1",
-        author_username="ada",
-        **facts,
-    )
-    return EnrichedPost(record=record, channel="apify", observed_at=at, run_id="r1", parser_version="1")
 
 
 def fill(conn: Connection) -> None:
@@ -71,12 +59,13 @@ def fill(conn: Connection) -> None:
     conn.execute(insert(table_of(RunImport)).values(run_id="r2", import_id="i2", how="reused"))
     runs.take_posts(conn, "r2", [(TYPED, "typed")], now=T0)
     day_after = T0 + HOUR
+    ada = {"author_id": "a1", "author_username": "ada"}
     save_posts(
         conn,
         [
-            measured(FIRST, T0 + HOUR, posted_at=T0, plays=100, likes=1),
-            measured(FIRST, T0 + 2 * HOUR, posted_at=T0, plays=2**40, likes=None, likes_hidden=True),
-            measured(SECOND, T0 + HOUR, posted_at=day_after, plays=None, likes=0),
+            measured(FIRST, T0 + HOUR, posted_at=T0, plays=100, likes=1, **ada),
+            measured(FIRST, T0 + 2 * HOUR, posted_at=T0, plays=2**40, likes=None, likes_hidden=True, **ada),
+            measured(SECOND, T0 + HOUR, posted_at=day_after, plays=None, likes=0, **ada),
         ],
         T0,
     )

@@ -13,13 +13,13 @@ import sqlalchemy as sa
 from blocks.database.engine import Store, open_store
 from blocks.database.store import posts, raw_payloads, work
 from blocks.database.store.failures import GivenUp
-from blocks.database.store.posts import EnrichedPost
 from blocks.database.store.raw_payloads import RawAnswer
 from blocks.database.store.statements import table_of
 from blocks.database.store.work import Claimed
 from blocks.database.tables import Work
 from blocks.errors import ServerFault
-from blocks.posts.record import PostRecord, PostRef
+from blocks.posts.record import PostRef
+from tests.stored import measured
 
 T0 = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 HOURS = timedelta(hours=1)
@@ -56,15 +56,8 @@ def refs_of(found: Claimed) -> list[PostRef]:
 
 
 def enrich(store: Store, *refs: PostRef, at: datetime = T0, purpose: str = "enrich") -> None:
-    saved = [
-        EnrichedPost(
-            record=PostRecord(platform=one.platform, post_id=one.post_id, url=one.url, shape="invented"),
-            channel="apify", observed_at=at, run_id="r", raw_sha256=None, purpose=purpose, parser_version="1",
-        )
-        for one in refs
-    ]  # fmt: skip
     with store.begin() as conn:
-        posts.save_posts(conn, saved, at)
+        posts.save_posts(conn, [measured(one, at, purpose=purpose) for one in refs], at)
 
 
 def fail(store: Store, one: PostRef, at: datetime = T0) -> None:
@@ -273,3 +266,33 @@ def test_a_claim_does_not_wait_for_posts_that_are_being_stored(store: Store) -> 
         storing.execute(sa.update(table_of(Work)).where(table_of(Work).c.post_id == ref(1).post_id).values(attempts=1))
         found = claim(store, "you", [ref(1), ref(2)], now=after(60))  # would wait 30 s, and fail
     assert (found.busy, refs_of(found)) == ([ref(1)], [ref(2)])
+
+
+def tries(store: Store, owner: str, hours: float) -> list[dict[str, int]]:
+    """What failed in vain for posts 1 and 2, as their claim tells it."""
+    return [item.tries for item in claim(store, owner, [ref(1), ref(2)], now=T0 + hours * HOURS).claimed]
+
+
+def test_failed_calls_count_over_runs_until_the_post_is_asked_for_anew(store: Store) -> None:
+    one, two = ref(1), ref(2)
+    assert tries(store, "me", 0) == [{}, {}]
+    with store.begin() as conn:
+        work.note_failed_calls(
+            conn,
+            [work.FailedCalls(one, "enrich", {"lost": 1}), work.FailedCalls(one, "enrich", {"lost": 2})],
+            owner="me",
+        )
+        work.note_failed_calls(conn, [work.FailedCalls(two, "enrich", {"lost": 9})], owner="another")
+        work.note_failed_calls(conn, [work.FailedCalls(two, "refresh:3600", {"lost": 9})], owner="me")
+        work.release(conn, "me", [one, two], "enrich", now=T0)
+    assert tries(store, "you", 1) == [{"lost": 2}, {}]
+    assert tries(store, "after a kill", 2) == [{"lost": 2}, {}]
+    given_up = [GivenUp.post(post, "metadata", ServerFault("down"), attempts=3) for post in (one, two)]
+    with store.begin() as conn:
+        posts.mark_failed(conn, given_up, T0 + 2 * HOURS)
+    assert tries(store, "later", 20) == [{}, {}], "what had failed is asked for anew"
+    with store.begin() as conn:
+        work.note_failed_calls(conn, [work.FailedCalls(one, "enrich", {"ServerFault": 1})], owner="later")
+        posts.mark_failed(conn, given_up, T0 + 20 * HOURS)
+        assert work.requeue(conn, [one, two], "enrich", now=T0 + 21 * HOURS) == 2
+    assert tries(store, "retry", 21) == [{}, {}]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,11 +13,11 @@ import sqlalchemy as sa
 
 from blocks.database.engine import Store, open_store
 from blocks.database.store import posts, work
-from blocks.database.store.posts import EnrichedPost
 from blocks.database.store.statements import table_of
 from blocks.database.store.work import Claimed
 from blocks.database.tables import Work
-from blocks.posts.record import PostRecord, PostRef
+from blocks.posts.record import PostRef
+from tests.stored import measured
 
 T0 = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 HOURS = timedelta(hours=1)
@@ -59,10 +60,8 @@ def refs_of(found: Claimed) -> list[PostRef]:
 
 
 def enrich(store: Store, one: PostRef, purpose: str, at: datetime) -> None:
-    record = PostRecord(platform=one.platform, post_id=one.post_id, url=one.url, shape="invented")
-    saved = EnrichedPost(record=record, channel="apify", observed_at=at, purpose=purpose, parser_version="1")
     with store.begin() as conn:
-        posts.save_posts(conn, [saved], at)
+        posts.save_posts(conn, [measured(one, at, purpose=purpose)], at)
 
 
 def know(store: Store, refs: Sequence[PostRef]) -> None:
@@ -102,15 +101,19 @@ def test_what_failed_or_is_fresh_says_so_whoever_has_it(store: Store) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
-@pytest.mark.parametrize(("first", "second"), [("enrich", DAY_OLD), (DAY_OLD, "enrich"), ("refresh:3600", DAY_OLD)])
-def test_a_claim_that_is_not_committed_yet_counts_too(store: Store, first: str, second: str) -> None:
-    know(store, [ref(1), ref(2)])
-    with store.begin() as conn:
-        work.enqueue(conn, [ref(1), ref(2)], "enrich", now=T0)
-    with store.begin() as other:
-        assert refs_of(claim_on(other, "me", [ref(1)], first)) == [ref(1)]
-        found = claim(store, "you", [ref(1), ref(2)], second)
-    assert (found.busy, refs_of(found)) == ([ref(1)], [ref(2)])
+def test_a_claim_that_is_not_committed_yet_counts_too_whatever_is_noted_of_the_post(store: Store) -> None:
+    pairs = [("enrich", DAY_OLD), (DAY_OLD, "enrich"), ("refresh:3600", DAY_OLD)]
+    for number, ((first, second), noted) in enumerate(itertools.product(pairs, [True, False])):
+        mine, free = ref(2 * number), ref(2 * number + 1)
+        know(store, [mine, free])
+        if noted:
+            with store.begin() as conn:
+                work.enqueue(conn, [mine, free], "enrich", now=T0)
+        with store.begin() as other:
+            assert refs_of(claim_on(other, "me", [mine], first)) == [mine]
+            found = claim(store, "you", [mine, free], second)
+        assert (found.busy, refs_of(found)) == ([mine], [free]), (first, second, noted)
+        assert claim(store, "you", [mine], second).busy == [mine]
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
@@ -125,11 +128,15 @@ def test_a_claim_that_may_not_have_a_post_does_not_keep_it_from_the_one_that_may
         assert refs_of(claim_on(first, "me", [ref(1)], "enrich", now=later)) == [ref(1)]
 
 
-async def test_of_runs_that_race_for_several_purposes_each_post_goes_to_one(store: Store, database_url: str) -> None:
+@pytest.mark.parametrize("noted", [True, False])
+async def test_of_runs_that_race_for_several_purposes_each_post_goes_to_one(
+    store: Store, database_url: str, noted: bool
+) -> None:
     refs = [ref(number) for number in range(200)]
     know(store, refs)
-    with store.begin() as conn:
-        work.enqueue(conn, refs, "enrich", now=T0)
+    if noted:
+        with store.begin() as conn:
+            work.enqueue(conn, refs, "enrich", now=T0)
     purposes = ("enrich", DAY_OLD, "refresh:3600", "enrich")
     stores = [open_store(database_url) for _ in purposes]
 
