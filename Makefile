@@ -48,8 +48,9 @@ $(VENV)/.dev: requirements-dev.lock pyproject.toml $(VENV)/.made
 demo: $(VENV)/.run
 	@$(BIN)/tagtrail demo
 
+# A file runs in one process: what its tests share is made once.
 unit: $(VENV)/.dev
-	@$(BIN)/python -m pytest -n 2 -m unit
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m unit
 
 # Half of the time tests wait for sockets and servers: three processes keep two cores busy.
 TESTS := -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not stack and not soak"

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from blocks.settings import Settings
 from deployments.cli.main import COMMANDS
+from tests.cases import each_case
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
@@ -91,7 +90,7 @@ def test_the_readme_shows_the_main_flow_as_it_is() -> None:
     assert [line for line in lines if line not in flow] == []
 
 
-@pytest.mark.parametrize("page", [page for page, text in PAGES.items() if "```python" in text])
+@each_case("page", [page for page, text in PAGES.items() if "```python" in text])
 def test_python_examples_compile(page: str) -> None:
     for code in re.findall(r"^```python\n(.*?)^```$", PAGES[page], flags=re.MULTILINE | re.DOTALL):
         if not code.startswith(" "):

@@ -13,6 +13,8 @@ import pytest
 import yaml
 from prefect.flows import load_flow_from_entrypoint
 
+from tests.cases import each_case
+
 ROOT = Path(__file__).parent.parent
 ROOMS = ("blocks", "flows", "deployments")
 BELOW = {"blocks": set(), "flows": {"blocks"}, "deployments": {"blocks", "flows"}}
@@ -90,7 +92,7 @@ def deployments() -> list[dict[str, object]]:
     return yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
 
 
-@pytest.mark.parametrize("deployment", deployments(), ids=lambda one: f"{one['entrypoint']}/{one['name']}")
+@each_case("deployment", deployments())
 def test_every_entrypoint_loads_as_itself(deployment: dict[str, object]) -> None:
     entrypoint = str(deployment["entrypoint"])
     flow = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
@@ -109,7 +111,7 @@ def test_light_modules_leave_prefect_alone(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=170).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+@each_case("name", ["requirements.lock", "requirements-dev.lock"])
 def test_lock_files_have_hashes_and_name_no_host(name: str) -> None:
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     pinned = [at for at, line in enumerate(lines) if "==" in line and not line.startswith((" ", "#"))]

@@ -6,9 +6,10 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests.cases import each_case
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -44,7 +45,7 @@ def missing(pins: dict[str, Requirement], who: str, requirement: Requirement) ->
     return ""
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+@each_case("name", ["requirements.lock", "requirements-dev.lock"])
 def test_a_lock_holds_all_that_its_packages_ask_for(name: str) -> None:
     pins = locked(name)
     assert len(pins) > 50
@@ -64,7 +65,7 @@ def test_what_make_demo_installs_writes_every_format_and_serves_many_machines() 
     assert [why for text in texts if (why := missing(pins, "pyproject.toml", Requirement(text)))] == []
 
 
-@pytest.mark.parametrize("command", ["Makefile", "deployments/containers/Dockerfile"])
+@each_case("command", ["Makefile", "deployments/containers/Dockerfile"])
 def test_nothing_that_installs_a_lock_leaves_dependencies_out(command: str) -> None:
     lines = [line for line in (ROOT / command).read_text(encoding="utf-8").splitlines() if " -r requirements" in line]
     assert lines

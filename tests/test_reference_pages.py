@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-import pytest
 from pydantic_core import PydanticUndefined
 
 from blocks.database import What
 from blocks.database.data_dictionary import column_facts
 from blocks.settings import Settings
 from deployments.cli.main import COMMANDS, make_app
+from tests.cases import each_case
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -100,7 +100,7 @@ def data_dictionary() -> str:
 PAGES = {"commands.md": commands, "settings.md": settings, "data-dictionary.md": data_dictionary}
 
 
-@pytest.mark.parametrize("name", PAGES)
+@each_case("name", PAGES)
 def test_a_page_that_is_made_from_the_code_is_up_to_date(name: str) -> None:
     assert (DOCS / name).read_text(encoding="utf-8") == PAGES[name]() + "\n", f"run: python {Path(__file__).name}"
 

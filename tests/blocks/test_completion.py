@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,7 +42,7 @@ def test_nothing_is_quiet_before_the_first_item() -> None:
     assert state(900, quiet_polls=50) == "empty"
 
 
-@pytest.mark.parametrize(("now", "quiet_polls", "expected"), [(125, 3, "complete"), (124, 3, None), (125, 2, None)])
+@each_case(("now", "quiet_polls", "expected"), [(125, 3, "complete"), (124, 3, None), (125, 2, None)])
 def test_quiet_needs_time_and_three_answered_polls(now: float, quiet_polls: int, expected: str | None) -> None:
     assert state(now, seen=4, first_item_at=2, last_new_at=5, quiet_polls=quiet_polls) == expected
 
@@ -108,7 +107,7 @@ def test_success_without_any_item_changes_nothing() -> None:
     assert after(900, 50) == "empty"
 
 
-@pytest.mark.parametrize(("now", "quiet_polls", "expected"), [(126, 3, "empty"), (125, 3, None), (126, 2, None)])
+@each_case(("now", "quiet_polls", "expected"), [(126, 3, "empty"), (125, 3, None), (126, 2, None)])
 def test_after_failure_an_import_is_empty_once_the_quiet_time_is_over(
     now: float, quiet_polls: int, expected: str | None
 ) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
-import pytest
 from rich.console import Console
 from rich.text import Text
 
@@ -29,6 +28,7 @@ from blocks.posts.payloads.mapping import map_post
 from blocks.posts.payloads.pseudonyms import scrub_comments
 from blocks.posts.platforms.registry import PLATFORMS
 from deployments.cli.writers import cell
+from tests.cases import each_case
 
 Reader = Callable[[str], object]
 
@@ -123,7 +123,7 @@ def is_linear(read: Reader, unit: str) -> bool:
     return any(growth(read, unit) < MAX_GROWTH for _ in range(5))
 
 
-@pytest.mark.parametrize("name", READERS)
+@each_case("name", READERS)
 def test_the_time_of_a_reader_grows_with_its_text_only(name: str) -> None:
     gc.disable()
     try:

@@ -10,6 +10,7 @@ import pytest
 
 from blocks import network
 from blocks.errors import UsageError
+from tests.cases import each_case
 
 BROKEN = {
     "ALL_PROXY": "ftp://127.0.0.1:9",
@@ -52,16 +53,14 @@ def test_what_is_set_aside_is_used_for_other_machines(monkeypatch: pytest.Monkey
     assert len(trusted.get_ca_certs()) > 10
 
 
-@pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:9/api", "https://localhost/x", "http://[::1]:1", "http://a.localhost"]
-)
+@each_case("url", ["http://127.0.0.1:9/api", "https://localhost/x", "http://[::1]:1", "http://a.localhost"])
 def test_this_machine_is_reached_whatever_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in BROKEN.items():
         monkeypatch.setenv(name, value)
     network.check(url)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("name", "value"),
     [
         *BROKEN.items(),
@@ -75,19 +74,20 @@ def test_this_machine_is_reached_whatever_is_named(url: str, monkeypatch: pytest
     ],
 )
 def test_what_cannot_be_used_is_told_by_its_name(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(name, value)
-    if name in ("NO_PROXY", "REQUESTS_CA_BUNDLE"):
-        network.check("https://api.example/v1")
-        return
-    with pytest.raises(UsageError, match=rf"\A{name}\b.*unset it\Z") as caught:
-        network.check("https://api.example/v1")
-    assert "hush" not in str(caught.value)
+    with monkeypatch.context() as patch:
+        patch.setenv(name, value)
+        if name in ("NO_PROXY", "REQUESTS_CA_BUNDLE"):
+            network.check("https://api.example/v1")
+            return
+        with pytest.raises(UsageError, match=rf"\A{name}\b.*unset it\Z") as caught:
+            network.check("https://api.example/v1")
+        assert "hush" not in str(caught.value)
     with pytest.raises(UsageError, match=rf"\A{name}\b"):
         network.mend({name: value})
     assert network.usable({name: value}) == {}
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("host", "goes_around"),
     [
         ("api.example", False),
@@ -107,8 +107,9 @@ def test_no_proxy_of_any_form(host: str, goes_around: bool, monkeypatch: pytest.
     listed = "intern.example, .dotted.test,*.starred.test,with-port.test:443,10.0.0.0/8,fd07:b51a:cc66:f0::/64,[,::,ü,:"
     monkeypatch.setenv("NO_PROXY", listed)
     assert (network.proxy_for("https", host) is None) is goes_around
-    monkeypatch.setenv("no_proxy", "*")
-    assert network.proxy_for("https", host) is None
+    with monkeypatch.context() as patch:
+        patch.setenv("no_proxy", "*")
+        assert network.proxy_for("https", host) is None
 
 
 def test_prefects_client_reads_what_is_mended() -> None:

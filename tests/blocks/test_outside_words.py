@@ -41,7 +41,7 @@ ATTACKS = {
 }
 
 
-@pytest.mark.parametrize("words", ATTACKS.values(), ids=ATTACKS)
+@each_case("words", ATTACKS.values())
 def test_nothing_steers_a_terminal(words: str) -> None:
     for show in (plain, for_terminal):
         shown = show(words)

@@ -12,15 +12,16 @@ from blocks.settings import V1_BASE_URL, V2_BASE_URL, Settings, get_settings
 from tests.cases import each_case
 
 
-def refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> str:
-    monkeypatch.setenv(name, value)
-    with pytest.raises(UsageError) as caught:
-        get_settings()
+def refused(name: str, value: str) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(name, value)
+        with pytest.raises(UsageError) as caught:
+            get_settings()
     assert caught.value.__cause__ is None
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("value", "said"),
     [
         ('{"metadata": {"tiktok/apify": -1}}', '"metadata.tiktok/apify" has to be 0 or more'),
@@ -42,8 +43,8 @@ def refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> str:
         ("{import_post: 0.0413}", "this is no JSON"),
     ],
 )
-def test_prices_that_cannot_be_meant(monkeypatch: pytest.MonkeyPatch, value: str, said: str) -> None:
-    sentence = refused(monkeypatch, "TAGTRAIL_PRICES", value)
+def test_prices_that_cannot_be_meant(value: str, said: str) -> None:
+    sentence = refused("TAGTRAIL_PRICES", value)
     assert sentence.startswith(f"TAGTRAIL_PRICES: {said}")
     assert "0.0413" not in sentence
     assert "Input should" not in sentence
@@ -57,7 +58,7 @@ def test_prices_by_cell_channel_and_platform(monkeypatch: pytest.MonkeyPatch) ->
     assert [prices.metadata_micros(*cell) for cell in asked] == [30_000, 0, 20_000, 50_000]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("name", "value", "said"),
     [
         ("TAGTRAIL_IN_FLIGHT", "many", "it has to be a whole number"),
@@ -75,10 +76,8 @@ def test_prices_by_cell_channel_and_platform(monkeypatch: pytest.MonkeyPatch) ->
         ("MEMORIES_V1_BASE_URL", "ftp://x", "a base URL starts with https://"),
     ],
 )
-def test_a_wrong_setting_is_named_and_explained(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
-) -> None:
-    assert refused(monkeypatch, name, value).startswith(f"{name}: {said}")
+def test_a_wrong_setting_is_named_and_explained(name: str, value: str, said: str) -> None:
+    assert refused(name, value).startswith(f"{name}: {said}")
 
 
 NUMBERS = [
@@ -92,8 +91,7 @@ NUMBERS = [
 @each_case("name", NUMBERS)
 def test_every_number_has_bounds(name: str, value: str) -> None:
     assert len(NUMBERS) > 15
-    with pytest.MonkeyPatch.context() as patch:
-        assert refused(patch, name.upper(), value).startswith(f"{name.upper()}: ")
+    assert refused(name.upper(), value).startswith(f"{name.upper()}: ")
 
 
 def test_no_secret_is_printed() -> None:
@@ -106,7 +104,7 @@ def test_no_secret_is_printed() -> None:
     assert settings.database_url.endswith("hush-3@db.example/kites")
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("text", "line"),
     [
         (b"MEMORIES_API_KEY=hush\n\n\nthis is no assignment\n", 4),
@@ -180,8 +178,8 @@ def test_a_file_that_sends_an_exported_key_elsewhere_is_told(monkeypatch: pytest
     assert redirected(USUAL) is None, "the environment decides"
 
 
-@pytest.mark.parametrize(("value", "meant"), [("1", True), ("0", False), ("true", True), ("", False)])
+@each_case(("value", "meant"), [("1", True), ("0", False), ("true", True), ("", False)])
 def test_a_switch(value: str, meant: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAGTRAIL_ALLOW_HTTP", value)
     assert get_settings().tagtrail_allow_http is meant
-    assert refused(monkeypatch, "TAGTRAIL_ALLOW_HTTP", "perhaps") == "TAGTRAIL_ALLOW_HTTP: it has to be 1 or 0"
+    assert refused("TAGTRAIL_ALLOW_HTTP", "perhaps") == "TAGTRAIL_ALLOW_HTTP: it has to be 1 or 0"

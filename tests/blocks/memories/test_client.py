@@ -31,6 +31,7 @@ from blocks.errors import (
 from blocks.memories.client import ImportItemSeen, MemoriesClient
 from blocks.posts.identity import parse_post_url
 from blocks.posts.record import Channel
+from tests.cases import each_case
 
 INSTAGRAM = parse_post_url("https://www.instagram.com/p/CAbcdEfGh12/")
 PLAYER = "https://www.tiktok.com/player/v1/7400000000000000123"
@@ -343,7 +344,7 @@ def test_a_client_does_not_travel(client: MemoriesClient) -> None:
             travel(client)
 
 
-@pytest.mark.parametrize("key", ["", "Bearer sk-x", "sk x", "sk\n"])
+@each_case("key", ["", "Bearer sk-x", "sk x", "sk\n"])
 def test_an_unusable_key_is_refused_at_once(key: str) -> None:
     with pytest.raises(UsageError, match="MEMORIES_API_KEY"):
         MemoriesClient(SecretStr(key), v1_base_url="http://127.0.0.1/a", v2_base_url="http://127.0.0.1/b")

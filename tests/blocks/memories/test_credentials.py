@@ -50,7 +50,7 @@ class TestTagtrailDatabaseByPrefect(Standard):
         return TagtrailDatabase
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("block", "name", "slug", "secrets"),
     [
         (MemoriesCredentials, "Memories.ai Credentials", "memories-credentials", ["api_key", "callback_secret"]),

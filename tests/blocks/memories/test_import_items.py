@@ -158,7 +158,7 @@ def test_no_list_makes_anything_but_items_or_our_own_errors(data: Any) -> None:
     assert all(one.odd or one.video_no or one.video_url for one in seen)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "said",
     [
         {"failed": False, "data": None},

@@ -7,7 +7,6 @@ import html
 import json
 from urllib.parse import quote
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,7 +96,7 @@ def test_base64_of_other_things_is_left_alone() -> None:
     assert Scrubber(KEY)(body) == body
 
 
-@pytest.mark.parametrize("key", ["back\\slash\\key", "100%-key-100%", "/begins-with-it", "%25-in-it-%25"])
+@each_case("key", ["back\\slash\\key", "100%-key-100%", "/begins-with-it", "%25-in-it-%25"])
 def test_keys_of_odd_letters(key: str) -> None:
     for written in (key, json.dumps(key)[1:-1], json_escaped(key), quote(key, safe=""), key.swapcase()):
         assert Scrubber(key)(f'"a {written}"'.encode()) == b'"a [key]"'
@@ -139,7 +138,7 @@ def test_a_callbacks_secret_that_may_be_a_word_goes_with_its_url_only() -> None:
     assert Scrubber("")(b"lamps") == b"lamps"
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("said", "told"),
     [
         ("illegal header line: bytearray(b'a caption')", "illegal header line"),

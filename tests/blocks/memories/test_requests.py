@@ -97,15 +97,13 @@ def test_wrong_urls(urls: Any, sentence: str) -> None:
         requests.url_import(urls, {})
 
 
-@pytest.mark.parametrize(
-    "url", ["https://www.instagram.com/someone/", "https://instagram.com.evil.example/p/CAbcdEfGh12/", ""]
-)
+@each_case("url", ["https://www.instagram.com/someone/", "https://instagram.com.evil.example/p/CAbcdEfGh12/", ""])
 def test_urls_that_name_no_post(url: str) -> None:
     with pytest.raises(NotAPostUrl):
         requests.url_import([INSTAGRAM[0], url], {})
 
 
-@pytest.mark.parametrize("url", [HANDLE, "@someone", "https://example.com/@someone", "https://x.com/someone", ""])
+@each_case("url", [HANDLE, "@someone", "https://example.com/@someone", "https://x.com/someone", ""])
 def test_wrong_creators(url: str) -> None:
     with pytest.raises(UsageError):
         requests.creator_import(url, 5, {})
@@ -132,7 +130,7 @@ def test_wrong_places(where: Any, sentence: str) -> None:
         requests.hashtag_import("dior", 5, where)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("word", "sentence"),
     [
         ("unique_id", '"unique_id" is called namespace;'),
@@ -221,7 +219,7 @@ ELSEWHERE = [
 ]
 
 
-@pytest.mark.parametrize("url", HERE)
+@each_case("url", HERE)
 def test_a_key_goes_in_clear_to_this_machine(url: str) -> None:
     assert requests.checked_base_url("X", url)
 
@@ -233,7 +231,7 @@ def test_a_key_goes_in_clear_nowhere_else_unless_it_is_meant(url: str) -> None:
     assert requests.checked_base_url("X", url, allow_http=True) == url
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
+@each_case("seconds", [0, -1, float("nan"), float("inf")])
 def test_wrong_timeouts(seconds: float) -> None:
     with pytest.raises(UsageError, match="timeout"):
         requests.checked_timeout(seconds)

@@ -73,7 +73,7 @@ def test_success_in_every_form(envelope: Any, http_status: int) -> None:
     assert opened(envelope, http_status) == {"a": 0}
 
 
-@pytest.mark.parametrize("http_status", [200, 400, 429, 500])
+@each_case("http_status", [200, 400, 429, 500])
 def test_the_envelope_is_judged_before_the_status(http_status: int) -> None:
     assert opened({"code": "0000", "data": [1]}, http_status) == [1]
     assert type(refused({"code": "0402", "msg": "Insufficient credits"}, http_status)) is NoCredits
@@ -253,7 +253,7 @@ def test_what_nobody_can_read_keeps_its_body(body: bytes) -> None:
     assert error.body == body
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
+@each_case("status", [301, 302, 307, 308])
 def test_a_redirect_is_no_answer_whatever_it_holds(status: int) -> None:
     assert isinstance(refused({"code": "0000", "data": {"taskId": "x"}}, status), Unreadable)
 

@@ -90,7 +90,7 @@ def test_mentions_on_x(text: str, users: list[str]) -> None:
     assert mentions_in(text, "x") == users
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("text", "users"),
     [
         (
@@ -124,7 +124,7 @@ def test_hashtags_on_x(text: str, tags: list[str]) -> None:
     assert hashtags_in(text, "x") == tags
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("text", "tags"),
     [
         ("moss kata#nadaシ #nada", ["nadaシ", "nada"]),
@@ -136,14 +136,14 @@ def test_on_tiktok_a_tag_may_be_glued_to_a_word(text: str, tags: list[str]) -> N
     assert hashtags_in(text, "tiktok") == tags
 
 
-@pytest.mark.parametrize("platform", PLATFORMS)
+@each_case("platform", PLATFORMS)
 def test_a_variation_selector_that_selects_nothing_makes_no_other_tag(platform: Platform) -> None:
     assert hashtags_in("#tag\ufe0f next #TAG\ufe0e #t\ufe0fag #\ufe0f", platform) == ["tag"]
     if platform != "x":
         assert hashtags_in("#❤️ #❤︎dance #1️⃣ #©️x", platform) == ["❤️", "❤︎dance", "1️⃣", "©️x"]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("text", "users"),
     [
         ("RT@fern RT:@oslo", ["fern", "oslo"]),

@@ -136,7 +136,7 @@ def test_tiktok_forms(url: str, handle: str | None) -> None:
     assert ref.url == (player if handle is None else f"https://www.tiktok.com/@{handle}/video/{NUMBER}")
 
 
-@pytest.mark.parametrize(
+@each_case(
     "url", ["https://vm.tiktok.com/ZMabcdef1/", "https://vt.tiktok.com/ZSabc/", "https://www.tiktok.com/t/ZTabc/"]
 )
 def test_tiktok_short_links_say_what_to_do(url: str) -> None:

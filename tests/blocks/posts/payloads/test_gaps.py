@@ -59,7 +59,7 @@ def test_an_image_is_no_video_whatever_the_payload_says(mapped: Mapped) -> None:
         assert record.null_reasons[column] == "not_a_video", column
 
 
-@pytest.mark.parametrize("name", ["image_graphql", "image_v1", "image_flat_camel"])
+@each_case("name", ["image_graphql", "image_v1", "image_flat_camel"])
 def test_hidden_likes_are_null_and_flagged(mapped: Mapped, name: str) -> None:
     record = mapped(name)
     assert (record.likes, record.likes_hidden) == (None, True)
@@ -87,7 +87,7 @@ def test_every_way_to_hide_likes(media: Media, asked: Asked, changes: dict[str, 
     assert record.null_reasons.get("views") == ("hidden_by_owner" if views_hidden else None)
 
 
-@pytest.mark.parametrize("given", [0, "0", 0.0])
+@each_case("given", [0, "0", 0.0])
 def test_a_zero_that_the_owner_hides_is_no_measurement(load: Load, media: Media, asked: Asked, given: Any) -> None:
     node = media(like_and_view_counts_disabled=True, video_view_count=given, video_play_count=given)
     record = map_post(node, asked("video"))
@@ -288,7 +288,7 @@ def test_a_text_only_post_of_x_has_no_media_type(load: Load, asked: Asked) -> No
     assert (record.media_type, len(record.extra["children"])) == ("carousel", 2)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("entities", "tags"),
     [
         ({"hashtags": [{"text": "Paris2024"}, {"tag": "#Kiln"}, {"text": "paris2024"}]}, ["Paris2024", "Kiln"]),
@@ -333,7 +333,7 @@ def test_the_check_marks_of_x(load: Load, asked: Asked, author: dict[str, Any], 
     assert map_post(item, asked("x")).author_verified is verified
 
 
-@pytest.mark.parametrize(
+@each_case(
     "data",
     [
         {"items": [{"pk": "3481565218219479007", "code": "DBRAR6uU8_f", "media_type": 2}]},

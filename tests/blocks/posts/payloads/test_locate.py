@@ -58,7 +58,7 @@ def test_gone_is_what_says_so(asked: Asked, data: Any) -> None:
         map_post(data, asked("video"))
 
 
-@pytest.mark.parametrize("status", [10204, 10216, 10222])
+@each_case("status", [10204, 10216, 10222])
 def test_tiktok_says_it_by_number(asked: Asked, status: int) -> None:
     with pytest.raises(PostGone):
         map_post({"itemInfo": {}, "statusCode": status, "statusMsg": "item doesn't exist"}, asked("tiktok_item"))
@@ -172,7 +172,7 @@ def test_a_node_without_identity_is_nobodys(load: Load, media: Media, asked: Ask
         map_post(item, asked("youtube"))
 
 
-@pytest.mark.parametrize(
+@each_case(
     "changes",
     [
         {"id": "3757363670205967607_4100200", "shortcode": ...},

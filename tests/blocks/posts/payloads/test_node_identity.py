@@ -71,9 +71,7 @@ def test_an_item_of_another_post_or_of_none_is_refused(own: dict[str, Any]) -> N
         map_post([ITEM | own], REEL)
 
 
-@pytest.mark.parametrize(
-    "own", [{}, {"inputUrl": REEL.url}, {"query": REEL.url}, {"url": "https://cdn.example.invalid/x.mp4"}]
-)
+@each_case("own", [{}, {"inputUrl": REEL.url}, {"query": REEL.url}, {"url": "https://cdn.example.invalid/x.mp4"}])
 def test_what_only_repeats_the_question_confirms_nothing(own: dict[str, Any]) -> None:
     with pytest.raises(UnknownShape):
         map_post([ITEM | own], REEL)
@@ -107,7 +105,7 @@ def test_a_number_that_lost_its_last_digits_is_neither_the_asked_one_nor_another
         map_post({**rounded, "id": "1989000000000000000"}, STATUS)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "comments",
     [
         [{"cid": "1", "aweme_id": CLIP.post_id, "text": "t", "digg_count": 4, "create_time": 1_762_000_000}],
@@ -277,16 +275,16 @@ def _chain(size: int) -> Any:
 
 @each_case("kind", MANY)
 def test_the_search_takes_linear_time(kind: str) -> None:
-    small, large = _work(MANY[kind](200)), _work(MANY[kind](400))
+    small, large = _work(MANY[kind](100)), _work(MANY[kind](200))
     assert large < 2.3 * small + 500
 
 
 def test_the_search_is_bounded_however_large_the_answer_is() -> None:
-    bounds = {"max_places": 500}
+    bounds = {"max_places": 200}
     items = [{**ITEM, "url": OTHER}]
-    assert _work(items * 5_000, **bounds) < 1.1 * _work(items * 600, **bounds)
-    # Each level twice in the next one: 2^9 nodes, and 2^14.
-    assert _work(_nested(14), **bounds) < 1.5 * _work(_nested(9), **bounds)
+    assert _work(items * 2_000, **bounds) < 1.1 * _work(items * 300, **bounds)
+    # Each level twice in the next one: 2^8 nodes, and 2^12.
+    assert _work(_nested(12), **bounds) < 1.5 * _work(_nested(8), **bounds)
 
 
 def test_the_search_is_bounded_in_depth() -> None:

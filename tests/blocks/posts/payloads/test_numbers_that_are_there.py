@@ -70,7 +70,7 @@ def test_counts_under_keys_that_no_table_reads_are_no_row_of_nulls(platform: str
     assert unread == names.keys() - {column}
 
 
-@pytest.mark.parametrize(
+@each_case(
     "counts",
     [
         *({"likes_total": 5}, {"numLikes": "1.2K"}, {"like_info": {"count": 5}}, {"num_comments_": 5}),
@@ -167,7 +167,7 @@ def test_children_and_pictures_of_a_hybrid_are_found() -> None:
     assert map_post(HYBRID | pictures, REEL).extra["display_url"] == "https://cdn.example.invalid/i.jpg"
 
 
-@pytest.mark.parametrize("platform", BARE)
+@each_case("platform", BARE)
 def test_a_table_decides_the_order(platform: str) -> None:
     tables = PLATFORMS[platform].shapes
     for shape, table in zip(with_alternatives(tables), tables, strict=True):
@@ -214,7 +214,7 @@ INSTAGRAPI = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("counts", "plays", "views"),
     [
         ({"play_count": 5000, "view_count": 0}, 5000, None),
@@ -231,7 +231,7 @@ def test_a_zero_that_the_service_fills_in_is_unknown(counts: dict[str, Any], pla
         assert record.null_reasons.get(column, "not_in_payload") == "not_in_payload"
 
 
-@pytest.mark.parametrize(("plays", "followers", "told"), [(9, 0, None), (0, 0, 0), (9, 3, 3)])
+@each_case(("plays", "followers", "told"), [(9, 0, None), (0, 0, 0), (9, 3, 3)])
 def test_followers_that_the_app_did_not_ask_for_are_unknown(plays: int, followers: int, told: int | None) -> None:
     node = {"aweme_id": CLIP.post_id, "desc": "x", "statistics": {"digg_count": 1, "play_count": plays}}
     record = map_post({**node, "author": {"unique_id": "u", "follower_count": followers}}, CLIP)
@@ -251,8 +251,8 @@ def test_a_form_that_fills_nothing_in_keeps_its_zeros(media: Callable[..., Any])
     assert (record.plays, record.views) == (5, 0)
 
 
-@pytest.mark.parametrize("kind", [1, 8])
-@pytest.mark.parametrize("form", [INSTAGRAPI, HYBRID])
+@each_case("kind", [1, 8])
+@each_case("form", [INSTAGRAPI, HYBRID])
 def test_pictures_have_no_plays_whatever_zero_stands_there(form: dict[str, Any], kind: int) -> None:
     zeros = {"play_count": 0, "view_count": 0, "video_duration": 0.0, "ig_play_count": 0}
     record = map_post(form | {"media_type": kind} | zeros, REEL)
@@ -285,14 +285,14 @@ def test_a_time_beyond_tomorrow_is_a_misread_number(hours: int, taken: bool) -> 
     assert record.null_reasons.get("posted_at") == (None if taken else "unknown_shape")
 
 
-@pytest.mark.parametrize("given", [1_762_000_000.5, "1762000000.5", 1_762_000_000_500, 1_762_000_000_500_000])
+@each_case("given", [1_762_000_000.5, "1762000000.5", 1_762_000_000_500, 1_762_000_000_500_000])
 def test_fractions_of_seconds_reach_the_row(given: Any) -> None:
     asked, node, _ = BARE["tiktok"]
     record = map_post({**node, "createTime": given, "playCount": 5}, asked)
     assert record.posted_at == datetime(2025, 11, 1, 12, 26, 40, 500_000, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("platform", "more"),
     [
         ("tiktok", {"collabInfo": {"collaborators": [{"username": "studio.nord", "name": "Studio Nord"}]}}),

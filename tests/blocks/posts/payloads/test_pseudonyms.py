@@ -6,8 +6,6 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import pytest
-
 from blocks.posts.payloads.mapping import map_post
 from blocks.posts.payloads.pseudonyms import scrub_comments
 from blocks.posts.record import PostRef
@@ -132,7 +130,7 @@ def test_a_count_called_comments_stays() -> None:
     }
 
 
-@pytest.mark.parametrize("policy", ["keep", "pseudonymise", "drop"])
+@each_case("policy", ["keep", "pseudonymise", "drop"])
 def test_counts_that_came_as_text_stay(media: Callable[..., Any], asked: Asked, policy: Any) -> None:
     comment = {"node": {"id": "1", "text": "hi", "owner": {"username": "fern.potter"}, "edge_liked_by": {"count": "5"}}}
     for edges in ([], [comment]):
@@ -160,7 +158,7 @@ def test_only_numbers_stay_of_texts_called_counts() -> None:
     assert scrub_comments({"comments": container}, "drop", KEY)["comments"] == {"count": "1", "edges": []}
 
 
-@pytest.mark.parametrize("policy", ["pseudonymise", "drop"])
+@each_case("policy", ["pseudonymise", "drop"])
 def test_where_nobody_commented_the_payload_itself_comes_back(load: Load, policy: Any) -> None:
     for name in ("image_graphql", "carousel_v1", "youtube_item", "x_tweet"):
         data = load(name)
@@ -171,7 +169,7 @@ def test_where_nobody_commented_the_payload_itself_comes_back(load: Load, policy
     assert scrub_comments(as_text, policy, KEY) is as_text
 
 
-@pytest.mark.parametrize(
+@each_case(
     "container",
     [
         {"0": {"id": "1", "username": "fern.potter"}},

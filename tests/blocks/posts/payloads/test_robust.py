@@ -17,6 +17,7 @@ from blocks.posts.payloads.mapping import NULLABLE, map_post
 from blocks.posts.payloads.pseudonyms import scrub_comments
 from blocks.posts.platforms.registry import all_shapes
 from blocks.posts.record import PostRecord, PostRef
+from tests.cases import each_case
 
 Load, Asked = Callable[[str], Any], Callable[[str], PostRef]
 
@@ -167,7 +168,7 @@ def at(data: Any, path: tuple[Any, ...]) -> Any:
     return data
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each_case("name", NAMES)
 def test_every_node_once_as_something_else(load: Load, asked: Asked, name: str) -> None:
     """An object or a list as each odd one, in whose place much else is looked for; a value as one of them."""
     data, ref = load(name), asked(name)

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-import pytest
-
 from blocks.posts.payloads.mapping import map_post
 from blocks.posts.record import PostRecord, PostRef
 from tests.cases import each_case
@@ -75,7 +73,7 @@ def test_what_stands_around_the_node_changes_nothing(load: Load, asked: Asked, m
     assert row(record) == row(mapped("video_graphql"))
 
 
-@pytest.mark.parametrize("wrapping", ["bare", "list", "items", "data.items"])
+@each_case("wrapping", ["bare", "list", "items", "data.items"])
 def test_what_stands_around_a_v1_item_changes_nothing(load: Load, asked: Asked, mapped: Mapped, wrapping: str) -> None:
     item = load("video_v1")["data"]["xdt_api__v1__media__shortcode__web_info"]["items"][0]
     data: dict[str, Any] = {
@@ -87,7 +85,7 @@ def test_what_stands_around_a_v1_item_changes_nothing(load: Load, asked: Asked, 
     assert row(map_post(data[wrapping], asked("video"))) == row(mapped("video_v1"))
 
 
-@pytest.mark.parametrize("wrapping", ["itemInfo", "itemStruct", "bare", "data", "list"])
+@each_case("wrapping", ["itemInfo", "itemStruct", "bare", "data", "list"])
 def test_what_stands_around_an_item_struct_changes_nothing(
     load: Load, asked: Asked, mapped: Mapped, wrapping: str
 ) -> None:
@@ -102,7 +100,7 @@ def test_what_stands_around_an_item_struct_changes_nothing(
     assert row(map_post(data[wrapping], asked("tiktok_item"))) == row(mapped("tiktok_item"))
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("likes", "comments"),
     [
         ("edge_media_preview_like", "edge_media_to_parent_comment"),

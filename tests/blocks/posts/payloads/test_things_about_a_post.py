@@ -135,7 +135,7 @@ def test_a_mark_that_names_the_post_or_none_ends_it(platform: str, data: Any) ->
         map_post(data, POSTS[platform])
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("platform", "node"),
     [
         ("instagram", {"shortcode": "DQk1lnGlaz3", "likes": 4, "user_posted": "reed"}),
@@ -149,7 +149,7 @@ def test_when_the_service_looked_is_not_when_the_post_came(platform: str, node: 
     assert map_post([item], POSTS[platform]).posted_at == datetime(2025, 11, 1, 12, 26, 40, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "node",
     [
         {"video": {"duration": 13651}, "stats": {"playCount": 5}, "desc": "d"},
@@ -172,7 +172,7 @@ def _with_duration(node: dict[str, Any], seconds: int) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("said", "media_type", "plays"),
     [
         ({"media_name": "album"}, "carousel", None),
