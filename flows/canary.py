@@ -38,9 +38,8 @@ async def canary(
         credentials: Name of the memories-credentials block; without such a block the settings are used.
     """
     async with open_run("canary", credentials=credentials) as opened:
-        run = await opened.accept(
-            request_for_canary, urls, channel=channel, collection=collection, max_spend_usd=max_spend_usd
-        )
+        request = request_for_canary(urls, channel=channel, collection=collection, max_spend_usd=max_spend_usd)
+        run = await opened.accept(request)
         async with Enrichment(run) as enrichment:
             enrichment.add(await take_given_posts(run))
         await compare_shapes(run)

@@ -46,8 +46,7 @@ async def collect_imports(
         collection: With held, only what this collection pays for; empty means all of it.
     """
     async with open_run("collect-imports", credentials=credentials) as opened:
-        run = await opened.accept(
-            request_for_sweep,
+        request = request_for_sweep(
             channel=channel,
             max_spend_usd=max_spend_usd,
             max_age_hours=max_age_hours,
@@ -55,6 +54,7 @@ async def collect_imports(
             collection=collection,
             asks=look_again_at is not None,
         )
+        run = await opened.accept(request)
         async with Enrichment(run) as enrichment:
 
             async def follow(planned: FollowedImport) -> None:

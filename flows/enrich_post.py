@@ -50,14 +50,14 @@ async def enrich_post(
         RunFailed: the URL names no post, or the database cannot be used.
     """
     async with open_run("enrich-post", credentials=credentials, task_run_id=task_run.id) as opened:
-        run = await opened.accept(
-            request_for_urls,
+        request = request_for_urls(
             [url],
             channel=channel,
             collection=collection,
             max_spend_usd=max_spend_usd,
             max_age_hours=max_age_hours,
         )
+        run = await opened.accept(request)
         async with Enrichment(run) as enrichment:
             enrichment.add(await take_given_posts(run))
     return opened.result

@@ -38,8 +38,7 @@ async def enrich_posts(
         posts_per_task: Posts in one Prefect task; 0 means 1 for up to 500 posts and batches of 50 above.
     """
     async with open_run("enrich-posts", credentials=credentials) as opened:
-        run = await opened.accept(
-            request_for_urls,
+        request = request_for_urls(
             urls,
             channel=channel,
             collection=collection,
@@ -47,6 +46,7 @@ async def enrich_posts(
             max_age_hours=max_age_hours,
             posts_per_task=posts_per_task,
         )
+        run = await opened.accept(request)
         async with Enrichment(run) as enrichment:
             enrichment.add(await take_given_posts(run))
     return opened.state

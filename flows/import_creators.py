@@ -56,8 +56,7 @@ async def import_creators(
         posts_per_task: Posts in one Prefect task; 0 means 1 for up to 500 posts and batches of 50 above.
     """
     async with open_run("import-creators", credentials=credentials) as opened:
-        run = await opened.accept(
-            request_for_creators,
+        request = request_for_creators(
             creators,
             posts_per_creator,
             channel=channel,
@@ -72,6 +71,7 @@ async def import_creators(
             fresh=fresh,
             posts_per_task=posts_per_task,
         )
+        run = await opened.accept(request)
         imports = await plan_imports(run)
         async with Enrichment(run) as enrichment:
 

@@ -55,8 +55,7 @@ async def import_posts(
         posts_per_task: Posts in one Prefect task; 0 means 1 for up to 500 posts and batches of 50 above.
     """
     async with open_run("import-posts", credentials=credentials) as opened:
-        run = await opened.accept(
-            request_for_post_imports,
+        request = request_for_post_imports(
             urls,
             channel=channel,
             collection=collection,
@@ -70,6 +69,7 @@ async def import_posts(
             fresh=fresh,
             posts_per_task=posts_per_task,
         )
+        run = await opened.accept(request)
         imports = await plan_imports(run)
         async with Enrichment(run) as enrichment:
 

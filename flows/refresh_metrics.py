@@ -38,14 +38,14 @@ async def refresh_metrics(
         posts_per_task: Posts in one Prefect task; 0 means 1 for up to 500 posts and batches of 50 above.
     """
     async with open_run("refresh-metrics", credentials=credentials) as opened:
-        run = await opened.accept(
-            request_for_refresh,
+        request = request_for_refresh(
             collection=collection,
             hashtag=hashtag,
             channel=channel,
             max_spend_usd=max_spend_usd,
             posts_per_task=posts_per_task,
         )
+        run = await opened.accept(request)
         due = await plan_refresh(run)
         async with Enrichment(run, expected_posts=len(due.taken)) as enrichment:
             enrichment.add(await take_due_posts(run, due))

@@ -55,8 +55,7 @@ async def track_hashtags(
         posts_per_task: Posts in one Prefect task; 0 means 1 for up to 500 posts and batches of 50 above.
     """
     async with open_run("track-hashtags", credentials=credentials) as opened:
-        run = await opened.accept(
-            request_for_hashtags,
+        request = request_for_hashtags(
             hashtags,
             posts_per_hashtag,
             channel=channel,
@@ -71,6 +70,7 @@ async def track_hashtags(
             fresh=fresh,
             posts_per_task=posts_per_task,
         )
+        run = await opened.accept(request)
         imports = await plan_imports(run)
         async with Enrichment(run) as enrichment:
 

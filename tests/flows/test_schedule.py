@@ -12,7 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Scheduled
 
-from flows.steps.prefect_side.schedule import capped_reuse_hours, reuse_hours_for_this_run
+from flows.steps.imports.plan import capped_reuse_hours, reuse_hours_for_this_run
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

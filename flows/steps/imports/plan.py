@@ -7,7 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.context import FlowRunContext
 
 from blocks.database.engine import Store
 from blocks.database.store import erased_names, import_planning, runs
@@ -15,7 +28,6 @@ from blocks.database.store.import_planning import Ticket
 from blocks.database.store.imports import FoundPost
 from blocks.dedup_keys import dedup_key
 from blocks.posts.identity import item_key, parse_creator_url, parse_post_url
-from flows.steps.prefect_side.schedule import is_scheduled
 from flows.steps.run.context import RunContext
 from flows.steps.run.request import RequestedImport, RunRequest
 from flows.steps.run.summary import named, plural
@@ -26,6 +38,7 @@ CHUNK = 500
 async def plan_imports(run: RunContext) -> list[Ticket]:
     """Write every import of the request into the ledger, or find the one that serves it already."""
     request, tickets = run.request, []
+    reuse_after = run.clock() - timedelta(hours=await reuse_hours_for_this_run(request.reuse_hours))
     if request.library == "public" and request.namespace != request.collection:
         run.journal.note(f"the public library knows no namespaces: {request.namespace!r} is not sent")
     for wanted in request.imports:
@@ -42,7 +55,7 @@ async def plan_imports(run: RunContext) -> list[Ticket]:
             requested=wanted.requested,
             run_id=run.run_id,
             owner=run.owner,
-            reuse_after=run.clock() - timedelta(hours=request.reuse_hours),
+            reuse_after=reuse_after,
             fresh=request.fresh,
             continues=not is_scheduled(),
         )
@@ -57,6 +70,45 @@ async def plan_imports(run: RunContext) -> list[Ticket]:
         tickets.append(ticket)
     run.progress.imports_open = len(tickets)
     return tickets
+
+
+def capped_reuse_hours(reuse_hours: float, this: datetime | None, following: datetime | None) -> float:
+    """At most half the time between a scheduled run and the next one; unchanged where there is no next one."""
+    if this is None or following is None or following <= this:
+        return reuse_hours
+    return min(reuse_hours, (following - this).total_seconds() / 3600 / 2)
+
+
+def is_scheduled() -> bool:
+    """Whether this very flow run was started by its deployment's schedule: then it goes on with no other run's."""
+    context = FlowRunContext.get()
+    return context is not None and context.flow_run is not None and bool(context.flow_run.auto_scheduled)
+
+
+async def reuse_hours_for_this_run(reuse_hours: float) -> float:
+    """`reuse_hours`, capped in a scheduled run: a daily one must not live on yesterday's import.
+
+    A deployment may have several schedules, for other hashtags each: the next run is the one with the same parameters.
+    """
+    context = FlowRunContext.get()
+    run = None if context is None else context.flow_run
+    if run is None or not run.auto_scheduled or run.deployment_id is None:
+        return reuse_hours
+    this = run.expected_start_time
+    async with get_client() as client:
+        upcoming = await client.read_flow_runs(
+            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[run.deployment_id])),
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+                expected_start_time=FlowRunFilterExpectedStartTime(after_=this),
+            ),
+            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+            limit=200,
+        )
+    alike = (one for one in upcoming if one.auto_scheduled and one.parameters == run.parameters)
+    later = (one.expected_start_time for one in alike if one.id != run.id)
+    following = next((moment for moment in later if moment is not None and this is not None and moment > this), None)
+    return capped_reuse_hours(reuse_hours, this, following)
 
 
 async def take_given_posts(run: RunContext) -> list[FoundPost]:

@@ -14,14 +14,12 @@ from blocks.database.connections import parse
 from blocks.database.credentials import TagtrailDatabase
 from blocks.database.engine import Store, open_store
 from blocks.database.store import accounts
-from blocks.errors import BadKey, UsageError
+from blocks.errors import UsageError
 from blocks.memories.callbacks import address
 from blocks.memories.client import MemoriesClient
 from blocks.memories.credentials import MAX_CONNECTIONS, MemoriesCredentials
 from blocks.network import are_here, is_here
 from blocks.settings import Settings, get_settings
-from flows.steps.enrichment.circuit_breaker import REFUSALS
-from flows.steps.run.context import RunContext
 
 BlockT = TypeVar("BlockT", bound=Block)
 
@@ -61,25 +59,6 @@ async def name_account(store: Store, client: MemoriesClient, credentials: str, n
         client.account = await store.run(accounts.account_of, mine, credentials)
         if client.account != mine:
             note(f"the key is another one of account {client.account}; TAGTRAIL_ACCOUNT names accounts")
-
-
-async def note_service(run: RunContext, credentials: str, *, failed: bool) -> None:
-    """Whether the service refused the key, for whoever comes with another one, or the account, for the sweeps: they try
-    again once an hour.
-
-    Raises:
-        StoreError: the database cannot be used.
-    """
-    halted, account = run.halt.reason, run.client.account
-    if isinstance(halted, BadKey):
-        await run.store.run(accounts.key_was_refused, account, credentials)
-    elif halted is None and not failed:
-        await run.store.run(accounts.key_was_taken, credentials)
-    if isinstance(halted, REFUSALS):
-        by_sweep = run.request.sweeps
-        await run.store.run(accounts.note_refusal, account, why=str(halted), now=run.clock(), by_sweep=by_sweep)
-    elif run.journal.served:
-        await run.store.run(accounts.forget_refusal, account)
 
 
 def _callback(block: MemoriesCredentials | None, settings: Settings) -> str | None:

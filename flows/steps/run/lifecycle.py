@@ -1,33 +1,49 @@
-"""A run from its request to its end: `async with open_run(flow) as opened: run = await opened.accept(…)`."""
+"""A run from its request to its end: `async with open_run(flow) as opened: run = await opened.accept(request)`.
+
+It holds open a database, a client, limits, money and leases; they are closed in the opposite order.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, ParamSpec, Self
+from typing import Any, Self
+from uuid import UUID, uuid4
 
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from blocks.database.engine import Store
-from blocks.database.store import runs as stops_store
-from blocks.errors import StoreError, TagtrailError
+from blocks.database.store import accounts, leases, meta, runs
+from blocks.errors import BadKey, StoreError, TagtrailError
 from blocks.memories.client import MemoriesClient
-from blocks.settings import Settings
+from blocks.processes import name_holder
+from blocks.quotas.budget import Budget
+from blocks.quotas.rate_limiter import Limiter, rates_from
+from blocks.settings import Settings, get_settings
+from flows.steps.enrichment.circuit_breaker import REFUSALS, Channels
+from flows.steps.imports.plan import without_erased
 from flows.steps.prefect_side import artifacts
-from flows.steps.run import outcome
-from flows.steps.run.accounts import note_service
+from flows.steps.prefect_side.kill_switch import watch_kill_switch
+from flows.steps.prefect_side.run_names import name_of_run, tags_of_run
+from flows.steps.run.accounts import ensure_one_service, name_account, open_client, open_database
+from flows.steps.run.call_limits import CallLimits
 from flows.steps.run.context import RunContext
 from flows.steps.run.garbage import fewer_collections
-from flows.steps.run.opening import Opening
-from flows.steps.run.request import RunRequest
+from flows.steps.run.halt_switch import HaltSwitch
+from flows.steps.run.journal import Journal
+from flows.steps.run.lease_health import LeaseHealth
+from flows.steps.run.outcome import RunEnd, never_opened
+from flows.steps.run.progress import current_progress
+from flows.steps.run.request import NO_CAP_USD, RunRequest
 from flows.steps.run.stops import Stop, StopListener, termination_in
 from flows.steps.run.summary import RunEnded, RunFailed, RunHalted, RunSummary
-
-P = ParamSpec("P")
 
 
 def utc_now() -> datetime:
@@ -53,58 +69,137 @@ class open_run:
     ) -> None:
         self.summary: RunSummary | None = None
         """What came of the run, once it is closed."""
-        self._opening = Opening(flow, credentials, clock, monotonic, task_run_id=task_run_id, cancelled=self._cancelled)
-        self._stops = StopListener(self._opening.flow_run_id, halt=self._opening.halt, write=self._write_stop)
+        self._flow, self._credentials, self._clock, self._monotonic = flow, credentials, clock, monotonic
+        self._run_id = str(task_run_id or flow_run.id or uuid4())
+        self._owns_flow_run = task_run_id is None and flow_run.id is not None
+        """Whether the flow run is Tagtrail's own, and shows what this run is and does."""
+        self._stack = AsyncExitStack()
+        self._progress = current_progress()
+        self._journal = Journal(self._progress, clock)
+        self._halt = HaltSwitch(self._journal.note, lambda: self._stops.interrupted())
+        self._stops = StopListener(str(flow_run.id or self._run_id), halt=self._halt, write=self._write_stop)
+        self._store: Store | None = None
+        """The database, once there is one."""
+        self._run: RunContext | None = None
+        """The run, once it is written down."""
 
-    async def accept(self, check: Callable[P, RunRequest], *asked: P.args, **terms: P.kwargs) -> RunContext:
-        """Check what is asked for, then open what the run needs, and write the run down.
+    async def accept(self, request: RunRequest) -> RunContext:
+        """Open what the request needs, and write the run down.
 
         Raises:
-            UsageError: what is asked for, or a setting, cannot be used.
+            UsageError: a setting cannot be used, there is no key, or the database is not for this service.
             StoreError: the database cannot be used as it is.
         """
-        return await self._opening.open(check(*asked, **terms))
+        settings = get_settings()
+        store = await self._stack.enter_async_context(open_database())
+        client = await self._stack.enter_async_context(await open_client(self._credentials, settings))
+        await ensure_one_service(store, client.hosts)
+        run = await self.accept_on(store, client, request.by_settings(settings), settings)
+        await self._stack.enter_async_context(watch_kill_switch(self._halt.pull))
+        await self._show_in_prefect(run.request, store, client, run.budget)
+        return run
 
     async def accept_on(
         self, store: Store, client: MemoriesClient, request: RunRequest, settings: Settings
     ) -> RunContext:
-        """The same on a database and a client of the caller's, who closes them; the operator's limit is not passed."""
-        return await self._opening.open_on(store, client, request, settings)
+        """The same on a database and a client of the caller's, who closes them; the kill switch is not read."""
+        self._store = store
+        owner = name_holder()
+        await name_account(store, client, self._credentials, self._journal.note)
+        limiter = Limiter(store, client.account, rates_from(settings))
+        self._stack.push_async_callback(limiter.aclose)
+        caps = request.caps(settings)
+        budget = Budget(store, client.account, self._run_id, request.collection, caps, settings.tagtrail_prices)
+        self._stack.push_async_callback(_settle, budget)
+        self._stack.push_async_callback(_release, store, owner)
+        self._progress.started_at = self._clock()
+        # Before anything is written down: what was erased is named nowhere again.
+        request = await without_erased(store, request, self._journal.note)
+        await store.run(
+            runs.start_run,
+            run_id=self._run_id,
+            flow=self._flow,
+            account=client.account,
+            collection=request.collection,
+            parameters=request.parameters() | {accounts.SERVICE: " and ".join(client.hosts)},
+            cap_micros=caps.run_micros,
+            sweeps=request.sweeps,
+            owner=owner,
+            now=self._clock(),
+        )
+        comment_key = bytes.fromhex(await store.run(meta.comment_key))
+        health = LeaseHealth(store, owner)
+        self._stack.push_async_callback(_end, asyncio.create_task(health.keep_renewing()))
+        self._run = RunContext(
+            run_id=self._run_id,
+            owner=owner,
+            request=request,
+            settings=settings,
+            comment_key=comment_key,
+            store=store,
+            client=client,
+            limits=CallLimits(limiter, self._halt, self._progress, settings.tagtrail_in_flight),
+            budget=budget,
+            channels=Channels(request.channels(settings.tagtrail_channel_order), monotonic=self._monotonic),
+            halt=self._halt,
+            leases=health,
+            journal=self._journal,
+            progress=self._progress,
+            clock=self._clock,
+        )
+        return self._run
 
-    def _cancelled(self) -> None:
-        self._stops.interrupted()
+    async def _show_in_prefect(self, request: RunRequest, store: Store, client: MemoriesClient, budget: Budget) -> None:
+        """Log what was accepted; tag the flow run, so that the UI's list can be filtered, and keep a progress bar."""
+        self._journal.log.accepted(
+            name_of_run(self._flow, flow_run.parameters or {}) if self._owns_flow_run else self._flow,
+            where=f"API {' and '.join(client.hosts)}, {store.engine.dialect.name} database",
+            cap_usd=None if request.max_spend_usd >= NO_CAP_USD else request.max_spend_usd,
+            imports=len(request.imports),
+            posts=request.expected_posts,
+        )
+        if not self._owns_flow_run:
+            return
+        hashtags = [one.hashtag for one in request.imports if one.hashtag]
+        with artifacts.best_effort("the run's tags"):
+            async with get_client() as prefect:
+                tags = dict.fromkeys([*flow_run.tags, *tags_of_run(request.collection, hashtags)])
+                await prefect.update_flow_run(UUID(self._run_id), tags=list(tags))
+        bar = artifacts.ProgressBar(
+            self._progress, lambda: artifacts.look_into_books(store, budget, self._run_id, self._progress)
+        )
+        await bar.start(artifacts.artifact_key(f"{self._flow}-progress", request.collection))
+        self._stack.push_async_callback(bar.stop)
 
     async def _write_stop(self, stop: Stop) -> bool:
-        opening = self._opening
-        if opening.store is None:
+        if self._store is None:
             return False  # Stopped before it was opened: nothing was asked for.
-        return await opening.store.run_durable(
-            stops_store.stop, opening.run_id, by=stop.by, why=stop.why, at=opening.clock()
-        )
+        return await self._store.run_durable(runs.stop, self._run_id, by=stop.by, why=stop.why, at=self._clock())
 
     async def __aenter__(self) -> Self:
-        self._opening.stack.enter_context(fewer_collections())
+        self._stack.enter_context(fewer_collections())
         self._stops.begin()
-        self._opening.stack.push_async_callback(self._stops.end)
+        self._stack.push_async_callback(self._stops.end)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        opening, ours = self._opening, _only_ours(error)
+        ours = _only_ours(error)
         if ours is not None and ours.halts:
-            opening.halt.pull(ours)
+            self._halt.pull(ours)
         failed = None if ours is None or ours.halts else ours
         broken = None if ours is not None else error
         try:
             # Before the run's end is written: what a person stopped is held.
             await self._stops.settle(broken)
-            opening.progress.ended_by = self._stops.signal
-            self.summary = opening.progress.summary = await self._close(failed, broken)
-            opening.journal.log.ended(self.summary.message, needs_you=self.summary.outcome != "done")
-            await self._note_service(failed)
+            self._progress.ended_by = self._stops.signal
+            self.summary = self._progress.summary = await self._close(failed, broken)
+            self._journal.log.ended(self.summary.message, needs_you=self.summary.outcome != "done")
+            with suppress(StoreError):
+                await self._note_service(failed=failed is not None)
         finally:
-            await opening.stack.aclose()
+            await self._stack.aclose()
         signal = termination_in(error)
         if signal is not None and signal is not error:
             # Wrapped in a group it would be a fault to Prefect, and a cancelled run would end as Crashed.
@@ -112,20 +207,28 @@ class open_run:
         return ours is not None
 
     async def _close(self, failed: TagtrailError | None, broken: BaseException | None) -> RunSummary:
-        opening = self._opening
-        if opening.run is None:
-            why = failed or opening.halt.reason
-            return outcome.never_opened(opening.run_id, opening.flow, why, opening.clock())
-        summary = await outcome.RunEnd(opening.run, opening.flow).close(self._stops, error=failed, broken=broken)
-        if opening.owns_flow_run:
+        if self._run is None:
+            return never_opened(self._run_id, self._flow, failed or self._halt.reason, self._clock())
+        summary = await RunEnd(self._run, self._flow).close(self._stops, error=failed, broken=broken)
+        if self._owns_flow_run:
             await artifacts.show(summary)
         return summary
 
-    async def _note_service(self, failed: TagtrailError | None) -> None:
-        run = self._opening.run
-        if run is not None:
-            with suppress(StoreError):
-                await note_service(run, self._opening.credentials, failed=failed is not None)
+    async def _note_service(self, *, failed: bool) -> None:
+        """Note whether the service refused the key, for whoever comes with another one, or the account, for the sweeps:
+        they try again once an hour."""
+        if self._run is None:
+            return
+        store, account, halted = self._run.store, self._run.client.account, self._halt.reason
+        if isinstance(halted, BadKey):
+            await store.run(accounts.key_was_refused, account, self._credentials)
+        elif halted is None and not failed:
+            await store.run(accounts.key_was_taken, self._credentials)
+        if isinstance(halted, REFUSALS):
+            by_sweep = self._run.request.sweeps
+            await store.run(accounts.note_refusal, account, why=str(halted), now=self._clock(), by_sweep=by_sweep)
+        elif self._journal.served:
+            await store.run(accounts.forget_refusal, account)
 
     @property
     def state(self) -> State[Any]:
@@ -154,6 +257,24 @@ class open_run:
         if error is not None:
             raise error
         return self.summary
+
+
+async def _settle(budget: Budget) -> None:
+    # Where the database cannot be used, reservations and leases end by themselves.
+    with suppress(StoreError):
+        await budget.close()
+
+
+async def _release(store: Store, owner: str) -> None:
+    """Leave nothing leased behind: the next run may follow within seconds, in this very process."""
+    with suppress(StoreError):
+        await store.run(leases.release_all, owner)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _error_of(summary: RunSummary) -> RunEnded | None:

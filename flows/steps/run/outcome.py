@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
 from blocks.database.store import erased_names, gaps, provenance, report, runs
 from blocks.database.store import imports as ledger
@@ -19,7 +18,6 @@ from blocks.outside_words import for_log
 from flows.steps.prefect_side import events
 from flows.steps.prefect_side.trending import announce_trending, link
 from flows.steps.run.context import RunContext
-from flows.steps.run.request import NO_CAP_USD, RunRequest
 from flows.steps.run.stops import StopListener
 from flows.steps.run.summary import (
     CREATORS,
@@ -38,22 +36,6 @@ MAX_LEADING = 5
 
 UNSETTLED = (None, "pending")
 """Outcomes of a run's posts that are none yet."""
-
-
-def parameters_of(request: RunRequest) -> dict[str, Any]:
-    """A request as the run's row keeps it."""
-    return {
-        "imports": [{"kind": one.kind, "wanted": one.wanted, "requested": one.requested} for one in request.imports],
-        "posts": len(request.posts),
-        "channel": request.channel,
-        "collection": request.collection,
-        "namespace": request.namespace,
-        "library": request.library,
-        "max_spend_usd": None if request.max_spend_usd >= NO_CAP_USD else request.max_spend_usd,
-        "max_age_hours": request.max_age_hours,
-        "reuse_hours": request.reuse_hours,
-        "fresh": request.fresh,
-    }
 
 
 def never_opened(run_id: str, flow: str, why: TagtrailError | None, now: datetime) -> RunSummary:

@@ -155,6 +155,21 @@ class RunRequest(BaseModel):
         """The same request but for some fields, which are not checked again."""
         return self.model_copy(update=changes)
 
+    def parameters(self) -> dict[str, Any]:
+        """The request as the run's row keeps it."""
+        return {
+            "imports": [{"kind": one.kind, "wanted": one.wanted, "requested": one.requested} for one in self.imports],
+            "posts": len(self.posts),
+            "channel": self.channel,
+            "collection": self.collection,
+            "namespace": self.namespace,
+            "library": self.library,
+            "max_spend_usd": None if self.max_spend_usd >= NO_CAP_USD else self.max_spend_usd,
+            "max_age_hours": self.max_age_hours,
+            "reuse_hours": self.reuse_hours,
+            "fresh": self.fresh,
+        }
+
     @property
     def expected_posts(self) -> int:
         """How many posts the run may have to account for, at most."""
