@@ -10,8 +10,6 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.steps.enrichment.dispatcher import Enrichment
-from flows.steps.imports.poll import FollowedImport, poll_import
-from flows.steps.imports.submit import submit_import
 from flows.steps.imports.sweep import recheck_imports, take_up_what_is_held, take_up_what_is_open
 from flows.steps.prefect_side.run_names import run_name
 from flows.steps.run.lifecycle import open_run
@@ -56,17 +54,10 @@ async def collect_imports(
         )
         run = await opened.accept(request)
         async with Enrichment(run) as enrichment:
-
-            async def follow(planned: FollowedImport) -> None:
-                submitted = await submit_import(planned) if planned.is_planned else planned
-                enrichment.add(submitted.listed)
-                while submitted.is_open and (batch := await poll_import(submitted)):
-                    enrichment.add(batch)
-
             if held:
-                await take_up_what_is_held(run, enrichment, follow)
+                await take_up_what_is_held(run, enrichment)
             elif look_again_at is None:
-                await take_up_what_is_open(run, enrichment, follow)
+                await take_up_what_is_open(run, enrichment)
             else:
                 await recheck_imports(run, look_again_at, enrichment)
     return opened.state

@@ -29,7 +29,7 @@ from flows.steps.enrichment.fetch import Fetcher
 from flows.steps.enrichment.post_state import Fetched, PostTask
 from flows.steps.imports.plan import plan_imports
 from flows.steps.imports.poll import poll_import, read_import
-from flows.steps.imports.submit import Submitter
+from flows.steps.imports.submit import submit_import
 from flows.steps.run.context import RunContext
 from flows.steps.run.lifecycle import open_run, utc_now
 from flows.steps.run.request import RunRequest, request_for_hashtags
@@ -157,17 +157,16 @@ class _Looker:
         run = self.run
         self.evidence.namespace = run.request.namespace
         [ticket] = await plan_imports(run)
-        state = ticket.state
-        if state == "planned":
+        if ticket.state == "planned":
             self.evidence.callback_sent = run.client.callback_url is not None
-            state = await Submitter(run).submit(ticket.import_id)
+            ticket = await submit_import.fn(run, ticket, f"#{self.wanted.hashtag}")
             if run.halt.reason is not None:
                 raise run.halt.reason
-        followed = await read_import(run, replace(ticket, state=state))
+        followed = await read_import(run, ticket)
         posts = followed.listed
         while followed.is_open and (batch := await poll_import.fn(followed)):
             posts += batch
-        if state == "complete" and ticket.task_id is not None and await run.limits.slot("status"):
+        if ticket.state == "complete" and ticket.task_id is not None and await run.limits.slot("status"):
             # An earlier look has it already: asking for it again is free, and shows how its items are written.
             await self._status(ticket.task_id)
         return posts

@@ -118,7 +118,11 @@ class Enrichment:
     """Takes posts while they are being found, and is done when each of them is settled."""
 
     def __init__(self, run: RunContext, *, expected_posts: int | None = None) -> None:
-        self._run = run
+        self._store, self._run_id, self._owner = run.store, run.run_id, run.owner
+        self._request, self._channels, self._halt = run.request, run.channels, run.halt
+        self._journal, self._progress, self._clock = run.journal, run.progress, run.clock
+        self._fresh_after = run.fresh_after
+        self._deadline_seconds = run.settings.tagtrail_import_deadline_seconds
         self._posts = run.journal.posts
         self._fetcher = Fetcher(run)
         self._found: dict[str, FoundPost] = {}
@@ -142,10 +146,10 @@ class Enrichment:
             key = item_key(post.ref)
             if key not in self._posts:
                 # A run of one collection pays for all that it takes; one over all has each pay for what it found.
-                payer = post.collection if self._run.request.collection is None else None
+                payer = post.collection if self._request.collection is None else None
                 self._found[key] = post
                 self._posts[key] = PostTask(post.ref, post.source_url, post.purpose, payer, post.ends_at)
-                self._run.progress.found += 1
+                self._progress.found += 1
                 self._share_of(post.ref.platform).queue.put_nowait(key)
 
     def _share_of(self, platform: str) -> _Share:
@@ -159,7 +163,7 @@ class Enrichment:
         return self._shares[platform]
 
     def _limits_of(self, platform: str) -> list[tuple[str, ...]]:
-        return [limits_for(platform, channel) for channel in self._run.channels.order]
+        return [limits_for(platform, channel) for channel in self._channels.order]
 
     @property
     def busy(self) -> bool:
@@ -207,9 +211,9 @@ class Enrichment:
         await self._dispatching
         if error is None:
             await self._wait_for_others()
-            if self._run.channels.unserved is not None:
+            if self._channels.unserved is not None:
                 # Only now: other posts were served meanwhile.
-                self._run.halt.pull(self._run.channels.unserved)
+                self._halt.pull(self._channels.unserved)
 
     async def _dispatch(self) -> None:
         async with asyncio.TaskGroup() as groups:
@@ -230,7 +234,7 @@ class Enrichment:
         """Begin with the posts as soon as there are slots for their tasks: in one group, or in several where tasks that
         wait to be tried again keep slots for long."""
         size = self._size
-        while keys and self._run.halt.reason is None:
+        while keys and self._halt.reason is None:
             slots = await share.gather_slots(-(-len(keys) // size))
             groups.create_task(self._run_group(share, keys[: slots * size], slots))
             keys = keys[slots * size :]
@@ -240,7 +244,7 @@ class Enrichment:
         size = self._size
         try:
             # Before the group of tasks, which would wrap its error in another.
-            claimed = await self._claim(keys) if self._run.halt.reason is None else []
+            claimed = await self._claim(keys) if self._halt.reason is None else []
             async with asyncio.TaskGroup() as tasks:
                 for at in range(0, len(claimed), size):
                     slots -= 1
@@ -250,7 +254,7 @@ class Enrichment:
                 slots = 0
         except TagtrailError as error:
             # No database: what other groups have bought is awaited, and stored.
-            self._run.halt.pull(error)
+            self._halt.pull(error)
         finally:
             share.release(slots)
 
@@ -267,19 +271,18 @@ class Enrichment:
         return purposes
 
     async def _claim_for(self, purpose: str, keys: list[str]) -> list[str]:
-        run = self._run
         of_plan = purpose != "enrich"
         claimed_at = awake_seconds()
-        claim = await run.store.run(
+        claim = await self._store.run(
             work.claim,
-            run.owner,
+            self._owner,
             [self._posts[key].ref for key in keys],
             purpose,
             # A checkpoint is answered once; whoever measured the post since the plan was read may have answered it.
-            fresh_after=None if of_plan else run.fresh_after,
-            measured_after=run.fresh_after if of_plan else None,
-            asker=run.request.asker(run.run_id),
-            sweeps=run.request.sweeps,
+            fresh_after=None if of_plan else self._fresh_after,
+            measured_after=self._fresh_after if of_plan else None,
+            asker=self._request.asker(self._run_id),
+            sweeps=self._request.sweeps,
         )
         for item in claim.claimed:
             post = self._posts[item_key(item.ref)]
@@ -287,19 +290,19 @@ class Enrichment:
             post.source_url = item.source_url if item.source_url is not None else post.source_url
             post.unparsed = item.unparsed
             post.failures_ever = Counter(item.tries)
-            if run.request.sweeps:
+            if self._request.sweeps:
                 post.asked_by, post.collection = item.asked_by, item.collection or post.collection
         for ref in claim.held:
             self._posts[item_key(ref)].outcome = "pending"
         for ref in claim.fresh:
             self._posts[item_key(ref)].outcome = "enriched"
-            run.journal.fresh.add(item_key(ref))
-            run.progress.fresh += 1
+            self._journal.fresh.add(item_key(ref))
+            self._progress.fresh += 1
         for ref, status in claim.ended:
             self._posts[item_key(ref)].outcome = status
-            setattr(run.progress, status, getattr(run.progress, status) + 1)
+            setattr(self._progress, status, getattr(self._progress, status) + 1)
             if status == "failed" and not of_plan:
-                run.journal.failed_before.add(item_key(ref))
+                self._journal.failed_before.add(item_key(ref))
         self._elsewhere += [item_key(ref) for ref in claim.busy]
         return [item_key(item.ref) for item in claim.claimed]
 
@@ -309,7 +312,7 @@ class Enrichment:
             await self._task(self._fetcher, posts, posts_named([post.ref for post in posts]))
         except StoreError as error:
             # Nothing more is bought; the answers that are under way are still awaited, and stored if they can be.
-            self._run.halt.pull(error)
+            self._halt.pull(error)
         finally:
             lost = [key for key in keys if self._posts[key].lost]
             for key in lost:
@@ -320,12 +323,11 @@ class Enrichment:
                 refs = [self._posts[key].ref for key in of_purpose]
                 # Where the database cannot be used their leases end by themselves.
                 with suppress(StoreError):
-                    await asyncio.shield(self._run.store.run(work.release, self._run.owner, refs, purpose))
+                    await asyncio.shield(self._store.run(work.release, self._owner, refs, purpose))
 
     async def _wait_for_others(self) -> None:
         """Posts that another live run buys at this moment: wait for its result, or take over if it dies."""
-        run = self._run
-        until = run.clock().timestamp() + run.settings.tagtrail_import_deadline_seconds
-        while self._elsewhere and run.halt.reason is None and run.clock().timestamp() < until:
-            await run.halt.pause(1.0)
+        until = self._clock().timestamp() + self._deadline_seconds
+        while self._elsewhere and self._halt.reason is None and self._clock().timestamp() < until:
+            await self._halt.pause(1.0)
             await self.try_elsewhere()

@@ -1,4 +1,4 @@
-"""An import on its way through a run: polled until it is finished, side by side with others.
+"""An import on its way through a run: sent, and polled until it is finished, side by side with others.
 
 Each poll task gives the posts that are new, as soon as there are any.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -25,6 +25,8 @@ from blocks.database.store.inbox import Heard
 from blocks.errors import MemoriesError, NotAPostUrl, TagtrailError, Unreadable
 from blocks.memories.client import ImportItemSeen
 from blocks.posts.identity import item_key, parse_post_url
+from flows.steps.enrichment.dispatcher import Enrichment
+from flows.steps.imports.submit import submit_import
 from flows.steps.prefect_side import events
 from flows.steps.run.context import RunContext
 from flows.steps.run.halt_switch import HaltSwitch
@@ -35,8 +37,7 @@ UNANSWERED_POLLS = 3
 
 
 class FollowedImport:
-    """An import that a run submits, follows or uses again. It brings its run along, and keeps what the next poll has to
-    know."""
+    """An import that a run follows or uses again, and what the next poll of it has to know."""
 
     def __init__(self, run: RunContext, ticket: Ticket, row: OpenImport) -> None:
         self.run, self.ticket, self.row = run, ticket, row
@@ -53,11 +54,6 @@ class FollowedImport:
         self._pause_seconds = 0.0
         """How long to wait before the next poll."""
         self._given: set[str] = set()
-
-    @property
-    def is_planned(self) -> bool:
-        """Whether it is still to be sent."""
-        return self.ticket.state == "planned"
 
     async def read(self) -> None:
         """Take it up as the ledger has it: its posts so far, and whether this run polls it."""
@@ -185,10 +181,10 @@ class FollowedImport:
         return new
 
 
-@task(name="poll-import", task_run_name="poll {submitted.name}", persist_result=False, cache_policy=NO_CACHE)
-async def poll_import(submitted: FollowedImport) -> list[FoundPost]:
+@task(name="poll-import", task_run_name="poll {followed.name}", persist_result=False, cache_policy=NO_CACHE)
+async def poll_import(followed: FollowedImport) -> list[FoundPost]:
     """Poll an import until it lists something new, and give that; nothing where it is finished, or the run halted."""
-    return await submitted.poll()
+    return await followed.poll()
 
 
 async def read_import(run: RunContext, ticket: Ticket) -> FollowedImport:
@@ -198,23 +194,24 @@ async def read_import(run: RunContext, ticket: Ticket) -> FollowedImport:
     return followed
 
 
-Follow = Callable[[FollowedImport], Awaitable[None]]
-"""What a flow does with one import, from its submission to its last post."""
-
-
-async def side_by_side(run: RunContext, tickets: Sequence[Ticket], follow: Follow) -> None:
-    """Follow all imports at once."""
+async def follow_imports(run: RunContext, tickets: Sequence[Ticket], enrichment: Enrichment) -> None:
+    """Bring all imports to their end, side by side; what they list is enriched at once."""
     run.progress.stage = "importing"
     async with asyncio.TaskGroup() as group:
         for ticket in tickets:
-            group.create_task(follow_one(run, ticket, follow))
+            group.create_task(follow_import(run, ticket, enrichment))
     run.progress.stage = "enriching"
 
 
-async def follow_one(run: RunContext, ticket: Ticket, follow: Follow) -> None:
-    """Follow one import; what ends the run is kept in it, and the others end by themselves."""
+async def follow_import(run: RunContext, ticket: Ticket, enrichment: Enrichment) -> None:
+    """Send an import, if that is still to be done, and poll it to its end. What ends the run is kept in it."""
     try:
-        await follow(await read_import(run, ticket))
+        followed = await read_import(run, ticket)
+        if ticket.state == "planned":
+            followed = await read_import(run, await submit_import(run, ticket, followed.name))
+        enrichment.add(followed.listed)
+        while followed.is_open and (batch := await poll_import(followed)):
+            enrichment.add(batch)
     except TagtrailError as error:
         # Also a database that cannot be used: an answer that one of the others waits for is taken in.
         run.halt.pull(error)

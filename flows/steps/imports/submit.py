@@ -14,7 +14,7 @@ from prefect.states import Completed, Failed
 
 from blocks.database.store import import_planning
 from blocks.database.store import imports as ledger
-from blocks.database.store.import_planning import Decision
+from blocks.database.store.import_planning import Decision, Ticket
 from blocks.database.store.imports import OpenImport
 from blocks.errors import (
     Busy,
@@ -33,7 +33,6 @@ from blocks.memories.error_codes import contradicts_itself
 from blocks.memories.requests import Where
 from blocks.outside_words import for_log
 from blocks.quotas.budget import Reservation
-from flows.steps.imports.poll import FollowedImport, read_import
 from flows.steps.prefect_side import events
 from flows.steps.run.accounts import open_database
 from flows.steps.run.call_limits import MAX_AMBIGUOUS
@@ -50,21 +49,20 @@ MAX_SLOT_AGE_SECONDS = 0.6
 """A slot that is older than this is not used. The margin between slots makes up for so much: 1 % of a minute."""
 
 
-@task(name="submit-import", task_run_name="submit {planned.name}", persist_result=False, cache_policy=NO_CACHE)
-async def submit_import(planned: FollowedImport) -> FollowedImport:
-    """Send one planned import, once, and give what is to be followed then.
+@task(name="submit-import", task_run_name="submit {name}", persist_result=False, cache_policy=NO_CACHE)
+async def submit_import(run: RunContext, ticket: Ticket, name: str) -> Ticket:
+    """Send one planned import, once, and give what is to be followed then; `name` is what Prefect calls it.
 
     A cap that is reached halts the run, and the import stays planned.
 
     Raises:
         TagtrailError: one that halts the run (key, credits, account); the import stays planned.
     """
-    run, ticket = planned.run, planned.ticket
     state = await Submitter(run).submit(ticket.import_id)
-    run.journal.log.of_import("%s: import %s (asked for %s posts)", planned.name, state, planned.row.requested)
+    run.journal.log.of_import("%s: import %s (asked for %s posts)", name, state, ticket.requested)
     if state == "dropped" and (twin := await run.store.read(import_planning.running_twin, ticket.import_id)):
-        return await read_import(run, replace(ticket, import_id=twin.import_id, action="attached", state=twin.state))
-    return await read_import(run, replace(ticket, state=state))
+        return replace(ticket, import_id=twin.import_id, action="attached", state=twin.state)
+    return replace(ticket, state=state)
 
 
 class Submitter:

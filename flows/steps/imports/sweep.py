@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import TERMINAL_STATES
@@ -21,7 +22,7 @@ from blocks.database.store.stale_work import StaleWork
 from blocks.errors import TagtrailError
 from flows.steps.enrichment.circuit_breaker import StillRefused
 from flows.steps.enrichment.dispatcher import Enrichment
-from flows.steps.imports.poll import Follow, follow_one, poll_once, side_by_side
+from flows.steps.imports.poll import follow_import, follow_imports, poll_once
 from flows.steps.run.context import RunContext
 from flows.steps.run.stops import CANCELLED, IN_PREFECT, states_of
 from flows.steps.run.summary import plural
@@ -39,14 +40,14 @@ MAX_LATE_LOOKS = 60
 """So many short imports one sweep looks at: about a minute of the status calls that the account may make."""
 
 
-async def take_up_what_is_open(run: RunContext, enrichment: Enrichment, follow: Follow) -> None:
+async def take_up_what_is_open(run: RunContext, enrichment: Enrichment) -> None:
     """Follow every open import of the account to its end; pending posts go to the enrichment at once.
 
     Where the service refused lately one call comes first, and where it was tried in the last hour, none. It looks
     again for as long as it has anything to do, and once more before it ends: of runs that callbacks ask for while this
     one is under way none is started, so that what they are about is this run's.
     """
-    sweep = _Sweep(run, enrichment, follow)
+    sweep = _Sweep(run, enrichment)
     async with asyncio.TaskGroup() as group:
         if await sweep.is_served(group):
             group.create_task(recheck_short_imports(run, enrichment))
@@ -55,7 +56,7 @@ async def take_up_what_is_open(run: RunContext, enrichment: Enrichment, follow: 
     run.progress.stage = "enriching"
 
 
-async def take_up_what_is_held(run: RunContext, enrichment: Enrichment, follow: Follow) -> None:
+async def take_up_what_is_held(run: RunContext, enrichment: Enrichment) -> None:
     """Go on with what a person's stop holds, of the run's collection or of all: it is this run's request from now on.
 
     Imports that were never sent are sent, the others are followed, and their posts are bought.
@@ -72,12 +73,20 @@ async def take_up_what_is_held(run: RunContext, enrichment: Enrichment, follow: 
         run.journal.note("nothing is held")
     enrichment.add(posts)
     run.progress.imports_open = len(tickets)
-    await side_by_side(run, tickets, follow)
+    await follow_imports(run, tickets, enrichment)
 
 
 class _Sweep:
-    def __init__(self, run: RunContext, enrichment: Enrichment, follow: Follow) -> None:
-        self._run, self._enrichment, self._follow = run, enrichment, follow
+    """What one sweep has taken up so far, and what it still waits for."""
+
+    def __init__(self, run: RunContext, enrichment: Enrichment) -> None:
+        self._store, self._account, self._owner, self._clock = run.store, run.client.account, run.owner, run.clock
+        self._run_id = run.run_id
+        self._halt, self._journal, self._progress = run.halt, run.journal, run.progress
+        self._cheapest_micros = run.request.cheapest_micros(run.settings)
+        self._poll_seconds = run.settings.tagtrail_poll_seconds
+        self._enrichment = enrichment
+        self._follow = partial(follow_import, run, enrichment=enrichment)
         self._taken: set[str] = set()
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._leases: dict[str, datetime] = {}
@@ -89,8 +98,7 @@ class _Sweep:
 
     async def look(self, group: asyncio.TaskGroup) -> bool:
         """Take up what is open and not taken yet; whether there is anything left to wait for."""
-        run = self._run
-        run.progress.stage = "importing"
+        self._progress.stage = "importing"
         stale = await self._take_up(most_posts=0 if self._looked else MOST_POSTS)
         self._looked = True
         self._enrichment.add(stale.posts)
@@ -102,14 +110,13 @@ class _Sweep:
         return self._busy(stale)
 
     async def _take_up(self, *, most_posts: int) -> StaleWork:
-        run = self._run
-        return await run.store.run_durable(
+        return await self._store.run_durable(
             stale_work.take_up,
-            run_id=run.run_id,
-            account=run.client.account,
-            now=run.clock(),
-            cheapest_micros=run.request.cheapest_micros(run.settings),
-            owner=run.owner,
+            run_id=self._run_id,
+            account=self._account,
+            now=self._clock(),
+            cheapest_micros=self._cheapest_micros,
+            owner=self._owner,
             leave=await self._ask_about_the_dead(),
             most_posts=most_posts,
         )
@@ -117,66 +124,65 @@ class _Sweep:
     async def _ask_about_the_dead(self) -> list[str]:
         """Ask Prefect about runs without an end whose processes are gone: what a person cancelled is held, all else was
         a crash. Gives those of which it does not say anything now; they are left to the next sweep."""
-        run = self._run
-        dead = [
-            run_id for run_id in await run.store.read(runs.without_end, run.client.account) if run_id not in self._dead
-        ]
+        dead = [one for one in await self._store.read(runs.without_end, self._account) if one not in self._dead]
         if not dead:
             return []
         try:
             async with get_client() as client:
                 states = await states_of(client, dead)
         except Exception as error:  # noqa: BLE001 - Prefect's client raises many kinds
-            run.journal.note(f"Prefect does not say what became of {plural(len(dead), 'run')} ({type(error).__name__})")
+            self._journal.note(
+                f"Prefect does not say what became of {plural(len(dead), 'run')} ({type(error).__name__})"
+            )
             return dead
         for run_id in dead:
             known = states.get(run_id)
             if known is not None and known.state_type in CANCELLED:
-                at = known.state.timestamp if known.state is not None else run.clock()
-                await run.store.run_durable(runs.stop, run_id, by=IN_PREFECT, why="cancelled in Prefect", at=at)
+                at = known.state.timestamp if known.state is not None else self._clock()
+                await self._store.run_durable(runs.stop, run_id, by=IN_PREFECT, why="cancelled in Prefect", at=at)
             elif known is None or known.state_type in TERMINAL_STATES:
-                await run.store.run(runs.crashed, run_id, now=run.clock())
+                await self._store.run(runs.crashed, run_id, now=self._clock())
         self._dead.update(dead)
         return []
 
     async def is_served(self, group: asyncio.TaskGroup) -> bool:
         """Whether the service serves the account, as far as is known; where it refused lately, by one call that is paid
         for anyway, once an hour."""
-        run = self._run
-        refusal, may_try = await run.store.run(accounts.may_try_again, run.client.account, run.clock())
+        journal, halt = self._journal, self._halt
+        refusal, may_try = await self._store.run(accounts.may_try_again, self._account, self._clock())
         if refusal is None:
             return True
         if not may_try:
             assert refusal.tried_at is not None
             again = refusal.tried_at + accounts.TRY_AGAIN
-            run.halt.pull(
+            halt.pull(
                 StillRefused(
                     f"the service refused at {refusal.at:%H:%M} UTC ({refusal.why}); a sweep tries again at "
                     f"{again:%H:%M} UTC, any other run at once"
                 )
             )
             return False
-        run.journal.on_trial = True
+        journal.on_trial = True
         for _ in range(MAX_TRIALS):
             stale = await self._take_up(most_posts=1)
             self._enrichment.add(stale.posts)
             if not stale.posts:
                 for ticket in stale.tickets[:1]:
                     self._take(ticket, group)
-            while run.journal.on_trial and run.halt.reason is None and (self._under_way or self._enrichment.busy):
+            while journal.on_trial and halt.reason is None and (self._under_way or self._enrichment.busy):
                 await self.wait()
-            if not run.journal.on_trial or run.halt.reason is not None or not (stale.posts or stale.tickets):
+            if not journal.on_trial or halt.reason is not None or not (stale.posts or stale.tickets):
                 break
-        run.journal.on_trial = False
-        return run.halt.reason is None
+        journal.on_trial = False
+        return halt.reason is None
 
     async def wait(self) -> None:
         """Until it is time to look again: at once where an import has just come to its end."""
         if self._under_way:
-            seconds = self._run.settings.tagtrail_poll_seconds
-            await asyncio.wait(self._under_way.values(), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            imports = self._under_way.values()
+            await asyncio.wait(imports, timeout=self._poll_seconds, return_when=asyncio.FIRST_COMPLETED)
         else:
-            await self._run.halt.pause(min(1.0, self._run.settings.tagtrail_poll_seconds))
+            await self._halt.pause(min(1.0, self._poll_seconds))
 
     def _is_new(self, ticket: Ticket, stale: StaleWork) -> bool:
         if ticket.import_id in self._under_way or len(self._taken) >= MOST_IMPORTS:
@@ -185,8 +191,8 @@ class _Sweep:
 
     def _take(self, ticket: Ticket, group: asyncio.TaskGroup) -> None:
         self._taken.add(ticket.import_id)
-        self._run.progress.imports_open += 1
-        following = group.create_task(follow_one(self._run, ticket, self._follow))
+        self._progress.imports_open += 1
+        following = group.create_task(self._follow(ticket))
         self._under_way[ticket.import_id] = following
         following.add_done_callback(lambda _: self._under_way.pop(ticket.import_id))
 
@@ -195,7 +201,7 @@ class _Sweep:
         dying = [self._leases.setdefault(import_id, until) == until for import_id, until in stale.held.items()]
         if self._under_way or any(dying):
             return True
-        if self._enrichment.elsewhere and self._run.clock().timestamp() >= self._others_until:
+        if self._enrichment.elsewhere and self._clock().timestamp() >= self._others_until:
             return False
         return self._enrichment.busy
 
