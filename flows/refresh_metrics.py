@@ -14,7 +14,7 @@ from flows.steps.enrichment.dispatcher import Enrichment
 from flows.steps.prefect_side.run_names import run_name
 from flows.steps.run.lifecycle import open_run
 from flows.steps.run.request import ChannelChoice, request_for_refresh
-from flows.steps.upkeep.refresh import halt_at_the_cap, plan_refresh, take_due_posts
+from flows.steps.upkeep.refresh import halt_at_the_cap, plan_refresh
 
 
 @flow(name="refresh-metrics", flow_run_name=run_name, persist_result=False, validate_parameters=True)
@@ -48,6 +48,6 @@ async def refresh_metrics(
         run = await opened.accept(request)
         due = await plan_refresh(run)
         async with Enrichment(run, expected_posts=len(due.taken)) as enrichment:
-            enrichment.add(await take_due_posts(run, due))
+            enrichment.add(due.posts)
         await halt_at_the_cap(run, due)
     return opened.state

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
+from typing import Self
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -129,10 +130,8 @@ class Enrichment:
         self._size = run.request.batch_size(expected_posts)
         self._shares: dict[str, _Share] = {}
         """By platform; platforms under the same limits have one together."""
-        self._new_shares: asyncio.Queue[_Share | None] = asyncio.Queue()
+        self._groups = asyncio.TaskGroup()
         self._elsewhere: list[str] = []
-        self._body: asyncio.Task[None] | None = None
-        self._stopped_body = False
         # Twice what can be in flight, so that the next tasks are ready when a call ends.
         in_flight = run.settings.tagtrail_in_flight
         self._share_slots = max(2, 2 * in_flight // self._size)
@@ -158,7 +157,7 @@ class Enrichment:
             share = next((it for other, it in self._shares.items() if self._limits_of(other) == mine), None)
             if share is None:
                 share = _Share(self._share_slots)
-                self._new_shares.put_nowait(share)
+                self._groups.create_task(self._dispatch(share))
             self._shares[platform] = share
         return self._shares[platform]
 
@@ -185,46 +184,30 @@ class Enrichment:
             for share, keys in of_share.items():
                 groups.create_task(self._start_groups(groups, share, keys))
 
-    async def __aenter__(self) -> Enrichment:
-        self._body = asyncio.current_task()
-        self._dispatching = asyncio.create_task(self._dispatch())
-        self._dispatching.add_done_callback(self._broke_off)
+    async def __aenter__(self) -> Self:
+        # A fault in the enrichment cancels the imports too: nothing more is to be bought for nobody.
+        await self._groups.__aenter__()
         return self
-
-    def _broke_off(self, dispatching: asyncio.Task[None]) -> None:
-        """A fault in the enrichment ends the imports too: nothing more is to be bought for nobody."""
-        if self._body is not None and (dispatching.cancelled() or dispatching.exception() is not None):
-            self._stopped_body = self._body.cancel()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        body, self._body = self._body, None
         for share in {*self._shares.values()}:
             share.queue.put_nowait(None)
-        self._new_shares.put_nowait(None)
-        if self._stopped_body and body is not None:
-            body.uncancel()
-        elif isinstance(error, asyncio.CancelledError):
-            self._dispatching.cancel()
         # What is in flight is awaited and stored, also where the imports ended in an error.
-        await self._dispatching
+        cancelled = error if isinstance(error, asyncio.CancelledError) else None
+        await self._groups.__aexit__(None if cancelled is None else kind, cancelled, trace)
         if error is None:
             await self._wait_for_others()
             if self._channels.unserved is not None:
                 # Only now: other posts were served meanwhile.
                 self._halt.pull(self._channels.unserved)
 
-    async def _dispatch(self) -> None:
-        async with asyncio.TaskGroup() as groups:
-            while (share := await self._new_shares.get()) is not None:
-                groups.create_task(self._dispatch_share(groups, share))
-
-    async def _dispatch_share(self, groups: asyncio.TaskGroup, share: _Share) -> None:
+    async def _dispatch(self, share: _Share) -> None:
         open_ = True
         while open_:
             keys, open_ = await share.next_group(self._group_posts)
-            await self._start_group(groups, share, keys)
+            await self._start_group(self._groups, share, keys)
 
     async def _start_groups(self, groups: asyncio.TaskGroup, share: _Share, keys: list[str]) -> None:
         for at in range(0, len(keys), self._group_posts):

@@ -23,10 +23,7 @@ from flows.steps.run.progress import NOT_ENDED, Progress
 from flows.steps.run.summary import SAMPLE, TODAY, RunSummary
 
 UPDATE_SECONDS = 2.0
-"""Shortest time between two updates of the progress artifact; one costs 50 to 150 ms."""
-
-LOOK_SECONDS = 1.0
-"""Time between two looks into the books, for whoever watches the run from the same process."""
+"""Time between two looks into the books, and updates of the progress artifact; one costs 50 to 150 ms."""
 
 
 def artifact_key(flow: str, collection: str | None) -> str:
@@ -117,49 +114,39 @@ async def look_into_books(store: Store, budget: Budget, run_id: str, progress: P
 
 
 class ProgressBar:
-    """Keeps a progress artifact of a run up to date from the side, at most every two seconds, and its
-    counters of money and imports up to what is booked (`look`)."""
+    """Keeps a progress artifact of a run up to date from the side, every two seconds, and its counters of money and
+    imports up to what is booked (`look`)."""
 
     def __init__(self, progress: Progress, look: Callable[[], Awaitable[None]]) -> None:
         self._progress, self._look = progress, look
         self._artifact: UUID | None = None
-        self._shown = -1.0
+        self._shown = 0.0
         self._task: asyncio.Task[None] | None = None
-        self._looking: asyncio.Task[None] | None = None
 
     async def start(self, key: str) -> None:
         """Begin, if there is a flow run to show it on, under this artifact key."""
         if FlowRunContext.get() is not None:
             with best_effort("the progress"):
                 self._artifact = await acreate_progress_artifact(
-                    progress=0.0,
-                    key=key,
-                    description="Posts settled, of those found so far.",
+                    progress=self._shown, key=key, description="Posts settled, of those found so far."
                 )
-            self._looking = asyncio.create_task(self._look_again())
             self._task = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
         """Show the last value and end."""
-        for task in (self._looking, self._task):
-            if task is not None:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
         if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
             await self._update()
 
     async def _keep(self) -> None:
         while True:
-            await asyncio.sleep(UPDATE_SECONDS)
-            await self._update()
-
-    async def _look_again(self) -> None:
-        while True:
             # A database that is away or locked for a moment is the run's own affair.
             with suppress(StoreError):
                 await self._look()
-            await asyncio.sleep(LOOK_SECONDS)
+            await self._update()
+            await asyncio.sleep(UPDATE_SECONDS)
 
     async def _update(self) -> None:
         progress = self._progress

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from prefect.artifacts import acreate_markdown_artifact
@@ -18,8 +18,7 @@ from prefect.client.schemas.filters import (
     TaskRunFilter,
     TaskRunFilterName,
 )
-from prefect.client.schemas.objects import TERMINAL_STATES, Artifact, FlowRun, State
-from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, State
 from prefect.client.schemas.sorting import ArtifactSort, DeploymentSort, FlowRunSort
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
@@ -33,6 +32,8 @@ from blocks.posts.platforms.registry import PLATFORMS
 from blocks.settings import get_settings
 from flows.steps.prefect_side.artifacts import best_effort
 from flows.steps.run.accounts import open_database
+
+T = TypeVar("T")
 
 OURS = (
     "track-hashtags", "enrich-posts", "collect-imports", "import-posts", "import-creators", "refresh-metrics",
@@ -65,7 +66,11 @@ async def erase_on_server(
     async with get_client() as client:
         runs = await _runs(client, before, page)
         of_tasks = set() if naming is None else await _runs_with_tasks_named(client, naming, page)
-        for artifact in await _artifacts(client, {run.id for run in runs}, page):
+        ids = {run.id for run in runs}
+        # By its run: another project's artifact may have a key that begins like one of ours. All are read before
+        # anything goes, for pages would shift.
+        artifacts = _each(client.read_artifacts, page, sort=ArtifactSort.ID_DESC)
+        for artifact in [one async for one in artifacts if one.flow_run_id in ids]:
             texts = [out_of_markdown(one) for one in (artifact.data, artifact.description) if isinstance(one, str)]
             if _names(naming, artifact.data, artifact.description, texts) or _is_older(artifact.created, before):
                 found["artifacts"] += 1
@@ -82,60 +87,41 @@ async def erase_on_server(
                     await _gone(client.delete_flow_run(run.id))
         if naming is not None:
             found["deployments that name them (not changed)"] = sum(
-                _names(naming, one.parameters, [each.parameters for each in one.schedules])
-                for one in await _deployments(client, page)
+                [
+                    _names(naming, one.parameters, [each.parameters for each in one.schedules])
+                    async for one in _each(client.read_deployments, page, sort=DeploymentSort.CREATED_DESC)
+                ]
             )
     return +found
 
 
-async def _artifacts(client: PrefectClient, run_ids: set[UUID], limit: int) -> list[Artifact]:
-    """All artifacts of these runs; looked through before anything goes, for pages would shift.
-
-    A key tells nothing: another project's artifact may begin with the name of a flow of ours.
-    """
-    ours: list[Artifact] = []
+async def _each(read: Callable[..., Awaitable[list[T]]], limit: int, **what: Any) -> AsyncIterator[T]:
+    """Everything of one kind that the server has, page by page."""
     offset = 0
-    while page := await client.read_artifacts(sort=ArtifactSort.ID_DESC, limit=limit, offset=offset):
-        ours += [one for one in page if one.flow_run_id in run_ids]
+    while page := await read(**what, limit=limit, offset=offset):
+        for one in page:
+            yield one
         offset += limit
-    return ours
-
-
-async def _deployments(client: PrefectClient, limit: int) -> list[DeploymentResponse]:
-    found: list[DeploymentResponse] = []
-    while page := await client.read_deployments(limit=limit, offset=len(found), sort=DeploymentSort.CREATED_DESC):
-        found += page
-    return found
 
 
 async def _runs(client: PrefectClient, before: datetime | None, limit: int) -> list[FlowRun]:
     found: list[FlowRun] = []
     started = None if before is None else FlowRunFilter(start_time=FlowRunFilterStartTime(before_=before))
     for names, tag in ((OURS, None), (TAGGED, TAG)):
-        offset = 0
-        while page := await client.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=list(names))),
-            flow_run_filter=started,
-            sort=FlowRunSort.ID_DESC,
-            limit=limit,
-            offset=offset,
-        ):
-            found += [run for run in page if tag is None or tag in run.tags]
-            offset += limit
+        flows = FlowFilter(name=FlowFilterName(any_=list(names)))
+        runs = _each(client.read_flow_runs, limit, flow_filter=flows, flow_run_filter=started, sort=FlowRunSort.ID_DESC)
+        found += [run async for run in runs if tag is None or tag in run.tags]
     return found
 
 
 async def _runs_with_tasks_named(client: PrefectClient, naming: Naming, limit: int) -> set[UUID]:
     """The runs in which a post was enriched by a task of its own: the task has the post's code in its name."""
     names = [f"enrich {platform}/{code}" for code in sorted(naming.codes) for platform in PLATFORMS]
-    found: set[UUID] = set()
+    found: set[UUID | None] = set()
     for at in range(0, len(names), limit):
         named = TaskRunFilter(name=TaskRunFilterName(any_=names[at : at + limit]))
-        offset = 0
-        while page := await client.read_task_runs(task_run_filter=named, limit=limit, offset=offset):
-            found |= {task.flow_run_id for task in page if task.flow_run_id is not None}
-            offset += limit
-    return found
+        found |= {task.flow_run_id async for task in _each(client.read_task_runs, limit, task_run_filter=named)}
+    return {run_id for run_id in found if run_id is not None}
 
 
 async def _gone(deleting: Any) -> None:

@@ -30,9 +30,17 @@ class Due:
     beyond: Sequence[DuePost]
     of_full: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def posts(self) -> list[FoundPost]:
+        """Those that are taken, for the enrichment."""
+        return [FoundPost(one.ref, one.source_url, one.purpose, one.collection, one.ends_at) for one in self.taken]
+
 
 async def plan_refresh(run: RunContext) -> Due:
-    """What is due, and how much of it the caps can pay for; of what is beyond them no trace is written."""
+    """What is due, and how much of it the caps can pay for: that is written down for the run, each with its checkpoint.
+
+    Of what is beyond the caps no trace is written.
+    """
     await run.store.run(stale_work.drop_missed, run.settings.snapshot_plan, run.clock())
     filters = Filters(collection=run.request.collection, hashtag=run.request.hashtag)
     found = await run.store.read(snapshots.due, run.settings.snapshot_plan, run.clock(), filters)
@@ -59,6 +67,11 @@ async def plan_refresh(run: RunContext) -> Due:
         run.journal.note(f"collection {name}: {plural(count, 'post')} due beyond its cap; they stay due")
     if due.beyond:
         run.journal.note(f"{plural(len(found), 'post')} due; {len(due.beyond)} of them are beyond the cap and stay due")
+    for at in range(0, len(due.taken), CHUNK):
+        chunk = due.taken[at : at + CHUNK]
+        for purpose in sorted({one.purpose for one in chunk}):
+            posts = [(one.ref, one.source_url) for one in chunk if one.purpose == purpose]
+            await run.store.run(runs.take_posts, run.run_id, posts, purpose=purpose, now=run.clock())
     return due
 
 
@@ -94,16 +107,6 @@ def _cheapest(request: RunRequest, settings: Settings, platform: Platform) -> tu
     prices = settings.tagtrail_prices
     channels = request.channels(settings.tagtrail_channel_order)
     return min((prices.metadata_micros(platform, channel), channel) for channel in channels)
-
-
-async def take_due_posts(run: RunContext, due: Due) -> list[FoundPost]:
-    """Write the due posts down for the run, each with its checkpoint; gives them in this order."""
-    for at in range(0, len(due.taken), CHUNK):
-        chunk = due.taken[at : at + CHUNK]
-        for purpose in sorted({one.purpose for one in chunk}):
-            posts = [(one.ref, one.source_url) for one in chunk if one.purpose == purpose]
-            await run.store.run(runs.take_posts, run.run_id, posts, purpose=purpose, now=run.clock())
-    return [FoundPost(one.ref, one.source_url, one.purpose, one.collection, one.ends_at) for one in due.taken]
 
 
 async def halt_at_the_cap(run: RunContext, due: Due) -> None:
