@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.steps.enrichment.dispatcher import Enrichment
-from flows.steps.imports.sweep import recheck_imports, take_up_what_is_held, take_up_what_is_open
+from flows.steps.imports.sweep import Sweep
 from flows.steps.prefect_side.run_names import run_name
 from flows.steps.run.lifecycle import open_run
 from flows.steps.run.request import ChannelChoice, request_for_sweep
@@ -54,10 +54,11 @@ async def collect_imports(
         )
         run = await opened.accept(request)
         async with Enrichment(run) as enrichment:
+            sweep = Sweep(run, enrichment)
             if held:
-                await take_up_what_is_held(run, enrichment)
+                await sweep.take_up_what_is_held()
             elif look_again_at is None:
-                await take_up_what_is_open(run, enrichment)
+                await sweep.take_up_what_is_open()
             else:
-                await recheck_imports(run, look_again_at, enrichment)
+                await sweep.recheck_imports(look_again_at)
     return opened.state

@@ -29,7 +29,7 @@ from flows.steps.enrichment.fetch import Fetcher
 from flows.steps.enrichment.post_state import Fetched, PostTask
 from flows.steps.imports.plan import plan_imports
 from flows.steps.imports.poll import poll_import, read_import
-from flows.steps.imports.submit import submit_import
+from flows.steps.imports.submit import Submitter
 from flows.steps.run.context import RunContext
 from flows.steps.run.lifecycle import open_run, utc_now
 from flows.steps.run.request import RunRequest, request_for_hashtags
@@ -159,7 +159,7 @@ class _Looker:
         [ticket] = await plan_imports(run)
         if ticket.state == "planned":
             self.evidence.callback_sent = run.client.callback_url is not None
-            ticket = await submit_import.fn(run, ticket, f"#{self.wanted.hashtag}")
+            ticket = await Submitter(run).submit(ticket, f"#{self.wanted.hashtag}")
             if run.halt.reason is not None:
                 raise run.halt.reason
         followed = await read_import(run, ticket)

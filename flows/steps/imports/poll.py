@@ -26,7 +26,7 @@ from blocks.errors import MemoriesError, NotAPostUrl, TagtrailError, Unreadable
 from blocks.memories.client import ImportItemSeen
 from blocks.posts.identity import item_key, parse_post_url
 from flows.steps.enrichment.dispatcher import Enrichment
-from flows.steps.imports.submit import submit_import
+from flows.steps.imports.submit import Submitter
 from flows.steps.prefect_side import events
 from flows.steps.run.context import RunContext
 from flows.steps.run.halt_switch import HaltSwitch
@@ -181,6 +181,12 @@ class FollowedImport:
         return new
 
 
+@task(name="submit-import", task_run_name="submit {planned.name}", persist_result=False, cache_policy=NO_CACHE)
+async def submit_import(run: RunContext, planned: FollowedImport) -> FollowedImport:
+    """Send one planned import, once, and give what is to be followed then (see `Submitter.submit`)."""
+    return await read_import(run, await Submitter(run).submit(planned.ticket, planned.name))
+
+
 @task(name="poll-import", task_run_name="poll {followed.name}", persist_result=False, cache_policy=NO_CACHE)
 async def poll_import(followed: FollowedImport) -> list[FoundPost]:
     """Poll an import until it lists something new, and give that; nothing where it is finished, or the run halted."""
@@ -196,11 +202,9 @@ async def read_import(run: RunContext, ticket: Ticket) -> FollowedImport:
 
 async def follow_imports(run: RunContext, tickets: Sequence[Ticket], enrichment: Enrichment) -> None:
     """Bring all imports to their end, side by side; what they list is enriched at once."""
-    run.progress.stage = "importing"
     async with asyncio.TaskGroup() as group:
         for ticket in tickets:
             group.create_task(follow_import(run, ticket, enrichment))
-    run.progress.stage = "enriching"
 
 
 async def follow_import(run: RunContext, ticket: Ticket, enrichment: Enrichment) -> None:
@@ -208,7 +212,7 @@ async def follow_import(run: RunContext, ticket: Ticket, enrichment: Enrichment)
     try:
         followed = await read_import(run, ticket)
         if ticket.state == "planned":
-            followed = await read_import(run, await submit_import(run, ticket, followed.name))
+            followed = await submit_import(run, followed)
         enrichment.add(followed.listed)
         while followed.is_open and (batch := await poll_import(followed)):
             enrichment.add(batch)

@@ -7,8 +7,6 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
@@ -49,22 +47,6 @@ MAX_SLOT_AGE_SECONDS = 0.6
 """A slot that is older than this is not used. The margin between slots makes up for so much: 1 % of a minute."""
 
 
-@task(name="submit-import", task_run_name="submit {name}", persist_result=False, cache_policy=NO_CACHE)
-async def submit_import(run: RunContext, ticket: Ticket, name: str) -> Ticket:
-    """Send one planned import, once, and give what is to be followed then; `name` is what Prefect calls it.
-
-    A cap that is reached halts the run, and the import stays planned.
-
-    Raises:
-        TagtrailError: one that halts the run (key, credits, account); the import stays planned.
-    """
-    state = await Submitter(run).submit(ticket.import_id)
-    run.journal.log.of_import("%s: import %s (asked for %s posts)", name, state, ticket.requested)
-    if state == "dropped" and (twin := await run.store.read(import_planning.running_twin, ticket.import_id)):
-        return replace(ticket, import_id=twin.import_id, action="attached", state=twin.state)
-    return replace(ticket, state=state)
-
-
 class Submitter:
     """Sends planned imports for one run: each is paid for, written down and sent, once."""
 
@@ -75,12 +57,22 @@ class Submitter:
         self._run_id, self._owner, self._request = run.run_id, run.owner, run.request
         self._look_seconds = run.settings.tagtrail_poll_seconds
 
-    async def submit(self, import_id: str) -> str:
-        """Send an import, once; gives the ledger's state afterwards, which is `planned` where the run is halted first.
+    async def submit(self, ticket: Ticket, name: str) -> Ticket:
+        """Send one planned import, once, and give what is to be followed then; `name` is what the log calls it.
+
+        Where the run is halted first, or a cap is reached, which halts it, the import stays planned.
 
         Raises:
             TagtrailError: one that halts the run (key, credits, account); the import stays planned.
         """
+        state = await self._submit(ticket.import_id)
+        self._journal.log.of_import("%s: import %s (asked for %s posts)", name, state, ticket.requested)
+        if state == "dropped" and (twin := await self._store.read(import_planning.running_twin, ticket.import_id)):
+            return replace(ticket, import_id=twin.import_id, action="attached", state=twin.state)
+        return replace(ticket, state=state)
+
+    async def _submit(self, import_id: str) -> str:
+        """Try until it is sent, or need not be; gives the ledger's state afterwards."""
         for attempt in range(1, SUBMIT_TRIES + 1):
             if not await self._lease_to_send(import_id):
                 break

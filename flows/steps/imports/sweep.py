@@ -22,7 +22,7 @@ from blocks.database.store.stale_work import StaleWork
 from blocks.errors import TagtrailError
 from flows.steps.enrichment.circuit_breaker import StillRefused
 from flows.steps.enrichment.dispatcher import Enrichment
-from flows.steps.imports.poll import follow_import, follow_imports, poll_once
+from flows.steps.imports.poll import follow_import, poll_once
 from flows.steps.run.context import RunContext
 from flows.steps.run.stops import CANCELLED, IN_PREFECT, states_of
 from flows.steps.run.summary import plural
@@ -40,53 +40,16 @@ MAX_LATE_LOOKS = 60
 """So many short imports one sweep looks at: about a minute of the status calls that the account may make."""
 
 
-async def take_up_what_is_open(run: RunContext, enrichment: Enrichment) -> None:
-    """Follow every open import of the account to its end; pending posts go to the enrichment at once.
-
-    Where the service refused lately one call comes first, and where it was tried in the last hour, none. It looks
-    again for as long as it has anything to do, and once more before it ends: of runs that callbacks ask for while this
-    one is under way none is started, so that what they are about is this run's.
-    """
-    sweep = _Sweep(run, enrichment)
-    async with asyncio.TaskGroup() as group:
-        if await sweep.is_served(group):
-            group.create_task(recheck_short_imports(run, enrichment))
-            while run.halt.reason is None and await sweep.look(group):
-                await sweep.wait()
-    run.progress.stage = "enriching"
-
-
-async def take_up_what_is_held(run: RunContext, enrichment: Enrichment) -> None:
-    """Go on with what a person's stop holds, of the run's collection or of all: it is this run's request from now on.
-
-    Imports that were never sent are sent, the others are followed, and their posts are bought.
-    """
-    run.progress.stage = "importing"
-    tickets, posts = await run.store.run_durable(
-        stale_work.take_up_held,
-        run_id=run.run_id,
-        account=run.client.account,
-        collection=run.request.collection,
-        now=run.clock(),
-    )
-    if not tickets and not posts:
-        run.journal.note("nothing is held")
-    enrichment.add(posts)
-    run.progress.imports_open = len(tickets)
-    await follow_imports(run, tickets, enrichment)
-
-
-class _Sweep:
-    """What one sweep has taken up so far, and what it still waits for."""
+class Sweep:
+    """Takes up what others left open, for one run: imports are followed, posts go to the enrichment at once."""
 
     def __init__(self, run: RunContext, enrichment: Enrichment) -> None:
         self._store, self._account, self._owner, self._clock = run.store, run.client.account, run.owner, run.clock
-        self._run_id = run.run_id
         self._halt, self._journal, self._progress = run.halt, run.journal, run.progress
-        self._cheapest_micros = run.request.cheapest_micros(run.settings)
-        self._poll_seconds = run.settings.tagtrail_poll_seconds
+        self._run_id, self._request, self._settings = run.run_id, run.request, run.settings
         self._enrichment = enrichment
         self._follow = partial(follow_import, run, enrichment=enrichment)
+        self._poll = partial(poll_once, run)
         self._taken: set[str] = set()
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._leases: dict[str, datetime] = {}
@@ -96,9 +59,82 @@ class _Sweep:
         """Runs without an end that Prefect was asked about: nobody cancelled them."""
         self._others_until = run.clock().timestamp() + run.settings.tagtrail_import_deadline_seconds
 
-    async def look(self, group: asyncio.TaskGroup) -> bool:
+    async def take_up_what_is_open(self) -> None:
+        """Follow every open import of the account to its end.
+
+        Where the service refused lately one call comes first, and where it was tried in the last hour, none. It looks
+        again for as long as it has anything to do, and once more before it ends: of runs that callbacks ask for while
+        this one is under way none is started, so that what they are about is this run's.
+        """
+        async with asyncio.TaskGroup() as group:
+            if await self._is_served(group):
+                group.create_task(self._recheck_short_imports())
+                while self._halt.reason is None and await self._look(group):
+                    await self._wait()
+
+    async def take_up_what_is_held(self) -> None:
+        """Go on with what a person's stop holds, of the run's collection or of all: this run asks for it from now on.
+
+        Imports that were never sent are sent, the others are followed, and their posts are bought.
+        """
+        tickets, posts = await self._store.run_durable(
+            stale_work.take_up_held,
+            run_id=self._run_id,
+            account=self._account,
+            collection=self._request.collection,
+            now=self._clock(),
+        )
+        if not tickets and not posts:
+            self._journal.note("nothing is held")
+        self._enrichment.add(posts)
+        async with asyncio.TaskGroup() as group:
+            for ticket in tickets:
+                self._take(ticket, group)
+
+    async def recheck_imports(self, import_ids: Sequence[str]) -> None:
+        """Poll each of these imports once, if it is finished; what they list anew is enriched. A poll costs nothing."""
+        for import_id in import_ids:
+            if self._halt.reason is None:
+                found = await self._store.read(ledger.find_imports, import_id)
+                mine = (import_id, self._account, "complete")
+                rows = [row for row in found if (row.import_id, row.account, row.state) == mine and row.task_id]
+                if rows:
+                    self._enrichment.add(await self._recheck(rows[0]))
+                else:
+                    self._journal.note(
+                        f"import {import_id} is not polled again: this key's ledger holds no such finished import"
+                    )
+
+    async def _recheck_short_imports(self) -> None:
+        """Poll each import that ended with less than was asked for, where that is due; enrich what it lists anew."""
+        try:
+            for row in await self._store.run(ledger.take_late_looks, self._account, most=MAX_LATE_LOOKS):
+                if self._halt.reason is None and (new := await self._recheck(row)):
+                    count = plural(len(new), "more post")
+                    self._journal.note(f"import {row.import_id} had ended short, and lists {count} by now")
+                    self._enrichment.add(new)
+        except TagtrailError as error:
+            self._halt.pull(error)
+
+    async def _recheck(self, row: OpenImport) -> list[FoundPost]:
+        """Poll a finished import; gives the posts that it lists for the first time."""
+        listed = await self._poll(row)
+        if listed is None:
+            if self._halt.reason is None:
+                self._journal.note(f"import {row.import_id} could not be polled")
+            return []
+        now, post_micros = self._clock(), self._settings.tagtrail_prices.import_micros(1)
+        result = await self._store.run(
+            record_late_look, row.import_id, listed, post_micros=post_micros, run_id=self._run_id, now=now
+        )
+        if result.new_posts:
+            posts = [(post.ref, post.source_url) for post in result.new_posts]
+            asks = self._request.asker(self._run_id) is not None
+            await self._store.run(runs.take_posts, self._run_id, posts, now=now, asks=asks)
+        return list(result.new_posts)
+
+    async def _look(self, group: asyncio.TaskGroup) -> bool:
         """Take up what is open and not taken yet; whether there is anything left to wait for."""
-        self._progress.stage = "importing"
         stale = await self._take_up(most_posts=0 if self._looked else MOST_POSTS)
         self._looked = True
         self._enrichment.add(stale.posts)
@@ -115,7 +151,7 @@ class _Sweep:
             run_id=self._run_id,
             account=self._account,
             now=self._clock(),
-            cheapest_micros=self._cheapest_micros,
+            cheapest_micros=self._request.cheapest_micros(self._settings),
             owner=self._owner,
             leave=await self._ask_about_the_dead(),
             most_posts=most_posts,
@@ -145,7 +181,7 @@ class _Sweep:
         self._dead.update(dead)
         return []
 
-    async def is_served(self, group: asyncio.TaskGroup) -> bool:
+    async def _is_served(self, group: asyncio.TaskGroup) -> bool:
         """Whether the service serves the account, as far as is known; where it refused lately, by one call that is paid
         for anyway, once an hour."""
         journal, halt = self._journal, self._halt
@@ -170,19 +206,21 @@ class _Sweep:
                 for ticket in stale.tickets[:1]:
                     self._take(ticket, group)
             while journal.on_trial and halt.reason is None and (self._under_way or self._enrichment.busy):
-                await self.wait()
+                await self._wait()
             if not journal.on_trial or halt.reason is not None or not (stale.posts or stale.tickets):
                 break
         journal.on_trial = False
         return halt.reason is None
 
-    async def wait(self) -> None:
+    async def _wait(self) -> None:
         """Until it is time to look again: at once where an import has just come to its end."""
         if self._under_way:
             imports = self._under_way.values()
-            await asyncio.wait(imports, timeout=self._poll_seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                imports, timeout=self._settings.tagtrail_poll_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
         else:
-            await self._halt.pause(min(1.0, self._poll_seconds))
+            await self._halt.pause(min(1.0, self._settings.tagtrail_poll_seconds))
 
     def _is_new(self, ticket: Ticket, stale: StaleWork) -> bool:
         if ticket.import_id in self._under_way or len(self._taken) >= MOST_IMPORTS:
@@ -204,51 +242,3 @@ class _Sweep:
         if self._enrichment.elsewhere and self._clock().timestamp() >= self._others_until:
             return False
         return self._enrichment.busy
-
-
-async def recheck_short_imports(run: RunContext, enrichment: Enrichment) -> None:
-    """Poll each import that ended with less than was asked for, where that is due; what it lists anew is enriched."""
-    try:
-        for row in await run.store.run(ledger.take_late_looks, run.client.account, most=MAX_LATE_LOOKS):
-            if run.halt.reason is None and (new := await _recheck(run, row)):
-                count = plural(len(new), "more post")
-                run.journal.note(f"import {row.import_id} had ended short, and lists {count} by now")
-                enrichment.add(new)
-    except TagtrailError as error:
-        run.halt.pull(error)
-
-
-async def recheck_imports(run: RunContext, import_ids: Sequence[str], enrichment: Enrichment) -> None:
-    """Poll each of these imports once, if it is finished; what they list anew is enriched. A poll costs nothing."""
-    run.progress.stage = "importing"
-    for import_id in import_ids:
-        if run.halt.reason is None:
-            found = await run.store.read(ledger.find_imports, import_id)
-            mine = (import_id, run.client.account, "complete")
-            rows = [row for row in found if (row.import_id, row.account, row.state) == mine and row.task_id]
-            if rows:
-                enrichment.add(await _recheck(run, rows[0]))
-            else:
-                run.journal.note(
-                    f"import {import_id} is not polled again: this key's ledger holds no such finished import"
-                )
-    run.progress.stage = "enriching"
-
-
-async def _recheck(run: RunContext, row: OpenImport) -> list[FoundPost]:
-    """Poll a finished import; gives the posts that it lists for the first time."""
-    listed = await poll_once(run, row)
-    if listed is None:
-        if run.halt.reason is None:
-            run.journal.note(f"import {row.import_id} could not be polled")
-        return []
-    now = run.clock()
-    post_micros = run.settings.tagtrail_prices.import_micros(1)
-    result = await run.store.run(
-        record_late_look, row.import_id, listed, post_micros=post_micros, run_id=run.run_id, now=now
-    )
-    if result.new_posts:
-        posts = [(post.ref, post.source_url) for post in result.new_posts]
-        asks = run.request.asker(run.run_id) is not None
-        await run.store.run(runs.take_posts, run.run_id, posts, now=now, asks=asks)
-    return list(result.new_posts)

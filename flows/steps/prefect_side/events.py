@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -59,7 +58,7 @@ def announce(
     if not PREFECT_API_URL.value():
         # There is nobody to tell; Prefect would start a server of its own for it.
         return
-    with _as_far_as_it_goes(event):
+    try:
         emit_event(
             event,
             {"prefect.resource.id": resource_id},
@@ -67,6 +66,8 @@ def announce(
             payload=plain_data(payload),
             id=event_id or uuid4(),
         )
+    except Exception as error:  # noqa: BLE001 - whatever Prefect's sender has, it is no reason for a run to fail
+        get_logger(__name__).warning("the event %s could not be sent: %s", event, type(error).__name__)
 
 
 def event_id(event: str, *about: str) -> UUID:
@@ -86,14 +87,6 @@ def related_to(*, collection: str | None = None, hashtags: Iterable[str | None] 
         }
         for role, name in (*named, *(("hashtag", tag) for tag in tags))
     ]
-
-
-@contextmanager
-def _as_far_as_it_goes(event: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - whatever Prefect's sender has, it is no reason for a run to fail
-        get_logger(__name__).warning("the event %s could not be sent: %s", event, type(error).__name__)
 
 
 def import_ended(row: OpenImport, *, run_id: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -60,21 +60,33 @@ async def watch_kill_switch(
     """
     async with get_client() as client:
 
-        async def read(ask: Callable[[PrefectClient], Awaitable[bool]]) -> bool:
-            return await _until_answered(lambda: ask(client), look_seconds, answer_seconds, max_unread_seconds)
+        async def is_off(*, make: bool = False) -> bool:
+            asked_at = time.monotonic()
+            while True:
+                try:
+                    async with asyncio.timeout(answer_seconds):
+                        if make:
+                            await ensure_limit(client)
+                        return await _is_off(client)
+                except Exception as error:  # Whatever keeps the server from answering.
+                    if time.monotonic() - asked_at >= max_unread_seconds:
+                        why = f"{type(error).__name__}: {error}".rstrip(": ")
+                        message = f"the Prefect server does not answer about its limit {KILL_SWITCH}: {why}"
+                        raise TagtrailError(message) from error
+                await asyncio.sleep(look_seconds)
 
         async def watch() -> None:
             off = False
             try:
                 while not off:
                     await asyncio.sleep(look_seconds)
-                    off = await read(_is_off)
+                    off = await is_off()
             except TagtrailError as unread:
                 halt(unread)
             else:
                 halt(ValveClosed(STOPPED))
 
-        if await read(_is_off_or_made):
+        if await is_off(make=True):
             halt(ValveClosed(STOPPED))
         watching = asyncio.create_task(watch())
         try:
@@ -91,29 +103,3 @@ async def _is_off(client: PrefectClient) -> bool:
     except ObjectNotFound:
         return True
     return limit.active and limit.limit < 1
-
-
-async def _is_off_or_made(client: PrefectClient) -> bool:
-    await ensure_limit(client)
-    return await _is_off(client)
-
-
-async def _until_answered(
-    ask: Callable[[], Awaitable[bool]], pause_seconds: float, answer_seconds: float, max_unread_seconds: float
-) -> bool:
-    """What the server says, asked again until it says anything.
-
-    Raises:
-        TagtrailError: it said nothing for `max_unread_seconds`.
-    """
-    asked_at = time.monotonic()
-    while True:
-        try:
-            async with asyncio.timeout(answer_seconds):
-                return await ask()
-        except Exception as error:  # Whatever keeps the server from answering.
-            if time.monotonic() - asked_at >= max_unread_seconds:
-                why = f"{type(error).__name__}: {error}".rstrip(": ")
-                message = f"the Prefect server does not answer about its limit {KILL_SWITCH}: {why}"
-                raise TagtrailError(message) from error
-        await asyncio.sleep(pause_seconds)

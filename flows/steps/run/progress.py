@@ -25,7 +25,6 @@ STILL_SECONDS = 10.0
 class Progress:
     """Counters of one run, changed in place while it goes on; times are aware, in UTC, costs US dollars."""
 
-    stage: str = "starting"
     imports_open: int = 0
     imports_done: int = 0
     found: int = 0
@@ -51,6 +50,13 @@ class Progress:
     """The run's result, once there is one."""
     ended_by: int | None = None
     """The signal by which a person stopped the run."""
+
+    @property
+    def stage(self) -> str:
+        """What it is at, in one word."""
+        if self.started_at is None:
+            return "starting"
+        return "importing" if self.imports_open else "enriching"
 
     @property
     def imports(self) -> int:

@@ -10,10 +10,7 @@ from blocks.database.store import money, runs, snapshots, stale_work
 from blocks.database.store.filters import Filters
 from blocks.database.store.imports import FoundPost
 from blocks.database.store.snapshots import DuePost
-from blocks.posts.record import Channel, Platform
-from blocks.settings import Settings
 from flows.steps.run.context import RunContext
-from flows.steps.run.request import RunRequest
 from flows.steps.run.summary import plural
 
 CHUNK = 500
@@ -53,14 +50,11 @@ async def plan_refresh(run: RunContext) -> Due:
         run_id=run.run_id,
         collection=run.request.collection,
     )
-    prices = {
-        platform: _cheapest(run.request, run.settings, platform)[0] for platform in {one.ref.platform for one in found}
-    }
     left_of = {}
     if run.request.collection is None:
         names = {one.collection for one in found if one.collection is not None}
         left_of = await run.store.read(money.left_by_collection, names, caps.collection_micros)
-    due = affordable(found, left, prices, left_of)
+    due = affordable(found, left, run.request.cheapest_micros(run.settings), left_of)
     if not found:
         run.journal.note("no snapshot is due now")
     for name, count in due.of_full.items():
@@ -78,7 +72,7 @@ async def plan_refresh(run: RunContext) -> Due:
 def affordable(
     due: Sequence[DuePost],
     left_micros: int | None,
-    price_micros: Mapping[Platform, int],
+    price_micros: Mapping[str, int],
     left_of: Mapping[str, int] | None = None,
 ) -> Due:
     """Which of the due posts, from the first, so much money can pay for; None is no cap.
@@ -103,12 +97,6 @@ def affordable(
     return Due(taken, [], of_full)
 
 
-def _cheapest(request: RunRequest, settings: Settings, platform: Platform) -> tuple[int, Channel]:
-    prices = settings.tagtrail_prices
-    channels = request.channels(settings.tagtrail_channel_order)
-    return min((prices.metadata_micros(platform, channel), channel) for channel in channels)
-
-
 async def halt_at_the_cap(run: RunContext, due: Due) -> None:
     """End the run as halted where a cap has no room for the next due post; what is due stays due.
 
@@ -119,6 +107,7 @@ async def halt_at_the_cap(run: RunContext, due: Due) -> None:
     """
     run.halt.full.update(due.of_full)
     if due.beyond and run.halt.reason is None:
-        platform = due.beyond[0].ref.platform
-        reservation = await run.budget.reserve(platform, _cheapest(run.request, run.settings, platform)[1])
+        platform, prices = due.beyond[0].ref.platform, run.settings.tagtrail_prices
+        cheapest = min(run.channels.order, key=lambda channel: prices.metadata_micros(platform, channel))
+        reservation = await run.budget.reserve(platform, cheapest)
         await reservation.release()

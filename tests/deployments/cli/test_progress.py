@@ -18,7 +18,6 @@ NOW = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
 
 def half_way() -> Progress:
     return Progress(
-        stage="importing",
         imports_open=1,
         imports_done=1,
         found=40,
@@ -119,7 +118,7 @@ def test_the_picture_fits_a_narrow_terminal() -> None:
 
 
 def test_without_a_terminal_there_are_plain_lines_and_each_note_once(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(stage="importing", imports_open=2)
+    progress = Progress(imports_open=2)
     with shown(progress, expected=10, quiet=False):
         progress.notes.append("joined the import of 12:00 UTC for #linen")
         progress.found = 10
