@@ -139,7 +139,7 @@ class _Looker:
 
     async def _ask_for_nothing(self) -> None:
         """What the API says of a task that does not exist, which is free; also whether it takes the key at all."""
-        await self.run.limits.slot("status")
+        await self.run.limiter.acquire("status")
         before = len(self.evidence.answers)
         await self._status(str(NOT_THERE))
         if len(self.evidence.answers) > before:
@@ -166,8 +166,9 @@ class _Looker:
         posts = followed.listed
         while followed.is_open and (batch := await poll_import.fn(followed)):
             posts += batch
-        if ticket.state == "complete" and ticket.task_id is not None and await run.limits.slot("status"):
+        if ticket.state == "complete" and ticket.task_id is not None:
             # An earlier look has it already: asking for it again is free, and shows how its items are written.
+            await run.limiter.acquire("status")
             await self._status(ticket.task_id)
         return posts
 

@@ -20,12 +20,12 @@ import sqlalchemy as sa
 from blocks.database import engine
 from blocks.database.store import import_planning, leases
 from blocks.processes import name_holder
+from blocks.quotas.rate_limiter import Limiter
 from blocks.settings import get_settings
 from deployments.sandbox import v2
 from flows.steps.enrichment import circuit_breaker
 from flows.steps.run import accounts
 from flows.steps.run.accounts import open_client
-from flows.steps.run.call_limits import CallLimits
 from flows.steps.run.request import request_for_hashtags
 
 
@@ -146,14 +146,14 @@ conn.execute("ROLLBACK")
 @contextmanager
 def another_program_locks(database: Path, *, seconds: float) -> Iterator[None]:
     """Once two of the first five posts are stored, and before a sixth one is bought."""
-    slot, turns, locked = CallLimits.slot, itertools.count(1), asyncio.Event()
+    slot, turns, locked = Limiter.acquire, itertools.count(1), asyncio.Event()
 
     def stored() -> int:
         with closing(sqlite3.connect(database)) as conn:
             (count,) = conn.execute("SELECT count(*) FROM snapshots").fetchone()
             return int(count)
 
-    async def slot_after_the_lock(self: CallLimits, *names: str, **missed: Any) -> Any:
+    async def slot_after_the_lock(self: Limiter, *names: str) -> None:
         turn = next(turns) if names[0].startswith("metadata") else 0
         if turn == 6:
             while stored() < 2:
@@ -164,14 +164,14 @@ def another_program_locks(database: Path, *, seconds: float) -> Iterator[None]:
             locked.set()
         if turn > 6:
             await locked.wait()
-        return await slot(self, *names, **missed)
+        await slot(self, *names)
 
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with (
         pytest.MonkeyPatch.context() as patch,
         subprocess.Popen([sys.executable, "-c", LOCK, str(database), str(seconds)], **pipes) as program,
     ):
-        patch.setattr(CallLimits, "slot", slot_after_the_lock)
+        patch.setattr(Limiter, "acquire", slot_after_the_lock)
         try:
             yield
         finally:

@@ -18,7 +18,7 @@ from deployments.sandbox.scenarios import SCENARIOS, Fault, Scenario
 from flows.steps.enrichment import circuit_breaker
 from flows.steps.enrichment.circuit_breaker import MAX_FAILED_PROBES, MAX_FAILURES
 from flows.steps.prefect_side import kill_switch
-from flows.steps.run.call_limits import MAX_AMBIGUOUS
+from flows.steps.run.halt_switch import MAX_AMBIGUOUS
 
 
 @pytest.fixture(autouse=True)

@@ -126,17 +126,17 @@ async def test_a_run_that_slept_buys_nothing_that_another_took_over(
 ) -> None:
     """Two runs of one process, so that the lease of a holder that lives is made to end by hand."""
     from blocks.database.store import leases, work
+    from blocks.quotas.rate_limiter import Limiter
     from flows.steps.run import lease_health
-    from flows.steps.run.call_limits import CallLimits
 
-    turn, turns, woken = CallLimits.slot, itertools.count(1), asyncio.Event()
+    turn, turns, woken = Limiter.acquire, itertools.count(1), asyncio.Event()
 
-    async def two_before_it_sleeps(self: CallLimits, *names: str, **missed: Any) -> Any:
+    async def two_before_it_sleeps(self: Limiter, *names: str) -> None:
         if next(turns) > 2:
             await woken.wait()
-        return await turn(self, *names, **missed)
+        await turn(self, *names)
 
-    monkeypatch.setattr(CallLimits, "slot", two_before_it_sleeps)
+    monkeypatch.setattr(Limiter, "acquire", two_before_it_sleeps)
     slept = [0.0]
     awake = lease_health.awake_seconds
     monkeypatch.setattr(lease_health, "awake_seconds", lambda: awake() + slept[0])

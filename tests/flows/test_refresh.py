@@ -15,8 +15,8 @@ from blocks.database.store import snapshots as snapshots_store
 from blocks.database.store.raw_payloads import RawAnswer
 from blocks.posts.identity import parse_post_url
 from blocks.posts.snapshot_plan import SnapshotPlan
+from blocks.quotas.rate_limiter import Limiter
 from flows.refresh_metrics import refresh_metrics
-from flows.steps.run.call_limits import CallLimits
 from flows.steps.run.lifecycle import open_run, utc_now
 from flows.steps.run.summary import RunSummary
 from tests.unparsed import unparsed
@@ -183,17 +183,17 @@ async def test_what_became_too_late_while_it_waited_is_not_bought(
     wanted, asked = len(due(weather, 80)), weather.asked()
     assert wanted > 2
     monkeypatch.setenv("TAGTRAIL_IN_FLIGHT", "1")
-    slot, slots = CallLimits.slot, 0
+    slot, slots = Limiter.acquire, 0
 
-    async def slow(self: CallLimits, *names: str, **missed: Any) -> Any:
+    async def slow(self: Limiter, *names: str) -> None:
         nonlocal slots
         slots += 1
         if slots == 2:
             later(100)
-        return await slot(self, *names, **missed)
+        await slot(self, *names)
 
     with monkeypatch.context() as patched:
-        patched.setattr(CallLimits, "slot", slow)
+        patched.setattr(Limiter, "acquire", slow)
         late = await refresh()
     assert slots == 2, "nobody waits for a slot for what is over"
     assert weather.asked() - asked == late.enriched == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import suppress
 from datetime import datetime
 from typing import Final
@@ -186,10 +186,14 @@ class Fetcher:
     """Buys metadata for one run, within its limits and caps, while the run goes on and still holds the post."""
 
     def __init__(self, run: RunContext) -> None:
-        self._client, self._limits, self._budget = run.client, run.limits, run.budget
+        self._client, self._limiter, self._budget = run.client, run.limiter, run.budget
         self._channels, self._halt, self._leases = run.channels, run.halt, run.leases
         self._store, self._journal, self._clock = run.store, run.journal, run.clock
-        self._run_id = run.run_id
+        self._run_id, self._progress = run.run_id, run.progress
+        self._in_flight: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(run.settings.tagtrail_in_flight)
+        )
+        """The places for calls under way, by limit; a slow or paused one holds up no other's."""
         self.posts: Final = run.journal.posts
         """The run's posts, by key."""
         self._writer = PostWriter(run)
@@ -344,17 +348,18 @@ class Fetcher:
                 await reservations[-1].settle(1)
             return answer.calls, kept
 
-        async with self._limits.place(names[0]):
+        async with self._in_flight[names[0]]:
             await may_call()
             calls, fetched = await self._halt.complete_even_if_cancelled(call())
         post.attempts += calls
-        self._limits.succeeded(*names)
+        for name in names:
+            self._limiter.succeeded(name)
         return fetched
 
     async def _wait_for_slot(self, post: PostTask, names: tuple[str, ...]) -> None:
         """Wait for the slot of a paid call, and for another one where the lease had to be looked up meanwhile."""
         while True:
-            if not await self._limits.slot(*names, paid=True):
+            if not await self._halt.unless_halted(self._limiter.acquire(*names), paid=True):
                 assert self._halt.reason is not None
                 raise self._halt.reason
             if not await self._leases.ensure(post):
@@ -383,6 +388,7 @@ class Fetcher:
                 self._journal.note(f"channel {channel} rests for a minute: it failed again and again ({error.what})")
         if self._channels.silent is not None:
             self._halt.pull(self._channels.silent)
-        await self._limits.apply_retry_after(limits_for(post.ref.platform, channel)[0], error)
+        until = await self._limiter.apply_retry_after(limits_for(post.ref.platform, channel)[0], error)
+        self._progress.paused_until = until or self._progress.paused_until
         if post.claimed_at is not None and counts_over_runs(error):
             await self._writer.note_failed_calls(post)

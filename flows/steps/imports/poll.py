@@ -225,7 +225,7 @@ async def follow_import(run: RunContext, ticket: Ticket, enrichment: Enrichment)
 
 async def poll_once(run: RunContext, row: OpenImport) -> list[ItemSeen] | None:
     """One poll; None where no answer came. A poll's error is never the import's failure."""
-    if not await run.limits.slot("status"):
+    if not await run.halt.unless_halted(run.limiter.acquire("status")):
         return None
     assert row.task_id is not None
     try:
@@ -238,10 +238,11 @@ async def poll_once(run: RunContext, row: OpenImport) -> list[ItemSeen] | None:
         if isinstance(error, Unreadable) and error.body:
             await run.store.run(keep_unreadable, row.import_id, error, run_id=run.run_id)
         if isinstance(error, MemoriesError):
-            await run.limits.apply_retry_after("status", error)
+            until = await run.limiter.apply_retry_after("status", error)
+            run.progress.paused_until = until or run.progress.paused_until
         run.journal.poll_errors[error.error_class] += 1
         return None
-    run.limits.succeeded("status")
+    run.limiter.succeeded("status")
     run.journal.on_trial = False
     return [_seen(item) for item in items]
 

@@ -33,8 +33,8 @@ from blocks.outside_words import for_log
 from blocks.quotas.budget import Reservation
 from flows.steps.prefect_side import events
 from flows.steps.run.accounts import open_database
-from flows.steps.run.call_limits import MAX_AMBIGUOUS
 from flows.steps.run.context import RunContext
+from flows.steps.run.halt_switch import MAX_AMBIGUOUS
 from flows.steps.run.summary import named
 
 SUBMIT_TRIES = 8
@@ -52,7 +52,7 @@ class Submitter:
 
     def __init__(self, run: RunContext) -> None:
         self._store, self._client, self._budget = run.store, run.client, run.budget
-        self._limits, self._halt = run.limits, run.halt
+        self._limiter, self._halt = run.limiter, run.halt
         self._journal, self._progress = run.journal, run.progress
         self._run_id, self._owner, self._request = run.run_id, run.owner, run.request
         self._look_seconds = run.settings.tagtrail_poll_seconds
@@ -76,7 +76,7 @@ class Submitter:
         for attempt in range(1, SUBMIT_TRIES + 1):
             if not await self._lease_to_send(import_id):
                 break
-            async with self._limits.ambiguity.place() as free:
+            async with self._halt.ambiguity.place() as free:
                 if not free:
                     await self._leave_planned(import_id)
                     break
@@ -88,7 +88,7 @@ class Submitter:
                 except SpendCapReached as reached:
                     self._halt.pull(reached)
                     break
-                self._limits.ambiguity.ended(state)
+                self._halt.ambiguity.ended(state)
             if state is not None:
                 return state
         return (await self._store.read(ledger.get, import_id)).state
@@ -117,7 +117,7 @@ class Submitter:
     async def _wait_for_slot(self) -> bool:
         self._progress.imports_waiting += 1
         try:
-            return await self._limits.slot("imports")
+            return await self._halt.unless_halted(self._limiter.acquire("imports"))
         finally:
             self._progress.imports_waiting -= 1
 
@@ -151,7 +151,7 @@ class Submitter:
         except MemoriesError as error:
             if not is_safe_to_resend(error):
                 state = await self._unknown_outcome(import_id, reservation, error)
-                await self._limits.apply_retry_after("imports", error)
+                await self._apply_retry_after(error)
                 if error.halts:
                     raise
                 return state
@@ -159,11 +159,11 @@ class Submitter:
             last = SUBMIT_TRIES if isinstance(error, TooManyRequests | Busy) else NOT_SENT_TRIES
             if not isinstance(error, TooManyRequests | Busy | NotSent) or attempt >= last:
                 state = await self._refused(import_id, error)
-                await self._limits.apply_retry_after("imports", error)
+                await self._apply_retry_after(error)
                 return state
             self._progress.notes.append(f"{error}; trying again ({attempt} of {last})")
             await self._store.run_durable(ledger.back_to_planned, import_id, note=str(error), owner=self._owner)
-            await self._limits.apply_retry_after("imports", error)
+            await self._apply_retry_after(error)
             return None
         except asyncio.CancelledError:
             # The ledger has to know before this process may end.
@@ -173,7 +173,7 @@ class Submitter:
             else:
                 await asyncio.shield(self._not_sent(import_id, reservation, why))
             raise
-        self._limits.succeeded("imports")
+        self._limiter.succeeded("imports")
         self._journal.served = True
         try:
             follows = self._request.wait
@@ -197,6 +197,10 @@ class Submitter:
         if row.kind == "urls":
             return await client.import_urls(row.wanted["urls"], **where)
         return await client.import_creator(row.wanted["creator"], row.requested, **where)
+
+    async def _apply_retry_after(self, error: MemoriesError) -> None:
+        until = await self._limiter.apply_retry_after("imports", error)
+        self._progress.paused_until = until or self._progress.paused_until
 
     async def _not_sent(self, import_id: str, reservation: Reservation, why: str) -> None:
         await reservation.release()

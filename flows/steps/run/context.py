@@ -9,9 +9,9 @@ from typing import Final
 from blocks.database.engine import Store
 from blocks.memories.client import MemoriesClient
 from blocks.quotas.budget import Budget
+from blocks.quotas.rate_limiter import Limiter
 from blocks.settings import Settings
 from flows.steps.enrichment.circuit_breaker import Channels
-from flows.steps.run.call_limits import CallLimits
 from flows.steps.run.halt_switch import HaltSwitch
 from flows.steps.run.journal import Journal
 from flows.steps.run.lease_health import LeaseHealth
@@ -36,7 +36,7 @@ class RunContext:
         comment_key: bytes,
         store: Store,
         client: MemoriesClient,
-        limits: CallLimits,
+        limiter: Limiter,
         budget: Budget,
         channels: Channels,
         halt: HaltSwitch,
@@ -53,7 +53,7 @@ class RunContext:
         self.comment_key: Final = comment_key
         self.store: Final = store
         self.client: Final = client
-        self.limits: Final = limits
+        self.limiter: Final = limiter
         self.budget: Final = budget
         self.channels: Final = channels
         self.halt: Final = halt

@@ -6,8 +6,8 @@ What is in flight then is paid for: it is awaited and stored, also where the run
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from blocks.errors import SpendCapReached, TagtrailError, ValveClosed
@@ -16,6 +16,9 @@ T = TypeVar("T")
 
 ANSWER_SECONDS = 12.0
 """So long a cancelled run waits for an answer under way: less than what a worker, or `tagtrail down`, waits for it."""
+
+MAX_AMBIGUOUS = 3
+"""So many submissions in a row whose outcome is unknown, and a run sends no other: each is a decision for somebody."""
 
 OUT_OF_ROOM = "a run's cap is used up: what it asked for and is not bought yet stays pending, out of room"
 
@@ -48,6 +51,7 @@ class HaltSwitch:
         """Collections whose own cap is reached, in a run over all of them."""
         self._full_requests: set[str] = set()
         """Runs for whose requests this sweep buys nothing more: their caps are used up, or they were stopped."""
+        self.ambiguity = AmbiguityLimit()
         self._note, self._cancelled = note, cancelled
 
     def pull(self, error: TagtrailError) -> None:
@@ -100,21 +104,66 @@ class HaltSwitch:
         """Whether nothing more is bought for this collection and request."""
         return self.reason is not None or collection in self.full or asked_by in self._full_requests
 
-    def ends(self, *, paid: bool) -> bool:
-        """Whether a call is not to be made any more; one that is paid for is made also where a cap was reached."""
-        return self._event(paid=paid).is_set()
+    async def unless_halted(self, waiting: Coroutine[Any, Any, None], *, paid: bool = False) -> bool:
+        """Wait for what a call needs, and for no longer than the run goes on; False where it is halted first.
 
-    async def wait(self, *, paid: bool) -> None:
-        """Wait until no such call is to be made any more."""
-        await self._event(paid=paid).wait()
-
-    def _event(self, *, paid: bool) -> asyncio.Event:
-        return self._no_more_calls if paid else self.pulled
+        A call that is `paid`, which has its money already, is made also where a cap was reached since.
+        """
+        halted = self._no_more_calls if paid else self.pulled
+        if halted.is_set():
+            waiting.close()
+            return False
+        tasks = {asyncio.create_task(waiting), asyncio.create_task(halted.wait())}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            return not halted.is_set()
+        finally:
+            for task in tasks:
+                task.cancel()
 
     async def pause(self, seconds: float) -> None:
         """Wait, but no longer than until the run is halted."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.pulled.wait(), timeout=seconds)
+
+
+class AmbiguityLimit:
+    """Lets so many submissions go at once that no more than `MAX_AMBIGUOUS` can end ambiguous one after another."""
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+        self._under_way = 0
+        self._moved = asyncio.Event()
+
+    @property
+    def too_many(self) -> bool:
+        """Whether nothing more is sent by this run."""
+        return self._in_a_row >= MAX_AMBIGUOUS
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[bool]:
+        """Wait for a place to send one submission; gives False where nothing more is to be sent."""
+        while not self.too_many and self._in_a_row + self._under_way >= MAX_AMBIGUOUS:
+            self._moved.clear()
+            await self._moved.wait()
+        if self.too_many:
+            yield False
+            return
+        self._under_way += 1
+        try:
+            yield True
+        finally:
+            self._under_way -= 1
+            self._moved.set()
+
+    def ended(self, state: str | None) -> None:
+        """What a submission came to, as the ledger's state; an answer that can be read starts the count anew."""
+        if state == "ambiguous":
+            self._in_a_row += 1
+        elif state in ("submitted", "failed"):
+            self._in_a_row = 0
 
 
 class EnduringTask(asyncio.Task[T]):

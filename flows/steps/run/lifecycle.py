@@ -33,7 +33,6 @@ from flows.steps.prefect_side import artifacts
 from flows.steps.prefect_side.kill_switch import watch_kill_switch
 from flows.steps.prefect_side.run_names import name_of_run, tags_of_run
 from flows.steps.run.accounts import ensure_one_service, name_account, open_client, open_database
-from flows.steps.run.call_limits import CallLimits
 from flows.steps.run.context import RunContext
 from flows.steps.run.garbage import fewer_collections
 from flows.steps.run.halt_switch import HaltSwitch
@@ -138,7 +137,7 @@ class open_run:
             comment_key=comment_key,
             store=store,
             client=client,
-            limits=CallLimits(limiter, self._halt, self._progress, settings.tagtrail_in_flight),
+            limiter=limiter,
             budget=budget,
             channels=Channels(request.channels(settings.tagtrail_channel_order), monotonic=self._monotonic),
             halt=self._halt,

@@ -59,7 +59,7 @@ class RunEnd:
     def __init__(self, run: RunContext, flow: str) -> None:
         self._store, self._budget, self._client = run.store, run.budget, run.client
         self._journal, self._halt, self._channels = run.journal, run.halt, run.channels
-        self._limiter, self._progress = run.limits.limiter, run.progress
+        self._limiter, self._progress = run.limiter, run.progress
         self._run_id, self._flow, self._request, self._settings = run.run_id, flow, run.request, run.settings
         self._clock, self._now = run.clock, run.clock()
         self._started_at = run.progress.started_at or self._now

@@ -19,7 +19,7 @@ from blocks.errors import (
     Unreadable,
 )
 from flows.steps.imports.submit import is_safe_to_resend
-from flows.steps.run.call_limits import MAX_AMBIGUOUS, AmbiguityLimit
+from flows.steps.run.halt_switch import MAX_AMBIGUOUS, AmbiguityLimit
 
 
 async def submit(limit: AmbiguityLimit, state: str | None, sent: list[str | None]) -> None:
