@@ -10,6 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -40,7 +41,7 @@ class FollowedImport:
     """An import that a run follows or uses again, and what the next poll of it has to know."""
 
     def __init__(self, run: RunContext, ticket: Ticket, row: OpenImport) -> None:
-        self.run, self.ticket, self.row = run, ticket, row
+        self.ticket, self.row = ticket, row
         self.name = named(row.kind, row.hashtag, row.import_id, row.requested)
         """What Prefect and the log call it: `#lvmh`."""
         self.listed: list[FoundPost] = []
@@ -49,23 +50,31 @@ class FollowedImport:
         """Whether it is to be polled."""
         self._store, self._settings, self._clock = run.store, run.settings, run.clock
         self._halt, self._journal, self._owner = run.halt, run.journal, run.owner
+        self._run_id, self._waits = run.run_id, run.request.wait
+        self._submitter = Submitter(run)
+        self._read_import = partial(read_import, run)
+        self._poll_once = partial(poll_once, run)
         self._watcher = CallbackWatcher(run.store, row.import_id)
         self._unanswered_polls = 0
         self._pause_seconds = 0.0
         """How long to wait before the next poll."""
         self._given: set[str] = set()
 
+    async def submit(self) -> FollowedImport:
+        """Send it, and give what is to be followed then (see `Submitter.submit`)."""
+        return await self._read_import(await self._submitter.submit(self.ticket, self.name))
+
     async def read(self) -> None:
         """Take it up as the ledger has it: its posts so far, and whether this run polls it."""
-        ticket, waits = self.ticket, self.run.request.wait
+        ticket = self.ticket
         if ticket.state in ("submitted", "collecting", "empty", "sending"):
-            self.is_open = waits
+            self.is_open = self._waits
         elif ticket.state != "complete":
             return
         self.listed = self._new_ones(
             await self._store.read(ledger.found_posts, ticket.import_id, open_only=ticket.open_only)
         )
-        if ticket.state == "complete" and ticket.action == "reused" and waits:
+        if ticket.state == "complete" and ticket.action == "reused" and self._waits:
             self.is_open = await self._lists_more()
 
     async def _lists_more(self) -> bool:
@@ -76,7 +85,7 @@ class FollowedImport:
         row = self.row
         if row.task_id is None or row.seen + row.withheld >= row.requested:
             return False
-        items = await poll_once(self.run, row)
+        items = await self._poll_once(row)
         listed = {item.video_no if item.ref is None else item.ref for item in items or ()}
         if len(listed) <= row.seen + row.withheld:
             return False
@@ -118,7 +127,7 @@ class FollowedImport:
             if self._halt.reason is not None:
                 break
             await self._watcher.look()
-            items = await poll_once(self.run, self.row)
+            items = await self._poll_once(self.row)
             if items is None:
                 self._note_unanswered()
             else:
@@ -165,13 +174,13 @@ class FollowedImport:
                 row.import_id,
                 state=state,
                 post_micros=post_micros,
-                run_id=self.run.run_id,
+                run_id=self._run_id,
                 now=now,
                 note=SAID_FAILED if failed else None,
             )
             if done is not None:
                 log.of_import("%s: import %s, %s listed, %s of them new", self.name, state, row.seen, row.new)
-                events.import_ended(done, run_id=self.run.run_id)
+                events.import_ended(done, run_id=self._run_id)
         return self._new_ones(result.new_posts)
 
     def _new_ones(self, posts: Sequence[FoundPost]) -> list[FoundPost]:
@@ -182,9 +191,9 @@ class FollowedImport:
 
 
 @task(name="submit-import", task_run_name="submit {planned.name}", persist_result=False, cache_policy=NO_CACHE)
-async def submit_import(run: RunContext, planned: FollowedImport) -> FollowedImport:
-    """Send one planned import, once, and give what is to be followed then (see `Submitter.submit`)."""
-    return await read_import(run, await Submitter(run).submit(planned.ticket, planned.name))
+async def submit_import(planned: FollowedImport) -> FollowedImport:
+    """Send one planned import, once, and give what is to be followed then."""
+    return await planned.submit()
 
 
 @task(name="poll-import", task_run_name="poll {followed.name}", persist_result=False, cache_policy=NO_CACHE)
@@ -212,7 +221,7 @@ async def follow_import(run: RunContext, ticket: Ticket, enrichment: Enrichment)
     try:
         followed = await read_import(run, ticket)
         if ticket.state == "planned":
-            followed = await submit_import(run, followed)
+            followed = await submit_import(followed)
         enrichment.add(followed.listed)
         while followed.is_open and (batch := await poll_import(followed)):
             enrichment.add(batch)

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID, uuid4
@@ -145,6 +145,7 @@ class open_run:
             journal=self._journal,
             progress=self._progress,
             clock=self._clock,
+            fresh_after=self._clock() - timedelta(hours=request.max_age_hours),
         )
         return self._run
 

@@ -223,20 +223,18 @@ def _unfinished(summary: RunSummary) -> int:
 def message_of(ending: Ending, summary: RunSummary) -> str:
     """One sentence: what ended the run early, if anything did, what goes on, and the counts."""
     not_accepted = [one for one in summary.imports if one.state == "failed"]
+    # Asked for with `fresh`, the imports would be bought anew.
+    same = "the same command without --fresh" if ending.request.fresh else "the same command"
     if isinstance(ending.halted, Stopped):
-        same = "the same command without --fresh" if ending.request.fresh else "the same command"
         left = "what it left is held" + (f"; {same} continues" if ending.request.collection is not None else "")
         reason = f"cancelled ({ending.halted}): {left}. "
     elif ending.halted is not None and ending.halted.halts:
-        # Asked for with `fresh`, the imports would be bought anew.
-        same = "The same command without --fresh continues" if ending.request.fresh else "The same command continues"
-        reason = f"halted: {ending.halted}. {same}. "
+        reason = f"halted: {ending.halted}. {same.capitalize()} continues. "
         if difference := _sums_differ(ending, summary):
             reason += f"The sums do not agree either ({difference}); nothing was lost, please report this. "
     elif (fault := ending.fault) is not None:
         reason = f"failed: {fault}. "
     elif isinstance(ending.broken, asyncio.CancelledError | KeyboardInterrupt):
-        same = "the same command without --fresh" if ending.request.fresh else "the same command"
         reason = f"cancelled; {same} goes on where it stopped. "
     elif ending.broken is not None:
         reason = "failed: a fault of Tagtrail's own; see the log. "
