@@ -109,7 +109,6 @@ class CircuitBreaker:
         return self._failed_probes.total() >= MAX_FAILED_PROBES
 
     def allows(self, post: str) -> bool:
-        """Whether the post may make its call."""
         return self.state == "closed" or self.is_probe(post)
 
     def is_probe(self, post: str) -> bool:
@@ -161,7 +160,6 @@ class CircuitBreaker:
         return True
 
     def _should_open(self, *, others_closed: bool) -> bool:
-        """Whether there are enough failures in a row."""
         if others_closed:
             return self._failures.total() >= MAX_FAILURES
         unknown = self._failures.keys() - self._known

@@ -128,8 +128,8 @@ class Enrichment:
         self._fetcher = Fetcher(run)
         self._found: dict[str, FoundPost] = {}
         self._size = run.request.batch_size(expected_posts)
-        self._shares: dict[str, _Share] = {}
-        """By platform; platforms under the same limits have one together."""
+        self._shares: dict[tuple[tuple[str, ...], ...], _Share] = {}
+        """By the limits of all channels; platforms under the same ones have one together."""
         self._groups = asyncio.TaskGroup()
         self._elsewhere: list[str] = []
         # Twice what can be in flight, so that the next tasks are ready when a call ends.
@@ -152,17 +152,11 @@ class Enrichment:
                 self._share_of(post.ref.platform).queue.put_nowait(key)
 
     def _share_of(self, platform: str) -> _Share:
-        if platform not in self._shares:
-            mine = self._limits_of(platform)
-            share = next((it for other, it in self._shares.items() if self._limits_of(other) == mine), None)
-            if share is None:
-                share = _Share(self._share_slots)
-                self._groups.create_task(self._dispatch(share))
-            self._shares[platform] = share
-        return self._shares[platform]
-
-    def _limits_of(self, platform: str) -> list[tuple[str, ...]]:
-        return [limits_for(platform, channel) for channel in self._channels.order]
+        limits = tuple(limits_for(platform, channel) for channel in self._channels.order)
+        if limits not in self._shares:
+            share = self._shares[limits] = _Share(self._share_slots)
+            self._groups.create_task(self._dispatch(share))
+        return self._shares[limits]
 
     @property
     def busy(self) -> bool:
@@ -177,12 +171,10 @@ class Enrichment:
     async def try_elsewhere(self) -> None:
         """Take over what others were buying: its result, or the post itself where they died."""
         elsewhere, self._elsewhere = self._elsewhere, []
-        of_share: dict[_Share, list[str]] = {}
-        for key in elsewhere:
-            of_share.setdefault(self._share_of(self._posts[key].ref.platform), []).append(key)
         async with asyncio.TaskGroup() as groups:
-            for share, keys in of_share.items():
-                groups.create_task(self._start_groups(groups, share, keys))
+            for share in self._shares.values():
+                keys = [key for key in elsewhere if self._share_of(self._posts[key].ref.platform) is share]
+                groups.create_task(self._start(groups, share, keys))
 
     async def __aenter__(self) -> Self:
         # A fault in the enrichment cancels the imports too: nothing more is to be bought for nobody.
@@ -192,7 +184,7 @@ class Enrichment:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for share in {*self._shares.values()}:
+        for share in self._shares.values():
             share.queue.put_nowait(None)
         # What is in flight is awaited and stored, also where the imports ended in an error.
         cancelled = error if isinstance(error, asyncio.CancelledError) else None
@@ -207,20 +199,17 @@ class Enrichment:
         open_ = True
         while open_:
             keys, open_ = await share.next_group(self._group_posts)
-            await self._start_group(self._groups, share, keys)
+            await self._start(self._groups, share, keys)
 
-    async def _start_groups(self, groups: asyncio.TaskGroup, share: _Share, keys: list[str]) -> None:
-        for at in range(0, len(keys), self._group_posts):
-            await self._start_group(groups, share, keys[at : at + self._group_posts])
-
-    async def _start_group(self, groups: asyncio.TaskGroup, share: _Share, keys: list[str]) -> None:
-        """Begin with the posts as soon as there are slots for their tasks: in one group, or in several where tasks that
-        wait to be tried again keep slots for long."""
+    async def _start(self, groups: asyncio.TaskGroup, share: _Share, keys: list[str]) -> None:
+        """Begin with the posts as soon as there are slots for their tasks: in as few groups as can be, in more where
+        tasks that wait to be tried again keep slots for long."""
         size = self._size
         while keys and self._halt.reason is None:
-            slots = await share.gather_slots(-(-len(keys) // size))
-            groups.create_task(self._run_group(share, keys[: slots * size], slots))
-            keys = keys[slots * size :]
+            slots = await share.gather_slots(-(-min(len(keys), self._group_posts) // size))
+            most = min(slots * size, self._group_posts)
+            groups.create_task(self._run_group(share, keys[:most], slots))
+            keys = keys[most:]
 
     async def _run_group(self, share: _Share, keys: list[str], slots: int) -> None:
         """Claim the posts, and run their tasks; each slot is given back as soon as it can be."""

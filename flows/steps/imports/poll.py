@@ -203,7 +203,6 @@ async def poll_import(followed: FollowedImport) -> list[FoundPost]:
 
 
 async def read_import(run: RunContext, ticket: Ticket) -> FollowedImport:
-    """Take an import up as the ledger has it."""
     followed = FollowedImport(run, ticket, await run.store.read(ledger.get, ticket.import_id))
     await followed.read()
     return followed

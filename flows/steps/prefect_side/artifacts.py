@@ -133,7 +133,6 @@ class ProgressBar:
             self._task = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
-        """Show the last value and end."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):

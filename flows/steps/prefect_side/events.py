@@ -56,7 +56,7 @@ def announce(
     run, its flow, deployment, work pool and tags to the related resources. An id that the server knows is dropped.
     """
     if not PREFECT_API_URL.value():
-        # There is nobody to tell; Prefect would start a server of its own for it.
+        # Nobody would get it; Prefect would start a server of its own for it.
         return
     try:
         emit_event(
@@ -118,7 +118,7 @@ def run_ended(summary: RunSummary, halted: TagtrailError | None) -> None:
     """
     related = related_to(collection=summary.collection, hashtags=(one.hashtag for one in summary.imports))
 
-    def tell(event: str, payload: dict[str, Any], *about: str) -> None:
+    def send(event: str, payload: dict[str, Any], *about: str) -> None:
         announce(
             event,
             resource_id=f"tagtrail.run.{summary.run_id}",
@@ -128,18 +128,18 @@ def run_ended(summary: RunSummary, halted: TagtrailError | None) -> None:
         )
 
     for error_class, count in summary.failures.items():
-        tell(POSTS_FAILED, {"error_class": error_class, "count": count}, error_class)
+        send(POSTS_FAILED, {"error_class": error_class, "count": count}, error_class)
     if summary.outcome == "halted" and halted is not None:
-        tell(RUN_HALTED, {"error_class": halted.error_class, "reason": summary.halted_because})
+        send(RUN_HALTED, {"error_class": halted.error_class, "reason": summary.halted_because})
     if summary.outcome == "cancelled" and (summary.held or summary.held_imports):
-        tell(RUN_HELD, {"posts": summary.held, "imports": summary.held_imports})
+        send(RUN_HELD, {"posts": summary.held, "imports": summary.held_imports})
     for one in summary.imports:
         if one.overlap == 0:
-            tell(GAP_FOUND, {"import_id": one.import_id, "hashtag": one.hashtag, "seen": one.seen}, one.import_id)
+            send(GAP_FOUND, {"import_id": one.import_id, "hashtag": one.hashtag, "seen": one.seen}, one.import_id)
     numbers = summary.model_dump(mode="json", include=set(COUNTS))
     imports = [{"import_id": one.import_id, "how": one.how, "state": one.state} for one in summary.imports]
     ended = {"outcome": summary.outcome, "exit_status": summary.exit_status, "seconds": round(summary.seconds, 3)}
-    tell(RUN_COMPLETED, {**ended, **numbers, "imports": imports[:MOST_IMPORTS]}, summary.outcome)
+    send(RUN_COMPLETED, {**ended, **numbers, "imports": imports[:MOST_IMPORTS]}, summary.outcome)
 
 
 def assets_written(written: RunOutputs, *, run_id: str) -> None:

@@ -113,7 +113,6 @@ class Journal:
         self._progress, self._clock = progress, clock
 
     def settle(self, post: PostTask, outcome: Literal["enriched", "failed", "gone"]) -> None:
-        """One post came to its end by this run."""
         now = self._clock()
         post.outcome = outcome
         self._progress.count(outcome, now)

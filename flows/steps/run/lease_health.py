@@ -36,7 +36,6 @@ class LeaseHealth:
         self._store, self._owner = store, owner
 
     async def keep_renewing(self) -> None:
-        """Renew all leases of this run, until cancelled."""
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             # A database that is away or locked for a moment must not end the renewing for good.
@@ -44,7 +43,6 @@ class LeaseHealth:
                 await self.renew()
 
     async def renew(self) -> None:
-        """Renew them once."""
         await self._store.run(leases.renew_all, self._owner)
         self.renewed()
 

@@ -41,7 +41,7 @@ from flows.steps.run.lease_health import LeaseHealth
 from flows.steps.run.outcome import RunEnd, never_opened
 from flows.steps.run.progress import current_progress
 from flows.steps.run.request import NO_CAP_USD, RunRequest
-from flows.steps.run.stops import Stop, StopListener, termination_in
+from flows.steps.run.stops import StopListener, termination_in
 from flows.steps.run.summary import RunEnded, RunFailed, RunHalted, RunSummary
 
 
@@ -171,10 +171,10 @@ class open_run:
         await bar.start(artifacts.artifact_key(f"{self._flow}-progress", request.collection))
         self._stack.push_async_callback(bar.stop)
 
-    async def _write_stop(self, stop: Stop) -> bool:
+    async def _write_stop(self, by: str, why: str) -> bool:
         if self._store is None:
             return False  # Stopped before it was opened: nothing was asked for.
-        return await self._store.run_durable(runs.stop, self._run_id, by=stop.by, why=stop.why, at=self._clock())
+        return await self._store.run_durable(runs.stop, self._run_id, by=by, why=why, at=self._clock())
 
     async def __aenter__(self) -> Self:
         self._stack.enter_context(fewer_collections())

@@ -71,7 +71,7 @@ class RunEnd:
         unsettled = await _failure_of(self._budget.close())
         error = error or unsettled
         try:
-            summary, wrote = await self._count(stopped=stops.stop is not None)
+            summary, wrote = await self._count(stopped=stops.is_written)
         except StoreError as unread:
             summary = self._remember()
             self._judge(summary, error or unread, None)

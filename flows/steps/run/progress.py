@@ -81,7 +81,6 @@ class Progress:
         return self.enriched + self.fresh + self.failed + self.gone
 
     def count(self, outcome: Literal["enriched", "failed", "gone"], now: datetime) -> None:
-        """Count a post that came to its end."""
         setattr(self, outcome, getattr(self, outcome) + 1)
         if outcome != "enriched":
             return

@@ -191,7 +191,6 @@ class RunRequest(BaseModel):
         return None if self.sweeps else run_id
 
     def caps(self, settings: Settings) -> Caps:
-        """What a run of this request may spend."""
         # The database loads slowly, and most of the command line needs none of it.
         from blocks.database.store.money import Caps
         from blocks.quotas.budget import micros_of

@@ -14,7 +14,6 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
@@ -51,14 +50,6 @@ IN_PREFECT = "somebody in Prefect"
 Said = Literal["cancelled", "goes on", "no answer"]
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Who stopped a run, and how."""
-
-    by: str
-    why: str
-
-
 async def states_of(client: PrefectClient, run_ids: list[str]) -> dict[str, FlowRun]:
     """The flow runs that Prefect knows of these; its own errors where it cannot be asked."""
     ids = [UUID(run_id) for run_id in run_ids if _is_uuid(run_id)]
@@ -75,11 +66,11 @@ def _is_uuid(text: str) -> bool:
 
 
 class StopListener:
-    """Hears of a person's stop of one run. `halt` ends all buying at once, `write` keeps the stop in the database."""
+    """Hears of a person's stop of one run. `halt` ends all buying at once, `write` keeps who stopped it, and how."""
 
-    def __init__(self, run_id: str, *, halt: HaltSwitch, write: Callable[[Stop], Awaitable[bool]]) -> None:
-        self.stop: Stop | None = None
-        """The stop, once it is written."""
+    def __init__(self, run_id: str, *, halt: HaltSwitch, write: Callable[[str, str], Awaitable[bool]]) -> None:
+        self.is_written = False
+        """Whether there was a stop, and it is written."""
         self.signal: int | None = None
         """The signal that ended the run."""
         self.undecided = False
@@ -100,7 +91,6 @@ class StopListener:
             self._looking = asyncio.create_task(self._keep_looking())
 
     async def end(self) -> None:
-        """Listen no longer."""
         _hear_no_more(self)
         _TASK_LOG.setLevel(self._task_log_level)
         if self._looking is not None:
@@ -120,7 +110,7 @@ class StopListener:
 
     def interrupted(self) -> None:
         """The flow was cancelled, by whatever: find out whether a person did so, while others wait for answers."""
-        if self._under_way is None and self.stop is None:
+        if self._under_way is None and not self.is_written:
             self._end_buying(Interrupted(CUT_OFF))
             self._under_way = EnduringTask(self._judge())
 
@@ -141,24 +131,24 @@ class StopListener:
             self._flow.cancel()
 
     async def _stop_and_cancel(self, why: str) -> None:
-        await self._write(Stop(_person(), why))
+        await self._write(_person(), why)
         self._cancel()
 
     async def _judge(self) -> None:
         if self._workers_run is None:
-            await self._write(Stop(_person(), "cancelled"))
+            await self._write(_person(), "cancelled")
             return
         said = await self._ask()
         self.undecided = said == "no answer"
         if said == "cancelled":
-            await self._write(Stop(IN_PREFECT, "cancelled in Prefect"))
+            await self._write(IN_PREFECT, "cancelled in Prefect")
 
     async def _keep_looking(self) -> None:
-        while self.stop is None:
+        while not self.is_written:
             await asyncio.sleep(LOOK_SECONDS)
             if await self._ask() == "cancelled":
                 self._end_buying(Stopped("cancelled in Prefect"))
-                await self._write(Stop(IN_PREFECT, "cancelled in Prefect"))
+                await self._write(IN_PREFECT, "cancelled in Prefect")
 
     async def _ask(self) -> Said:
         """What Prefect says of this very run, and of the worker's run that it may be a part of."""
@@ -170,12 +160,12 @@ class StopListener:
             return "no answer"
         return "cancelled" if any(run.state_type in CANCELLED for run in found.values()) else "goes on"
 
-    async def _write(self, stop: Stop) -> None:
+    async def _write(self, by: str, why: str) -> None:
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(ANSWER_SECONDS):
-                if await self._write_down(stop):
-                    self.stop = stop
-                    self._halt.pull(Stopped(stop.why))
+                if await self._write_down(by, why):
+                    self.is_written = True
+                    self._halt.pull(Stopped(why))
 
 
 CUT_OFF = "cut off from outside; the sweep (collect-imports/sweep) takes up what is left"

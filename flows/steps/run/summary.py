@@ -129,12 +129,10 @@ class RunSummary(BaseModel):
 
     @property
     def exit_status(self) -> int:
-        """The command line's exit status for this outcome."""
         return 2 if self.wrong_usage else EXIT_STATUS.get(self.outcome, INTERRUPTED)
 
     @property
     def seconds(self) -> float:
-        """How long the run took."""
         return (self.finished_at - self.started_at).total_seconds()
 
 

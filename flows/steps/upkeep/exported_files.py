@@ -24,7 +24,6 @@ class Exported:
 
     @property
     def is_there(self) -> bool:
-        """Whether the file still lies where it was written."""
         return self.path.exists()
 
 
