@@ -9,10 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from blocks import exported_files
 from blocks.errors import UsageError, is_full, unwritable
 from blocks.settings import Settings
 from deployments.cli.terminal import tell
-from flows.steps.upkeep import exported_files
 
 if TYPE_CHECKING:
     from blocks.database.engine import Store

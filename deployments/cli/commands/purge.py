@@ -13,6 +13,7 @@ from blocks.database.engine import Store
 from blocks.database.purge import Purged, Target, names_of
 from blocks.database.purge import purge as erase
 from blocks.errors import TagtrailError, UsageError
+from blocks.exported_files import Exported, exported
 from blocks.posts.identity import parse_creator_url, parse_post_url
 from blocks.settings import get_settings
 from deployments.cli import stores
@@ -20,7 +21,6 @@ from deployments.cli.options import Output, Switch, Typed, moment
 from deployments.cli.running import server_faults, where_runs_are
 from deployments.cli.servers import PrefectServer
 from deployments.cli.terminal import tell, write_result
-from flows.steps.upkeep.exported_files import Exported, exported
 
 
 def purge(

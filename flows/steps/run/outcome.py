@@ -15,8 +15,8 @@ from blocks.database.store.money import RunSpend
 from blocks.database.store.provenance import RunOutputs
 from blocks.errors import StoreError, TagtrailError, UsageError
 from blocks.outside_words import for_log
+from flows.reporting.trending import announce_trending, link
 from flows.steps.prefect_side import events
-from flows.steps.prefect_side.trending import announce_trending, link
 from flows.steps.run.context import RunContext
 from flows.steps.run.stops import StopListener
 from flows.steps.run.summary import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
@@ -335,7 +335,7 @@ def _by_age(ref: PostRef) -> tuple[int, str]:
 
 def request_for_sweep(
     *,
-    channel: str,
+    channel: ChannelChoice,
     max_spend_usd: float,
     max_age_hours: float,
     held: bool = False,
@@ -354,7 +354,7 @@ def request_for_sweep(
     if not every and not held:
         raise UsageError("a collection goes with held=true; a sweep takes up what is open in all of them")
     return RunRequest(
-        channel=cast(ChannelChoice, channel),
+        channel=channel,
         collection=None if every else collection,
         max_spend_usd=max_spend_usd,
         max_age_hours=max_age_hours,
@@ -367,7 +367,7 @@ def request_for_refresh(
     *,
     collection: str = "",
     hashtag: str = "",
-    channel: str = "auto",
+    channel: ChannelChoice = "auto",
     max_spend_usd: float = 5.0,
     posts_per_task: int = 0,
 ) -> RunRequest:
@@ -377,7 +377,7 @@ def request_for_refresh(
         UsageError: a parameter cannot be used.
     """
     return RunRequest(
-        channel=cast(ChannelChoice, channel),
+        channel=channel,
         collection=collection if collection.strip() else None,
         max_spend_usd=max_spend_usd,
         max_age_hours=0,

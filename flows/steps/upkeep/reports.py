@@ -16,6 +16,7 @@ from prefect.states import Completed, Failed
 from blocks.database.engine import Store
 from blocks.database.store.filters import collections
 from blocks.errors import TagtrailError
+from blocks.exported_files import note_export
 from blocks.outside_words import for_log, for_markdown
 from blocks.posts.captions import hashtag_key, normalise_hashtag
 from blocks.settings import get_settings
@@ -28,7 +29,6 @@ from flows.reporting.sentences import AT, number, times
 from flows.steps.prefect_side.artifacts import artifact_key, best_effort
 from flows.steps.run.accounts import open_database
 from flows.steps.run.summary import SAMPLE, plural
-from flows.steps.upkeep.exported_files import note_export
 
 Report = tuple[str, Path, Figures]
 

@@ -21,10 +21,10 @@ from blocks.database.store import runs
 from blocks.database.store.export import COLUMNS
 from blocks.database.store.posts import EnrichedPost, save_posts
 from blocks.errors import UsageError
+from blocks.exported_files import exported
 from blocks.posts.identity import parse_post_url
 from blocks.posts.record import PostRecord
 from deployments.cli.options import moment
-from flows.steps.upkeep.exported_files import exported
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

@@ -19,11 +19,11 @@ from blocks.database.store.import_polls import ItemSeen, end_import
 from blocks.database.store.posts import EnrichedPost
 from blocks.database.store.raw_payloads import RawAnswer
 from blocks.errors import TagtrailError
+from blocks.exported_files import exported, note_export
 from blocks.posts.identity import parse_post_url
 from blocks.posts.payloads.mapping import map_post
 from deployments.cli import running, servers
 from deployments.cli.servers import PrefectServer
-from flows.steps.upkeep.exported_files import exported, note_export
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 URL = "https://www.tiktok.com/@loom.9/video/7500000000000000009"

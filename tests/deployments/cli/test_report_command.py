@@ -13,9 +13,9 @@ import pytest
 
 from blocks.database.engine import Store
 from blocks.database.store import runs
+from blocks.exported_files import exported
 from blocks.posts.identity import parse_post_url
 from blocks.posts.record import PostRecord
-from flows.steps.upkeep.exported_files import exported
 
 
 @pytest.mark.usefixtures("filled", "one_day")

@@ -81,7 +81,7 @@ def test_an_export_from_a_home_that_can_only_be_read(
     def read_only(*_: object, **__: object) -> Any:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr("flows.steps.upkeep.exported_files.note_export", read_only)
+    monkeypatch.setattr("blocks.exported_files.note_export", read_only)
     called = tagtrail(*command)
     assert called.status == 0
     assert "cannot be written (Read-only file system), so that `tagtrail purge` will not name this file" in called.err

@@ -18,8 +18,8 @@ from prefect.client.schemas.objects import State
 from prefect.client.schemas.sorting import ArtifactSort
 
 from blocks.database.engine import open_store
+from blocks.exported_files import exported
 from flows.report import report
-from flows.steps.upkeep.exported_files import exported
 from flows.steps.upkeep.reports import write_reports
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

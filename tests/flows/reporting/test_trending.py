@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from blocks.database.engine import Store
 from blocks.posts.snapshot_plan import SnapshotPlan
 from blocks.settings import Settings
-from flows.steps.prefect_side import trending
-from flows.steps.prefect_side.trending import rising
+from flows.reporting import trending
+from flows.reporting.trending import rising
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PLAN = SnapshotPlan()
