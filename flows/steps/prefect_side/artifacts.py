@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from uuid import UUID
 
 from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifact, aupdate_progress_artifact
+from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.logging import get_logger
+from prefect.runtime import flow_run
 
 from blocks.database.engine import Store
 from blocks.database.store import imports as ledger
@@ -19,7 +21,9 @@ from blocks.dollars import dollars
 from blocks.errors import StoreError
 from blocks.outside_words import distinct_name, for_markdown
 from blocks.quotas.budget import Budget
+from flows.steps.prefect_side.run_names import tags_of_run
 from flows.steps.run.progress import NOT_ENDED, Progress
+from flows.steps.run.request import RunRequest
 from flows.steps.run.summary import SAMPLE, TODAY, RunSummary
 
 UPDATE_SECONDS = 2.0
@@ -113,44 +117,50 @@ async def look_into_books(store: Store, budget: Budget, run_id: str, progress: P
     progress.imports_settled = sum(row.state not in NOT_ENDED for row in rows)
 
 
-class ProgressBar:
-    """Keeps a progress artifact of a run up to date from the side, every two seconds, and its counters of money and
-    imports up to what is booked (`look`)."""
+@asynccontextmanager
+async def shown_under_way(
+    flow: str, request: RunRequest, progress: Progress, look: Callable[[], Awaitable[None]]
+) -> AsyncIterator[None]:
+    """Tag the flow run, so that the UI's list can be filtered, and keep a progress bar of it up to date from the side.
 
-    def __init__(self, progress: Progress, look: Callable[[], Awaitable[None]]) -> None:
-        self._progress, self._look = progress, look
-        self._artifact: UUID | None = None
-        self._shown = 0.0
-        self._task: asyncio.Task[None] | None = None
+    Every two seconds `look` brings the counters of money and imports up to what is booked.
+    """
+    shown = 0.0
+    with best_effort("the run's tags"):
+        hashtags = [one.hashtag for one in request.imports if one.hashtag]
+        tags = dict.fromkeys([*flow_run.tags, *tags_of_run(request.collection, hashtags)])
+        async with get_client() as prefect:
+            await prefect.update_flow_run(UUID(flow_run.id), tags=list(tags))
+    artifact = await _progress_artifact(artifact_key(f"{flow}-progress", request.collection))
 
-    async def start(self, key: str) -> None:
-        """Begin, if there is a flow run to show it on, under this artifact key."""
-        if FlowRunContext.get() is not None:
+    async def update() -> None:
+        nonlocal shown
+        percent = 100.0 * progress.settled / progress.found if progress.found else 0.0
+        if artifact is not None and percent != shown:
+            shown = percent
             with best_effort("the progress"):
-                self._artifact = await acreate_progress_artifact(
-                    progress=self._shown, key=key, description="Posts settled, of those found so far."
-                )
-            self._task = asyncio.create_task(self._keep())
+                await aupdate_progress_artifact(artifact, progress=percent)
 
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-            await self._update()
-
-    async def _keep(self) -> None:
+    async def keep_updating() -> None:
         while True:
             # A database that is away or locked for a moment is the run's own affair.
             with suppress(StoreError):
-                await self._look()
-            await self._update()
+                await look()
+            await update()
             await asyncio.sleep(UPDATE_SECONDS)
 
-    async def _update(self) -> None:
-        progress = self._progress
-        percent = 100.0 * progress.settled / progress.found if progress.found else 0.0
-        if self._artifact is not None and percent != self._shown:
-            self._shown = percent
-            with best_effort("the progress"):
-                await aupdate_progress_artifact(self._artifact, progress=percent)
+    updating = asyncio.create_task(keep_updating())
+    try:
+        yield
+    finally:
+        updating.cancel()
+        with suppress(asyncio.CancelledError):
+            await updating
+        await update()
+
+
+async def _progress_artifact(key: str) -> UUID | None:
+    with best_effort("the progress"):
+        described = "Posts settled, of those found so far."
+        return await acreate_progress_artifact(progress=0.0, key=key, description=described)
+    return None

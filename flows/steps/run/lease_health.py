@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from typing import Self
 
 from blocks.database.engine import Store
 from blocks.database.store import leases, work
 from blocks.errors import StoreError, TagtrailError
+from blocks.processes import name_holder
 from flows.steps.enrichment.post_state import PostTask
 
 HEARTBEAT_SECONDS = 5.0
@@ -28,14 +30,28 @@ def awake_seconds() -> float:
 
 
 class LeaseHealth:
-    """The leases of one run: when they were renewed, and whether that ever came too late."""
+    """The leases of one run, renewed until it ends: when they were, and whether that ever came too late."""
 
-    def __init__(self, store: Store, owner: str) -> None:
+    def __init__(self, store: Store) -> None:
+        self.owner = name_holder()
+        """In whose name posts and imports are leased."""
         self.renewed_at = awake_seconds()
         self._late_until = 0.0
-        self._store, self._owner = store, owner
+        self._store = store
 
-    async def keep_renewing(self) -> None:
+    async def __aenter__(self) -> Self:
+        self._renewing = asyncio.create_task(self._keep_renewing())
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._renewing.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._renewing
+        # The next run may follow within seconds, in this very process. Without a database leases end by themselves.
+        with suppress(StoreError):
+            await self._store.run(leases.release_all, self.owner)
+
+    async def _keep_renewing(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             # A database that is away or locked for a moment must not end the renewing for good.
@@ -43,7 +59,7 @@ class LeaseHealth:
                 await self.renew()
 
     async def renew(self) -> None:
-        await self._store.run(leases.renew_all, self._owner)
+        await self._store.run(leases.renew_all, self.owner)
         self.renewed()
 
     def renewed(self) -> None:
@@ -68,7 +84,7 @@ class LeaseHealth:
         if post.claimed_at is None or not self.may_be_lost(post.claimed_at):
             return False
         looked_at = awake_seconds()
-        if not await self._store.run(work.still_mine, self._owner, [post.ref], post.purpose):
+        if not await self._store.run(work.still_mine, self.owner, [post.ref], post.purpose):
             raise LeaseLost("another run took the post over")
         post.claimed_at = looked_at
         return True

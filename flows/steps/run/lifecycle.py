@@ -5,33 +5,31 @@ It holds open a database, a client, limits, money and leases; they are closed in
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from blocks.database.engine import Store
-from blocks.database.store import accounts, leases, meta, runs
+from blocks.database.store import accounts, meta, runs
 from blocks.errors import BadKey, StoreError, TagtrailError
 from blocks.memories.client import MemoriesClient
-from blocks.processes import name_holder
 from blocks.quotas.budget import Budget
 from blocks.quotas.rate_limiter import Limiter, rates_from
 from blocks.settings import Settings, get_settings
 from flows.steps.enrichment.circuit_breaker import REFUSALS, Channels
 from flows.steps.imports.plan import without_erased
-from flows.steps.prefect_side import artifacts
+from flows.steps.prefect_side.artifacts import look_into_books, show, shown_under_way
 from flows.steps.prefect_side.kill_switch import watch_kill_switch
-from flows.steps.prefect_side.run_names import name_of_run, tags_of_run
+from flows.steps.prefect_side.run_names import name_of_run
 from flows.steps.run.accounts import ensure_one_service, name_account, open_client, open_database
 from flows.steps.run.context import RunContext
 from flows.steps.run.garbage import fewer_collections
@@ -95,7 +93,16 @@ class open_run:
         await ensure_one_service(store, client.hosts)
         run = await self.accept_on(store, client, request.by_settings(settings), settings)
         await self._stack.enter_async_context(watch_kill_switch(self._halt.pull))
-        await self._show_in_prefect(run.request, store, client, run.budget)
+        self._journal.log.accepted(
+            name_of_run(self._flow, flow_run.parameters or {}) if self._owns_flow_run else self._flow,
+            where=f"API {' and '.join(client.hosts)}, {store.engine.dialect.name} database",
+            cap_usd=None if run.request.max_spend_usd >= NO_CAP_USD else run.request.max_spend_usd,
+            imports=len(run.request.imports),
+            posts=run.request.expected_posts,
+        )
+        if self._owns_flow_run:
+            look = partial(look_into_books, store, run.budget, self._run_id, self._progress)
+            await self._stack.enter_async_context(shown_under_way(self._flow, run.request, self._progress, look))
         return run
 
     async def accept_on(
@@ -103,14 +110,13 @@ class open_run:
     ) -> RunContext:
         """The same on a database and a client of the caller's, who closes them; the kill switch is not read."""
         self._store = store
-        owner = name_holder()
         await name_account(store, client, self._credentials, self._journal.note)
         limiter = Limiter(store, client.account, rates_from(settings))
         self._stack.push_async_callback(limiter.aclose)
         caps = request.caps(settings)
         budget = Budget(store, client.account, self._run_id, request.collection, caps, settings.tagtrail_prices)
         self._stack.push_async_callback(_settle, budget)
-        self._stack.push_async_callback(_release, store, owner)
+        health = await self._stack.enter_async_context(LeaseHealth(store))
         self._progress.started_at = self._clock()
         # Before anything is written down: what was erased is named nowhere again.
         request = await without_erased(store, request, self._journal.note)
@@ -123,15 +129,13 @@ class open_run:
             parameters=request.parameters() | {accounts.SERVICE: " and ".join(client.hosts)},
             cap_micros=caps.run_micros,
             sweeps=request.sweeps,
-            owner=owner,
+            owner=health.owner,
             now=self._clock(),
         )
         comment_key = bytes.fromhex(await store.run(meta.comment_key))
-        health = LeaseHealth(store, owner)
-        self._stack.push_async_callback(_end, asyncio.create_task(health.keep_renewing()))
         self._run = RunContext(
             run_id=self._run_id,
-            owner=owner,
+            owner=health.owner,
             request=request,
             settings=settings,
             comment_key=comment_key,
@@ -148,28 +152,6 @@ class open_run:
             fresh_after=self._clock() - timedelta(hours=request.max_age_hours),
         )
         return self._run
-
-    async def _show_in_prefect(self, request: RunRequest, store: Store, client: MemoriesClient, budget: Budget) -> None:
-        """Log what was accepted; tag the flow run, so that the UI's list can be filtered, and keep a progress bar."""
-        self._journal.log.accepted(
-            name_of_run(self._flow, flow_run.parameters or {}) if self._owns_flow_run else self._flow,
-            where=f"API {' and '.join(client.hosts)}, {store.engine.dialect.name} database",
-            cap_usd=None if request.max_spend_usd >= NO_CAP_USD else request.max_spend_usd,
-            imports=len(request.imports),
-            posts=request.expected_posts,
-        )
-        if not self._owns_flow_run:
-            return
-        hashtags = [one.hashtag for one in request.imports if one.hashtag]
-        with artifacts.best_effort("the run's tags"):
-            async with get_client() as prefect:
-                tags = dict.fromkeys([*flow_run.tags, *tags_of_run(request.collection, hashtags)])
-                await prefect.update_flow_run(UUID(self._run_id), tags=list(tags))
-        bar = artifacts.ProgressBar(
-            self._progress, lambda: artifacts.look_into_books(store, budget, self._run_id, self._progress)
-        )
-        await bar.start(artifacts.artifact_key(f"{self._flow}-progress", request.collection))
-        self._stack.push_async_callback(bar.stop)
 
     async def _write_stop(self, by: str, why: str) -> bool:
         if self._store is None:
@@ -211,7 +193,7 @@ class open_run:
             return never_opened(self._run_id, self._flow, failed or self._halt.reason, self._clock())
         summary = await RunEnd(self._run, self._flow).close(self._stops, error=failed, broken=broken)
         if self._owns_flow_run:
-            await artifacts.show(summary)
+            await show(summary)
         return summary
 
     async def _note_service(self, *, failed: bool) -> None:
@@ -260,21 +242,9 @@ class open_run:
 
 
 async def _settle(budget: Budget) -> None:
-    # Where the database cannot be used, reservations and leases end by themselves.
+    # Where the database cannot be used, reservations end by themselves.
     with suppress(StoreError):
         await budget.close()
-
-
-async def _release(store: Store, owner: str) -> None:
-    """Leave nothing leased behind: the next run may follow within seconds, in this very process."""
-    with suppress(StoreError):
-        await store.run(leases.release_all, owner)
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 def _error_of(summary: RunSummary) -> RunEnded | None:

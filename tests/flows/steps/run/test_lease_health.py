@@ -20,7 +20,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def health() -> LeaseHealth:
     """Of a run that never asks its database."""
-    return LeaseHealth(cast(Store, None), "me")
+    return LeaseHealth(cast(Store, None))
 
 
 def test_what_is_renewed_in_time_is_held(clock: list[float]) -> None:
