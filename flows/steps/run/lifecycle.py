@@ -38,9 +38,9 @@ from flows.steps.run.journal import Journal
 from flows.steps.run.lease_health import LeaseHealth
 from flows.steps.run.outcome import RunEnd, never_opened
 from flows.steps.run.progress import current_progress
-from flows.steps.run.request import NO_CAP_USD, RunRequest
+from flows.steps.run.request import RunRequest
 from flows.steps.run.stops import StopListener, termination_in
-from flows.steps.run.summary import RunEnded, RunFailed, RunHalted, RunSummary
+from flows.steps.run.summary import RunSummary
 
 
 def utc_now() -> datetime:
@@ -96,7 +96,7 @@ class open_run:
         self._journal.log.accepted(
             name_of_run(self._flow, flow_run.parameters or {}) if self._owns_flow_run else self._flow,
             where=f"API {' and '.join(client.hosts)}, {store.engine.dialect.name} database",
-            cap_usd=None if run.request.max_spend_usd >= NO_CAP_USD else run.request.max_spend_usd,
+            cap_usd=run.request.cap_usd,
             imports=len(run.request.imports),
             posts=run.request.expected_posts,
         )
@@ -222,8 +222,7 @@ class open_run:
         assert self.summary is not None, "a run has a state once it is closed"
         if self.summary.outcome == "cancelled":
             return Cancelled(message=self.summary.message)
-        error = _error_of(self.summary)
-        if error is not None:
+        if (error := self.summary.error) is not None:
             return Failed(message=self.summary.message, data=error)
         return Completed(message=self.summary.message, data=self.summary)
 
@@ -235,8 +234,7 @@ class open_run:
             RunHalted, RunFailed: it is not; each has the summary.
         """
         assert self.summary is not None, "a run has a result once it is closed"
-        error = _error_of(self.summary)
-        if error is not None:
+        if (error := self.summary.error) is not None:
             raise error
         return self.summary
 
@@ -245,12 +243,6 @@ async def _settle(budget: Budget) -> None:
     # Where the database cannot be used, reservations end by themselves.
     with suppress(StoreError):
         await budget.close()
-
-
-def _error_of(summary: RunSummary) -> RunEnded | None:
-    if summary.outcome in ("done", "attention"):
-        return None
-    return RunFailed(summary) if summary.outcome == "failed" else RunHalted(summary)
 
 
 def _only_ours(error: BaseException | None) -> TagtrailError | None:

@@ -155,6 +155,11 @@ class RunRequest(BaseModel):
         """The same request but for some fields, which are not checked again."""
         return self.model_copy(update=changes)
 
+    @property
+    def cap_usd(self) -> float | None:
+        """What the run may spend, in US dollars; None: no cap."""
+        return None if self.max_spend_usd >= NO_CAP_USD else self.max_spend_usd
+
     def parameters(self) -> dict[str, Any]:
         """The request as the run's row keeps it."""
         return {
@@ -164,7 +169,7 @@ class RunRequest(BaseModel):
             "collection": self.collection,
             "namespace": self.namespace,
             "library": self.library,
-            "max_spend_usd": None if self.max_spend_usd >= NO_CAP_USD else self.max_spend_usd,
+            "max_spend_usd": self.cap_usd,
             "max_age_hours": self.max_age_hours,
             "reuse_hours": self.reuse_hours,
             "fresh": self.fresh,
@@ -196,7 +201,7 @@ class RunRequest(BaseModel):
         from blocks.quotas.budget import micros_of
 
         return Caps(
-            run_micros=None if self.max_spend_usd >= NO_CAP_USD else micros_of(self.max_spend_usd),
+            run_micros=micros_of(self.cap_usd),
             day_micros=micros_of(settings.tagtrail_max_spend_usd_per_day),
             collection_micros=micros_of(settings.tagtrail_max_spend_usd_per_collection),
         )

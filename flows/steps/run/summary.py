@@ -132,6 +132,13 @@ class RunSummary(BaseModel):
         return 2 if self.wrong_usage else EXIT_STATUS.get(self.outcome, INTERRUPTED)
 
     @property
+    def error(self) -> RunEnded | None:
+        """What a flow that calls this one meets; None where the run is done."""
+        if self.outcome in ("done", "attention"):
+            return None
+        return RunFailed(self) if self.outcome == "failed" else RunHalted(self)
+
+    @property
     def seconds(self) -> float:
         return (self.finished_at - self.started_at).total_seconds()
 
