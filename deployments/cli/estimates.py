@@ -20,7 +20,7 @@ from blocks.settings import Settings
 from deployments.cli import stores
 from deployments.cli.options import Output
 from deployments.cli.terminal import counted, say, tell, write_json
-from flows.steps.run.request import NO_CAP_USD, RequestedImport, RunRequest
+from flows.steps.run.request import RequestedImport, RunRequest
 from flows.steps.run.summary import CREATORS, TODAY
 
 LATEST: Final = 1000
@@ -61,7 +61,7 @@ def tell_estimate(
     order = request.channels(settings.tagtrail_channel_order)
     known = _known(request, settings)
     cost = _cost(request, settings, known, order[0])
-    cap = _cap(request)
+    cap = request.cap_usd
     if output.json:
         write_json(_facts(request, order[0], cost, cap) | _today(settings, known) | dict(facts or {}))
         return 0
@@ -95,13 +95,9 @@ def tell_cost(request: RunRequest, settings: Settings) -> None:
         return
     both = {"imports": cost.import_micros, "metadata": cost.metadata_micros}
     parts = ", ".join(f"{micros / 1e6:,.2f} for {name}" for name, micros in both.items() if micros)
-    cap = _cap(request)
+    cap = request.cap_usd
     halts = "" if cap is None or cost.total_usd <= cap else f"; the cap of {cap:,.2f} USD per run ends it before"
     tell(f"Estimate: up to {cost.total_usd:,.2f} USD by the price table ({parts}){halts}.")
-
-
-def _cap(request: RunRequest) -> float | None:
-    return None if request.max_spend_usd >= NO_CAP_USD else request.max_spend_usd
 
 
 def _cost(request: RunRequest, settings: Settings, known: _Known, channel: Channel) -> Estimate:
