@@ -25,8 +25,6 @@ from deployments.setup.deployments import read_definitions
 from deployments.setup.plan import plan_server
 from deployments.setup.step import Step
 
-pytestmark = pytest.mark.stack
-
 
 @pytest.fixture
 async def client(prefect_server: None) -> AsyncIterator[PrefectClient]:
@@ -42,6 +40,7 @@ async def found(work_pool: str) -> dict[str, list[Check]]:
     return by_name
 
 
+@pytest.mark.stack
 async def test_what_stands_on_a_server_is_compared_with_what_setup_makes(client: PrefectClient) -> None:
     pool = f"doctor-{uuid4().hex[:8]}"
     name = f"work pool {pool}"
@@ -85,6 +84,7 @@ async def test_what_stands_on_a_server_is_compared_with_what_setup_makes(client:
     assert (await found(pool))["deployments"][0].verdict == "warning", "a server that nobody set up"
 
 
+@pytest.mark.stack
 def test_a_door_that_is_open_to_everybody_is_warned_of(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
     checks, is_open = access_checks(str(PREFECT_API_URL.value()), "the test's")
     assert is_open
