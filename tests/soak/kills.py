@@ -18,11 +18,16 @@ from typing import Any
 from services import IN_FLIGHT, Sandbox
 from verdicts import Database, Result, Rows, billed_usd, judge
 
+from blocks.database.store.leases import LEASE_SECONDS
+
 HASHTAGS = ("lvmh", "dior")
 POSTS = 12
 
 TAKE_UP_SECONDS = 6.0
-"""A rerun has to store its first post so soon after it began: well before a dead holder's leases would end."""
+"""A rerun has to store its first post so soon after it began: well before a dead holder's leases would end.
+
+Where it began so late that they end by then anyway, as on a busy machine, nothing is to be seen.
+"""
 
 CHILD = Path(__file__).with_name("child.py")
 
@@ -59,6 +64,7 @@ class Scene:
         self.folder, self.sandbox, self.database = folder, sandbox, Database(database_url)
         self.kills: list[AtKill] = []
         self.doubts = 0
+        self.killed_at = 0.0
         self._runs = 0
         ours = {"TAGTRAIL_HOME": str(folder / "home"), "TAGTRAIL_DATABASE_URL": database_url}
         self.env = {**os.environ, **prefect, **sandbox.settings(), **ours}
@@ -101,6 +107,7 @@ class Scene:
 
     def note_kill(self) -> None:
         """Look at the books and the rows, once what was under way at the service has ended."""
+        self.killed_at = time.time()
         requests = -1
         while requests != (requests := self.sandbox.accounting()["requests"]):
             time.sleep(0.15)
@@ -137,7 +144,8 @@ class Scene:
             sums = [ended.summary.get(name) for name in ("requested", "enriched")]
             if ended.status != 0 or sums != [posts, posts]:
                 faults.append(f"the rerun ended with {ended.status}, {sums}: {ended.stderr[-500:]}")
-            if (ended.take_up_seconds or 0) > TAKE_UP_SECONDS:
+            leases_run = ended.moments.get("started", 0.0) < self.killed_at + LEASE_SECONDS - TAKE_UP_SECONDS
+            if leases_run and (ended.take_up_seconds or 0) > TAKE_UP_SECONDS:
                 faults.append(f"the rerun stored its first post after {ended.take_up_seconds} s")
         result = Result(
             point=point,
