@@ -50,7 +50,7 @@ class Killer:
 def wrap_store(killer: Killer) -> None:
     from blocks.database import engine, grouping
 
-    plain_write, run, run_grouped = grouping.Write, engine.Store.run, engine.Store.run_grouped
+    plain_write = grouping.Write
 
     @cache
     def watched(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,7 +76,8 @@ def wrap_store(killer: Killer) -> None:
 
     wrapped: Any = engine
     wrapped.Write = write
-    wrapped.Store.run, wrapped.Store.run_grouped = around(run), around(run_grouped)
+    for name in ("run", "run_durable", "run_grouped"):
+        setattr(wrapped.Store, name, around(getattr(wrapped.Store, name)))
 
 
 def wrap_client(killer: Killer) -> None:

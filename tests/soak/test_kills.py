@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.soak
+
 IN_DOUBT = {
     # Between the commit that says "sending" and the one that has the answer, nobody can know what the API did.
     "mark_sending:after:1": "sending is written, nothing sent",

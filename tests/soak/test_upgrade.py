@@ -19,6 +19,8 @@ from blocks.database.store import export
 from deployments.stack import own_server
 from tests.conftest import PostgresDatabases
 
+pytestmark = pytest.mark.soak
+
 ROOT = Path(__file__).parent.parent.parent
 HASHTAGS = ("lvmh", "dior")
 POSTS = 24
