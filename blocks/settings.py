@@ -212,6 +212,9 @@ class Settings(BaseSettings):
     tagtrail_retry_seconds: float = Field(
         default=1, ge=0, le=60, description="First wait before a failed call is made again; doubles, up to 32 times it."
     )
+    tagtrail_channel_rest_seconds: float = Field(
+        default=60, ge=0, le=3600, description="A channel that fails again and again is not asked for so long."
+    )
 
     @field_validator("tagtrail_channel_order", mode="before")
     @classmethod

@@ -14,6 +14,7 @@ import orjson
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from deployments.sandbox.answers import Answer
 from deployments.sandbox.app import TRANSPORT, V1, V2, Sandbox
 from deployments.sandbox.scenarios import Scenario
 from deployments.sandbox.state import State
@@ -133,6 +134,11 @@ class SandboxServer:
     def advance(self, seconds: float) -> None:
         """Move the virtual time forward."""
         self._call("POST", "advance", {"seconds": seconds})
+
+    def answer_by(self, answer: Callable[..., Answer]) -> None:
+        """Have `answer(call, key, number, served)` answer each call from now on, instead of the scenario's faults; its
+        arguments are those of `faults.inject`, and `served.serve()` gives the orderly answer."""
+        self.sandbox.state.answer_by = answer
 
     def _call(self, method: str, page: str, body: Any = None) -> dict[str, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)

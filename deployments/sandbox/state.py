@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,8 @@ class State:
         self.latency_ms = latency_ms
         self.enforces_limits = limits
         self._keys = keys
+        self.answer_by: Callable[..., Answer] | None = None
+        """Answers the calls that faults could strike, instead of these; see `SandboxServer.answer_by`."""
         self.limits = Limits(self.clock)
         self.callbacks = Callbacks(self.clock, lambda sent: self.accounting.callbacks.append(sent))
         self.reset()

@@ -19,7 +19,6 @@ from blocks.memories.client import MemoriesClient
 from blocks.posts.identity import parse_post_url
 from blocks.posts.record import Channel, PostRef
 from blocks.quotas import rate_limiter
-from flows.steps.enrichment import circuit_breaker
 
 OUTCOMES = {0: "done", 1: "failed", 3: "attention", 4: "halted"}
 PRICE = 0.01
@@ -212,7 +211,7 @@ def storm_gear(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short waits where nothing else is said."""
     monkeypatch.setattr(rate_limiter, "FIRST_BACKOFF_SECONDS", 0.05)
     monkeypatch.setattr(responses, "MAX_RETRY_AFTER_SECONDS", 1.0)
-    monkeypatch.setattr(circuit_breaker, "REST_SECONDS", 0.3)
+    monkeypatch.setenv("TAGTRAIL_CHANNEL_REST_SECONDS", "0.3")
 
 
 LIKE_ANOTHER = {

@@ -22,8 +22,6 @@ from blocks.database.store import import_planning, leases
 from blocks.processes import name_holder
 from blocks.quotas.rate_limiter import Limiter
 from blocks.settings import get_settings
-from deployments.sandbox import v2
-from flows.steps.enrichment import circuit_breaker
 from flows.steps.run import accounts
 from flows.steps.run.accounts import open_client
 from flows.steps.run.request import request_for_hashtags
@@ -55,7 +53,7 @@ async def test_a_refused_submission_was_never_sent(
 async def test_refused_metadata_calls_cost_nothing_and_the_same_command_goes_on(
     weather: Any, database: Path, closed_port: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(circuit_breaker, "REST_SECONDS", 0.2)
+    monkeypatch.setenv("TAGTRAIL_CHANNEL_REST_SECONDS", "0.2")
     alive = get_settings().memories_v2_base_url
     monkeypatch.setenv("MEMORIES_V2_BASE_URL", f"{closed_port}/v2")
     refused = await weather.track("lvmh", posts_per_task=10)
@@ -112,12 +110,12 @@ async def test_a_full_disk_is_told_and_nothing_that_was_stored_is_bought_again(
 
 @pytest.mark.parametrize("after", [0, 5])
 async def test_a_database_file_that_was_removed_under_a_run_is_no_success(
-    weather: Any, database: Path, after: int, monkeypatch: pytest.MonkeyPatch
+    weather: Any, database: Path, after: int
 ) -> None:
     weather.play("default", metadata_per_second=100)
     asked = 0
 
-    def inject(call: str, key: str, number: int, served: Any) -> Any:
+    def answer(call: str, key: str, number: int, served: Any) -> Any:
         nonlocal asked
         if call == "metadata":
             asked += 1
@@ -126,7 +124,7 @@ async def test_a_database_file_that_was_removed_under_a_run_is_no_success(
                     file.unlink()
         return served.serve()
 
-    monkeypatch.setattr(v2, "inject", inject)
+    weather.sandbox.answer_by(answer)
     lost = await weather.track("lvmh")
     assert (lost.outcome, lost.exit_status) == ("failed", 1)
     assert "was removed or replaced while it was in use" in lost.message

@@ -15,7 +15,6 @@ from blocks.posts.platforms.registry import PLATFORMS
 from deployments.sandbox.answers import HTML, Answer
 from deployments.sandbox.faults import KINDS
 from deployments.sandbox.scenarios import SCENARIOS, Fault, Scenario
-from flows.steps.enrichment import circuit_breaker
 from flows.steps.enrichment.circuit_breaker import MAX_FAILED_PROBES, MAX_FAILURES
 from flows.steps.prefect_side import kill_switch
 from flows.steps.run.halt_switch import MAX_AMBIGUOUS
@@ -25,7 +24,7 @@ from flows.steps.run.halt_switch import MAX_AMBIGUOUS
 def calm(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls so far apart that few are under way at once."""
     monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "20")
-    monkeypatch.setattr(circuit_breaker, "REST_SECONDS", 0.3)
+    monkeypatch.setenv("TAGTRAIL_CHANNEL_REST_SECONDS", "0.3")
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from deployments.sandbox import v1, v2
 from deployments.sandbox.answers import Answer
 from deployments.sandbox.faults import ServedCall
 
@@ -14,28 +13,26 @@ BODY = b'{"code":429,"msg":"Rate limit exceeded","data":null}'
 
 
 @pytest.mark.parametrize(
-    ("call", "limit", "status"),
+    ("call", "limit", "status", "wait"),
     [
-        ("submit", "imports", 429),
-        ("status", "status", 429),
-        ("metadata", "metadata/apify", 429),
-        ("submit", "imports", 503),
+        ("submit", "imports", 429, b"7200"),
+        ("status", "status", 429, b"7200"),
+        ("metadata", "metadata/apify", 429, b"7200"),
+        ("submit", "imports", 503, b"99999999999999999999"),
     ],
 )
-@pytest.mark.parametrize("wait", [b"7200", b"99999999999999999999"])
 async def test_a_long_wait_halts_the_run_with_the_time_to_come_back(
     call: str, limit: str, status: int, wait: bytes, weather: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
 
-    def inject(which: str, key: str, number: int, served: ServedCall) -> Answer:
+    def answer(which: str, key: str, number: int, served: ServedCall) -> Answer:
         if which != call:
             return served.serve()
         asked.append(key)
         return Answer(status, BODY, "wait", headers=((b"retry-after", wait),))
 
-    monkeypatch.setattr(v1, "inject", inject)
-    monkeypatch.setattr(v2, "inject", inject)
+    weather.sandbox.answer_by(answer)
     monkeypatch.setenv("TAGTRAIL_IN_FLIGHT", "1")
     summary = await weather.track("lvmh", posts_per_hashtag=3)
     assert (summary.outcome, summary.exit_status) == ("halted", 4)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from blocks.database.store import failures, import_planning
-from deployments.sandbox import v1
 from deployments.sandbox.answers import Answer
 from deployments.sandbox.faults import ServedCall
 
@@ -21,7 +20,7 @@ def said(body: Any, status: int = 200) -> Answer:
     return Answer(status, json.dumps(body).encode(), "odd")
 
 
-def on_submission(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> list[str]:
+def on_submission(weather: Any, answer: Answer) -> list[str]:
     """Answer the first submission of each request so, and nothing is started; the requests as they were submitted."""
     asked: list[str] = []
 
@@ -31,11 +30,11 @@ def on_submission(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> list[str]:
         asked.append(key)
         return answer if asked.count(key) == 1 else served.serve()
 
-    monkeypatch.setattr(v1, "inject", inject)
+    weather.sandbox.answer_by(inject)
     return asked
 
 
-async def test_odd_items_hide_none_of_the_others(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_odd_items_hide_none_of_the_others(weather: Any) -> None:
     odd = [{"status": "FAILED", "cause": "decode error"}, {}, True, 1.5, {"video_url": {"href": "x"}}]
 
     def inject(call: str, key: str, number: int, served: ServedCall) -> Answer:
@@ -46,7 +45,7 @@ async def test_odd_items_hide_none_of_the_others(weather: Any, monkeypatch: pyte
         body["data"]["videos"] += odd
         return replace(answer, body=json.dumps(body).encode())
 
-    monkeypatch.setattr(v1, "inject", inject)
+    weather.sandbox.answer_by(inject)
     summary = await weather.track("lvmh", posts_per_hashtag=3)
     assert (summary.requested, summary.enriched, summary.failed, summary.exit_status) == (8, 3, 5, 3)
     assert summary.failures == {"UnreadableItem": 5}
@@ -63,7 +62,7 @@ async def test_an_import_that_cannot_be_read_is_told_kept_and_can_be_dropped(
     def inject(call: str, key: str, number: int, served: ServedCall) -> Answer:
         return said({"code": "0000", "data": True}) if call == "status" else served.serve()
 
-    monkeypatch.setattr(v1, "inject", inject)
+    weather.sandbox.answer_by(inject)
     monkeypatch.setenv("TAGTRAIL_IMPORT_DEADLINE_SECONDS", "0.5")
     summary = await weather.track("lvmh", posts_per_hashtag=3)
     [one] = summary.imports
@@ -87,10 +86,8 @@ async def test_an_import_that_cannot_be_read_is_told_kept_and_can_be_dropped(
         {"code": "0409", "msg": "busy day: your task was accepted"},
     ],
 )
-async def test_only_refusals_that_the_contract_knows_are_sent_again(
-    body: dict[str, Any], weather: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = on_submission(monkeypatch, said(body))
+async def test_only_refusals_that_the_contract_knows_are_sent_again(body: dict[str, Any], weather: Any) -> None:
+    asked = on_submission(weather, said(body))
     summary = await weather.track("lvmh", posts_per_hashtag=3)
     assert [one.state for one in summary.imports] == ["ambiguous"]
     assert asked == ["hashtag:lvmh"]
@@ -107,18 +104,16 @@ async def test_only_refusals_that_the_contract_knows_are_sent_again(
         said({"code": "0429", "msg": "Request has exceeded the limit."}),
     ],
 )
-async def test_known_refusals_are(answer: Answer, weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = on_submission(monkeypatch, answer)
+async def test_known_refusals_are(answer: Answer, weather: Any) -> None:
+    asked = on_submission(weather, answer)
     summary = await weather.track("lvmh", posts_per_hashtag=3)
     assert [one.state for one in summary.imports] == ["complete"]
     assert asked == ["hashtag:lvmh"] * 2
 
 
-async def test_a_repeated_operation_looks_for_the_running_import_first(
-    weather: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_repeated_operation_looks_for_the_running_import_first(weather: Any) -> None:
     first = await weather.track("lvmh", posts_per_hashtag=3, wait=False)
-    asked = on_submission(monkeypatch, said({"code": "0409", "msg": "Repeated operation."}))
+    asked = on_submission(weather, said({"code": "0409", "msg": "Repeated operation."}))
     summary = await weather.track("lvmh", posts_per_hashtag=3, fresh=True)
     assert asked == ["hashtag:lvmh"]
     assert {one.import_id: one.state for one in summary.imports}[first.imports[0].import_id] == "complete"
@@ -126,10 +121,8 @@ async def test_a_repeated_operation_looks_for_the_running_import_first(
     assert (summary.requested, summary.enriched, summary.exit_status) == (3, 3, 0)
 
 
-async def test_a_repeated_operation_that_nobody_knows_is_in_doubt(
-    weather: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = on_submission(monkeypatch, said({"code": "0409", "msg": "Repeated operation."}))
+async def test_a_repeated_operation_that_nobody_knows_is_in_doubt(weather: Any) -> None:
+    asked = on_submission(weather, said({"code": "0409", "msg": "Repeated operation."}))
     summary = await weather.track("lvmh", posts_per_hashtag=3)
     assert [one.state for one in summary.imports] == ["ambiguous"]
     assert asked == ["hashtag:lvmh"]

@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from flows.steps.enrichment import circuit_breaker
-
 LONE = {"channel": "apify"}
 
 each = pytest.mark.parametrize(
@@ -18,7 +16,7 @@ each = pytest.mark.parametrize(
 
 @pytest.fixture(autouse=True)
 def short_rests(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(circuit_breaker, "REST_SECONDS", 0.3)
+    monkeypatch.setenv("TAGTRAIL_CHANNEL_REST_SECONDS", "0.3")
     monkeypatch.setenv("TAGTRAIL_RETRY_SECONDS", "0.1")
     monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "20")
 

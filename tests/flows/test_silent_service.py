@@ -21,7 +21,7 @@ def patient(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_service_that_is_down_costs_few_calls_and_leaves_the_posts_pending(
     weather: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(circuit_breaker, "REST_SECONDS", 0.3)
+    monkeypatch.setenv("TAGTRAIL_CHANNEL_REST_SECONDS", "0.3")
     monkeypatch.setenv("TAGTRAIL_METADATA_PER_SECOND", "20")
     weather.play("channels-down")
     summary = await weather.track("lvmh", posts_per_hashtag=25)
@@ -49,7 +49,7 @@ async def test_a_service_that_comes_back_is_found_by_one_call_and_serves_all(
         return rests
 
     monkeypatch.setattr(circuit_breaker.Channels, "failed", back_after_a_rest_in_vain)
-    monkeypatch.setattr(circuit_breaker, "REST_SECONDS", 0.6)
+    monkeypatch.setenv("TAGTRAIL_CHANNEL_REST_SECONDS", "0.6")
     weather.play("channels-down")
     summary = await weather.track("lvmh", posts_per_task=10)
     assert (summary.outcome, summary.enriched, summary.failed) == ("done", 10, 0)
@@ -73,7 +73,7 @@ async def test_waiting_for_a_service_that_is_down_ends_at_once(weather: Any, mon
 
     monkeypatch.setattr(circuit_breaker.Channels, "wait_seconds", all_rest)
     monkeypatch.setattr(HaltSwitch, "pause", told)
-    monkeypatch.setattr(circuit_breaker, "REST_SECONDS", 3600.0)
+    monkeypatch.setenv("TAGTRAIL_CHANNEL_REST_SECONDS", "3600")
     weather.play("channels-down")
     running = asyncio.create_task(weather.track("lvmh", posts_per_task=10))
     await asyncio.wait_for(waiting.wait(), 60)

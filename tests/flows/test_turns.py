@@ -13,7 +13,6 @@ import pytest
 from blocks.database.store import imports as ledger
 from blocks.memories.client import MemoriesClient
 from blocks.quotas.budget import Budget
-from deployments.sandbox import v1
 from flows.steps.run import lease_health
 
 POSTS = [f"https://www.tiktok.com/@someone/video/7{number:018d}" for number in range(45)]
@@ -57,7 +56,7 @@ async def test_imports_that_waited_for_the_database_are_not_sent_together(
     weather: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[float] = []
-    mark, serve = ledger.mark_sending, v1.inject
+    mark = ledger.mark_sending
     stuck_until = 0.0
 
     def marked(*what: Any, **more: Any) -> bool:
@@ -66,13 +65,13 @@ async def test_imports_that_waited_for_the_database_are_not_sent_together(
         time.sleep(max(0.0, stuck_until - time.monotonic()))
         return mark(*what, **more)
 
-    def inject(call: str, *what: Any) -> Any:
+    def answer(call: str, key: str, number: int, served: Any) -> Any:
         if call == "submit":
             sent.append(time.monotonic())
-        return serve(call, *what)
+        return served.serve()
 
     monkeypatch.setattr(ledger, "mark_sending", marked)
-    monkeypatch.setattr(v1, "inject", inject)
+    weather.sandbox.answer_by(answer)
     monkeypatch.setattr(lease_health, "HEARTBEAT_SECONDS", 60.0)
     monkeypatch.setenv("TAGTRAIL_IMPORTS_PER_MINUTE", "30")
     summary = await weather.track("one", "two", "three", posts_per_hashtag=2)

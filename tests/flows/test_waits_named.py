@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from deployments.sandbox import v1
 from deployments.sandbox.answers import Answer
 from deployments.sandbox.faults import ServedCall
 
@@ -28,13 +27,13 @@ async def test_a_submission_that_names_a_wait_moves_the_next_one(
 ) -> None:
     answered: list[float] = []
 
-    def inject(call: str, key: str, number: int, served: ServedCall) -> Answer:
+    def answer(call: str, key: str, number: int, served: ServedCall) -> Answer:
         if call != "submit":
             return served.serve()
         answered.append(time.monotonic())
         return Answer(status, body, "down", headers=WAIT) if len(answered) == 1 else served.serve()
 
-    monkeypatch.setattr(v1, "inject", inject)
+    weather.sandbox.answer_by(answer)
     monkeypatch.setenv("TAGTRAIL_IMPORTS_PER_MINUTE", "90")
     summary = await weather.track("one", "two", posts_per_hashtag=2)
     assert sorted(one.state for one in summary.imports) == sorted([state, "complete"])

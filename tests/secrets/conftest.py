@@ -27,7 +27,7 @@ from blocks.quotas import rate_limiter
 from blocks.settings import get_settings
 from deployments.cli import main as command_line
 from deployments.sandbox import faults as sandbox_faults
-from deployments.sandbox import people, v1, v2
+from deployments.sandbox import people
 from deployments.sandbox.answers import Answer
 from deployments.sandbox.faults import ServedCall
 from deployments.sandbox.server import SandboxServer
@@ -304,8 +304,7 @@ def alone(
     with SandboxServer(time_scale=100, limits=False, payloads=tmp_path / "payloads") as sandbox:
         sandbox.play("default", tiktok_listed_as="handle")
         made = World(sandbox, clean_environment, capfd, caplog)
-        for half in (v1, v2):
-            monkeypatch.setattr(half, "inject", made.inject)
+        sandbox.answer_by(made.inject)
         own = {
             "TAGTRAIL_DATABASE_URL": f"sqlite:///{tmp_path / 'tagtrail.db'}",
             "MEMORIES_API_KEY": KEY,

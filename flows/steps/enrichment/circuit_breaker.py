@@ -16,9 +16,6 @@ MAX_FAILURES = 5
 MAX_FAILURES_OF_KNOWN = 4 * MAX_FAILURES
 """So many in a row open the last one also where they are of posts that failed before, beside others served."""
 
-REST_SECONDS = 60.0
-"""How long a circuit breaker stays open."""
-
 MAX_FAILED_PROBES = 3
 """After so many failed probes nobody waits for the channel any longer."""
 
@@ -73,14 +70,15 @@ class CircuitBreaker:
     """Keeps posts from a channel that fails.
 
     - closed: every post may ask the channel. `MAX_FAILURES` failures in a row open it.
-    - open: no post may, for `REST_SECONDS`.
+    - open: no post may, for `rest_seconds`.
     - half-open: one post may, the probe. An answer closes the breaker, a failure opens it again.
 
     What a call says that was made before the breaker opened changes nothing, unless it was answered.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, rest_seconds: float, monotonic: Callable[[], float]) -> None:
         self.times_opened = 0
+        self._rest_seconds = rest_seconds
         self._monotonic = monotonic
         self._open_until: float | None = None
         self._probe: str | None = None
@@ -119,7 +117,7 @@ class CircuitBreaker:
         if self._open_until is None:
             return True
         # Others probe first: a post may fail because no channel can serve it.
-        since = self._open_until + self._failed_probes[post] * REST_SECONDS / 20
+        since = self._open_until + self._failed_probes[post] * self._rest_seconds / 20
         if self._probe is not None or self._monotonic() < since:
             return False
         self._probe = post
@@ -155,7 +153,7 @@ class CircuitBreaker:
                 return False
             self._failures.clear()
         self._probe = None
-        self._open_until = self._monotonic() + REST_SECONDS
+        self._open_until = self._monotonic() + self._rest_seconds
         self.times_opened += 1
         return True
 
@@ -170,14 +168,17 @@ class CircuitBreaker:
 class Channels:
     """The channels of one run, in order, with a circuit breaker for each. Posts are named by their keys."""
 
-    def __init__(self, order: tuple[Channel, ...], *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, order: tuple[Channel, ...], *, rest_seconds: float, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self.order = order
+        self._rest_seconds = rest_seconds
         self.silent: ServiceSilent | Barred | None = None
         """Set once waiting has proved to be of no use: the run is to be halted."""
         self.unserved: ChannelsSilent | None = None
         """Set once a post was left that only dead channels could have served: the run is to be halted at its end."""
         self._monotonic = monotonic
-        self._breakers = {channel: CircuitBreaker(monotonic) for channel in CHANNELS}
+        self._breakers = {channel: CircuitBreaker(rest_seconds, monotonic) for channel in CHANNELS}
         # All of these begin anew with an answer on any channel.
         self._opened_in_vain: Counter[Channel] = Counter()
         self._forbidden: set[str] = set()
@@ -203,7 +204,7 @@ class Channels:
     def wait_seconds(self, refused_by: Set[Channel]) -> float:
         """How long a post waits before it asks for a channel again: a second at most, for a probe may be answered."""
         waits = [self._breakers[channel].seconds_open for channel in self.left(refused_by)]
-        return min([REST_SECONDS / 60, *(wait for wait in waits if wait)])
+        return min([self._rest_seconds / 60, *(wait for wait in waits if wait)])
 
     def are_dead(self, refused_by: Set[Channel]) -> bool:
         """Whether all that a post has left answer no probe any more."""

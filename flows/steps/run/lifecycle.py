@@ -143,7 +143,11 @@ class open_run:
             client=client,
             limiter=limiter,
             budget=budget,
-            channels=Channels(request.channels(settings.tagtrail_channel_order), monotonic=self._monotonic),
+            channels=Channels(
+                request.channels(settings.tagtrail_channel_order),
+                rest_seconds=settings.tagtrail_channel_rest_seconds,
+                monotonic=self._monotonic,
+            ),
             halt=self._halt,
             leases=health,
             journal=self._journal,

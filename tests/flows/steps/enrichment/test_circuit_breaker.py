@@ -12,11 +12,12 @@ from flows.steps.enrichment.circuit_breaker import (
     MAX_FAILED_PROBES,
     MAX_FAILURES,
     MAX_FAILURES_OF_KNOWN,
-    REST_SECONDS,
     Channels,
     CircuitBreaker,
     ServiceSilent,
 )
+
+REST_SECONDS = 60.0
 
 
 class Clock:
@@ -33,7 +34,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def channels(clock: Clock) -> Channels:
-    return Channels(("apify", "rapid", "memories.ai"), monotonic=clock)
+    return Channels(("apify", "rapid", "memories.ai"), rest_seconds=REST_SECONDS, monotonic=clock)
 
 
 def fail(channels: Channels, channel: Channel, times: int, first: int = 0) -> list[bool]:
@@ -47,7 +48,7 @@ def all_rest(channels: Channels) -> None:
 
 
 def test_the_three_states_of_a_circuit_breaker(clock: Clock) -> None:
-    breaker = CircuitBreaker(clock)
+    breaker = CircuitBreaker(REST_SECONDS, clock)
     assert breaker.state == "closed"
     opened = [breaker.failed(f"post {n}", others_closed=True) for n in range(MAX_FAILURES)]
     assert (opened[-2:], breaker.state, breaker.admit("a")) == ([False, True], "open", False)
@@ -62,7 +63,7 @@ def test_the_three_states_of_a_circuit_breaker(clock: Clock) -> None:
 
 
 def test_after_three_failed_probes_a_channel_is_dead_until_it_answers(clock: Clock) -> None:
-    breaker = CircuitBreaker(clock)
+    breaker = CircuitBreaker(REST_SECONDS, clock)
     for n in range(MAX_FAILURES):
         breaker.failed(f"post {n}", others_closed=True)
     for probe in range(MAX_FAILED_PROBES):
@@ -87,8 +88,8 @@ def test_a_post_goes_through_the_channels_in_order_and_then_has_none_left(channe
 
 
 def test_the_order_is_the_settings_own() -> None:
-    assert Channels(("rapid", "apify")).pick(set(), "a") == "rapid"
-    assert not Channels(("memories.ai",)).left({"memories.ai"})
+    assert Channels(("rapid", "apify"), rest_seconds=REST_SECONDS).pick(set(), "a") == "rapid"
+    assert not Channels(("memories.ai",), rest_seconds=REST_SECONDS).left({"memories.ai"})
 
 
 def test_a_channel_rests_after_faults_in_a_row_and_is_tried_by_one_post_then(channels: Channels, clock: Clock) -> None:
@@ -225,7 +226,7 @@ def test_posts_that_are_forbidden_by_the_status_alone_bar_all_where_nothing_else
 
 @pytest.mark.parametrize("order", [("apify",), CHANNELS])
 def test_rests_in_vain_of_all_channels_end_the_run(order: tuple[Channel, ...], clock: Clock) -> None:
-    channels = Channels(order, monotonic=clock)
+    channels = Channels(order, rest_seconds=REST_SECONDS, monotonic=clock)
     channels.failed(order[0], "early")
     channels.answered(order[0])
     clock.now += 3600  # The import took that long; nobody asked for metadata meanwhile.
@@ -261,7 +262,7 @@ def test_an_answer_on_any_channel_makes_all_waiting_worth_it_again(channels: Cha
 
 
 def test_few_posts_that_nobody_can_serve_send_the_last_channel_to_no_rest() -> None:
-    only = Channels(("apify",))
+    only = Channels(("apify",), rest_seconds=REST_SECONDS)
     for _ in range(10):
         assert not any(fail(only, "apify", MAX_FAILURES - 1))
     assert only.pick(set(), "a") == "apify"
@@ -270,7 +271,7 @@ def test_few_posts_that_nobody_can_serve_send_the_last_channel_to_no_rest() -> N
 
 
 def test_many_that_failed_while_others_were_served_send_the_last_channel_to_no_rest_either(clock: Clock) -> None:
-    only = Channels(("apify",), monotonic=clock)
+    only = Channels(("apify",), rest_seconds=REST_SECONDS, monotonic=clock)
     fail(only, "apify", 2 * MAX_FAILURES - 1)  # So many were under way at once.
     clock.now += REST_SECONDS
     assert only.pick(set(), "good") == "apify"
@@ -285,14 +286,14 @@ def test_many_that_failed_while_others_were_served_send_the_last_channel_to_no_r
 
 
 def test_a_post_that_is_given_up_says_nothing_more_of_the_last_channel(channels: Channels) -> None:
-    only = Channels(("apify",))
+    only = Channels(("apify",), rest_seconds=REST_SECONDS)
     for n in range(10 * MAX_FAILURES):
         assert not only.failed("apify", f"post {n}", final=True)
     assert [channels.failed("apify", f"post {n}", final=True) for n in range(5)][-1], "others are awake here"
 
 
 def test_posts_that_tried_in_vain_let_others_try(clock: Clock) -> None:
-    only = Channels(("apify",), monotonic=clock)
+    only = Channels(("apify",), rest_seconds=REST_SECONDS, monotonic=clock)
     all_rest(only)
     clock.now += REST_SECONDS
     assert only.pick(set(), "a") == "apify"
