@@ -101,16 +101,6 @@ async def test_posts_of_no_platform_and_items_without_url_are_kept_and_counted(w
     assert {row["stage"] for row in failures} == {"identify"}
 
 
-async def test_private_posts_are_gone(weather: Any) -> None:
-    weather.play("null-media")
-    gone = await weather.track("LVMH")
-    # Of the two private posts Instagram's is null, which says so; TikTok's is an empty list, which says nothing.
-    assert (gone.gone, gone.failed, gone.enriched) == (1, 1, 8)
-    assert gone.failures == {"UnknownShape": 1}
-    assert weather.asked() == 10, "no other channel is asked for a post that is gone"
-    assert {row["status"] for row in rows(weather, "posts")} == {"enriched", "gone", "failed"}
-
-
 async def test_payloads_of_unknown_shape_are_failures_that_name_their_keys(weather: Any) -> None:
     weather.play("unknown-shape")
     odd = await weather.track("dior")
@@ -120,45 +110,6 @@ async def test_payloads_of_unknown_shape_are_failures_that_name_their_keys(weath
         assert (row["stage"], row["error_class"]) == ("parse", "UnknownShape")
         assert "its keys: " in row["message"]
         assert row["raw_sha256"]
-    again = await weather.track("dior")
-    assert (again.failed, len(rows(weather, "failures"))) == (2, 2)
-
-
-async def test_an_import_that_stays_empty_needs_a_look(weather: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TAGTRAIL_IMPORT_DEADLINE_SECONDS", "0.4")
-    weather.play("never-fills")
-    summary = await weather.track("LVMH")
-    assert (summary.outcome, summary.exit_status, summary.requested) == ("attention", 3, 0)
-    assert [one.state for one in summary.imports] == ["empty"]
-    again = await weather.track("LVMH")
-    assert [one.state for one in again.imports] == ["empty"]
-    assert weather.submissions() == {"hashtag:lvmh": 1}, "an empty import is looked at again, not bought again"
-
-
-async def test_a_submission_without_an_answer_is_in_doubt_and_never_sent_again(weather: Any) -> None:
-    weather.play("submit-dropped")
-    first = await weather.track("LVMH")
-    again = await weather.track("LVMH")
-    for summary in (first, again):
-        assert (summary.outcome, summary.exit_status) == ("attention", 3)
-        assert [one.state for one in summary.imports] == ["ambiguous"]
-    assert weather.submissions() == {"hashtag:lvmh": 1}
-    assert any("tagtrail resolve" in note for note in first.notes)
-
-
-async def test_credits_that_run_out_halt_the_run_and_the_same_command_continues(weather: Any) -> None:
-    weather.play("credits-gone")
-    halted = await weather.track("LVMH", "dior")
-    assert (halted.outcome, halted.exit_status) == ("halted", 4)
-    assert halted.enriched == 10
-    assert halted.requested == halted.enriched + halted.pending
-    assert "credits" in halted.message
-
-    weather.play("default")
-    done = await weather.track("LVMH", "dior")
-    assert (done.outcome, done.enriched) == ("done", 20)
-    assert set(weather.bought().values()) == {1}
-    assert set(weather.submissions().values()) == {1}
 
 
 async def test_a_spend_cap_is_used_up_and_never_overstepped(weather: Any) -> None:
@@ -188,14 +139,11 @@ async def test_passing_faults_of_many_kinds_end_well(weather: Any) -> None:
     assert set(weather.submissions().values()) <= {1}
 
 
-async def test_wrong_requests_are_refused_in_one_sentence(weather: Any) -> None:
-    for hashtags, words in ((["two words"], "two words"), (["  "], "hashtag")):
-        summary = await weather.track(*hashtags)
-        assert summary.outcome == "failed"
-        assert words in summary.message
-        assert "\n" not in summary.message
-    public = await weather.track("LVMH", library="public")
-    assert "--permanent" in public.message
+async def test_a_wrong_request_is_refused_in_one_sentence(weather: Any) -> None:
+    summary = await weather.track("two words")
+    assert summary.outcome == "failed"
+    assert "two words" in summary.message
+    assert "\n" not in summary.message
     assert weather.submissions() == {}
 
 
