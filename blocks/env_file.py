@@ -81,13 +81,13 @@ def _host(url: str) -> str:
 def misspelt(settings: Iterable[str], path: Path = ENV_FILE) -> list[str]:
     """A sentence for each name in the environment or the file that looks like a setting and is none of `settings`.
 
-    Names that begin with MEMORIES_ may be another program's: they are told only where they are near to one of ours.
+    Names that begin with MEMORIES_ may be another program's: they are named only where they are near to one of ours.
 
     Raises:
         UsageError: the file cannot be read.
     """
     known = {name.upper() for name in settings}
-    told = []
+    found = []
     for name in dict.fromkeys(name.upper() for name in (*sorted(os.environ), *names_in_file(path))):
         if not name.startswith(PREFIXES) or name in known:
             continue
@@ -97,7 +97,7 @@ def misspelt(settings: Iterable[str], path: Path = ENV_FILE) -> list[str]:
             one for one in known if one.startswith(f"{name}_")
         )
         if near:
-            told.append(f"{name} is no setting; did you mean {near[0]}?")
+            found.append(f"{name} is no setting; did you mean {near[0]}?")
         elif name.startswith("TAGTRAIL_"):
-            told.append(f"{name} is no setting; the README lists them")
-    return told
+            found.append(f"{name} is no setting; the README lists them")
+    return found

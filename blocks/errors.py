@@ -14,7 +14,7 @@
     │   │   ├── Busy
     │   │   ├── Duplicate
     │   │   ├── NotFound
-    │   │   └── Transient             "network abnormal", or a code of success without success: a submission is in doubt
+    │   │   └── Transient             "network abnormal", or success without success: a submission is ambiguous
     │   ├── NotSent                   nothing left this machine: connection refused, no such host
     │   ├── NoAnswer                  sent, and no (whole) answer came: what they did is unknown
     │   ├── ServerFault               they fell over (5xx): what they did is unknown

@@ -58,7 +58,7 @@ def start_time(pid: int) -> float | None:
 
 @cache
 def _place() -> str:
-    """Equal for two processes only if they see the same process numbers; empty where that cannot be told."""
+    """Equal for two processes only if they see the same process numbers; empty where that cannot be known."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         # Containers on one kernel share its boot id, but each has a process table of its own.

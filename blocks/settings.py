@@ -25,7 +25,7 @@ LEAST_USD = 0.000_001
 MAX_PRICE_USD, MAX_CAP_USD = 1_000.0, 1_000_000_000.0
 MAX_RATE = 100_000.0
 MAX_HOURS = 876_000.0
-"""Ages and times of re-use are no longer than a hundred years: dates before the year 1 cannot be told."""
+"""Ages and times of re-use are no longer than a hundred years: dates before the year 1 cannot be written."""
 
 DAY_SECONDS = 86_400.0
 
@@ -185,7 +185,7 @@ class Settings(BaseSettings):
         default=None, description="What was last measured so many days ago is erased by the purge; `none`: kept."
     )
     tagtrail_callback_url: str = Field(
-        default="", description="Where the vendor reaches `tagtrail receive`; told with each import, with the secret."
+        default="", description="Where the vendor reaches `tagtrail receive`; sent with each import, with the secret."
     )
     tagtrail_callback_secret: SecretStr = Field(
         default=SecretStr(""), description="Last part of the callback's path; URL-safe, it goes to the vendor."
@@ -201,7 +201,8 @@ class Settings(BaseSettings):
         description="A trending post is compared with so many posts of its hashtag at least.",
     )
     tagtrail_reports_url: str = Field(
-        default="", description="Where the folder `reports` of the home can be opened from; told with each report."
+        default="",
+        description="Where the folder `reports` of the home can be opened from; shown with each report.",
     )
     tagtrail_in_flight: int = Field(
         default=50, ge=1, le=500, description="Metadata calls under way at once in one run."

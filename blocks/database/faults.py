@@ -1,4 +1,4 @@
-"""Tells what a database error means: whether trying again can help, and one sentence for the user."""
+"""What a database error means: whether trying again can help, and one sentence for the user."""
 
 from __future__ import annotations
 
@@ -90,17 +90,17 @@ def explain(error: DBAPIError | PoolTimeout, where: str) -> StoreError:
     """The error for the user; `where` is the database's URL without its password.
 
     The driver's own words are left out, and so they must be from the error's chain (`raise … from None`): they may
-    repeat a piece of the URL, or what a row holds. Tracebacks tell the statement.
+    repeat a piece of the URL, or what a row holds. Tracebacks show the statement.
     """
     fault = judge(error)
     sentence = fault.value.format(where=where)
     if fault in (Fault.STATEMENT, Fault.LOST) and (reason := _reason(error)):
         sentence = f"{sentence} ({reason})"
-    told = StoreError(sentence)
-    told.met_by_all = fault.of_the_database
+    error_shown = StoreError(sentence)
+    error_shown.met_by_all = fault.of_the_database
     if isinstance(error, DBAPIError) and error.statement:
-        told.add_note(error.statement)
-    return told
+        error_shown.add_note(error.statement)
+    return error_shown
 
 
 # What the servers' and the drivers' words mean, where they have no code for it; the first that fits.
@@ -130,13 +130,13 @@ def _reason(error: DBAPIError | PoolTimeout) -> str:
     code = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None)
     if code:
         return f"code {code}"
-    told = str(error.orig).lower()
-    return next((reason for words, reason in _REASONS.items() if words in told), "")
+    said = str(error.orig).lower()
+    return next((reason for words, reason in _REASONS.items() if words in said), "")
 
 
 @contextmanager
 def explained(where: str) -> Iterator[None]:
-    """Turn database errors into `StoreError`; a broken key is left as it is, for its caller to handle."""
+    """Raise database errors as `StoreError`; a broken key is left as it is, for its caller to handle."""
     try:
         yield
     except IntegrityError:

@@ -107,7 +107,7 @@ class WriteQueue:
             if not self._under_way:
                 self._changed.notify_all()
                 return
-        # By way of the executor's queue, so that other writes get their turn between two groups.
+        # By way of the executor's queue, so that other writes come between two groups.
         self._executor.submit(self._begin)
 
 

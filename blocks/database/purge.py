@@ -16,7 +16,8 @@ from blocks.database.engine import Store, copies_of
 from blocks.database.faults import explained
 from blocks.database.store import Connection, erased_names, erasure, meta
 from blocks.database.store.erased_names import Names, Naming
-from blocks.database.store.erasure import Key, Person
+from blocks.database.store.erasure import Person
+from blocks.database.store.statements import Key
 from blocks.posts.record import PostRef
 
 BATCH_POSTS = 200

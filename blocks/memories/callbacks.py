@@ -30,7 +30,7 @@ class BadCallback(ValueError):
 
 
 def address(base_url: str, secret: str) -> str | None:
-    """Where the service is told to call back: the secret is the last part of the path. None if either is missing."""
+    """Where the service calls back: the secret is the last part of the path. None if either is missing."""
     return f"{base_url.rstrip('/')}/{secret}" if base_url and secret else None
 
 

@@ -29,10 +29,10 @@ MAX_BODY_BYTES = 20_000_000
 
 KEEP_SECONDS = 4.0
 """How long an idle connection is kept: less than the 5 s after which common servers close one, for a request
-that crosses such a closing has no answer, and a submission without an answer is in doubt."""
+that crosses such a closing has no answer, and a submission without an answer is ambiguous."""
 
 CONNECT_SECONDS = 10.0
-"""How long a connection may take to be made; much less than a call, so that it ends as NotSent and not in doubt."""
+"""How long a connection may take to be made; much less than a call, so that it ends as NotSent and not as ambiguous."""
 
 # Raised before the first byte of a request is written, and never after. LocalProtocolError, WriteError and all that
 # can happen on a kept connection are left out on purpose: they can come after bytes have left.
@@ -257,13 +257,13 @@ class MemoriesClient:
                 finally:
                     await response.aclose()
         except _NOTHING_LEFT as error:
-            failure = NotSent(f"{url.netloc.decode()}: {self._scrub.told(error)}", endpoint=endpoint)
+            failure = NotSent(f"{url.netloc.decode()}: {self._scrub.words_of(error)}", endpoint=endpoint)
         except TimeoutError:
             failure = NoAnswer(f"no whole answer within {self._timeout_seconds:g} s", endpoint=endpoint)
         except BadCoding as error:
             failure = Unreadable(str(error), endpoint=endpoint)
         except (httpx.HTTPError, OSError) as error:
-            failure = NoAnswer(self._scrub.told(error), endpoint=endpoint)
+            failure = NoAnswer(self._scrub.words_of(error), endpoint=endpoint)
         else:
             body = self._scrub(body)
             if self._witness is not None:

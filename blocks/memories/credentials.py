@@ -68,14 +68,14 @@ class MemoriesCredentials(CredentialsBlock):
     callback_url: str = Field(
         default="",
         title="Callback URL",
-        description="Told to the service with each import, with the secret: where `tagtrail receive` is reached.",
+        description="Sent to the service with each import, with the secret: where `tagtrail receive` is reached.",
     )
     callback_secret: SecretStr = Field(
         default=SecretStr(""), title="Callback secret", description="Last part of the callback's path."
     )
 
     def get_callback(self) -> str | None:
-        """Where the service is told to call back, with the secret; None where that is not set up in the block."""
+        """Where the service calls back, with the secret; None where that is not set up in the block."""
         return address(self.callback_url, self.callback_secret.get_secret_value())
 
     def get_client(self, callback_url: str | None = None) -> MemoriesClient:

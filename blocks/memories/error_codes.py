@@ -1,4 +1,4 @@
-"""Which error a refusal of the API stands for: told by its code or the HTTP status, and by its words."""
+"""Which error a refusal of the API stands for, by its code or the HTTP status, and by its words."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _BUSY = re.compile(r"\b(?:service|server|system)(?: is)?(?: too| very| currently
 """What the contract knows of a busy service. A submission that met one is sent again, so "busy" alone does not do."""
 
 # What a refusal under a code of success means, which its words alone tell. Any other may pass. No contract knows such
-# refusals, so a submission that met one is in doubt, whatever the words (`contradicts_itself`).
+# refusals, so a submission that met one is ambiguous, whatever the words (`contradicts_itself`).
 _BY_WORDS: tuple[tuple[re.Pattern[str], type[MemoriesError]], ...] = (
     (re.compile(r"rate limit|too many|exceeded the limit", re.IGNORECASE), TooManyRequests),
     (re.compile(r"(?:insufficient|not enough|no) credits?", re.IGNORECASE), NoCredits),
@@ -58,7 +58,7 @@ def contradicts_itself(error: MemoriesError) -> bool:
 
 
 def refusal_class(number: int, said: str) -> type[MemoriesError]:
-    """The error for a code (contract §6) or an HTTP status; some codes mean several things, told by the message."""
+    """The error for a code (contract §6) or an HTTP status; some codes mean several things: the message says which."""
     if number in (0, 200):
         return next((kind for words, kind in _BY_WORDS if words.search(said)), Transient)
     if number in (1, 400):

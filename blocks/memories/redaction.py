@@ -49,7 +49,7 @@ class Scrubber:
         """An answer without the secrets."""
         return self._cut(body)
 
-    def told(self, error: Exception) -> str:
+    def words_of(self, error: Exception) -> str:
         """What a library says of a fault, without the secrets and without the bytes of an answer that it quotes."""
         said = str(error)
         if quoted := _QUOTED.search(said):

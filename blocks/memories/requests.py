@@ -24,7 +24,7 @@ MAX_URLS = 50
 class Where(TypedDict, total=False):
     """Where an import goes: `namespace` ("default") or `folder_id`, never both; `library` "private" or "public".
 
-    `callback_url` is told when the import moves on; it usually holds a secret of the receiver's.
+    `callback_url` is called when the import moves on; it usually holds a secret of the receiver's.
     """
 
     namespace: str

@@ -121,8 +121,8 @@ def open_envelope(
     """The `data` of a success envelope, judged before the status code.
 
     Success is a code among "0000", "0", 0, "200", 200 while `failed` is not true (contract, fact 7) and `success` is
-    not false beside data that is null; what an absent code, or one of another number of zeros, means is told by the
-    two flags.
+    not false beside data that is null; the two flags say what an absent code, or one of another number
+    of zeros, means.
 
     Raises:
         MemoriesError: the class that code, message and status stand for; Unreadable where there is no envelope.

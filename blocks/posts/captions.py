@@ -129,8 +129,8 @@ def _is_tag(run: str) -> bool:
         return not (run.isdigit() or not run.strip("_"))
     if is_mark(run[0]):
         return False
-    told = any(letter.isalpha() or is_emoji(letter) or letter == KEYCAP for letter in run)
-    return told or ("_" in run and any(letter.isalnum() for letter in run))
+    has_letter = any(letter.isalpha() or is_emoji(letter) or letter == KEYCAP for letter in run)
+    return has_letter or ("_" in run and any(letter.isalnum() for letter in run))
 
 
 def _without_addresses(text: str) -> str:
@@ -272,14 +272,14 @@ def _visible(typed: str) -> str:
     before = ""
     for letter in typed:
         if letter in "\u200c\u200d":
-            told = before != "" and (
+            is_seen = before != "" and (
                 unicodedata.bidirectional(before) == "AL" or ord(before) in _INDIC or is_emoji(before)
             )
         elif ord(letter) in _EMOJI_TAGS:
-            told = before != "" and is_emoji(before)
+            is_seen = before != "" and is_emoji(before)
         else:
-            told = unicodedata.category(letter) != "Cf" and letter not in _UNSEEN_LETTERS
-        if told:
+            is_seen = unicodedata.category(letter) != "Cf" and letter not in _UNSEEN_LETTERS
+        if is_seen:
             kept.append(letter)
             before = before if is_mark(letter) else letter
     while kept and kept[-1] in "\u200c\u200d":

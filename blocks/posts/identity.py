@@ -43,7 +43,7 @@ def platform_of(url: str) -> Platform | None:
 
 
 def parse_post_url(url: str) -> PostRef:
-    """Turn any URL of a post into its identity, without asking anybody.
+    """The identity of a post by any of its URLs, without asking anybody.
 
     Host and scheme may be in any case or missing (scheme), query strings, fragments and trailing slashes are
     ignored where they name no post. A page that asks for a login or a consent, or that leads somewhere, names the post
@@ -132,7 +132,7 @@ def item_key(ref: PostRef) -> str:
 
 
 def parse_creator_url(url: str) -> tuple[Platform, str, str]:
-    """Turn a profile's URL into (platform, handle, canonical profile URL).
+    """A profile's URL as (platform, handle, canonical profile URL).
 
     The handle is without `@`; TikTok's and Instagram's are lower-cased, for they mean the same in any case. A
     YouTube channel is named by its handle, its `UC…` id, or the name behind `/c/` or `/user/`.

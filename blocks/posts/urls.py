@@ -1,4 +1,4 @@
-"""URLs taken apart: freed from what was glued to them, and split so strictly that the host is beyond doubt."""
+"""URLs taken apart: freed from what was glued to them, and split so strictly that the host is certain."""
 
 from __future__ import annotations
 

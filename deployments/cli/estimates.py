@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from blocks.database.store import Connection, accounts, imports, money, work
-from blocks.database.store.imports import FoundPost, OpenImport
+from blocks.database.store.imports import FoundPost
+from blocks.database.store.statements import Key
+from blocks.database.tables import Import
 from blocks.dedup_keys import import_shown
 from blocks.errors import StoreError, UsageError
 from blocks.memories.requests import account_name
@@ -39,9 +41,9 @@ class _Known:
     """
 
     spent_micros: int | None = None
-    reused: dict[str, OpenImport] = field(default_factory=dict)
+    reused: dict[str, Import] = field(default_factory=dict)
     listed: dict[str, list[FoundPost]] = field(default_factory=dict)
-    spared: set[work.Key] = field(default_factory=set)
+    spared: set[Key] = field(default_factory=set)
     continued: set[str] = field(default_factory=set)
     """Keys of requests whose imports are continued: of them `listed` has only what is open."""
 
@@ -154,7 +156,7 @@ def _known(request: RunRequest, settings: Settings) -> _Known:
 
 
 def _read(conn: Connection, request: RunRequest, account: str | None, now: datetime) -> _Known:
-    serving: dict[str, OpenImport] = {}
+    serving: dict[str, Import] = {}
     open_only: set[str] = set()
     if account is not None and request.imports and not request.fresh:
         since = now - timedelta(hours=request.reuse_hours)
@@ -171,11 +173,11 @@ def _read(conn: Connection, request: RunRequest, account: str | None, now: datet
     return _Known(spent, serving, listed, spared, open_only)
 
 
-def _serves(one: OpenImport, wanted: RequestedImport) -> bool:
+def _serves(one: Import, wanted: RequestedImport) -> bool:
     return one.dedup_key == wanted.key and one.requested >= wanted.requested
 
 
-def _key(ref: PostRef) -> work.Key:
+def _key(ref: PostRef) -> Key:
     return ref.platform, ref.post_id
 
 

@@ -166,10 +166,10 @@ class _Looker:
         posts = followed.listed
         while followed.is_open and (batch := await poll_import.fn(followed)):
             posts += batch
-        if ticket.state == "complete" and ticket.task_id is not None:
+        if ticket.state == "complete" and followed.row.task_id is not None:
             # An earlier look has it already: asking for it again is free, and shows how its items are written.
             await run.limiter.acquire("status")
-            await self._status(ticket.task_id)
+            await self._status(followed.row.task_id)
         return posts
 
     async def _known_post(self, platform: Platform) -> FoundPost | None:

@@ -15,8 +15,10 @@ import numpy as np
 from blocks.database.engine import Store
 from blocks.database.store import gaps, report
 from blocks.database.store.filters import collections
-from blocks.database.store.report import ChangedSince, ImportLines, SpendTotal
+from blocks.database.store.money import SpendLine
+from blocks.database.store.report import ChangedSince, ImportLines
 from blocks.database.store.statements import chunks
+from blocks.database.tables import Gap
 from blocks.errors import UsageError
 from blocks.network import are_here
 from blocks.posts.snapshot_plan import SnapshotPlan
@@ -89,8 +91,8 @@ class Section:
     """Where posts are seen and their measurement at 24 h, by their places, the newest first."""
     imports: ImportLines = field(default_factory=ImportLines)
     failures: dict[tuple[str, str], int] = field(default_factory=dict)
-    gaps: list[gaps.GapRow] = field(default_factory=list)
-    spending: list[SpendTotal] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    spending: tuple[SpendLine, ...] = ()
     parsers: list[tuple[str, str, str, int]] = field(default_factory=list)
     confirmed: dict[str, dict[str, Any]] = field(default_factory=dict)
     changed_since: ChangedSince = field(default_factory=lambda: ChangedSince(0, 0))

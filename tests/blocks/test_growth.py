@@ -71,7 +71,7 @@ READERS: dict[str, Reader] = {
     "typed hashtag": normalise_hashtag,
     "key of a hashtag": hashtag_key,
     "secrets of an answer": lambda text: SCRUB(f"&#115;{text}".encode("utf-8", "replace")),
-    "secrets of an error": lambda text: SCRUB.told(ValueError(text)),
+    "secrets of an error": lambda text: SCRUB.words_of(ValueError(text)),
     "URL": parse_post_url,
     "private URL": private_url,
     "creator": parse_creator_url,

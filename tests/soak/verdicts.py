@@ -85,7 +85,7 @@ class Database:
             rows = export.rows(store, "posts")
             return paid | {f"{row['platform']}:{row['post_id']}" for row in rows if row["status"] == "enriched"}
 
-    def ambiguous(self) -> list[ledger.OpenImport]:
+    def ambiguous(self) -> list[ledger.Import]:
         """Imports that wait for a decision."""
         with self._opened() as store, store.connect() as conn:
             return ledger.read(conn, ledger.imports.c.state == "ambiguous")

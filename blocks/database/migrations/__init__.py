@@ -1,4 +1,4 @@
-"""The schema's versions: how far a database is, told without alembic, and the way to the newest, with it."""
+"""The schema's versions: how far a database is, found without alembic, and the way to the newest, with it."""
 
 from __future__ import annotations
 

@@ -130,11 +130,11 @@ Name = tuple[str, str]
 
 
 def _hash(key: bytes, kind: Kind, name: Name) -> str:
-    # A user name means the same person in any case; the commenters of a post are told by nothing else.
-    platform, told = name
-    if told.startswith("@"):
-        told = f"@{folded(told)}"
-    written = folded(told) if kind == "commenter" else told
+    # A user name means the same person in any case; nothing else says who wrote a comment.
+    platform, given = name
+    if given.startswith("@"):
+        given = f"@{folded(given)}"
+    written = folded(given) if kind == "commenter" else given
     return hmac.new(key, f"{kind}\n{platform}\n{written}".encode(), sha256).hexdigest()
 
 
@@ -201,9 +201,9 @@ def leave_commenters_out(conn: Connection, records: Sequence[PostRecord]) -> Non
 
 
 def _authors(record: PostRecord) -> list[Name]:
-    told: list[Name] = []
+    names: list[Name] = []
     if record.author_id is not None:
-        told.append((record.platform, record.author_id))
+        names.append((record.platform, record.author_id))
     if record.author_username is not None:
-        told.append((record.platform, f"@{record.author_username}"))
-    return told
+        names.append((record.platform, f"@{record.author_username}"))
+    return names

@@ -34,7 +34,7 @@ from blocks.database.store import erased_names, leases, meta
 from blocks.database.store.erased_names import ERASED, Naming, folded
 from blocks.database.store.imports import ENDED, read
 from blocks.database.store.raw_payloads import find_raw
-from blocks.database.store.statements import chunks, posts_among, same_post, table_of
+from blocks.database.store.statements import Key, chunks, posts_among, same_post, table_of
 from blocks.database.tables import (
     Comment,
     Creator,
@@ -69,8 +69,6 @@ _run_posts = table_of(RunPost)
 _runs = table_of(Run)
 _inbox = table_of(Inbox)
 _comments = table_of(Comment)
-
-Key = tuple[str, str]
 
 _ = tables  # Imported for its effect: the tables register themselves in the metadata.
 
@@ -370,7 +368,7 @@ def posts_naming(conn: Connection, whom: Person) -> int:
     of_others = or_(_posts.c.author_id.is_(None), ~theirs)
     query = select(*columns).where(may, _posts.c.platform.in_(whom.platforms), of_others)
     names = set(whom.names)
-    return sum(any(folded(str(one)) in names for told in row for one in told or ()) for row in conn.execute(query))
+    return sum(any(folded(str(one)) in names for named in row for one in named or ()) for row in conn.execute(query))
 
 
 def words_of(conn: Connection, keys: Sequence[Key]) -> set[str]:
@@ -392,8 +390,8 @@ def scrub_texts(conn: Connection, naming: Naming, *, dry_run: bool) -> Counter[s
     nobody has, and is dropped if it was never sent.
     """
     gone: Counter[str] = Counter()
-    told = (_runs.c.parameters, _runs.c.summary, _runs.c.message)
-    for row in conn.execute(select(_runs.c.run_id, *told)).all():
+    texts = (_runs.c.parameters, _runs.c.summary, _runs.c.message)
+    for row in conn.execute(select(_runs.c.run_id, *texts)).all():
         values = {name: naming.without(row._mapping[name]) for name in ("parameters", "summary", "message")}
         if any(values[name] != row._mapping[name] for name in values):
             gone["runs (texts)"] += 1
@@ -459,8 +457,8 @@ def _remove_nameless(
 def blank_before(conn: Connection, cutoff: datetime, *, dry_run: bool) -> Counter[str]:
     """What is older than `cutoff` and is no post's: texts of runs and imports, nameless items, failures, callbacks."""
     gone: Counter[str] = Counter()
-    told = or_(_runs.c.parameters.is_not(None), _runs.c.summary.is_not(None))
-    runs = and_(_runs.c.started_at < cutoff, told)
+    has_texts = or_(_runs.c.parameters.is_not(None), _runs.c.summary.is_not(None))
+    runs = and_(_runs.c.started_at < cutoff, has_texts)
     gone["runs (texts)"] = conn.execute(select(func.count()).select_from(_runs).where(runs)).scalar_one()
     old = and_(
         _imports.c.kind != "hashtag",

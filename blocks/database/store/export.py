@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, Text, func, null, select, type_coerce
+from sqlalchemy import ColumnElement, Connection, Select, Table, Text, and_, func, null, or_, select, type_coerce
 
 from blocks.database import What
 from blocks.database.engine import Store
 from blocks.database.store import filters as conditions
 from blocks.database.store.filters import Filters
-from blocks.database.store.provenance import posts_by_creator, provenance
-from blocks.database.store.statements import table_of
-from blocks.database.tables import Comment, Creator, Failure, Import, Post, Snapshot, UtcDateTime
+from blocks.database.store.statements import Key, chunks, posts_among, table_of
+from blocks.database.tables import (
+    Comment,
+    Creator,
+    Failure,
+    Import,
+    ImportItem,
+    Post,
+    Run,
+    RunImport,
+    RunPost,
+    Snapshot,
+    UtcDateTime,
+)
 from blocks.posts.platforms.registry import PLATFORMS
 
 
@@ -54,6 +67,8 @@ BATCH = 1000
 
 _posts, _snapshots, _creators = table_of(Post), table_of(Snapshot), table_of(Creator)
 _comments, _imports, _failures = table_of(Comment), table_of(Import), table_of(Failure)
+_items, _runs = table_of(ImportItem), table_of(Run)
+_run_imports, _run_posts = table_of(RunImport), table_of(RunPost)
 
 
 def rows(
@@ -240,3 +255,78 @@ def engagement_rates(post: Mapping[str, Any]) -> tuple[dict[str, float | None], 
         else:
             rates[name] = sum(post[part] for part in parts) / post[divisor]
     return rates, reasons
+
+
+@dataclass(slots=True)
+class Provenance:
+    """What brought a post in; hashtags (as keys) and collections in alphabetical order, imports oldest first.
+
+    A collection is an import's own, or that of a run that used the import again or was given the post by URL.
+    """
+
+    hashtags: list[str] = field(default_factory=list)
+    collections: list[str] = field(default_factory=list)
+    import_ids: list[str] = field(default_factory=list)
+
+
+def provenance(conn: Connection, posts: Sequence[Key], collection: str | None = None) -> dict[Key, Provenance]:
+    """The provenance of posts, given as (platform, post_id), with a fixed number of queries for all of them.
+
+    With a `collection`, what belongs to others is left out: one client's data does not name another's.
+    """
+    listed_by: dict[Key, list[str]] = defaultdict(list)
+    given_by: dict[Key, set[str]] = defaultdict(set)
+    hashtags: dict[str, str | None] = {}
+    collections: dict[str, set[str]] = defaultdict(set)
+    for part in chunks(posts, BATCH):
+        listed = (
+            select(_items.c.platform, _items.c.post_id, _imports.c.import_id, _imports.c.hashtag, _imports.c.collection)
+            .join(_imports, _imports.c.import_id == _items.c.import_id)
+            .where(posts_among(_items.c.platform, _items.c.post_id, part))
+            .order_by(_imports.c.planned_at, _imports.c.import_id)
+        )
+        for platform, post_id, import_id, hashtag, owner in conn.execute(listed):
+            listed_by[platform, post_id].append(import_id)
+            hashtags[import_id] = hashtag
+            collections[import_id].add(owner)
+        given = (
+            select(_run_posts.c.platform, _run_posts.c.post_id, _runs.c.collection)
+            .join(_runs, _runs.c.run_id == _run_posts.c.run_id)
+            .where(posts_among(_run_posts.c.platform, _run_posts.c.post_id, part), _runs.c.collection.is_not(None))
+        )
+        for platform, post_id, name in conn.execute(given):
+            given_by[platform, post_id].add(name)
+    for some in chunks(sorted(hashtags)):
+        used = (
+            select(_run_imports.c.import_id, _runs.c.collection)
+            .join(_runs, _runs.c.run_id == _run_imports.c.run_id)
+            .where(_run_imports.c.import_id.in_(some), _runs.c.collection.is_not(None))
+        )
+        for import_id, name in conn.execute(used):
+            collections[import_id].add(name)
+    if collection is not None:
+        for names in (*collections.values(), *given_by.values()):
+            names &= {collection}
+    found: dict[Key, Provenance] = {}
+    for key in posts:
+        import_ids = [one for one in listed_by[key] if collections[one]]
+        tags = {tag for one in import_ids if (tag := hashtags[one]) is not None}
+        names = given_by[key].union(*(collections[one] for one in import_ids))
+        found[key] = Provenance(sorted(tags), sorted(names), import_ids)
+    return found
+
+
+def posts_by_creator(conn: Connection, creators: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """How many posts of each creator, given as (platform, author_id), are known."""
+    by_platform: dict[str, list[str]] = defaultdict(list)
+    for platform, author_id in creators:
+        by_platform[platform].append(author_id)
+    theirs = [and_(_posts.c.platform == name, _posts.c.author_id.in_(ids)) for name, ids in by_platform.items()]
+    if not theirs:
+        return {}
+    query = (
+        select(_posts.c.platform, _posts.c.author_id, func.count())
+        .where(or_(*theirs))
+        .group_by(_posts.c.platform, _posts.c.author_id)
+    )
+    return {(platform, author_id): count for platform, author_id, count in conn.execute(query)}

@@ -39,20 +39,6 @@ class Overlap:
     until_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class GapRow:
-    """A time between two imports of a hashtag that shared no post: posts in between were probably missed."""
-
-    import_id: str
-    previous_import_id: str
-    hashtag: str
-    collection: str
-    library: str
-    from_at: datetime
-    until_at: datetime
-    noted_at: datetime
-
-
 def overlaps(conn: Connection, import_ids: Sequence[str]) -> dict[str, Overlap]:
     """What each of these imports shares with the one before it.
 
@@ -94,7 +80,7 @@ def find(
     collection: str | None = None,
     since: datetime | None = None,
     limit: int | None = None,
-) -> list[GapRow]:
+) -> list[Gap]:
     """Gaps, the latest first; `hashtag` is a tag's key, `since` keeps those that ended at that time or later."""
     query = select(_gaps).order_by(_gaps.c.until_at.desc(), _gaps.c.import_id)
     if hashtag is not None:
@@ -103,7 +89,7 @@ def find(
         query = query.where(_gaps.c.collection == collection)
     if since is not None:
         query = query.where(_gaps.c.until_at >= since)
-    return [GapRow(**row._mapping) for row in conn.execute(query.limit(limit))]
+    return [Gap(**row._mapping) for row in conn.execute(query.limit(limit))]
 
 
 def _note(conn: Connection, row: Row[Any], now: datetime) -> None:

@@ -1,4 +1,4 @@
-"""Plans imports: writes one into the ledger, or finds the one that serves already; decides those in doubt by hand."""
+"""Plans imports: writes one into the ledger, or finds the one that serves already; decides ambiguous ones by hand."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from blocks.database.store import leases, money, runs
 from blocks.database.store.import_polls import close_unreadable
 from blocks.database.store.imports import (
     OPEN,
-    RUNNING,
     SENT_AGAIN,
-    OpenImport,
     by_task,
     find_imports,
     get,
@@ -31,7 +29,8 @@ from blocks.database.store.imports import (
     with_open_posts,
 )
 from blocks.database.store.statements import insert_into, table_of
-from blocks.database.tables import Hashtag
+from blocks.database.tables import Hashtag, Import
+from blocks.database.tables.ledger import RUNNING
 from blocks.errors import UsageError
 from blocks.processes import Alive, is_alive
 
@@ -52,12 +51,8 @@ class Ticket:
     import_id: str
     action: Action
     state: str
-    planned_at: datetime
-    """When the ledger first heard of it."""
     since: datetime
-    """When it was submitted; the same as `planned_at` before that."""
-    task_id: str | None
-    requested: int
+    """When it was submitted, or planned, where it was not sent yet."""
     open_only: bool = False
     """An unfinished import that is continued: only posts that are not settled are the run's to buy."""
 
@@ -93,7 +88,7 @@ def plan_import(
     3. one that somebody alive is about to send or sends, or that was submitted, and is not finished or `complete`,
        the newest first; what was submitted before `reuse_after` is too old (None: everything is);
     4. one that ended `empty`, not too old: nothing was bought yet, and posts may still come;
-    5. one in doubt (`ambiguous`), of any age and count, unless a later one was submitted: somebody has to decide
+    5. an `ambiguous` one, of any age and count, unless a later one was submitted: somebody has to decide
        first, or ask for `fresh`;
     6. one that was planned and never sent, by a holder that is dead: it is taken over, with this request's count (one
        that is to be sent again by hand keeps its collection, and its count if that is larger); one that a person's
@@ -151,16 +146,7 @@ def plan_import(
             where=record.excluded.how == "submitted",
         )
     )
-    return Ticket(
-        chosen.import_id,
-        action,
-        chosen.state,
-        chosen.planned_at,
-        chosen.since,
-        chosen.task_id,
-        chosen.requested,
-        open_only=chosen in unfinished,
-    )
+    return Ticket(chosen.import_id, action, chosen.state, chosen.since, open_only=chosen in unfinished)
 
 
 def _follow(conn: Connection, tag: str, typed: str, at: datetime) -> None:
@@ -185,8 +171,8 @@ def _candidates(
     *,
     now: datetime,
     alive: Alive,
-) -> list[OpenImport]:
-    """Rows of the request that may serve it, newest first; a submission whose sender died is in doubt from now on."""
+) -> list[Import]:
+    """Rows of the request that may serve it, newest first; a submission whose sender died is ambiguous from now on."""
     row = imports.c
     ours = exists().where(run_imports.c.import_id == row.import_id, run_imports.c.run_id == run_id)
     wanted = [row.state.in_((*OPEN, "ambiguous")), ours, and_(row.state == "complete", with_open_posts())]
@@ -200,21 +186,21 @@ def _candidates(
     return sorted(found, key=lambda one: one.since, reverse=True)
 
 
-def _is_free(row: OpenImport, owner: str, now: datetime, alive: Alive) -> bool:
+def _is_free(row: Import, owner: str, now: datetime, alive: Alive) -> bool:
     return leases.is_free(row.lease_owner, row.lease_until, now=now, me=owner, alive=alive)
 
 
 def _choose(
     conn: Connection,
-    rows: Sequence[OpenImport],
-    free: Sequence[OpenImport],
-    unfinished: Sequence[OpenImport],
+    rows: Sequence[Import],
+    free: Sequence[Import],
+    unfinished: Sequence[Import],
     requested: int,
     run_id: str,
     reuse_after: datetime | None,
     *,
     fresh: bool,
-) -> OpenImport | None:
+) -> Import | None:
     large = [row for row in rows if row.requested >= requested]
     own = _own(conn, run_id, large)
     if own is not None or fresh:
@@ -226,11 +212,11 @@ def _choose(
     for group in (to_continue, under_way, [row for row in young if row.state == "empty"]):
         if group:
             return max(group, key=lambda row: row.since)
-    in_doubt = [row for row in rows if row.state == "ambiguous"]
-    return in_doubt[0] if in_doubt and not _superseded(conn, in_doubt[0]) else None
+    ambiguous = [row for row in rows if row.state == "ambiguous"]
+    return ambiguous[0] if ambiguous and not _superseded(conn, ambiguous[0]) else None
 
 
-def _unfinished(conn: Connection, rows: Sequence[OpenImport], *, now: datetime, alive: Alive) -> list[OpenImport]:
+def _unfinished(conn: Connection, rows: Sequence[Import], *, now: datetime, alive: Alive) -> list[Import]:
     """Those that are to be continued: not at their end, or with open posts, and asked for by a run that is over."""
     complete = [row.import_id for row in rows if row.state == "complete"]
     query = select(imports.c.import_id).where(imports.c.import_id.in_(complete), with_open_posts())
@@ -240,23 +226,23 @@ def _unfinished(conn: Connection, rows: Sequence[OpenImport], *, now: datetime, 
     return [row for row in found if row.asked_by in over]
 
 
-def _own(conn: Connection, run_id: str, rows: Sequence[OpenImport]) -> OpenImport | None:
+def _own(conn: Connection, run_id: str, rows: Sequence[Import]) -> Import | None:
     mine = set(conn.execute(select(run_imports.c.import_id).where(run_imports.c.run_id == run_id)).scalars())
     return next((row for row in rows if row.import_id in mine and row.state not in ("failed", "dropped")), None)
 
 
-def _superseded(conn: Connection, doubt: OpenImport) -> bool:
-    """Whether an import of the same request was submitted after the one in doubt: then somebody decided already."""
+def _superseded(conn: Connection, undecided: Import) -> bool:
+    """Whether an import of the same request was submitted after the ambiguous one: then somebody decided already."""
     later = and_(
-        imports.c.account == doubt.account,
-        imports.c.dedup_key == doubt.dedup_key,
+        imports.c.account == undecided.account,
+        imports.c.dedup_key == undecided.dedup_key,
         imports.c.submitted_at.is_not(None),
-        imports.c.planned_at > doubt.planned_at,
+        imports.c.planned_at > undecided.planned_at,
     )
     return conn.execute(select(imports.c.import_id).where(later).limit(1)).first() is not None
 
 
-def _take_over(conn: Connection, free: Sequence[OpenImport], plan: dict[str, Any]) -> OpenImport:
+def _take_over(conn: Connection, free: Sequence[Import], plan: dict[str, Any]) -> Import:
     """Make a plan that nobody follows any more this run's; others of the same request would only be bought too."""
     chosen = max(free, key=lambda row: row.since)
     surplus = [row.import_id for row in free if row is not chosen]
@@ -275,7 +261,7 @@ def _take_over(conn: Connection, free: Sequence[OpenImport], plan: dict[str, Any
     return taken
 
 
-def _insert(conn: Connection, plan: dict[str, Any]) -> OpenImport:
+def _insert(conn: Connection, plan: dict[str, Any]) -> Import:
     """Write a new plan.
 
     The index of open requests admits one shared plan or submission at a time. If one stands there, it was found to be
@@ -287,7 +273,7 @@ def _insert(conn: Connection, plan: dict[str, Any]) -> OpenImport:
     return planned
 
 
-def running_twin(conn: Connection, import_id: str) -> OpenImport | None:
+def running_twin(conn: Connection, import_id: str) -> Import | None:
     """The newest import under way of the same account and request, other than this one."""
     row = get(conn, import_id)
     same = and_(imports.c.account == row.account, imports.c.dedup_key == row.dedup_key)
@@ -327,8 +313,8 @@ def resolve(
     task_id: str | None = None,
     now: datetime | None = None,
     alive: Alive = is_alive,
-) -> OpenImport | None:
-    """Decide an import that is in doubt; the row as it is then, None if it is not in doubt (any more).
+) -> Import | None:
+    """Decide an ambiguous import; the row as it is then, None if it is not ambiguous (any more).
 
     `resubmit`: planned again, for the next run to send; the note counts how often. `attach`: it was accepted as
     `task_id`, which is polled from now on. `drop`: given up; the request is free for a new import. A planned import
@@ -342,7 +328,7 @@ def resolve(
     """
     row = get(conn, import_id)
     at = leases.clock(conn, now)
-    doubt = _undecided(conn, import_id, at, alive)
+    undecided = _undecided(conn, import_id, at, alive)
     if decision == "attach":
         task_id = (task_id or "").strip()
         if not task_id:
@@ -358,7 +344,7 @@ def resolve(
             return None
         note = f"{_ATTACHED} {task_id} by hand"
         taken = {"state": "submitted", "task_id": task_id, "submitted_at": at, "note": note}
-        return move(conn, import_id, doubt, **taken, **_NEVER_POLLED)
+        return move(conn, import_id, undecided, **taken, **_NEVER_POLLED)
     if decision == "drop":
         dropped = {"state": "dropped", "finished_at": at, "lease_owner": None, "note": "dropped by hand"}
         dropped["next_look_at"] = None
@@ -367,12 +353,12 @@ def resolve(
         for one in read(conn, idle, lock=True):
             if leases.is_free(one.lease_owner, one.lease_until, now=at, alive=alive):
                 return move(conn, import_id, idle, **dropped, lease_until=None)
-        return move(conn, import_id, doubt, **dropped)
+        return move(conn, import_id, undecided, **dropped)
     times = (row.note or "").count(SENT_AGAIN) + 1
     note = with_note(row.note, f"{SENT_AGAIN} ({times})")
     # Whoever decides this means this very import: it need not be the only one of its request.
     again = {"state": "planned", "forced": True, "planned_at": at, "lease_until": None, "note": note, "task_id": None}
-    return move(conn, import_id, doubt, **again, **_NEVER_POLLED)
+    return move(conn, import_id, undecided, **again, **_NEVER_POLLED)
 
 
 _ATTACHED = "attached to task"
@@ -382,7 +368,7 @@ _NEVER_POLLED: dict[str, Any] = {
 
 
 def _undecided(conn: Connection, import_id: str, at: datetime, alive: Alive) -> Any:
-    """In doubt, or attached by hand to a task of which nothing came, and that nobody follows at this moment."""
+    """Ambiguous, or attached by hand to a task of which nothing came, and that nobody follows at this moment."""
     by_hand = and_(
         imports.c.state.in_((*RUNNING, "empty")),
         imports.c.note.startswith(_ATTACHED),
@@ -399,7 +385,7 @@ FEWEST_LETTERS = 4
 """An import's id may be shortened to so many letters, if they name one only."""
 
 
-def decide(conn: Connection, typed: str, decision: Decision, *, task_id: str | None = None) -> OpenImport:
+def decide(conn: Connection, typed: str, decision: Decision, *, task_id: str | None = None) -> Import:
     """Carry out a decision (see `resolve`) on the import whose id begins with `typed`; gives it as it is then.
 
     Whoever resubmits says that it never arrived: what was reserved for it is free again. What was reserved for one that

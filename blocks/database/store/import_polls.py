@@ -17,9 +17,7 @@ from sqlalchemy import Connection, and_, bindparam, case, delete, func, not_, se
 from blocks.database.store import erased_names, failures, gaps, leases, money, runs
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.imports import (
-    RUNNING,
     FoundPost,
-    OpenImport,
     finish_import,
     get,
     imports,
@@ -40,7 +38,8 @@ from blocks.database.store.statements import (
     write_rows,
 )
 from blocks.database.store.work import enqueue
-from blocks.database.tables import Failure, Post, Run
+from blocks.database.tables import Failure, Import, Post, Run
+from blocks.database.tables.ledger import RUNNING
 from blocks.errors import Unreadable
 from blocks.posts.identity import item_key
 from blocks.posts.platforms.registry import labels
@@ -141,7 +140,7 @@ class PollResult:
     answer. `recorded` is False where the import's state takes no items, and then nothing was changed.
     """
 
-    row: OpenImport
+    row: Import
     new_posts: list[FoundPost]
     new_items: int
     no_url: int
@@ -275,7 +274,7 @@ def _merge(listed: Sequence[ItemSeen], by_number: dict[str, str]) -> dict[str, I
     return by_key
 
 
-def _new_keys(conn: Connection, fresh: dict[str, ItemSeen], row: OpenImport, *, now: datetime) -> set[str]:
+def _new_keys(conn: Connection, fresh: dict[str, ItemSeen], row: Import, *, now: datetime) -> set[str]:
     """Make pending posts and work of what is listed for the first time; the keys of what nobody knew before."""
     posts = [(item.ref, item.source_url) for item in fresh.values() if item.ref is not None]
     new = set(ensure_posts(conn, posts, now, row.run_id))
@@ -317,8 +316,8 @@ def _upsert(dialect: str) -> Any:
 
 
 def _bring_up_to_date(
-    conn: Connection, row: OpenImport, withheld: int, *, progress: bool, post_micros: int | None, now: datetime
-) -> OpenImport:
+    conn: Connection, row: Import, withheld: int, *, progress: bool, post_micros: int | None, now: datetime
+) -> Import:
     """Sums are counted from the items, never added up, so that the same answer twice changes none."""
     sums = select(
         func.count(),
@@ -365,7 +364,7 @@ def end_import(
     run_id: str,
     now: datetime,
     note: str | None = None,
-) -> OpenImport | None:
+) -> Import | None:
     """Finish an import; the row as it is then, None if it is finished already, or its items speak against `state`.
 
     What it cost is settled at `post_micros` (millionths of a US dollar) for each listed item, by whichever run ends
@@ -392,7 +391,7 @@ def record_late_look(
     """Write one more answered poll of a finished import down, which stays finished.
 
     Posts that it did not list before, or listed without a URL, are in the result; failures of items that have a URL
-    now are closed. More listed items cost more; an item that is only told better costs nothing.
+    now are closed. More listed items cost more; an item of which only more is known costs nothing.
     """
     result = record_poll(conn, import_id, listed, post_micros=post_micros)
     if result.recorded:

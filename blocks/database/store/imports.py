@@ -19,11 +19,11 @@ from typing import Any, Literal, cast
 
 from sqlalchemy import ColumnElement, Connection, Select, UpdateBase, and_, case, exists, literal, or_, select, update
 
-from blocks.completion import Clocks
 from blocks.database.store import leases, money
 from blocks.database.store.statements import insert_into, same_post, table_of
 from blocks.database.store.work import OPEN_WORK
 from blocks.database.tables import Import, ImportItem, Post, RunImport, Work
+from blocks.database.tables.ledger import RUNNING
 from blocks.errors import NotAPostUrl, StoreError
 from blocks.outside_words import plain
 from blocks.posts.identity import parse_post_url
@@ -36,7 +36,6 @@ items = table_of(ImportItem)
 _posts = table_of(Post)
 _work = table_of(Work)
 
-RUNNING = ("submitted", "collecting")
 OPEN = ("planned", "sending", *RUNNING)
 ENDED = ("complete", "empty", "failed", "dropped")
 
@@ -45,71 +44,6 @@ SENDER_ENDED = "its sender ended between sending and the answer"
 
 SENT_AGAIN = "sent again by hand"
 """In the note of an import that somebody had sent again, with how often."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenImport:
-    """One row of the ledger (see `Import` for the columns), open or not; `how` is set where a run asked for it."""
-
-    import_id: str
-    account: str
-    kind: str
-    hashtag: str | None
-    wanted: dict[str, Any]
-    dedup_key: str
-    forced: bool
-    collection: str
-    namespace: str
-    library: str
-    requested: int
-    state: str
-    task_id: str | None
-    planned_at: datetime
-    sending_at: datetime | None
-    submitted_at: datetime | None
-    first_item_at: datetime | None
-    last_new_at: datetime | None
-    last_polled_at: datetime | None
-    polls: int
-    quiet_polls: int
-    finished_at: datetime | None
-    next_look_at: datetime | None
-    looks: int
-    seen: int
-    new: int
-    known: int
-    withheld: int
-    cost_micros: int
-    run_id: str
-    asked_by: str | None
-    note: str | None
-    lease_owner: str | None
-    lease_until: datetime | None
-    how: str | None = None
-
-    @property
-    def since(self) -> datetime:
-        """When it was bought, as far as is known: submitted, or else planned. Re-use goes by this."""
-        return self.submitted_at or self.planned_at
-
-    def clocks(self) -> Clocks:
-        """What `blocks.completion` decides by."""
-        look = self.next_look_at if self.state in RUNNING else None
-        return Clocks(
-            since=look or self.since,
-            requested=self.requested,
-            # What was erased on request is listed and billed all the same.
-            seen=self.seen + self.withheld,
-            without_url=self.seen - self.new - self.known,
-            quiet_polls=self.quiet_polls,
-            first_item_at=self.first_item_at,
-            last_new_at=self.last_new_at,
-            last_polled_at=self.last_polled_at,
-        )
-
-    def deadline(self, deadline_seconds: float) -> datetime:
-        """When this import, or the present look at it, is given up."""
-        return self.clocks().deadline(deadline_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,20 +61,20 @@ class FoundPost:
     ends_at: datetime | None = None
 
 
-def _rows(conn: Connection, query: Select[Any] | UpdateBase) -> list[OpenImport]:
+def _rows(conn: Connection, query: Select[Any] | UpdateBase) -> list[Import]:
     columns = list(query.exported_columns)
     # By the tables' own names for them: those in the database may be older.
     rows = [{column.key: row[column] for column in columns} for row in conn.execute(query).mappings()]
-    return [OpenImport(**row | {"wanted": row["wanted"] or {}}) for row in rows]
+    return [Import(**row | {"wanted": row["wanted"] or {}}) for row in rows]
 
 
-def read(conn: Connection, *conditions: Any, lock: bool = False) -> list[OpenImport]:
+def read(conn: Connection, *conditions: Any, lock: bool = False) -> list[Import]:
     """Rows of the ledger under conditions, oldest first; `lock` holds them to the end of the transaction."""
     query = select(imports).where(*conditions).order_by(imports.c.planned_at, imports.c.import_id)
     return _rows(conn, query.with_for_update() if lock else query)
 
 
-def get(conn: Connection, import_id: str) -> OpenImport:
+def get(conn: Connection, import_id: str) -> Import:
     """One import.
 
     Raises:
@@ -152,33 +86,29 @@ def get(conn: Connection, import_id: str) -> OpenImport:
     return found[0]
 
 
-def find_imports(conn: Connection, start: str, *, limit: int = 10) -> list[OpenImport]:
+def find_imports(conn: Connection, start: str, *, limit: int = 10) -> list[Import]:
     """Imports whose id begins with `start`, so that people need not type all of it."""
     query = select(imports).where(imports.c.import_id.startswith(start, autoescape=True))
     return _rows(conn, query.order_by(imports.c.planned_at.desc()).limit(limit))
 
 
-def open_imports(conn: Connection, account: str | None = None, *, now: datetime) -> list[OpenImport]:
+def open_imports(conn: Connection, account: str | None = None, *, now: datetime) -> list[Import]:
     """What a sweep takes up: every import under way, and each `empty` one that is due to be looked at again."""
     due = and_(imports.c.state == "empty", imports.c.next_look_at <= now)
     condition = or_(imports.c.state.in_(OPEN), due)
     return read(conn, condition, *([] if account is None else [imports.c.account == account]))
 
 
-def by_task(conn: Connection, task_id: str) -> OpenImport | None:
+def by_task(conn: Connection, task_id: str) -> Import | None:
     """The import of a task of the API's, for callbacks; None if the ledger knows no such task."""
     return next(iter(read(conn, imports.c.task_id == task_id)), None)
 
 
-def of_run(conn: Connection, run_id: str) -> list[OpenImport]:
-    """The imports that a run works on, with `how` it came by each (submitted, attached, reused)."""
-    query = (
-        select(imports, run_imports.c.how)
-        .join(run_imports, run_imports.c.import_id == imports.c.import_id)
-        .where(run_imports.c.run_id == run_id)
-        .order_by(imports.c.planned_at, imports.c.import_id)
-    )
-    return _rows(conn, query)
+def of_run(conn: Connection, run_id: str) -> list[tuple[Import, str]]:
+    """The imports that a run works on, oldest first, and how it came by each: submitted, attached, reused."""
+    links = select(run_imports.c.import_id, run_imports.c.how).where(run_imports.c.run_id == run_id)
+    how = dict(conn.execute(links).all())
+    return [(row, how[row.import_id]) for row in read(conn, imports.c.import_id.in_(list(how)))]
 
 
 def found_posts(conn: Connection, import_id: str, *, open_only: bool = False) -> list[FoundPost]:
@@ -229,13 +159,13 @@ def without_post(conn: Connection, import_ids: Iterable[str]) -> list[tuple[str,
     return [tuple(row) for row in conn.execute(query)]
 
 
-def move(conn: Connection, import_id: str, *where: ColumnElement[bool], **values: Any) -> OpenImport | None:
+def move(conn: Connection, import_id: str, *where: ColumnElement[bool], **values: Any) -> Import | None:
     """Change an import's row where it is as the conditions say; the row as it is then, None if it is not."""
     changed = update(imports).where(imports.c.import_id == import_id, *where).values(**values).returning(imports)
     return next(iter(_rows(conn, changed)), None)
 
 
-def insert_plan(conn: Connection, plan: dict[str, Any]) -> OpenImport | None:
+def insert_plan(conn: Connection, plan: dict[str, Any]) -> Import | None:
     """Write a new row; None where the index of shared plans has another."""
     insert = insert_into(conn.dialect.name, imports).values(plan).on_conflict_do_nothing().returning(imports)
     return next(iter(_rows(conn, insert)), None)
@@ -246,7 +176,7 @@ def with_note(note: str | None, more: str) -> str:
     return f"{note}; {plain(more)}" if note else plain(more)
 
 
-def give_up_submissions(conn: Connection, sending: Sequence[OpenImport], *, now: datetime, alive: Alive) -> list[str]:
+def give_up_submissions(conn: Connection, sending: Sequence[Import], *, now: datetime, alive: Alive) -> list[str]:
     """Mark those submissions `ambiguous` whose holder is dead or silent; their ids.
 
     The holder stays written: should its answer come after all, it is still taken (see `mark_submitted`).
@@ -286,7 +216,7 @@ def mark_sending(
     spend_id: str | None = None,
     now: datetime | None = None,
     alive: Alive = is_alive,
-) -> OpenImport | None:
+) -> Import | None:
     """planned → sending, to be committed before the request leaves; the row for exactly one caller.
 
     `spend_id` names the reservation that pays for it. None where the import is not planned any more, or another living
@@ -307,7 +237,7 @@ def mark_sending(
 def _sent_by(owner: str | None) -> Any:
     """Rows whose submission `owner` is waiting for.
 
-    Also where others gave it up for dead meanwhile: its answer, however late, is better than doubt.
+    Also where others gave it up for dead meanwhile: its answer, however late, is better than none.
     """
     if owner is None:
         return imports.c.state == "sending"
@@ -322,12 +252,12 @@ def mark_submitted(
     owner: str | None = None,
     follows: bool = True,
     now: datetime | None = None,
-) -> OpenImport | None:
+) -> Import | None:
     """sending → submitted: the API accepted it under this task id.
 
     `follows`: the owner polls it. Otherwise its lease ends at once, so that a callback finds nobody following it.
 
-    With `owner` a late answer is taken too: while the import is in doubt, or was planned again and not sent yet.
+    With `owner` a late answer is taken too: while the import is ambiguous, or was planned again and not sent yet.
     Where it comes too late for that it is written into the note, for it is paid for, and None is returned.
     """
     at = leases.clock(conn, now)
@@ -348,10 +278,10 @@ def mark_submitted(
 
 def back_to_planned(
     conn: Connection, import_id: str, *, note: str, owner: str | None = None, now: datetime | None = None
-) -> OpenImport | None:
+) -> Import | None:
     """sending → planned: nothing was started, and it may be sent again. The lease stays with its holder."""
     at = leases.clock(conn, now)
-    # In the index of shared plans another may stand by now, if this one was in doubt meanwhile.
+    # In the index of shared plans another may stand by now, if this one was ambiguous meanwhile.
     values: dict[str, Any] = {"state": "planned", "note": _noted(note), "lease_until": leases.ends(at)}
     sending = and_(imports.c.state == "sending", _sent_by(owner))
     planned = move(conn, import_id, sending, **values)
@@ -362,9 +292,9 @@ def back_to_planned(
 
 def mark_failed(
     conn: Connection, import_id: str, *, note: str, owner: str | None = None, now: datetime | None = None
-) -> OpenImport | None:
+) -> Import | None:
     """planned or sending → failed: the API refused it. A refusal that comes too late changes nothing: the import is
-    another's by then, who was told to send it again, and may have."""
+    another's by then, who was to send it again, and may have."""
     planned = imports.c.state == "planned"
     if owner is not None:
         planned &= or_(imports.c.lease_owner.is_(None), imports.c.lease_owner == owner)
@@ -377,7 +307,7 @@ def mark_failed(
 
 def mark_ambiguous(
     conn: Connection, import_id: str, *, note: str, owner: str | None = None, now: datetime | None = None
-) -> OpenImport | None:
+) -> Import | None:
     """sending → ambiguous: it was sent, and what the API did with it is unknown. Never sent again by itself."""
     sending = and_(imports.c.state == "sending", _sent_by(owner))
     return move(conn, import_id, sending, state="ambiguous", note=_noted(note), lease_until=None)
@@ -395,7 +325,7 @@ def recover_sending(
 
 def lease_import(
     conn: Connection, import_id: str, *, owner: str, now: datetime | None = None, alive: Alive = is_alive
-) -> OpenImport | None:
+) -> Import | None:
     """Take (or renew) the lease of an import that is planned, under way or `empty`; None if another holds it.
 
     A submission whose sender died is never taken over: it becomes `ambiguous` here.
@@ -411,13 +341,13 @@ def lease_import(
     return None
 
 
-def release_import(conn: Connection, import_id: str, *, owner: str) -> OpenImport | None:
+def release_import(conn: Connection, import_id: str, *, owner: str) -> Import | None:
     """Give an import's lease back; one that is being sent keeps it, for nobody knows yet what came of it."""
     mine = and_(imports.c.lease_owner == owner, imports.c.state.not_in(("sending", "ambiguous")))
     return move(conn, import_id, mine, lease_owner=None, lease_until=None)
 
 
-def start_following(conn: Connection, import_id: str, *, now: datetime | None = None) -> OpenImport:
+def start_following(conn: Connection, import_id: str, *, now: datetime | None = None) -> Import:
     """The import as it stands, to be polled; one that ended `empty` is collecting again, with a new deadline.
 
     While such a look lasts `next_look_at` says when it began, and the deadline counts from there.
@@ -427,7 +357,7 @@ def start_following(conn: Connection, import_id: str, *, now: datetime | None = 
     return move(conn, import_id, imports.c.state == "empty", **again) or get(conn, import_id)
 
 
-def reopen(conn: Connection, import_id: str, *, now: datetime | None = None) -> OpenImport | None:
+def reopen(conn: Connection, import_id: str, *, now: datetime | None = None) -> Import | None:
     """complete → collecting: a callback tells of posts that it has not listed; a look with a new deadline."""
     ended = imports.c.state == "complete"
     again = {"looks": imports.c.looks + 1, "next_look_at": leases.clock(conn, now), "quiet_polls": 0}
@@ -444,7 +374,7 @@ def finish_import(
     state: Literal["complete", "empty"],
     note: str | None = None,
     now: datetime | None = None,
-) -> OpenImport | None:
+) -> Import | None:
     """submitted or collecting → complete (only with items) or empty (only without any); its lease is free.
 
     What ended `empty` is looked at again 1, 6 and 24 h after its first end, what ended `complete` with less than was
@@ -471,7 +401,7 @@ def _next_look(ended: datetime, now: datetime) -> datetime | None:
     return next((look for look in looks if look > now), None)
 
 
-def take_late_looks(conn: Connection, account: str, *, most: int, now: datetime | None = None) -> list[OpenImport]:
+def take_late_looks(conn: Connection, account: str, *, most: int, now: datetime | None = None) -> list[Import]:
     """Imports that ended `complete` with less than was asked for, and are due to be polled once more.
 
     Whoever takes a look has it, also if nothing comes of it: the next one is due later, the last 24 h after the end.

@@ -1,4 +1,4 @@
-"""The inbox: callbacks about known tasks, each stored once, told to Prefect once, and answered by a poll."""
+"""The inbox: callbacks about known tasks, each stored once, sent to Prefect once, and answered by a poll."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ inbox = table_of(Inbox)
 
 @dataclass(frozen=True, slots=True)
 class Unemitted:
-    """A stored callback that Prefect has not been told of, with what its event names."""
+    """A stored callback whose event was not sent yet, with what the event names."""
 
     event_id: str
     task_id: str
@@ -105,8 +105,8 @@ def worth_a_look() -> Any:
         and_(inbox.c.video_no.is_not(None), unlisted),
     )
     # From the few unhandled letters to their imports, not from all imports that ended.
-    told = select(inbox.c.import_id).where(inbox.c.handled_at.is_(None), news)
-    return and_(_missing, imports.c.import_id.in_(told))
+    with_news = select(inbox.c.import_id).where(inbox.c.handled_at.is_(None), news)
+    return and_(_missing, imports.c.import_id.in_(with_news))
 
 
 def heard(conn: Connection, import_id: str) -> Heard:
@@ -133,7 +133,7 @@ def mark_handled(conn: Connection, event_ids: Iterable[str], *, now: datetime | 
 
 
 def unemitted(conn: Connection, *, limit: int) -> list[Unemitted]:
-    """Callbacks that Prefect has not been told of, oldest first."""
+    """Callbacks whose events were not sent yet, oldest first."""
     query = (
         select(
             inbox.c.event_id,

@@ -121,7 +121,7 @@ def purposes(conn: Connection) -> list[str]:
 def release_all(conn: Connection, owner: str, *, now: datetime | None = None) -> None:
     """Give back every lease of a holder that ends: claimed work is pending again, its imports are free.
 
-    An import that is being sent keeps its lease, and one in doubt its holder's name: nobody knows what came of them.
+    An import that is being sent keeps its lease, and an ambiguous one its holder's name: nobody knows their end.
     """
     conn.execute(
         update(_imports)

@@ -22,7 +22,6 @@ from sqlalchemy import (
     Connection,
     Select,
     Table,
-    and_,
     bindparam,
     case,
     func,
@@ -34,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
-from blocks.database.store.statements import chunks, posts_among, table_of
+from blocks.database.store.statements import Key, chunks, posts_among, table_of
 from blocks.database.tables import Budget, Import, ImportItem, Run, RunPost, Spend
 from blocks.errors import Held, SpendCapReached
 
@@ -81,7 +80,7 @@ class Purpose:
 class SpendLine:
     """What one kind of call cost: `calls` made (metadata) or posts listed (import), and millionths of a dollar.
 
-    `open_micros` are reserved and not settled: under way, or left behind by a run that was killed.
+    `reserved_micros` are not settled: under way, or left behind by a run that was killed.
     """
 
     kind: str
@@ -89,7 +88,7 @@ class SpendLine:
     channel: str | None
     calls: int
     spent_micros: int
-    open_micros: int
+    reserved_micros: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,7 @@ class RunSpend:
     @property
     def open_micros(self) -> int:
         """Reserved and not settled."""
-        return sum(line.open_micros for line in self.lines)
+        return sum(line.reserved_micros for line in self.lines)
 
     @property
     def counted_micros(self) -> int:
@@ -384,33 +383,29 @@ def _count(conn: Connection, row: Any, more: int) -> None:
 
 def totals(conn: Connection, run_id: str) -> RunSpend:
     """What a run has spent so far, one line for each kind, platform and channel."""
-    return _totals(conn, _spend.c.run_id == run_id)
+    return RunSpend(spend_lines(conn, _spend.c.run_id == run_id))
 
 
 def totals_of_day(conn: Connection, day: str, collection: str | None = None) -> RunSpend:
     """The same of a UTC day (YYYY-MM-DD), over all runs, and over all collections or one."""
-    of_day = _spend.c.day == day
-    return _totals(conn, of_day if collection is None else and_(of_day, _spend.c.collection == collection))
+    of_collection = [] if collection is None else [_spend.c.collection == collection]
+    return RunSpend(spend_lines(conn, _spend.c.day == day, *of_collection))
 
 
-def _totals(conn: Connection, which: Any) -> RunSpend:
+def spend_lines(conn: Connection, *which: ColumnElement[bool], as_of: datetime | None = None) -> tuple[SpendLine, ...]:
+    """Rows of `spend` by kind, platform and channel; what was settled after `as_of` was reserved then."""
     by = (_spend.c.kind, _spend.c.platform, _spend.c.channel)
-    spent, still_open = (
-        func.coalesce(func.sum(amount), 0)
-        for amount in (_spend.c.spent_micros, case((_spend.c.settled_at.is_(None), _spend.c.reserved_micros)))
-    )
-    rows = conn.execute(
-        select(*by, func.sum(_spend.c.calls), spent, still_open).where(which).group_by(*by).order_by(*by)
-    )
-    return RunSpend(tuple(SpendLine(*line[:3], *(int(amount) for amount in line[3:])) for line in rows))
+    settled = _spend.c.settled_at.is_not(None) if as_of is None else _spend.c.settled_at <= as_of
+    calls, spent = (func.sum(case((settled, amount), else_=0)) for amount in (_spend.c.calls, _spend.c.spent_micros))
+    reserved = func.sum(case((settled, 0), else_=_spend.c.reserved_micros))
+    query = select(*by, calls, spent, reserved).where(*which).group_by(*by).order_by(*by)
+    return tuple(SpendLine(*row[:3], *(int(amount) for amount in row[3:])) for row in conn.execute(query))
 
 
 def cost_per_1000_new(counted_micros: int, new_enriched: int) -> float | None:
     """US dollars per 1,000 new enriched posts; None where there was no new one."""
     return counted_micros / MICROS_PER_USD / new_enriched * 1000 if new_enriched else None
 
-
-Key = tuple[str, str]
 
 _listings: Select[Any] = select(
     _items.c.platform, _items.c.post_id, _imports.c.collection, _items.c.first_seen_at.label("found_at")
@@ -448,7 +443,7 @@ def _keep_first(found: dict[Key, tuple[datetime, str]], rows: Iterable[Any]) -> 
 
 
 def left_by_collection(conn: Connection, names: Iterable[str], cap_micros: int | None) -> dict[str, int]:
-    """What each of these collections may still spend, in millionths of a US dollar; without a cap: nothing is told."""
+    """What each of these collections may still spend, in millionths of a US dollar; empty without a cap."""
     if cap_micros is None:
         return {}
     return {name: max(0, cap_micros - used_micros(conn, f"collection:{name}")) for name in sorted(set(names))}

@@ -20,18 +20,20 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    union,
     union_all,
 )
 
 from blocks.database.store import filters as conditions
 from blocks.database.store import money, runs
 from blocks.database.store.filters import Filters
-from blocks.database.store.imports import ENDED
+from blocks.database.store.imports import ENDED, read
 from blocks.database.store.money import RunSpend
 from blocks.database.store.rate_limits import LEARNED_SECONDS, PAUSE_SUFFIX
 from blocks.database.store.runs import Pending
 from blocks.database.store.statements import chunks, posts_among, same_post, table_of
 from blocks.database.tables import (
+    Comment,
     Failure,
     Import,
     ImportItem,
@@ -58,6 +60,7 @@ _failures = table_of(Failure)
 _spend = table_of(Spend)
 _snapshots = table_of(Snapshot)
 _limits = table_of(RateLimit)
+_comments = table_of(Comment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,24 +301,25 @@ def top(
 
 def _open_imports(conn: Connection, now: datetime, wanted: Filters) -> Sequence[OpenImport]:
     open_states = [state for state in conditions.IMPORT_STATES if state not in ENDED]
-    query = select(_imports).where(_imports.c.state.in_(open_states), *conditions.of_imports(wanted))
-    return [
-        OpenImport(
-            import_id=row.import_id,
-            kind=row.kind,
-            hashtag=row.hashtag,
-            collection=row.collection,
-            state=row.state,
-            task_id=row.task_id,
-            requested=row.requested,
-            seen=row.seen,
-            age_seconds=(now - row.planned_at).total_seconds(),
-            polled_seconds_ago=None if row.last_polled_at is None else (now - row.last_polled_at).total_seconds(),
-            note=row.note,
-            name=import_shown(row.kind, row.hashtag, row.wanted, row.import_id),
-        )
-        for row in conn.execute(query.order_by(_imports.c.planned_at))
-    ]
+    return [as_open(row, now) for row in read(conn, _imports.c.state.in_(open_states), *conditions.of_imports(wanted))]
+
+
+def as_open(row: Import, now: datetime) -> OpenImport:
+    """A row of the ledger as `status` shows it."""
+    return OpenImport(
+        import_id=row.import_id,
+        kind=row.kind,
+        hashtag=row.hashtag,
+        collection=row.collection,
+        state=row.state,
+        task_id=row.task_id,
+        requested=row.requested,
+        seen=row.seen,
+        age_seconds=(now - row.planned_at).total_seconds(),
+        polled_seconds_ago=None if row.last_polled_at is None else (now - row.last_polled_at).total_seconds(),
+        note=row.note,
+        name=import_shown(row.kind, row.hashtag, row.wanted, row.import_id),
+    )
 
 
 def _posts_and_snapshots(conn: Connection, collection: str | None) -> tuple[dict[str, dict[str, int]], int]:
@@ -391,4 +395,70 @@ def _last_run(conn: Connection, collection: str | None) -> LastRun | None:
         stopped_by=row.stopped_by,
         stopped_why=row.stopped_why,
         tally=tally,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutputs:
+    """Rows that a run wrote or wrote anew, and the name of the database (`default` for a SQLite file).
+
+    `first_measured` are the posts that it was the first to measure, in whichever try of its flow run.
+    """
+
+    database: str
+    posts: int
+    snapshots: int
+    creators: int
+    comments: int
+    first_measured: int = 0
+
+    def by_table(self) -> dict[str, int]:
+        """The numbers by the tables' names."""
+        return {
+            "posts": self.posts,
+            "snapshots": self.snapshots,
+            "creators": self.creators,
+            "comments": self.comments,
+        }
+
+
+def run_outputs(conn: Connection, run_id: str) -> RunOutputs:
+    """Count what a run measured, among the posts that it was given and those that its imports listed."""
+    mine = _measured(run_id)
+    of_post = same_post(_posts.c, mine.c)
+    author = select(_posts.c.platform, _posts.c.author_id).join(mine, of_post).where(_posts.c.author_id.is_not(None))
+    comment = and_(same_post(_comments.c, mine.c), _comments.c.observed_at == mine.c.observed_at)
+    posts = select(mine.c.platform, mine.c.post_id).distinct().subquery()
+    earlier = _snapshots.alias()
+    # Earlier snapshots may have been erased by age; a run that is tried again keeps its first start.
+    began = select(_runs.c.started_at).where(_runs.c.run_id == run_id).scalar_subquery()
+    first = (
+        select(mine.c.platform, mine.c.post_id)
+        .join(_posts, and_(of_post, _posts.c.enriched_at >= began))
+        .where(~exists().where(same_post(earlier.c, mine.c), earlier.c.observed_at < mine.c.observed_at))
+    )
+    return RunOutputs(
+        database="default" if conn.dialect.name == "sqlite" else conn.engine.url.database or "default",
+        posts=_count_rows(conn, posts),
+        snapshots=_count_rows(conn, mine),
+        creators=_count_rows(conn, author.distinct().subquery()),
+        comments=_count_rows(conn, select(_comments.c.comment_id).join(mine, comment).subquery()),
+        first_measured=_count_rows(conn, first.subquery()),
+    )
+
+
+def _measured(run_id: str) -> Subquery:
+    """The snapshots of a run, found by its posts: the table is too long to be looked through."""
+    listed = (
+        select(_items.c.platform, _items.c.post_id)
+        .join(_run_imports, _run_imports.c.import_id == _items.c.import_id)
+        .where(_run_imports.c.run_id == run_id, _items.c.post_id.is_not(None))
+    )
+    given = select(_run_posts.c.platform, _run_posts.c.post_id).where(_run_posts.c.run_id == run_id)
+    asked = union(listed, given).subquery()
+    by_this_run: ColumnElement[bool] = _snapshots.c.run_id == run_id
+    return (
+        select(_snapshots.c.platform, _snapshots.c.post_id, _snapshots.c.observed_at)
+        .join(asked, and_(same_post(_snapshots.c, asked.c), by_this_run))
+        .subquery()
     )

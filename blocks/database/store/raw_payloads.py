@@ -156,18 +156,6 @@ def mark_seen(conn: Connection, posts: Sequence[tuple[str, str]], now: datetime,
     conn.execute(update(_fetches).where(among, *old).values(parsed_at=now))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
-    """A known post's payload through one channel: `shape` is None where no mapper knows it, `keys` are paths."""
-
-    platform: str
-    post_id: str
-    channel: str
-    shape: str | None
-    keys: list[str]
-    observed_at: datetime
-
-
 @dataclass(frozen=True, slots=True)
 class RunAnswer:
     """The last answer that a run got about a post."""
@@ -198,34 +186,16 @@ def answers_of(conn: Connection, run_id: str, keys: Sequence[tuple[str, str]]) -
     ]
 
 
-def seen_before(conn: Connection, platform: str, post_id: str, channel: str) -> Sighting | None:
+def seen_before(conn: Connection, platform: str, post_id: str, channel: str) -> CanaryShape | None:
     """How a post's payload looked through a channel the last time; None if it was never seen."""
     where = (_shapes.c.platform == platform, _shapes.c.post_id == post_id, _shapes.c.channel == channel)
     row = conn.execute(select(_shapes).where(*where)).one_or_none()
-    if row is None:
-        return None
-    return Sighting(
-        platform=platform,
-        post_id=post_id,
-        channel=channel,
-        shape=row.shape,
-        keys=list(row._mapping["keys"]),
-        observed_at=row.observed_at,
-    )
+    return None if row is None else CanaryShape(**row._mapping)
 
 
-def note_sighting(conn: Connection, seen: Sighting, *, changed: bool) -> None:
+def note_shape(conn: Connection, seen: CanaryShape, *, changed: bool) -> None:
     """Keep how a payload looks now, unless a later look is kept; `changed`: otherwise than before."""
-    values = {
-        "platform": seen.platform,
-        "post_id": seen.post_id,
-        "channel": seen.channel,
-        "shape": seen.shape,
-        "keys": seen.keys,
-        "observed_at": seen.observed_at,
-        "changed_at": seen.observed_at,
-    }
-    insert = insert_into(conn.dialect.name, _shapes).values(values)
+    insert = insert_into(conn.dialect.name, _shapes).values(seen.model_dump())
     names = ["shape", "keys", "observed_at"] + (["changed_at"] if changed else [])
     conn.execute(
         insert.on_conflict_do_update(

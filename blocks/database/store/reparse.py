@@ -19,9 +19,9 @@ from blocks.database.store.erasure import remove
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.filters import Filters
 from blocks.database.store.posts import FACTS, METRICS, EnrichedPost
-from blocks.database.store.replay import Difference, Key, Policy, Reading, next_posts, readings
+from blocks.database.store.replay import Difference, Policy, Reading, next_posts, readings
 from blocks.database.store.snapshots import Moment
-from blocks.database.store.statements import chunks, one_of, posts_among, same_post, table_of, write_rows
+from blocks.database.store.statements import Key, chunks, one_of, posts_among, same_post, table_of, write_rows
 from blocks.database.tables import Comment, Creator, Failure, Post, Snapshot, Work
 from blocks.errors import NotAPostUrl
 from blocks.posts.identity import parse_post_url
@@ -232,7 +232,7 @@ def _snapshots_anew(
     plan: SnapshotPlan | None,
     dry_run: bool,
 ) -> list[Key]:
-    """Write the snapshots that differ; the keys of posts that turn out to be of another age."""
+    """Write the snapshots that differ; the keys of posts that are of another age."""
     among = posts_among(_snapshots.c.platform, _snapshots.c.post_id, keys)
     there = {(row.platform, row.post_id, row.observed_at): row for row in conn.execute(select(_snapshots).where(among))}
     added: list[dict[str, Any]] = []
@@ -335,18 +335,18 @@ def _creators_anew(
 
 def _comments_anew(conn: Connection, pairs: _Pairs, diff: Difference, *, dry_run: bool) -> None:
     """Comments by their newest answer; one that its own answer does not hold any more goes."""
-    told = {(row["platform"], row["comment_id"]): row for one, post in pairs for row in posts.comment_rows(one, post)}
+    rows = {(row["platform"], row["comment_id"]): row for one, post in pairs for row in posts.comment_rows(one, post)}
     answers = {(*one.key, one.observed_at) for one, _ in pairs}
     there: dict[Key, Row[Any]] = {}
     for part in chunks(sorted({one.key for one, _ in pairs})):
         query = select(_comments).where(posts_among(_comments.c.platform, _comments.c.post_id, part))
         there |= {(row.platform, row.comment_id): row for row in conn.execute(query)}
-    elsewhere = sorted(told.keys() - there.keys())
+    elsewhere = sorted(rows.keys() - there.keys())
     for part in chunks(elsewhere):
         query = select(_comments).where(posts_among(_comments.c.platform, _comments.c.comment_id, part))
         there |= {(row.platform, row.comment_id): row for row in conn.execute(query)}
     written = []
-    for key, row in sorted(told.items()):
+    for key, row in sorted(rows.items()):
         old = there.get(key)
         if old is None:
             diff.added["comments"] += 1
@@ -356,7 +356,7 @@ def _comments_anew(conn: Connection, pairs: _Pairs, diff: Difference, *, dry_run
             if other or old.observed_at < row["observed_at"]:
                 written.append(row)
     lost = [
-        key for key, row in there.items() if key not in told and (row.platform, row.post_id, row.observed_at) in answers
+        key for key, row in there.items() if key not in rows and (row.platform, row.post_id, row.observed_at) in answers
     ]
     diff.removed["comments"] += len(lost)
     if not dry_run:
@@ -434,7 +434,7 @@ async def reparse(
 
     Memory does not grow with the number of posts. What was written stays written if the process ends; the same call
     does the rest, and one more differs in nothing. `open_answer` gives the payload of an answer as it came, or raises
-    what the answer says (`MemoriesError`). `progress` is told how many posts are done.
+    what the answer says (`MemoriesError`). `progress` gets how many posts are done.
 
     Raises:
         StoreError: the database cannot be used.

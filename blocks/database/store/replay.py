@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, and_, or_, select
 
 from blocks.database.store import filters as conditions
 from blocks.database.store.filters import Filters
-from blocks.database.store.statements import chunks, posts_among, table_of
+from blocks.database.store.statements import Key, chunks, posts_among, table_of
 from blocks.database.tables import RawFetch, RawPayload
 from blocks.errors import MemoriesError, PayloadError, PostGone, WrongPost
 from blocks.posts.payloads.mapping import map_post
@@ -24,8 +24,6 @@ from blocks.settings import CommentPolicy
 
 _fetches = table_of(RawFetch)
 _payloads = table_of(RawPayload)
-
-Key = tuple[str, str]
 
 EXAMPLES = 3
 """So many examples are kept of each column."""

@@ -1,6 +1,6 @@
 """What a report rests on: its posts with their measurements, imports, failures, spend, and what was changed since.
 
-Everything is told as it was known at `as_of`, as far as the database still knows that.
+Everything is as it was known at `as_of`, as far as the database still knows that.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -30,10 +30,11 @@ from sqlalchemy import (
 )
 from sqlalchemy import cast as as_type
 
-from blocks.database.store import accounts
+from blocks.database.store import accounts, money
 from blocks.database.store import filters as conditions
 from blocks.database.store.accounts import SERVICE
 from blocks.database.store.filters import Filters
+from blocks.database.store.money import SpendLine
 from blocks.database.store.statements import chunks, keyed, posts_among, same_post, table_of
 from blocks.database.tables import Erased, Failure, Import, ImportItem, Post, RawFetch, Run, RunPost, Snapshot, Spend
 
@@ -52,37 +53,12 @@ MAX_IMPORTS = 200
 """So many imports are looked into and shown, the newest; older ones are counted."""
 
 
-@dataclass(frozen=True, slots=True)
-class SpendTotal:
-    """What one kind of call cost; `calls` made (metadata) or posts listed (import), amounts in millionths of a USD.
-
-    `reserved_micros` are reserved and not settled: under way, or left behind by a run that was killed.
-    """
-
-    kind: str
-    platform: str | None
-    channel: str | None
-    calls: int
-    spent_micros: int
-    reserved_micros: int
-
-
-def spending(conn: Connection, collection: str, since: datetime | None, as_of: datetime) -> list[SpendTotal]:
+def spending(conn: Connection, collection: str, since: datetime | None, as_of: datetime) -> tuple[SpendLine, ...]:
     """What a collection spent, on UTC days from that of `since` on."""
-    by = (_spend.c.kind, _spend.c.platform, _spend.c.channel)
-    settled = and_(_spend.c.spent_micros.is_not(None), _spend.c.settled_at <= as_of)
-    spent = func.coalesce(func.sum(case((settled, _spend.c.spent_micros))), 0)
-    reserved = func.coalesce(func.sum(case((settled, None), else_=_spend.c.reserved_micros)), 0)
-    calls = func.coalesce(func.sum(case((settled, _spend.c.calls))), 0)
-    query = (
-        select(*by, calls, spent, reserved)
-        .where(_spend.c.collection == collection, _spend.c.reserved_at <= as_of)
-        .group_by(*by)
-        .order_by(*by)
-    )
+    which = [_spend.c.collection == collection, _spend.c.reserved_at <= as_of]
     if since is not None:
-        query = query.where(_spend.c.day >= since.astimezone(UTC).date().isoformat())
-    return [SpendTotal(*line[:3], *(int(number) for number in line[3:])) for line in conn.execute(query)]
+        which.append(_spend.c.day >= money.day_of(since))
+    return money.spend_lines(conn, *which, as_of=as_of)
 
 
 def findings(conn: Connection, collection: str) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Runs: what each was asked, which posts it has to account for, the sums at its end, the stop by a person.
 
-What a run asked for and nobody has settled is its request; it is told why it waits: held, out of room, for a sweep.
+What a run asked for and nobody has settled is its request; it waits for a reason: held, out of room, for a sweep.
 
 A stop holds what the run asked for: open work, and an import, whose `asked_by` is a stopped run. It is one row, and
 what an import lists later arrives held by itself. It ends where another run, that a person or a schedule started, asks
@@ -21,8 +21,8 @@ from blocks.database.store import leases, money, work
 from blocks.database.store import posts as posts_store
 from blocks.database.store.failures import POST_STAGES
 from blocks.database.store.imports import ENDED, imports
-from blocks.database.store.statements import chunks, insert_into, posts_among, same_post, table_of, write_rows
-from blocks.database.store.work import OPEN_WORK, Key
+from blocks.database.store.statements import Key, chunks, insert_into, posts_among, same_post, table_of, write_rows
+from blocks.database.store.work import OPEN_WORK
 from blocks.database.tables import Collection, Failure, Import, ImportItem, Post, Run, RunImport, RunPost, Work
 from blocks.posts.record import PostRef
 from blocks.processes import Alive, is_alive

@@ -30,7 +30,7 @@ from sqlalchemy import cast as as_type
 from blocks.database.store import filters as conditions
 from blocks.database.store import money
 from blocks.database.store.filters import Filters
-from blocks.database.store.statements import chunks, found_one_by_one, posts_among, same_post, table_of, write_rows
+from blocks.database.store.statements import Key, chunks, found_one_by_one, posts_among, same_post, table_of, write_rows
 from blocks.database.store.work import SETTLED
 from blocks.database.tables import Post, RawFetch, Snapshot, Work
 from blocks.posts.record import Platform, PostRef
@@ -53,7 +53,6 @@ _fetches = table_of(RawFetch)
 LATEST = 40
 """Snapshots of a post that are looked at: so many of one day would still say nothing about a rest."""
 
-Key = tuple[str, str]
 Moment = tuple[str, str, datetime]
 """Key of a snapshot."""
 
@@ -146,7 +145,7 @@ def latest_of(conn: Connection, keys: Sequence[Key], *, most: int) -> dict[Key, 
 
 
 OUTLOOK_DAYS = 30
-"""So many days ahead the plan's cost is told, and so many days back what was missed."""
+"""So many days ahead the plan's cost is shown, and so many days back what was missed."""
 
 RATE_DAYS = 7
 """The posts found in so many days say how many more will be found."""
@@ -332,20 +331,20 @@ class Outlook:
 
 def outlook(conn: Connection, plan: SnapshotPlan, now: datetime, filters: Filters | None = None) -> Outlook:
     """Look through all posts whose plan may touch the last or the next 30 days; the database counts them."""
-    told = Outlook()
+    found = Outlook()
     which = conditions.of_posts(filters or Filters(), _posts)
-    told.unknown_age = _count(conn, _posts.c.status == "enriched", _posts.c.posted_at.is_(None), *which)
-    told.resting_posts = _count(
+    found.unknown_age = _count(conn, _posts.c.status == "enriched", _posts.c.posted_at.is_(None), *which)
+    found.resting_posts = _count(
         conn, _posts.c.status == "enriched", _is_resting, _posts.c.posted_at > now - plan.longest, *which
     )
     for checkpoint in plan.checkpoints:
         for platform, state, day, count in conn.execute(_states(checkpoint, now, which)):
-            _add(told, state, platform, day, count)
+            _add(found, state, platform, day, count)
     first = conn.execute(select(func.min(_posts.c.first_seen_at)).where(*which)).scalar_one()
-    told.rate_days = 0.0 if first is None else min(float(RATE_DAYS), (now - first) / DAY)
-    if told.rate_days >= LEAST_RATE_DAYS:
-        told.expected_new = _expected_new(conn, plan, now, told.rate_days, which)
-    return told
+    found.rate_days = 0.0 if first is None else min(float(RATE_DAYS), (now - first) / DAY)
+    if found.rate_days >= LEAST_RATE_DAYS:
+        found.expected_new = _expected_new(conn, plan, now, found.rate_days, which)
+    return found
 
 
 def _states(checkpoint: Checkpoint, now: datetime, which: list[ColumnElement[bool]]) -> Select[Any]:
@@ -401,17 +400,17 @@ def _rests_at(now: datetime) -> ColumnElement[bool]:
     return and_(_posts.c.resting_since <= now, or_(_posts.c.rested_until.is_(None), _posts.c.rested_until >= now))
 
 
-def _add(told: Outlook, state: str, platform: str, day: int, count: int) -> None:
+def _add(found: Outlook, state: str, platform: str, day: int, count: int) -> None:
     if state == "due":
-        told.due[platform] += count
+        found.due[platform] += count
     elif state == "failed":
-        told.failed += count
+        found.failed += count
     elif state == "spared":
-        told.spared += count
+        found.spared += count
     elif state == "upcoming":
-        told.upcoming.setdefault(platform, [0] * OUTLOOK_DAYS)[day] += count
+        found.upcoming.setdefault(platform, [0] * OUTLOOK_DAYS)[day] += count
     else:
-        told.past[cast(CheckpointState, state)] += count
+        found.past[cast(CheckpointState, state)] += count
 
 
 def _expected_new(

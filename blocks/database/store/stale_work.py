@@ -12,14 +12,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, or_, select, update
 
-from blocks.database.store import failures, inbox, leases, money, posts, runs, work
+from blocks.database.store import failures, inbox, leases, money, posts, runs
 from blocks.database.store import imports as ledger
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.import_planning import Ticket
-from blocks.database.store.imports import FoundPost, OpenImport, imports, items, read, run_imports
-from blocks.database.store.statements import chunks, insert_into, posts_among, same_post, table_of, write_rows
+from blocks.database.store.imports import FoundPost, imports, items, read, run_imports
+from blocks.database.store.statements import Key, chunks, insert_into, posts_among, same_post, table_of, write_rows
 from blocks.database.store.work import OPEN_WORK
-from blocks.database.tables import Post, RawFetch, Run, RunPost, Snapshot, Spend, Work
+from blocks.database.tables import Import, Post, RawFetch, Run, RunPost, Snapshot, Spend, Work
 from blocks.posts.identity import item_key
 from blocks.posts.record import PostRef
 from blocks.posts.snapshot_plan import SnapshotPlan
@@ -60,7 +60,7 @@ def drop_missed(conn: Connection, plan: SnapshotPlan, now: datetime) -> int:
 def drop_unanswered(conn: Connection, keys: Sequence[tuple[str, str]], plan: SnapshotPlan, now: datetime) -> int:
     """Drop work of these posts that is done, though no snapshot answers its checkpoint; how much.
 
-    So it is where a post turns out to be of another age: its checkpoint is still to come, or open again.
+    So it is where a post proves to be of another age: its checkpoint is still to come, or open again.
     """
     dropped = 0
     for checkpoint in plan.checkpoints:
@@ -76,7 +76,7 @@ def release_unsent(conn: Connection, account: str, now: datetime) -> int:
     """Give back what runs that are over had reserved for imports, and never sent one with; how many reservations.
 
     A run that is killed between the reservation and the ledger's `sending` leaves one behind, whatever became of the
-    import before or since. Money that an import was sent with may be of a submission in doubt, and stays. Taken are
+    import before or since. Money that an import was sent with may be of an ambiguous submission, and stays. Taken are
     reservations of one run, collection and day at a time: totals are locked in one order by all transactions.
     """
     over = _spend.c.run_id.not_in(leases.living_runs(conn))
@@ -109,7 +109,7 @@ class StaleWork:
     held: dict[str, datetime] = field(default_factory=dict)
     """Imports that another run seems to follow, with the end of its lease: renewed later, it lives."""
     called_back: frozenset[str] = frozenset()
-    """Those of the tickets that had ended, before a callback told of more."""
+    """Those of the tickets that had ended, before a callback announced more."""
 
 
 def take_up(
@@ -150,8 +150,8 @@ def take_up(
 
 
 def _free(
-    conn: Connection, rows: Iterable[OpenImport], *, now: datetime, owner: str | None
-) -> tuple[list[OpenImport], dict[str, datetime]]:
+    conn: Connection, rows: Iterable[Import], *, now: datetime, owner: str | None
+) -> tuple[list[Import], dict[str, datetime]]:
     """The imports that nobody else follows, and the ends of the others' leases."""
     # Leases go by the database's clock; on SQLite that is the caller's.
     at = now if conn.dialect.name == "sqlite" else leases.clock(conn)
@@ -164,7 +164,7 @@ def _free(
     return free, held
 
 
-def _called_back(conn: Connection, account: str) -> list[OpenImport]:
+def _called_back(conn: Connection, account: str) -> list[Import]:
     """Ended imports with news by callback, open again."""
     news = read(conn, imports.c.account == account, inbox.worth_a_look(), lock=True)
     # What ended `empty` is opened by whoever follows it.
@@ -187,10 +187,10 @@ def _pending_posts(
     to_parse = exists().where(
         same_post(_fetches.c, _work.c), _fetches.c.purpose == _work.c.purpose, _fetches.c.parsed_at.is_(None)
     )
-    turn = func.row_number().over(partition_by=_runs.c.run_id, order_by=(_work.c.platform, _work.c.post_id))
+    place = func.row_number().over(partition_by=_runs.c.run_id, order_by=(_work.c.platform, _work.c.post_id))
     pending = (
         _asked_for.where(unbought, of_account, or_(to_buy, to_parse))
-        .order_by(turn, _work.c.platform, _work.c.post_id)
+        .order_by(place, _work.c.platform, _work.c.post_id)
         .limit(most_posts)
     )
     return _with_payers(conn, sorted(conn.execute(pending), key=lambda row: (row.platform, row.post_id)))
@@ -219,23 +219,14 @@ def _with_payers(conn: Connection, rows: Sequence[Row[Any]]) -> list[FoundPost]:
     ]
 
 
-def _attach(conn: Connection, run_id: str, rows: Sequence[OpenImport]) -> None:
+def _attach(conn: Connection, run_id: str, rows: Sequence[Import]) -> None:
     """Write down that a run follows these imports."""
     link = insert_into(conn.dialect.name, run_imports).on_conflict_do_nothing()
     write_rows(conn, link, [{"run_id": run_id, "import_id": row.import_id, "how": "attached"} for row in rows])
 
 
-def _ticket(row: OpenImport, *, open_only: bool = False) -> Ticket:
-    return Ticket(
-        import_id=row.import_id,
-        action="attached",
-        state=row.state,
-        planned_at=row.planned_at,
-        since=row.since,
-        task_id=row.task_id,
-        requested=row.requested,
-        open_only=open_only,
-    )
+def _ticket(row: Import, *, open_only: bool = False) -> Ticket:
+    return Ticket(row.import_id, "attached", row.state, row.since, open_only)
 
 
 GIVEN_UP = "GivenUp"
@@ -305,7 +296,7 @@ def give_up_held(conn: Connection, *, collection: str | None, now: datetime) -> 
     dropped = {"state": "dropped", "finished_at": now, "note": "never sent: held, and given up by hand"}
     count = conn.execute(update(imports).where(unsent, _is_unfollowed(now)).values(dropped)).rowcount
     refs = [post.ref for post in found.posts]
-    measured: set[work.Key] = set()
+    measured: set[Key] = set()
     for part in chunks([(ref.platform, ref.post_id) for ref in refs]):
         known = posts_among(_posts.c.platform, _posts.c.post_id, part)
         query = select(_posts.c.platform, _posts.c.post_id).where(known, _posts.c.observed_at.is_not(None))

@@ -32,6 +32,9 @@ from sqlmodel import SQLModel
 
 T = TypeVar("T")
 
+Key = tuple[str, str]
+"""(platform, post_id)"""
+
 # Keys of one statement at most: SQLite takes 32,766 parameters, and plans get no better by more.
 CHUNK = 500
 

@@ -25,14 +25,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, select, updat
 
 from blocks.database.grouping import mergeable
 from blocks.database.store import leases
-from blocks.database.store.statements import (
-    chunks,
-    insert_into,
-    keyed,
-    posts_among,
-    table_of,
-    write_rows,
-)
+from blocks.database.store.statements import Key, chunks, insert_into, keyed, posts_among, table_of, write_rows
 from blocks.database.tables import Post, RawFetch, Run, Work
 from blocks.posts.record import Channel, PostRef
 from blocks.processes import Alive, is_alive
@@ -46,8 +39,6 @@ SETTLED = ("done", "failed", "gone")
 
 OPEN_WORK: ColumnElement[bool] = _work.c.state.in_(("pending", "claimed"))
 """The condition that a row of work is not settled."""
-
-Key = tuple[str, str]
 
 
 PAID_COUNTS = timedelta(hours=1)

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Text, text
 from sqlmodel import Field, SQLModel
 
+from blocks.completion import Clocks
 from blocks.database.tables.columns import count_column, json_column, text_column, time_column
 
 
@@ -93,6 +94,10 @@ class RunPost(SQLModel, table=True):
     """The purpose of the work (see `Work`) whose state is this post's outcome in the run."""
 
 
+RUNNING = ("submitted", "collecting")
+"""States of an import that is polled."""
+
+
 class Import(SQLModel, table=True):
     """The ledger: one row per import, written before the import is sent.
 
@@ -121,7 +126,7 @@ class Import(SQLModel, table=True):
     """hashtag | urls | creator"""
     hashtag: str | None = Field(default=None, sa_column=Column(Text))
     """The tag, in lower case (kind hashtag)."""
-    wanted: dict[str, Any] | None = json_column()
+    wanted: dict[str, Any] = json_column()
     """What was asked for, as sent: {"hashtag": "LVMH"} | {"urls": [...]} | {"creator": "https://…"}."""
     dedup_key: str = Field(sa_column=Column("wish", String(64), key="dedup_key", nullable=False))
     """Hash of (kind, what, namespace, library): equal requests can share an import."""
@@ -162,6 +167,26 @@ class Import(SQLModel, table=True):
     lease_owner: str | None = Field(default=None, sa_column=Column(Text))
     lease_until: datetime | None = time_column()
 
+    @property
+    def since(self) -> datetime:
+        """When it was bought, as far as is known: submitted, or else planned. Re-use goes by this."""
+        return self.submitted_at or self.planned_at
+
+    def clocks(self) -> Clocks:
+        """What `blocks.completion` decides by."""
+        look = self.next_look_at if self.state in RUNNING else None
+        return Clocks(
+            since=look or self.since,
+            requested=self.requested,
+            # What was erased on request is listed and billed all the same.
+            seen=self.seen + self.withheld,
+            without_url=self.seen - self.new - self.known,
+            quiet_polls=self.quiet_polls,
+            first_item_at=self.first_item_at,
+            last_new_at=self.last_new_at,
+            last_polled_at=self.last_polled_at,
+        )
+
 
 class ImportItem(SQLModel, table=True):
     """One item that an import listed: the link between a post and the hashtag, import and runs that found it.
@@ -172,7 +197,7 @@ class ImportItem(SQLModel, table=True):
     __tablename__ = "import_items"
     __table_args__ = (
         Index("ix_import_items_post", "platform", "post_id"),
-        # What was known already when it was listed; what was new is told by the posts themselves.
+        # What was known already when it was listed; the posts themselves say what was new.
         Index(
             "ix_import_items_listed_again",
             "first_seen_at",

@@ -101,10 +101,10 @@ def locate(data: Any, asked: PostRef, *, max_places: int = MAX_PLACES) -> Found:
         return _with_plain_keys(best)
     if search.other is not None:
         raise WrongPost(f"the payload is about {asked.platform} post {_shown(search.other)}, not about {asked.post_id}")
-    told = [found for found in search.silent if _substance(found)]
-    if len(told) == 1 and not search.holds_more and told[0].shape.may_lack_identity and _substance(told[0], COUNTS):
-        return _with_plain_keys(told[0])
-    if is_gone and not told:
+    mute = [found for found in search.silent if _substance(found)]
+    if len(mute) == 1 and not search.holds_more and mute[0].shape.may_lack_identity and _substance(mute[0], COUNTS):
+        return _with_plain_keys(mute[0])
+    if is_gone and not mute:
         raise PostGone("the platform shows no such post: it is private, removed, or never was")
     raise UnknownShape(top_keys(data))
 

@@ -163,21 +163,21 @@ def _drop_what_means_nothing(record: PostRecord, shape: Shape) -> None:
 def _likes(record: PostRecord, shape: Shape, node: dict[str, Any], hidden: set[str]) -> None:
     """Likes that the owner hides are flagged or stand as a negative number; what then stands there is no count."""
     given = [reading.whole(dig(node, path)) for path in shape.columns.get("likes", ())]
-    told = [number for number in given if number is not None]
-    if any(number < 0 for number in told):
+    known = [number for number in given if number is not None]
+    if any(number < 0 for number in known):
         hidden.add("likes")
     record.likes_hidden = "likes" in hidden
-    record.likes = told[0] if told and not record.likes_hidden else None
+    record.likes = known[0] if known and not record.likes_hidden else None
 
 
 def _caption(record: PostRecord, shape: Shape, node: dict[str, Any]) -> None:
     """No caption is null; where the payload tells that there is none, hashtags and mentions are empty lists."""
     parts = [first(node, paths, reading.text) for paths in shape.caption]
-    told = [part for part in parts if part is not None]
+    texts = [part for part in parts if part is not None]
     if record.hashtags is not None:
         record.hashtags = each_tag_once(tag for written in record.hashtags if (tag := written.lstrip("#＃")))
-    if told:
-        record.caption = "\n\n".join(told)
+    if texts:
+        record.caption = "\n\n".join(texts)
         # What the platform itself took for tags comes first.
         record.hashtags = record.hashtags or hashtags_in(record.caption, shape.platform)
         record.mentions = mentions_in(record.caption, shape.platform)
@@ -193,7 +193,7 @@ def _reasons(
     record: PostRecord, shape: Shape, node: dict[str, Any], hidden: set[str], elsewhere: set[str]
 ) -> dict[str, NullReason]:
     """A reason for every null. What the platform or the shape never tells, and a caption that there is none of, are
-    `not_in_payload`: the list of reasons has no nearer one. What is told and cannot be read ("1.2M"), or stands
+    `not_in_payload`: the list of reasons has no nearer one. What is there and cannot be read ("1.2M"), or stands
     under a name that no table knows (`elsewhere`), is `unknown_shape`, and so is a negative number: only of likes is
     it known to mean that the owner hides them."""
     reasons: dict[str, NullReason] = {}
@@ -205,12 +205,12 @@ def _reasons(
         elif column in hidden:
             reasons[column] = "hidden_by_owner"
         else:
-            told = column in elsewhere or _is_told(column, shape, node)
-            reasons[column] = "unknown_shape" if told else "not_in_payload"
+            is_there = column in elsewhere or _is_there(column, shape, node)
+            reasons[column] = "unknown_shape" if is_there else "not_in_payload"
     return reasons
 
 
-def _is_told(column: str, shape: Shape, node: dict[str, Any]) -> bool:
+def _is_there(column: str, shape: Shape, node: dict[str, Any]) -> bool:
     """Whether anything stands where a column is looked for: if the column is null, it could not be read."""
     return any(_says_something(dig(node, path), column) for path in begun(node, _places_of(shape, column)))
 
@@ -281,8 +281,8 @@ def _children(shape: Shape, node: dict[str, Any], hidden: set[str]) -> list[dict
             child |= {key: _read(item, key, paths, shape) for key, paths in shape.child.items()}
             if child.get("post_id") is not None:
                 child["post_id"] = PLATFORMS[shape.platform].ids.read(child["post_id"]) or child["post_id"]
-            told = {key: value for key, value in child.items() if value is not None}
+            filled = {key: value for key, value in child.items() if value is not None}
             empty = hidden | (shape.never_for_images if child["media_type"] == "image" else frozenset())
-            children.append({key: value for key, value in told.items() if not (key in empty and value == 0)})
+            children.append({key: value for key, value in filled.items() if not (key in empty and value == 0)})
         return children
     return []

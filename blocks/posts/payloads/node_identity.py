@@ -54,12 +54,12 @@ def named_by(node: dict[str, Any], shape: Shape, asked: PostRef) -> Named:
     urls = _addressed(node, shape.addresses, asked)
     if impossible is not None and asked.post_id not in ids:
         return Named(other=impossible)
-    told = codes + urls
+    named = codes + urls
     of_post = _addressed(node, shape.post_addresses, asked)
-    others = [one for one in (*told, *of_post, *_addressed(node, shape.echoes, asked)) if one != asked.post_id]
+    others = [one for one in (*named, *of_post, *_addressed(node, shape.echoes, asked)) if one != asked.post_id]
     if not ids and not codes:
-        told += of_post
-    if PLATFORMS[asked.platform].id_of_code and asked.post_id in told:
+        named += of_post
+    if PLATFORMS[asked.platform].id_of_code and asked.post_id in named:
         ids = []
     elif (part := _id_of_a_part(node, shape, asked)) is not None:
         return Named(other=part)
@@ -67,7 +67,7 @@ def named_by(node: dict[str, Any], shape: Shape, asked: PostRef) -> Named:
         others = [*ids, *others]
     if others:
         return Named(other=others[0])
-    return Named(asked=asked.post_id in ids or asked.post_id in told)
+    return Named(asked=asked.post_id in ids or asked.post_id in named)
 
 
 def _id_of_a_part(node: dict[str, Any], shape: Shape, asked: PostRef) -> str | None:
@@ -96,15 +96,15 @@ def addressed_to_another(node: dict[str, Any], asked: PostRef) -> bool:
     """Whether a node of no known form (an error, say) tells by an address that it is about another post."""
     if _ADDRESS_KEYS.isdisjoint(node):
         return False
-    told = [one for paths in (ADDRESSES, POST_ADDRESSES, ECHOES) for one in _addressed(node, paths, asked)]
-    return bool(told) and asked.post_id not in told
+    named = [one for paths in (ADDRESSES, POST_ADDRESSES, ECHOES) for one in _addressed(node, paths, asked)]
+    return bool(named) and asked.post_id not in named
 
 
 def tells_of_another(node: dict[str, Any], words: list[str], asked: PostRef) -> bool:
     """Whether an object that says that a post is gone names another one, by an id of its own or in its words."""
-    told = {written for key in _ID_KEYS if (written := _name_in_a_mark(node.get(key), asked)) is not None}
-    told |= {one for word in words for one in PLATFORMS[asked.platform].ids.in_words.findall(word)}
-    return bool(told) and told.isdisjoint({asked.post_id, asked.shortcode})
+    written_ids = {written for key in _ID_KEYS if (written := _name_in_a_mark(node.get(key), asked)) is not None}
+    written_ids |= {one for word in words for one in PLATFORMS[asked.platform].ids.in_words.findall(word)}
+    return bool(written_ids) and written_ids.isdisjoint({asked.post_id, asked.shortcode})
 
 
 def _name_in_a_mark(value: Any, asked: PostRef) -> str | None:

@@ -1,4 +1,4 @@
-"""What services call a number, so that one under a name that no table reads is told apart from a missing one."""
+"""What services call a number, so that one under a name that no table reads is no missing one."""
 
 from __future__ import annotations
 

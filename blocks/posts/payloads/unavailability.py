@@ -1,4 +1,4 @@
-"""Marks by which a platform says that a post is gone, told apart from a service's own troubles."""
+"""Marks by which a platform says that a post is gone, apart from a service's own troubles."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def mark_of(node: dict[str, Any], *, near_the_top: bool, an_error: bool = False)
     """
     errors = _words(node, _ERRORS)
     remarks = _words(node, _REMARKS) if near_the_top or an_error else []
-    told = _platform_mark(node)
-    if told is not None:
-        return told
+    mark = _platform_mark(node)
+    if mark is not None:
+        return mark
     if _NOT_SAID.isdisjoint(errors) and _name_a_gone_post([*errors, *remarks], errors):
         return "gone"
     failed = node.get("status") == "fail" or (an_error and bool(remarks))

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from blocks.database.store import import_planning, money
 from blocks.database.store.import_planning import Decision
-from blocks.database.store.imports import OpenImport
+from blocks.database.tables import Import
 from blocks.dedup_keys import import_shown
 from blocks.errors import UsageError
 from blocks.settings import get_settings
@@ -63,7 +63,7 @@ def _decision(*, resubmit: bool, attach: str | None, drop: bool) -> Decision:
     return chosen[0]
 
 
-def _sentence(now: OpenImport, decision: Decision, counted_usd: float) -> str:
+def _sentence(now: Import, decision: Decision, counted_usd: float) -> str:
     what = import_shown(now.kind, now.hashtag, now.wanted, now.import_id)
     if decision == "resubmit":
         return f"Import {now.import_id} of {what} is planned again; the next run of it sends it."

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.console import Console
 from rich.text import Text
 
-from blocks.dedup_keys import import_shown
 from blocks.dollars import dollars
 from blocks.outside_words import plain
 from blocks.posts.snapshot_plan import SnapshotPlan
@@ -26,10 +25,9 @@ from flows.steps.run.summary import SAMPLE, named
 
 if TYPE_CHECKING:
     # Where there is no database none of it is loaded.
-    from blocks.database.store.gaps import GapRow
-    from blocks.database.store.imports import OpenImport as LedgerImport
     from blocks.database.store.overview import LastRun, LimitInUse, OpenImport, Overview, Totals
     from blocks.database.store.snapshots import NextSnapshots
+    from blocks.database.tables import Gap, Import
 
 LATEST: Final = 500
 """Imports of the ledger that are looked through for empty ones."""
@@ -71,7 +69,7 @@ def status(
     seen: Overview | None = None
     coming: NextSnapshots | None = None
     empty: list[OpenImport] = []
-    missed: list[GapRow] = []
+    missed: list[Gap] = []
     of_all_micros: int | None = None
     ever: dict[str, int] = {}
     invented = False
@@ -113,9 +111,7 @@ def show(listed: Sequence[Line], console: Console, *, head: str | None = None, f
         console.print(Text(foot, style="dim"), soft_wrap=not console.is_terminal)
 
 
-def as_json(
-    seen: Overview | None, *, server: str | None, database: str, missed: Sequence[GapRow] = ()
-) -> dict[str, Any]:
+def as_json(seen: Overview | None, *, server: str | None, database: str, missed: Sequence[Gap] = ()) -> dict[str, Any]:
     """The figures for `--json`; `overview` is null where there is no database yet."""
     document = None if seen is None else _plain(dataclasses.asdict(seen))
     if seen is not None and document is not None:
@@ -126,7 +122,7 @@ def as_json(
         "prefect_server": server,
         "database": database,
         "overview": document,
-        "gaps": [_plain(dataclasses.asdict(gap)) for gap in missed],
+        "gaps": [_plain(gap.model_dump()) for gap in missed],
         "note": SAMPLE,
     }
 
@@ -145,25 +141,12 @@ def _plain(value: Any) -> Any:
     return iso(value) if isinstance(value, datetime) else value
 
 
-def ended_empty(latest: Sequence[LedgerImport], now: datetime, collection: str | None = None) -> list[OpenImport]:
+def ended_empty(latest: Sequence[Import], now: datetime, collection: str | None = None) -> list[OpenImport]:
     """Those of the imports (of the collection) that ended without a post in the last two days."""
-    from blocks.database.store.overview import OpenImport
+    from blocks.database.store.overview import as_open
 
     return [
-        OpenImport(
-            import_id=one.import_id,
-            kind=one.kind,
-            hashtag=one.hashtag,
-            collection=one.collection,
-            state=one.state,
-            task_id=one.task_id,
-            requested=one.requested,
-            seen=one.seen,
-            age_seconds=(now - one.planned_at).total_seconds(),
-            polled_seconds_ago=None if one.last_polled_at is None else (now - one.last_polled_at).total_seconds(),
-            note=one.note,
-            name=import_shown(one.kind, one.hashtag, one.wanted, one.import_id),
-        )
+        as_open(one, now)
         for one in latest
         if one.state == "empty"
         and collection in (None, one.collection)
@@ -178,7 +161,7 @@ def lines(
     of_all_micros: int | None = None,
     ever: Mapping[str, int] = MappingProxyType({}),
     empty: Sequence[OpenImport] = (),
-    missed: Sequence[GapRow] = (),
+    missed: Sequence[Gap] = (),
     coming: NextSnapshots | None = None,
 ) -> list[Line]:
     """The figures, labelled: money and limits, what is open or needs somebody, what comes next, what is there.
@@ -247,7 +230,7 @@ def _limits(in_use: Sequence[LimitInUse]) -> str:
     return " · ".join(sentences) or "none makes a call wait"
 
 
-def _found_wanting(empty: Sequence[OpenImport], missed: Sequence[GapRow]) -> list[Line]:
+def _found_wanting(empty: Sequence[OpenImport], missed: Sequence[Gap]) -> list[Line]:
     listed = [("Empty", f"{_import(each)}; {EMPTY}") for each in empty]
     listed += [("Gap", _gap(each)) for each in missed[:MAX_GAPS]]
     if (more := len(missed) - MAX_GAPS) > 0:
@@ -269,7 +252,7 @@ def _stored(seen: Overview) -> list[Line]:
     return listed
 
 
-def _gap(each: GapRow) -> str:
+def _gap(each: Gap) -> str:
     return (
         f"#{each.hashtag} (collection {each.collection}): the imports of {each.from_at:%Y-%m-%d %H:%M} and "
         f"{each.until_at:%Y-%m-%d %H:%M} UTC share no post; posts in between were probably missed"

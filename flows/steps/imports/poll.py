@@ -21,8 +21,9 @@ from blocks.database.store import import_polls, inbox
 from blocks.database.store import imports as ledger
 from blocks.database.store.import_planning import Ticket
 from blocks.database.store.import_polls import SAID_FAILED, ItemSeen, PollResult, end_import, keep_unreadable
-from blocks.database.store.imports import FoundPost, OpenImport
+from blocks.database.store.imports import FoundPost
 from blocks.database.store.inbox import Heard
+from blocks.database.tables import Import
 from blocks.errors import MemoriesError, NotAPostUrl, TagtrailError, Unreadable
 from blocks.memories.client import ImportItemSeen
 from blocks.posts.identity import item_key, parse_post_url
@@ -40,7 +41,7 @@ UNANSWERED_POLLS = 3
 class FollowedImport:
     """An import that a run follows or uses again, and what the next poll of it has to know."""
 
-    def __init__(self, run: RunContext, ticket: Ticket, row: OpenImport) -> None:
+    def __init__(self, run: RunContext, ticket: Ticket, row: Import) -> None:
         self.ticket, self.row = ticket, row
         self.name = named(row.kind, row.hashtag, row.import_id, row.requested)
         """What Prefect and the log call it: `#lvmh`."""
@@ -231,7 +232,7 @@ async def follow_import(run: RunContext, ticket: Ticket, enrichment: Enrichment)
     run.progress.imports_done += 1
 
 
-async def poll_once(run: RunContext, row: OpenImport) -> list[ItemSeen] | None:
+async def poll_once(run: RunContext, row: Import) -> list[ItemSeen] | None:
     """One poll; None where no answer came. A poll's error is never the import's failure."""
     if not await run.halt.unless_halted(run.limiter.acquire("status")):
         return None

@@ -13,7 +13,7 @@ from prefect.states import Completed, Failed
 from blocks.database.store import import_planning
 from blocks.database.store import imports as ledger
 from blocks.database.store.import_planning import Decision, Ticket
-from blocks.database.store.imports import OpenImport
+from blocks.database.tables import Import
 from blocks.errors import (
     Busy,
     Duplicate,
@@ -187,7 +187,7 @@ class Submitter:
             raise
         return "submitted"
 
-    async def _send(self, row: OpenImport) -> str:
+    async def _send(self, row: Import) -> str:
         client = self._client
         where: Where = {"library": "private", "namespace": row.namespace, "callback_url": client.callback_url}
         if row.library == "public":  # It knows no namespaces; the row's keeps collections apart in the ledger.

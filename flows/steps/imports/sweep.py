@@ -17,8 +17,9 @@ from blocks.database.store import accounts, runs, stale_work
 from blocks.database.store import imports as ledger
 from blocks.database.store.import_planning import Ticket
 from blocks.database.store.import_polls import record_late_look
-from blocks.database.store.imports import FoundPost, OpenImport
+from blocks.database.store.imports import FoundPost
 from blocks.database.store.stale_work import StaleWork
+from blocks.database.tables import Import
 from blocks.errors import TagtrailError
 from flows.steps.enrichment.circuit_breaker import StillRefused
 from flows.steps.enrichment.dispatcher import Enrichment
@@ -116,7 +117,7 @@ class Sweep:
         except TagtrailError as error:
             self._halt.pull(error)
 
-    async def _recheck(self, row: OpenImport) -> list[FoundPost]:
+    async def _recheck(self, row: Import) -> list[FoundPost]:
         """Poll a finished import; gives the posts that it lists for the first time."""
         listed = await self._poll(row)
         if listed is None:

@@ -114,7 +114,7 @@ async def look_into_books(store: Store, budget: Budget, run_id: str, progress: P
     rows = await store.read(ledger.of_run, run_id)
     # Not what is reserved: an import may list fewer posts than it was asked for, and a call may be refused.
     progress.cost_usd = (money.spent_micros("import") + budget.billed_micros) / 1_000_000
-    progress.imports_settled = sum(row.state not in NOT_ENDED for row in rows)
+    progress.imports_settled = sum(row.state not in NOT_ENDED for row, _ in rows)
 
 
 @asynccontextmanager

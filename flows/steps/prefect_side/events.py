@@ -11,8 +11,8 @@ from prefect.events import emit_event
 from prefect.logging import get_logger
 from prefect.settings import PREFECT_API_URL
 
-from blocks.database.store.imports import OpenImport
-from blocks.database.store.provenance import RunOutputs
+from blocks.database.store.overview import RunOutputs
+from blocks.database.tables import Import
 from blocks.errors import TagtrailError
 from blocks.outside_words import plain_data
 from flows.steps.run.summary import RunSummary
@@ -89,7 +89,7 @@ def related_to(*, collection: str | None = None, hashtags: Iterable[str | None] 
     ]
 
 
-def import_ended(row: OpenImport, *, run_id: str) -> None:
+def import_ended(row: Import, *, run_id: str) -> None:
     """Announce an import that this run ended complete, empty or failed; once for each of these states."""
     announce(
         IMPORT_COMPLETED,

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Awaitable, Iterable, Sequence
 from datetime import datetime
 
-from blocks.database.store import erased_names, gaps, provenance, report, runs
+from blocks.database.store import erased_names, gaps, overview, report, runs
 from blocks.database.store import imports as ledger
 from blocks.database.store import money as money_store
 from blocks.database.store.gaps import Overlap
-from blocks.database.store.imports import OpenImport
 from blocks.database.store.money import RunSpend
-from blocks.database.store.provenance import RunOutputs
+from blocks.database.store.overview import RunOutputs
+from blocks.database.tables import Import
 from blocks.errors import StoreError, TagtrailError, UsageError
 from blocks.outside_words import for_log
 from flows.reporting.trending import announce_trending, link
@@ -123,8 +123,8 @@ class RunEnd:
         sums = await read(runs.reconcile, self._run_id)
         money = await read(money_store.totals, self._run_id)
         rows = await read(ledger.of_run, self._run_id)
-        wrote = await read(provenance.run_outputs, self._run_id)
-        overlaps = await read(gaps.overlaps, [row.import_id for row in rows])
+        wrote = await read(overview.run_outputs, self._run_id)
+        overlaps = await read(gaps.overlaps, [row.import_id for row, _ in rows])
         leading = await read(report.leading, [_key_of(key) for key in journal.posts], MAX_LEADING)
         out = await read(erased_names.posts_among, [post.ref for post in journal.posts.values()])
         open_ = [(post.ref.platform, post.ref.post_id) for post in journal.posts.values() if post.outcome in UNSETTLED]
@@ -134,7 +134,7 @@ class RunEnd:
             journal.note(
                 f"{plural(len(out), 'post')} left out: erased on request (`tagtrail purge`), or by somebody who was"
             )
-        imports = [_import_summary(row, overlaps.get(row.import_id), since=self._started_at) for row in rows]
+        imports = [_import_summary(row, how, overlaps.get(row.import_id), since=self._started_at) for row, how in rows]
         measured = Counter(key.partition(":")[0] for key in journal.posts)
         held, out_of_room = min(why["held"], sums.pending), min(why["out_of_room"], sums.pending)
         fresh = len(journal.fresh)
@@ -244,8 +244,8 @@ def _key_of(key: str) -> tuple[str, str]:
     return platform, post_id
 
 
-def _import_summary(row: OpenImport, overlap: Overlap | None, *, since: datetime) -> ImportSummary:
-    summary = ImportSummary.model_validate(row, from_attributes=True)
+def _import_summary(row: Import, how: str, overlap: Overlap | None, *, since: datetime) -> ImportSummary:
+    summary = ImportSummary.model_validate(row.model_dump() | {"how": how})
     if summary.how == "reused" and (row.last_new_at is None or row.last_new_at < since):
         # What was new when it was bought is known now.
         summary.new, summary.known = 0, summary.new + summary.known

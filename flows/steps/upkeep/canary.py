@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from blocks.database.engine import Store
-from blocks.database.store import raw_payloads as raw_store
-from blocks.database.store import raw_payloads as sightings
-from blocks.database.store.raw_payloads import RunAnswer, Sighting
+from blocks.database.store import raw_payloads
+from blocks.database.store.raw_payloads import RunAnswer
+from blocks.database.tables import CanaryShape
 from blocks.errors import MemoriesError, PayloadError, UsageError
 from blocks.memories import responses
 from blocks.posts.payloads.locate import locate
@@ -44,7 +44,7 @@ def request_for_canary(urls: list[str], **common: Any) -> RunRequest:
 async def compare_shapes(run: RunContext) -> None:
     """Compare what this run was answered with the last time; differences become notes and one event."""
     keys = [(ref.platform, ref.post_id) for ref, _ in run.request.posts]
-    answers = await run.store.read(sightings.answers_of, run.run_id, keys)
+    answers = await run.store.read(raw_payloads.answers_of, run.run_id, keys)
     changes = [change for answer in answers if (change := await _compare(run.store, answer)) is not None]
     missing = len(keys) - len(answers)
     if missing:
@@ -66,10 +66,10 @@ async def compare_shapes(run: RunContext) -> None:
 async def _compare(store: Store, answer: RunAnswer) -> dict[str, Any] | None:
     """One payload beside the one before it, which it replaces; None for the first, and where nothing differs."""
     now = await _seen(store, answer)
-    before = await store.read(sightings.seen_before, now.platform, now.post_id, now.channel)
+    before = await store.read(raw_payloads.seen_before, now.platform, now.post_id, now.channel)
     gone, new = outline_difference(before.keys, now.keys) if before is not None else ([], [])
     changed = before is not None and (before.shape != now.shape or bool(gone or new))
-    await store.run(sightings.note_sighting, now, changed=changed)
+    await store.run(raw_payloads.note_shape, now, changed=changed)
     if before is None or not changed:
         return None
     return {
@@ -84,8 +84,8 @@ async def _compare(store: Store, answer: RunAnswer) -> dict[str, Any] | None:
     }
 
 
-async def _seen(store: Store, answer: RunAnswer) -> Sighting:
-    body = await store.read(raw_store.load_raw, answer.raw_sha256)
+async def _seen(store: Store, answer: RunAnswer) -> CanaryShape:
+    body = await store.read(raw_payloads.load_raw, answer.raw_sha256)
     shape, keys = None, []
     try:
         data = responses.open_stored(body)
@@ -94,13 +94,14 @@ async def _seen(store: Store, answer: RunAnswer) -> Sighting:
     except (MemoriesError, PayloadError):
         # An answer that no mapper knows has no shape; its keys say what it is like.
         shape = None
-    return Sighting(
+    return CanaryShape(
         platform=answer.ref.platform,
         post_id=answer.ref.post_id,
         channel=answer.channel,
         shape=shape,
         keys=keys,
         observed_at=answer.fetched_at,
+        changed_at=answer.fetched_at,
     )
 
 

@@ -13,7 +13,7 @@ from blocks.database.store import import_polls
 from blocks.database.store import imports as ledger
 from blocks.database.store.import_planning import Ticket
 from blocks.database.store.import_polls import ItemSeen
-from blocks.database.store.imports import OpenImport
+from blocks.database.tables import Import
 from blocks.posts.identity import parse_post_url
 from tests.stored import plan
 
@@ -67,7 +67,7 @@ class Ledger:
         )
         return result
 
-    def get(self, import_id: str) -> OpenImport:
+    def get(self, import_id: str) -> Import:
         with self.store.connect() as conn:
             return ledger.get(conn, import_id)
 

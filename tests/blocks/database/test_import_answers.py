@@ -118,7 +118,7 @@ def test_a_repeated_submission_gives_way_to_the_one_under_way(book: Ledger) -> N
     assert twin == first
     assert book.get(again.import_id).state == "dropped"
     with book.store.connect() as conn:
-        assert {row.import_id for row in ledger.of_run(conn, "r2")} == {first, again.import_id}
+        assert {row.import_id for row, _ in ledger.of_run(conn, "r2")} == {first, again.import_id}
 
     other = book.plan("r3", dedup_key="w2", fresh=True)
     assert book.send(other.import_id, "r3")

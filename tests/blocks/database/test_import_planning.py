@@ -35,8 +35,8 @@ def test_a_second_run_attaches_to_what_is_under_way(book: Ledger) -> None:
         assert (ticket.import_id, ticket.action) == (first.import_id, "attached")
     assert ticket.task_id == "T1"
     with book.store.connect() as conn:
-        assert [(row.import_id, row.how) for row in ledger.of_run(conn, "r1")] == [(first.import_id, "submitted")]
-        assert [(row.import_id, row.how) for row in ledger.of_run(conn, "r2")] == [(first.import_id, "attached")]
+        assert [(row.import_id, how) for row, how in ledger.of_run(conn, "r1")] == [(first.import_id, "submitted")]
+        assert [(row.import_id, how) for row, how in ledger.of_run(conn, "r2")] == [(first.import_id, "attached")]
 
 
 def test_a_finished_import_is_used_again_for_a_while(book: Ledger) -> None:
@@ -113,7 +113,7 @@ def test_a_run_that_is_repeated_finds_its_own_import(book: Ledger, fresh: bool) 
     again = book.plan("r1", fresh=fresh, reuse_hours=None)
     assert (again.import_id, again.action) == (first, "attached")
     with book.store.connect() as conn:
-        assert [row.how for row in ledger.of_run(conn, "r1")] == ["submitted"]
+        assert [how for _, how in ledger.of_run(conn, "r1")] == ["submitted"]
 
 
 # -- counts

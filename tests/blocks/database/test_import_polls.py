@@ -206,7 +206,7 @@ def test_items_that_come_after_the_end_are_not_lost(book: Ledger) -> None:
     book.do(ledger.finish_import, empty, state="empty")
     book.wait(60)
     row = record(book, empty, [item(3)]).row
-    assert (row.state, row.deadline(900)) == ("collecting", book.now + timedelta(seconds=900))
+    assert (row.state, row.clocks().deadline(900)) == ("collecting", book.now + timedelta(seconds=900))
 
 
 def test_an_import_that_is_empty_ends_so_only_without_items(book: Ledger) -> None:

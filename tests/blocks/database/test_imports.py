@@ -156,7 +156,7 @@ def test_an_empty_import_is_looked_at_again_and_not_bought_again(book: Ledger) -
     assert book.do(ledger.lease_import, first, owner="r2")
     row = book.do(ledger.start_following, first)
     assert (row.state, row.looks) == ("collecting", 1)
-    assert row.deadline(900) == book.now + timedelta(seconds=900)
+    assert row.clocks().deadline(900) == book.now + timedelta(seconds=900)
     book.wait(5)
     row = book.poll(first).row
     assert finished_state(row.clocks(), book.now, quiet_seconds=120, deadline_seconds=900) is None

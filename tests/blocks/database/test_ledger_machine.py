@@ -18,7 +18,7 @@ from blocks.database.store import imports as ledger
 from blocks.database.store.filters import IMPORT_STATES
 from blocks.database.store.import_planning import Ticket
 from blocks.database.store.import_polls import ItemSeen
-from blocks.database.store.imports import OpenImport
+from blocks.database.tables import Import
 from blocks.posts.identity import parse_post_url
 
 REUSE = timedelta(hours=6)
@@ -88,11 +88,11 @@ class LedgerMachine(RuleBasedStateMachine):
         with self.store.begin() as conn:
             return step(conn, *args, now=self.world.now, **more)
 
-    def rows(self) -> list[OpenImport]:
+    def rows(self) -> list[Import]:
         with self.store.connect() as conn:
             return ledger.read(conn, ledger.imports.c.dedup_key == self.dedup_key)
 
-    def pick(self, number: int, states: tuple[str, ...]) -> OpenImport:
+    def pick(self, number: int, states: tuple[str, ...]) -> Import:
         rows = sorted((row for row in self.rows() if row.state in states), key=lambda row: row.planned_at)
         assume(rows)
         return rows[number % len(rows)]

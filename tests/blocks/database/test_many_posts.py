@@ -15,7 +15,7 @@ from sqlalchemy import Connection, event
 from blocks.database.engine import Store
 from blocks.database.store import money, overview, report, stale_work
 from blocks.database.store import snapshots as snapshots_store
-from blocks.database.store.provenance import provenance
+from blocks.database.store.export import provenance
 from blocks.database.store.statements import table_of
 from blocks.database.tables import Post, Snapshot
 from blocks.posts.snapshot_plan import SnapshotPlan

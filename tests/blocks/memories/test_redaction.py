@@ -42,7 +42,7 @@ WRITTEN = {
 def test_a_secret_is_cut_out_however_it_is_written(how: str) -> None:
     scrub = Scrubber(KEY)
     assert scrub(f"your key {WRITTEN[how]}, really".encode()) == b"your key [key], really"
-    assert scrub.told(ValueError(f"your key {WRITTEN[how]}")) == "your key [key]"
+    assert scrub.words_of(ValueError(f"your key {WRITTEN[how]}")) == "your key [key]"
 
 
 def base64_of(text: str) -> str:
@@ -149,7 +149,7 @@ def test_a_callbacks_secret_that_may_be_a_word_goes_with_its_url_only() -> None:
     ],
 )
 def test_the_bytes_that_a_library_quotes_are_not_repeated(said: str, told: str) -> None:
-    assert Scrubber(KEY).told(ValueError(said)) == told
+    assert Scrubber(KEY).words_of(ValueError(said)) == told
 
 
 def test_no_dump_shows_a_secret() -> None:

@@ -14,6 +14,7 @@ from blocks.database.engine import Store
 from blocks.database.store import import_planning, import_polls, imports, posts, work
 from blocks.database.store.import_polls import ItemSeen
 from blocks.database.store.posts import EnrichedPost
+from blocks.database.store.statements import Key
 from blocks.posts.identity import parse_post_url
 from blocks.posts.record import PostRecord
 from blocks.settings import Settings
@@ -134,7 +135,7 @@ def test_work_that_ended_lately_is_spared(store: Store) -> None:
         posts.ensure_posts(conn, [(ref, None) for ref in refs], now, "r1")
         posts.mark_gone(conn, [refs[0]], None, now)
 
-        def spared(hours: int) -> set[work.Key]:
+        def spared(hours: int) -> set[Key]:
             return work.spared(conn, refs, "enrich", fresh_after=now - timedelta(hours=hours))
 
         assert spared(1) == {("tiktok", refs[0].post_id)}

@@ -1,4 +1,4 @@
-"""Callbacks in the inbox: which import each is about, and whether Prefect was told."""
+"""Callbacks in the inbox: which import each is about, and whether its event was sent."""
 
 import sqlalchemy as sa
 from alembic import op
