@@ -15,7 +15,7 @@ import orjson
 from sqlalchemy import Connection, exists, func, select
 
 from blocks.database.store import meta
-from blocks.database.store.statements import insert_into, table_of
+from blocks.database.store.statements import table_of
 from blocks.database.tables import Import, ImportItem, Meta, Run, Spend
 
 _runs = table_of(Run)
@@ -133,7 +133,7 @@ def _refusal_key(account: str) -> str:
 
 def findings(conn: Connection, account: str) -> dict[str, dict[str, Any]]:
     """What was found on an account: point → {verdict, said, at}; verdicts are `confirmed` and `contradicted`."""
-    kept = conn.execute(select(_meta.c.value).where(_meta.c.key == _findings_key(account))).scalar()
+    kept = meta.known(conn, _findings_key(account))
     found: dict[str, dict[str, Any]] = orjson.loads(kept) if kept else {}
     return found
 
@@ -145,9 +145,7 @@ def keep_findings(conn: Connection, account: str, found: Mapping[str, tuple[str,
     for point, (verdict, said) in found.items():
         if verdict != "unknown":
             kept[point] = {"verdict": verdict, "said": said, "at": at}
-    value = orjson.dumps(kept).decode()
-    row = insert_into(conn.dialect.name, _meta).values(key=_findings_key(account), value=value)
-    conn.execute(row.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
+    meta.remember(conn, _findings_key(account), orjson.dumps(kept).decode())
 
 
 def as_text(moment: datetime) -> str:

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from sqlalchemy import Connection, select
 
 from blocks.database.store import meta
-from blocks.database.store.statements import chunks, insert_into, table_of, write_rows
+from blocks.database.store.statements import chunks, insert_missing, table_of
 from blocks.database.tables import Erased
 from blocks.posts.platforms.registry import PLATFORMS
 from blocks.posts.record import PostRecord, PostRef
@@ -142,7 +142,7 @@ def remember(conn: Connection, kind: Kind, names: Iterable[Name], now: datetime)
     """Keep posts or creators out from now on; saying it twice changes nothing."""
     key = bytes.fromhex(meta.comment_key(conn))
     rows = [{"key_hash": one, "kind": kind, "erased_at": now} for one in sorted({_hash(key, kind, n) for n in names})]
-    write_rows(conn, insert_into(conn.dialect.name, _erased).on_conflict_do_nothing(), rows)
+    insert_missing(conn, _erased, rows)
 
 
 def among(conn: Connection, kind: Kind, names: Iterable[Name]) -> set[Name]:

@@ -29,7 +29,6 @@ from sqlalchemy import (
 )
 from sqlmodel import SQLModel
 
-from blocks.database import tables
 from blocks.database.store import erased_names, leases, meta
 from blocks.database.store.erased_names import ERASED, Naming, folded
 from blocks.database.store.imports import ENDED, read
@@ -69,9 +68,6 @@ _run_posts = table_of(RunPost)
 _runs = table_of(Run)
 _inbox = table_of(Inbox)
 _comments = table_of(Comment)
-
-_ = tables  # Imported for its effect: the tables register themselves in the metadata.
-
 
 _SILENT = timedelta(hours=1)
 """So long after its end a lease may still be taken up again; clocks of machines that differ are well within it."""

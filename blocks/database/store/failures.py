@@ -97,18 +97,20 @@ def give_up(conn: Connection, failures: Sequence[GivenUp], now: datetime) -> Non
         }
         for failure in sorted(failures, key=lambda failure: (failure.item_key, failure.stage))
     ]
-    write_rows(conn, _upsert(conn.dialect.name), rows)
+    write_rows(conn, _UPSERT, rows)
 
 
-@lru_cache(maxsize=2)
-def _upsert(dialect: str) -> Any:
-    statement = insert_into(dialect, _failures)
+def _upsert_open() -> Any:
+    statement = insert_into(_failures)
     kept = {"failure_id", "item_key", "stage", "first_at", "resolved_at"}
     return statement.on_conflict_do_update(
         index_elements=["item_key", "stage"],
         index_where=_failures.c.resolved_at.is_(None),
         set_={column.name: statement.excluded[column.name] for column in _failures.c if column.name not in kept},
     )
+
+
+_UPSERT = _upsert_open()
 
 
 def resolve(conn: Connection, item_keys: Iterable[str], now: datetime, *, stages: Sequence[Stage] | None = None) -> int:

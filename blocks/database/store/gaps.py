@@ -97,7 +97,7 @@ def _note(conn: Connection, row: Row[Any], now: datetime) -> None:
     if overlap is None or overlap.shared > 0:
         conn.execute(delete(_gaps).where(_gaps.c.import_id == row.import_id))
         return
-    insert = insert_into(conn.dialect.name, _gaps).values(
+    insert = insert_into(_gaps).values(
         import_id=row.import_id,
         previous_import_id=overlap.previous_import_id,
         hashtag=row.hashtag,

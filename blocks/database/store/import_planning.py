@@ -28,7 +28,7 @@ from blocks.database.store.imports import (
     with_note,
     with_open_posts,
 )
-from blocks.database.store.statements import insert_into, table_of
+from blocks.database.store.statements import insert_into, insert_missing, table_of
 from blocks.database.tables import Hashtag, Import
 from blocks.database.tables.ledger import RUNNING
 from blocks.errors import UsageError
@@ -53,6 +53,7 @@ class Ticket:
     state: str
     since: datetime
     """When it was submitted, or planned, where it was not sent yet."""
+    requested: int
     open_only: bool = False
     """An unfinished import that is continued: only posts that are not settled are the run's to buy."""
 
@@ -135,9 +136,7 @@ def plan_import(
         whose = {"account": account, "dedup_key": dedup_key}
         chosen = _take_over(conn, free, plan) if free else _insert(conn, whose | plan)
         action = "submit"
-    record = insert_into(conn.dialect.name, run_imports).values(
-        run_id=run_id, import_id=chosen.import_id, how=_RECORDED[action]
-    )
+    record = insert_into(run_imports).values(run_id=run_id, import_id=chosen.import_id, how=_RECORDED[action])
     # What the run once submitted stays its own, however it finds it again.
     conn.execute(
         record.on_conflict_do_update(
@@ -146,13 +145,14 @@ def plan_import(
             where=record.excluded.how == "submitted",
         )
     )
-    return Ticket(chosen.import_id, action, chosen.state, chosen.since, open_only=chosen in unfinished)
+    return Ticket(
+        chosen.import_id, action, chosen.state, chosen.since, chosen.requested, open_only=chosen in unfinished
+    )
 
 
 def _follow(conn: Connection, tag: str, typed: str, at: datetime) -> None:
     """Note a hashtag that is followed, once for ever, as it was first typed."""
-    noted = insert_into(conn.dialect.name, table_of(Hashtag)).values(tag=tag, shown=typed, first_seen_at=at)
-    conn.execute(noted.on_conflict_do_nothing())
+    insert_missing(conn, table_of(Hashtag), [{"tag": tag, "shown": typed, "first_seen_at": at}])
 
 
 def _one_planner_at_a_time(conn: Connection, account: str, dedup_key: str) -> None:
@@ -296,8 +296,7 @@ def give_way(conn: Connection, import_id: str, *, run_id: str, owner: str, why: 
     note = f"{why}; import {twin.import_id} is under way already"
     if move(conn, import_id, sending, **ended, note=note) is None:
         return None
-    link = insert_into(conn.dialect.name, run_imports)
-    conn.execute(link.values(run_id=run_id, import_id=twin.import_id, how="attached").on_conflict_do_nothing())
+    insert_missing(conn, run_imports, [{"run_id": run_id, "import_id": twin.import_id, "how": "attached"}])
     runs.ask_for_import(conn, twin.import_id, run_id)
     return twin.import_id
 

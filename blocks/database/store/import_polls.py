@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, Literal
 
 from sqlalchemy import Connection, and_, bindparam, case, delete, func, not_, select
@@ -226,7 +225,7 @@ def record_poll(
         }
         for key, item in sorted(by_key.items())
     ]
-    write_rows(conn, _upsert(conn.dialect.name), rows)
+    write_rows(conn, _upsert, rows)
     withheld = max(withheld, locked[0].withheld)
     row = _bring_up_to_date(conn, locked[0], withheld, progress=new_items > 0, post_micros=post_micros, now=at)
     found = [
@@ -300,19 +299,16 @@ def _given_anew(conn: Connection, fresh: dict[str, ItemSeen], *, run_id: str) ->
     return found
 
 
-@lru_cache(maxsize=2)
-def _upsert(dialect: str) -> Any:
-    insert = insert_into(dialect, items)
-    came = insert.excluded
-    return insert.on_conflict_do_update(
-        index_elements=["import_id", "item_key"],
-        set_={
-            "video_no": func.coalesce(came.video_no, items.c.video_no),
-            "source_url": func.coalesce(items.c.source_url, came.source_url),
-            "item_status": func.coalesce(came.item_status, items.c.item_status),
-            "last_seen_at": came.last_seen_at,
-        },
-    )
+_came = insert_into(items).excluded
+_upsert = insert_into(items).on_conflict_do_update(
+    index_elements=["import_id", "item_key"],
+    set_={
+        "video_no": func.coalesce(_came.video_no, items.c.video_no),
+        "source_url": func.coalesce(items.c.source_url, _came.source_url),
+        "item_status": func.coalesce(_came.item_status, items.c.item_status),
+        "last_seen_at": _came.last_seen_at,
+    },
+)
 
 
 def _bring_up_to_date(

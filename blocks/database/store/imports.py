@@ -167,7 +167,7 @@ def move(conn: Connection, import_id: str, *where: ColumnElement[bool], **values
 
 def insert_plan(conn: Connection, plan: dict[str, Any]) -> Import | None:
     """Write a new row; None where the index of shared plans has another."""
-    insert = insert_into(conn.dialect.name, imports).values(plan).on_conflict_do_nothing().returning(imports)
+    insert = insert_into(imports).values(plan).on_conflict_do_nothing().returning(imports)
     return next(iter(_rows(conn, insert)), None)
 
 

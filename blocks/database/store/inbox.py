@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, exists, or_, select, update
 from blocks.completion import Callback, Said, kind_of
 from blocks.database.store import leases
 from blocks.database.store.imports import OPEN, imports, items
-from blocks.database.store.statements import chunks, insert_into, sanitise_text, table_of, write_rows
+from blocks.database.store.statements import chunks, insert_missing, sanitise_text, table_of
 from blocks.database.tables import Inbox
 
 inbox = table_of(Inbox)
@@ -79,7 +79,7 @@ def receive(conn: Connection, callbacks: Sequence[Callback], *, now: datetime | 
         for one in callbacks
         if (row := known.get(one.task_id)) is not None
     ]
-    write_rows(conn, insert_into(conn.dialect.name, inbox).on_conflict_do_nothing(), rows)
+    insert_missing(conn, inbox, rows)
 
 
 def _is_news(conn: Connection, import_id: str, one: Callback) -> bool:

@@ -6,7 +6,7 @@ import secrets
 
 from sqlalchemy import Connection, delete, select
 
-from blocks.database.store.statements import insert_into, table_of
+from blocks.database.store.statements import insert_into, insert_missing, table_of
 from blocks.database.tables import Meta
 
 COMMENT_KEY = "comment_key"
@@ -18,15 +18,14 @@ def comment_key(conn: Connection) -> str:
     Whoever holds the database can test a name against a hash; whoever holds only an export cannot.
     """
     table = table_of(Meta)
-    made = insert_into(conn.dialect.name, table).values(key=COMMENT_KEY, value=secrets.token_hex(32))
-    conn.execute(made.on_conflict_do_nothing())
+    insert_missing(conn, table, [{"key": COMMENT_KEY, "value": secrets.token_hex(32)}])
     return str(conn.execute(select(table.c.value).where(table.c.key == COMMENT_KEY)).scalar_one())
 
 
 def remember(conn: Connection, key: str, value: str) -> None:
     """Keep a fact, in place of what was known before."""
     table = table_of(Meta)
-    made = insert_into(conn.dialect.name, table).values(key=key, value=value)
+    made = insert_into(table).values(key=key, value=value)
     conn.execute(made.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
 
 

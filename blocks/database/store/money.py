@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, Literal
 
 from sqlalchemy import (
@@ -21,7 +20,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    Table,
     bindparam,
     case,
     func,
@@ -30,10 +28,8 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import SQLModel
 
-from blocks.database.store.statements import Key, chunks, posts_among, table_of
+from blocks.database.store.statements import Key, chunks, insert_into, posts_among, table_of
 from blocks.database.tables import Budget, Import, ImportItem, Run, RunPost, Spend
 from blocks.errors import Held, SpendCapReached
 
@@ -41,13 +37,12 @@ _runs = table_of(Run)
 _imports = table_of(Import)
 _items = table_of(ImportItem)
 _run_posts = table_of(RunPost)
+_spend = table_of(Spend)
+_budgets = table_of(Budget)
 
 MICROS_PER_USD = 1_000_000
 
 Kind = Literal["import", "metadata"]
-
-_spend: Table = SQLModel.metadata.tables[str(Spend.__tablename__)]
-_budgets: Table = SQLModel.metadata.tables[str(Budget.__tablename__)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +75,7 @@ class Purpose:
 class SpendLine:
     """What one kind of call cost: `calls` made (metadata) or posts listed (import), and millionths of a dollar.
 
-    `reserved_micros` are not settled: under way, or left behind by a run that was killed.
+    `open_micros` are reserved and not settled: under way, or left behind by a run that was killed.
     """
 
     kind: str
@@ -88,7 +83,7 @@ class SpendLine:
     channel: str | None
     calls: int
     spent_micros: int
-    reserved_micros: int
+    open_micros: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +111,7 @@ class RunSpend:
     @property
     def open_micros(self) -> int:
         """Reserved and not settled."""
-        return sum(line.reserved_micros for line in self.lines)
+        return sum(line.open_micros for line in self.lines)
 
     @property
     def counted_micros(self) -> int:
@@ -141,28 +136,18 @@ def _scopes(
     return [*scopes, ("day", f"day:{account}:{day}")]
 
 
-@lru_cache(maxsize=2)
-def _take(dialect: str) -> Any:
-    new: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    used, cap = _budgets.c.used_micros, bindparam("cap", type_=BigInteger)
-    more = bindparam("more", type_=BigInteger)
-    return (
-        new(_budgets)
-        .values(scope=bindparam("which"), used_micros=more)
-        .on_conflict_do_update(
-            index_elements=["scope"],
-            set_={"used_micros": used + more},
-            where=or_(cap.is_(None), used + more <= cap),
-        )
-        .returning(used)
+_cap, _more = bindparam("cap", type_=BigInteger), bindparam("more", type_=BigInteger)
+_take = (
+    insert_into(_budgets)
+    .values(scope=bindparam("which"), used_micros=_more)
+    .on_conflict_do_update(
+        index_elements=["scope"],
+        set_={"used_micros": _budgets.c.used_micros + _more},
+        where=or_(_cap.is_(None), _budgets.c.used_micros + _more <= _cap),
     )
-
-
-_add = (
-    update(_budgets)
-    .where(_budgets.c.scope == bindparam("which"))
-    .values(used_micros=_budgets.c.used_micros + bindparam("more", type_=BigInteger))
+    .returning(_budgets.c.used_micros)
 )
+_add = update(_budgets).where(_budgets.c.scope == bindparam("which")).values(used_micros=_budgets.c.used_micros + _more)
 _used = select(_budgets.c.used_micros).where(_budgets.c.scope == bindparam("which"))
 
 
@@ -229,7 +214,7 @@ def reserve(
         # The first reservation of a scope has no row whose total the statement could compare.
         fits = cap is None or micros <= cap
         values = {"which": scope, "more": micros, "cap": cap}
-        if not fits or conn.execute(_take(conn.dialect.name), values).one_or_none() is None:
+        if not fits or conn.execute(_take, values).one_or_none() is None:
             for done in taken:
                 conn.execute(_add, {"which": done, "more": -micros})
             used = used_micros(conn, scope)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -31,6 +30,7 @@ from blocks.database.store.failures import GivenUp
 from blocks.database.store.statements import (
     chunks,
     insert_into,
+    insert_missing,
     one_of,
     posts_among,
     same_post,
@@ -92,18 +92,17 @@ def write_all(conn: Connection, saved: Sequence[EnrichedPost], now: datetime) ->
 
     Every writer takes rows in the order of their keys, so that two of them cannot wait for each other.
     """
-    dialect = conn.dialect.name
     posts = [post_row(one, now) for one in saved]
     creators = [creator_row(row) for row in posts if row["author_id"] is not None]
     comments = [row for one, post in zip(saved, posts, strict=True) for row in comment_rows(one, post)]
-    write_rows(conn, upsert_posts(dialect), posts)
-    write_rows(conn, upsert_creators(dialect), sorted(creators, key=_creator_order))
+    write_rows(conn, UPSERT_POSTS, posts)
+    write_rows(conn, UPSERT_CREATORS, sorted(creators, key=_creator_order))
     # The posts' rows are locked by now: of two measurements at once, the second finds what the first answered.
     snapshots = [snapshot_row(*pair) for pair in zip(saved, posts, strict=True)]
     snapshots_store.set_targets(conn, snapshots, [one.plan for one in saved])
-    write_rows(conn, insert_snapshots(dialect), snapshots)
+    insert_missing(conn, _snapshots, snapshots)
     snapshots_store.update_rests(conn, {one.key: one.plan for one in saved if one.plan is not None})
-    write_rows(conn, upsert_comments(dialect), sorted(comments, key=_comment_order))
+    write_rows(conn, UPSERT_COMMENTS, sorted(comments, key=_comment_order))
 
 
 def post_row(one: EnrichedPost, now: datetime) -> dict[str, Any]:
@@ -190,20 +189,17 @@ def _later(table: Table, new: Any, name: str) -> ColumnElement[Any]:
     return case((new[name] > table.c[name], new[name]), else_=table.c[name])
 
 
-@lru_cache(maxsize=2)
-def insert_new_posts(dialect: str) -> Any:
-    """Insert posts that are not there yet, returning the keys of those; one caller alone gets each."""
-    return insert_into(dialect, _posts).on_conflict_do_nothing().returning(_posts.c.platform, _posts.c.post_id)
+_insert_new = insert_into(_posts).on_conflict_do_nothing().returning(_posts.c.platform, _posts.c.post_id)
+"""Inserts posts that are not there yet, and returns the keys of those; one caller alone gets each."""
 
 
-@lru_cache(maxsize=4)
-def upsert_posts(dialect: str, *, same_moment: bool = False) -> Any:
+def _upsert_posts(*, same_moment: bool) -> Any:
     """Replace a post's row by a newer observation, or the same one parsed anew; see `save_posts`.
 
     Of two payloads of one moment the row is of the first, as the snapshot is. `same_moment`: whatever payload is
     stored for the moment, as a re-parse reads the snapshot in it too.
     """
-    statement = insert_into(dialect, _posts)
+    statement = insert_into(_posts)
     new = statement.excluded
     # Found to be gone after this was measured: the numbers are welcome, the status is not.
     gone_since = func.coalesce(_posts.c.gone_at > new.observed_at, False)
@@ -227,10 +223,13 @@ def upsert_posts(dialect: str, *, same_moment: bool = False) -> Any:
     )
 
 
-@lru_cache(maxsize=2)
-def upsert_creators(dialect: str) -> Any:
+UPSERT_POSTS = _upsert_posts(same_moment=False)
+UPSERT_POSTS_READ_ANEW = _upsert_posts(same_moment=True)
+
+
+def _upsert_creators() -> Any:
     """The newest observation of a creator wins as a whole; `first_seen_at` becomes the earliest."""
-    statement = insert_into(dialect, _creators)
+    statement = insert_into(_creators)
     new, old = statement.excluded, _creators.c
     newer = new.observed_at >= old.observed_at
     names = ("author_username", "author_name", "verified", "followers", "observed_at")
@@ -239,22 +238,21 @@ def upsert_creators(dialect: str) -> Any:
     return statement.on_conflict_do_update(index_elements=["platform", "author_id"], set_=set_)
 
 
-@lru_cache(maxsize=2)
-def insert_snapshots(dialect: str) -> Any:
-    """Append snapshots; one that is there already is never changed."""
-    return insert_into(dialect, _snapshots).on_conflict_do_nothing()
+UPSERT_CREATORS = _upsert_creators()
 
 
-@lru_cache(maxsize=2)
-def upsert_comments(dialect: str) -> Any:
+def _upsert_comments() -> Any:
     """The newest observation of a comment wins."""
-    statement = insert_into(dialect, _comments)
+    statement = insert_into(_comments)
     names = ("post_id", "author", "text", "likes", "created_at", "observed_at")
     return statement.on_conflict_do_update(
         index_elements=["platform", "comment_id"],
         set_={name: statement.excluded[name] for name in names},
         where=statement.excluded.observed_at >= _comments.c.observed_at,
     )
+
+
+UPSERT_COMMENTS = _upsert_comments()
 
 
 _KEY = and_(_posts.c.platform == bindparam("of_platform"), _posts.c.post_id == bindparam("of_post"))
@@ -289,7 +287,7 @@ def ensure_posts(
     if not rows:
         return set()
     in_order = [rows[key] for key in sorted(rows)]
-    inserted = conn.execute(insert_new_posts(conn.dialect.name), in_order).all()
+    inserted = conn.execute(_insert_new, in_order).all()
     new = {(platform, post_id) for platform, post_id in inserted}
     known = [
         {
@@ -351,7 +349,7 @@ def save_posts(conn: Connection, saved: Sequence[EnrichedPost], now: datetime) -
     ended = {"state": "done", "attempts": 1, "updated_at": now}
     write_rows(
         conn,
-        work.done_statement(conn.dialect.name),
+        work.DONE,
         [{"platform": platform, "post_id": post_id, "purpose": purpose} | ended for platform, post_id, purpose in done],
     )
     measured = sorted({one.key for one in ordered if one.purpose != "enrich"})
@@ -479,7 +477,7 @@ def mark_failed(
         item_key(ref): {"platform": ref.platform, "post_id": ref.post_id, "attempts": one.attempts} | ended
         for one, ref in posts
     }
-    write_rows(conn, work.failed_statement(conn.dialect.name), [rows[key] for key in sorted(rows)])
+    write_rows(conn, work.FAILED, [rows[key] for key in sorted(rows)])
     looked_at = [(ref.platform, ref.post_id, one.raw_sha256) for one, ref in posts if one.raw_sha256 is not None]
     raw_payloads.mark_parsed(conn, looked_at, parser_version=None, now=now)
 

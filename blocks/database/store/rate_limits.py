@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Float, Table, bindparam, case, cast, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from blocks.database.store.statements import table_of
+from blocks.database.store.statements import insert_into, table_of
 from blocks.database.tables import RateLimit
 
 LONG_PAUSE_SECONDS = 900.0
@@ -55,9 +54,8 @@ def _clock(own_clock: bool) -> ColumnElement[float]:
     return cast(func.extract("epoch", func.clock_timestamp()), Float(53)) if own_clock else _seconds("now")
 
 
-@lru_cache(maxsize=8)
-def _statements(dialect: str, own_clock: bool) -> dict[str, Any]:
-    insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
+@cache
+def _statements(own_clock: bool) -> dict[str, Any]:
     now = _clock(own_clock)
     row = _limits.c
     known = (row.next_at, row.learned_interval, row.learned_at, now.label("now"))
@@ -66,7 +64,7 @@ def _statements(dialect: str, own_clock: bool) -> dict[str, Any]:
     later = case((row.next_at > now + _seconds("wait"), row.next_at), else_=now + _seconds("wait"))
     key: dict[str, Any] = {"account": bindparam("whose"), "name": bindparam("which")}
     return {
-        "reserve": insert(_limits)
+        "reserve": insert_into(_limits)
         .values(**key, next_at=now + _seconds("length"))
         .on_conflict_do_update(
             index_elements=["account", "name"],
@@ -75,7 +73,7 @@ def _statements(dialect: str, own_clock: bool) -> dict[str, Any]:
         )
         .returning(*known),
         "look": select(*known).where(*_mine),
-        "pause": insert(_limits)
+        "pause": insert_into(_limits)
         .values(**key, next_at=now + _seconds("wait"))
         .on_conflict_do_update(index_elements=["account", "name"], set_={"next_at": later})
         .returning(*known),
@@ -95,7 +93,7 @@ def _statements(dialect: str, own_clock: bool) -> dict[str, Any]:
 
 def _prepare(conn: Connection, now: float | None) -> tuple[dict[str, Any], dict[str, float]]:
     own_clock = now is None and conn.dialect.name == "postgresql"
-    statements = _statements(conn.dialect.name, own_clock)
+    statements = _statements(own_clock)
     return statements, {} if own_clock else {"now": time.time() if now is None else now}
 
 

@@ -7,13 +7,20 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, cast
 
 from sqlalchemy import Connection, Row, and_, bindparam, select, update
 
 from blocks.database.grouping import mergeable
-from blocks.database.store.statements import chunks, insert_into, posts_among, same_post, table_of, write_rows
+from blocks.database.store.statements import (
+    chunks,
+    insert_into,
+    insert_missing,
+    posts_among,
+    same_post,
+    table_of,
+    write_rows,
+)
 from blocks.database.tables import CanaryShape, Post, RawFetch, RawPayload
 from blocks.errors import StoreError
 from blocks.posts.record import Channel, Platform, PostRef
@@ -48,10 +55,9 @@ def save_raw(conn: Connection, answers: Sequence[RawAnswer]) -> list[str]:
     A body that is stored already is not stored again; the same answer (post and time) may be saved twice.
     """
     hashes = save_bodies(conn, [answer.body for answer in answers])
-    insert_fetch = _inserts(conn.dialect.name)[1]
-    write_rows(
+    insert_missing(
         conn,
-        insert_fetch,
+        _fetches,
         [
             {
                 "platform": answer.ref.platform,
@@ -73,12 +79,11 @@ def save_bodies(conn: Connection, bodies: Sequence[bytes]) -> list[str]:
     """Store bodies, each content once; the SHA-256 of each, in the order given."""
     hashes = [hashlib.sha256(body).hexdigest() for body in bodies]
     by_hash = dict(zip(hashes, bodies, strict=True))
-    insert_payload = _inserts(conn.dialect.name)[0]
     # Again until all are held: a purge may delete what nothing refers to at this very moment. SQLite has one writer.
     while missing := sorted(by_hash.keys() - _held(conn, sorted(by_hash))):
         rows = [(sha, by_hash[sha]) for sha in missing]
         packed = [{"sha256": sha, "body": zlib.compress(body, _LEVEL), "size": len(body)} for sha, body in rows]
-        write_rows(conn, insert_payload, packed)
+        insert_missing(conn, _payloads, packed)
         if conn.dialect.name == "sqlite":
             break
     return hashes
@@ -91,14 +96,6 @@ def _held(conn: Connection, hashes: Sequence[str]) -> set[str]:
         query = select(_payloads.c.sha256).where(_payloads.c.sha256.in_(part)).order_by(_payloads.c.sha256)
         held.update(conn.execute(query.with_for_update(read=True, key_share=True)).scalars())
     return held
-
-
-@lru_cache(maxsize=2)
-def _inserts(dialect: str) -> tuple[Any, Any]:
-    return (
-        insert_into(dialect, _payloads).on_conflict_do_nothing(),
-        insert_into(dialect, _fetches).on_conflict_do_nothing(),
-    )
 
 
 def load_raw(conn: Connection, sha256: str) -> bytes:
@@ -195,7 +192,7 @@ def seen_before(conn: Connection, platform: str, post_id: str, channel: str) -> 
 
 def note_shape(conn: Connection, seen: CanaryShape, *, changed: bool) -> None:
     """Keep how a payload looks now, unless a later look is kept; `changed`: otherwise than before."""
-    insert = insert_into(conn.dialect.name, _shapes).values(seen.model_dump())
+    insert = insert_into(_shapes).values(seen.model_dump())
     names = ["shape", "keys", "observed_at"] + (["changed_at"] if changed else [])
     conn.execute(
         insert.on_conflict_do_update(

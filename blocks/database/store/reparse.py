@@ -21,7 +21,16 @@ from blocks.database.store.filters import Filters
 from blocks.database.store.posts import FACTS, METRICS, EnrichedPost
 from blocks.database.store.replay import Difference, Policy, Reading, next_posts, readings
 from blocks.database.store.snapshots import Moment
-from blocks.database.store.statements import Key, chunks, one_of, posts_among, same_post, table_of, write_rows
+from blocks.database.store.statements import (
+    Key,
+    chunks,
+    insert_missing,
+    one_of,
+    posts_among,
+    same_post,
+    table_of,
+    write_rows,
+)
 from blocks.database.tables import Comment, Creator, Failure, Post, Snapshot, Work
 from blocks.errors import NotAPostUrl
 from blocks.posts.identity import parse_post_url
@@ -254,7 +263,7 @@ def _snapshots_anew(
     diff.not_understood += sum(lost.key not in kept and not lost.gone for lost in not_understood)
     if not dry_run:
         write_rows(conn, _mend_snapshot, changed)
-        write_rows(conn, posts.insert_snapshots(conn.dialect.name), added)
+        insert_missing(conn, _snapshots, added)
     return sorted(of_another_age)
 
 
@@ -295,8 +304,7 @@ def _posts_anew(
             stamped.append(new)
     diff.restamped += len(stamped)
     if not dry_run:
-        statement = posts.upsert_posts(conn.dialect.name, same_moment=True)
-        write_rows(conn, statement, [*touched, *stamped])
+        write_rows(conn, posts.UPSERT_POSTS_READ_ANEW, [*touched, *stamped])
     return touched
 
 
@@ -323,7 +331,7 @@ def _creators_anew(
         elif there[key].observed_at <= row["observed_at"]:
             diff.compare("creators", key, there[key], row, CREATOR_COLUMNS)
     if not dry_run:
-        write_rows(conn, posts.upsert_creators(conn.dialect.name), [rows[key] for key in sorted(rows)])
+        write_rows(conn, posts.UPSERT_CREATORS, [rows[key] for key in sorted(rows)])
     these = {(row["platform"], row["post_id"]) for row in touched} | set(taken_back)
     before = {(key[0], stored[key].author_id) for key in these}
     ours = posts_among(_posts.c.platform, _posts.c.post_id, these)
@@ -360,7 +368,7 @@ def _comments_anew(conn: Connection, pairs: _Pairs, diff: Difference, *, dry_run
     ]
     diff.removed["comments"] += len(lost)
     if not dry_run:
-        write_rows(conn, posts.upsert_comments(conn.dialect.name), written)
+        write_rows(conn, posts.UPSERT_COMMENTS, written)
         for part in chunks(sorted(lost)):
             conn.execute(delete(_comments).where(posts_among(_comments.c.platform, _comments.c.comment_id, part)))
 

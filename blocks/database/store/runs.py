@@ -21,7 +21,15 @@ from blocks.database.store import leases, money, work
 from blocks.database.store import posts as posts_store
 from blocks.database.store.failures import POST_STAGES
 from blocks.database.store.imports import ENDED, imports
-from blocks.database.store.statements import Key, chunks, insert_into, posts_among, same_post, table_of, write_rows
+from blocks.database.store.statements import (
+    Key,
+    chunks,
+    insert_into,
+    insert_missing,
+    posts_among,
+    same_post,
+    table_of,
+)
 from blocks.database.store.work import OPEN_WORK
 from blocks.database.tables import Collection, Failure, Import, ImportItem, Post, Run, RunImport, RunPost, Work
 from blocks.posts.record import PostRef
@@ -79,9 +87,8 @@ def start_run(
     `owner` holds its lease. Whoever retries a run that was stopped ends that stop.
     """
     if collection is not None:
-        named = insert_into(conn.dialect.name, _collections).values(name=collection, created_at=now)
-        conn.execute(named.on_conflict_do_nothing())
-    started = insert_into(conn.dialect.name, _runs).values(
+        insert_missing(conn, _collections, [{"name": collection, "created_at": now}])
+    started = insert_into(_runs).values(
         run_id=run_id, flow=flow, account=account, collection=collection, parameters=parameters, started_at=now,
         cap_micros=cap_micros, sweeps=sweeps, **_lease(conn, owner),
     )  # fmt: skip
@@ -138,12 +145,7 @@ def take_posts(
     new = posts_store.ensure_posts(conn, given, now, run_id)
     keys = sorted({(ref.platform, ref.post_id) for ref, _ in given})
     rows = [{"platform": platform, "post_id": post_id, "purpose": purpose} for platform, post_id in keys]
-    dialect = conn.dialect.name
-    write_rows(
-        conn,
-        insert_into(dialect, _run_posts).on_conflict_do_nothing(),
-        [row | {"run_id": run_id} for row in rows],
-    )
+    insert_missing(conn, _run_posts, [row | {"run_id": run_id} for row in rows])
     work.enqueue(conn, [ref for ref, _ in given], purpose, asked_by=run_id if asks else None, now=now)
     if asks:
         work.ask(conn, keys, purpose, run_id)

@@ -17,7 +17,14 @@ from blocks.database.store import imports as ledger
 from blocks.database.store.failures import GivenUp
 from blocks.database.store.import_planning import Ticket
 from blocks.database.store.imports import FoundPost, imports, items, read, run_imports
-from blocks.database.store.statements import Key, chunks, insert_into, posts_among, same_post, table_of, write_rows
+from blocks.database.store.statements import (
+    Key,
+    chunks,
+    insert_missing,
+    posts_among,
+    same_post,
+    table_of,
+)
 from blocks.database.store.work import OPEN_WORK
 from blocks.database.tables import Import, Post, RawFetch, Run, RunPost, Snapshot, Spend, Work
 from blocks.posts.identity import item_key
@@ -221,12 +228,13 @@ def _with_payers(conn: Connection, rows: Sequence[Row[Any]]) -> list[FoundPost]:
 
 def _attach(conn: Connection, run_id: str, rows: Sequence[Import]) -> None:
     """Write down that a run follows these imports."""
-    link = insert_into(conn.dialect.name, run_imports).on_conflict_do_nothing()
-    write_rows(conn, link, [{"run_id": run_id, "import_id": row.import_id, "how": "attached"} for row in rows])
+    insert_missing(
+        conn, run_imports, [{"run_id": run_id, "import_id": row.import_id, "how": "attached"} for row in rows]
+    )
 
 
 def _ticket(row: Import, *, open_only: bool = False) -> Ticket:
-    return Ticket(row.import_id, "attached", row.state, row.since, open_only)
+    return Ticket(row.import_id, "attached", row.state, row.since, row.requested, open_only)
 
 
 GIVEN_UP = "GivenUp"

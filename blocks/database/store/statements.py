@@ -26,7 +26,7 @@ from sqlalchemy import (
     select,
     tuple_,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import SQLModel
 
@@ -44,9 +44,14 @@ def table_of(model: type[SQLModel]) -> Table:
     return cast(Table, model.__table__)  # type: ignore[attr-defined]
 
 
-def insert_into(dialect: str, table: Table) -> sqlite.Insert:
-    """The engine's own `insert()`, which knows `on_conflict_do_update`; both engines spell it alike."""
-    return cast(sqlite.Insert, postgresql.insert(table)) if dialect == "postgresql" else sqlite.insert(table)
+def insert_into(table: Table) -> postgresql.Insert:
+    """An `insert()` that knows ON CONFLICT; both engines spell that alike, and SQLAlchemy writes this one for both."""
+    return postgresql.insert(table)
+
+
+def insert_missing(conn: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows with the same keys; one that is there already stays as it is."""
+    write_rows(conn, insert_into(table).on_conflict_do_nothing(), rows)
 
 
 def chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:

@@ -18,14 +18,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, select, update
 
 from blocks.database.grouping import mergeable
 from blocks.database.store import leases
-from blocks.database.store.statements import Key, chunks, insert_into, keyed, posts_among, table_of, write_rows
+from blocks.database.store.statements import (
+    Key,
+    chunks,
+    insert_into,
+    insert_missing,
+    keyed,
+    posts_among,
+    table_of,
+    write_rows,
+)
 from blocks.database.tables import Post, RawFetch, Run, Work
 from blocks.posts.record import Channel, PostRef
 from blocks.processes import Alive, is_alive
@@ -58,7 +66,6 @@ class WorkItem:
     ref: PostRef
     source_url: str | None
     attempts: int
-    never_enriched: bool
     tries: dict[str, int] = field(default_factory=dict)
     unparsed: tuple[str, Channel, datetime] | None = None
     asked_by: str | None = None
@@ -95,11 +102,6 @@ def _by_key(refs: Iterable[PostRef]) -> dict[Key, PostRef]:
     return dict(sorted({_key(ref): ref for ref in refs}.items()))
 
 
-@lru_cache(maxsize=2)
-def _insert_missing(dialect: str) -> Any:
-    return insert_into(dialect, _work).on_conflict_do_nothing()
-
-
 def enqueue(
     conn: Connection,
     refs: Iterable[PostRef],
@@ -112,7 +114,7 @@ def enqueue(
     at = leases.clock(conn, now)
     new = {"purpose": purpose, "state": "pending", "asked_by": asked_by, "updated_at": at}
     rows = [{"platform": platform, "post_id": post_id, **new} for platform, post_id in _by_key(refs)]
-    write_rows(conn, _insert_missing(conn.dialect.name), rows)
+    insert_missing(conn, _work, rows)
 
 
 def ask(conn: Connection, keys: Iterable[Key], purpose: str, run_id: str, *, only_of: Any = None) -> None:
@@ -223,7 +225,6 @@ def claim(
                 wanted[key],
                 posts[key].source_url if key in posts else None,
                 0 if key in zero else rows[key].attempts,
-                key not in posts or posts[key].enriched_at is None,
                 {} if key in zero else rows[key].tries or {},
                 stored.get(key),
                 rows[key].asked_by if asker is None else asker,
@@ -266,7 +267,7 @@ def _guard(conn: Connection, keys: Sequence[Key]) -> tuple[dict[Key, Any], set[K
     none waits. A post that was erased meanwhile has no row, and nothing that needs a guard is written of it.
     """
     post = _posts.c
-    query = select(post.platform, post.post_id, post.source_url, post.observed_at, post.enriched_at)
+    query = select(post.platform, post.post_id, post.source_url, post.observed_at)
     locked = conn.execute(query.where(keyed(conn, _posts, keys)).with_for_update(skip_locked=True))
     mine = {_key_of(row): row for row in locked}
     left = [key for key in keys if key not in mine]
@@ -395,23 +396,18 @@ def lost_to_others(conn: Connection, keys: Sequence[Key], owner: str, purpose: s
     return others - mine
 
 
-@lru_cache(maxsize=2)
-def done_statement(dialect: str) -> Any:
-    """End work in the state given; the calls counted on it stay."""
-    return _end_work(dialect, "state", "updated_at")
-
-
-@lru_cache(maxsize=2)
-def failed_statement(dialect: str) -> Any:
-    """End work in the state given, with the calls that were made."""
-    return _end_work(dialect, "state", "updated_at", "attempts")
-
-
-def _end_work(dialect: str, *names: str) -> Any:
-    statement = insert_into(dialect, _work)
+def _end_work(*names: str) -> Any:
+    statement = insert_into(_work)
     set_: dict[str, Any] = {name: statement.excluded[name] for name in names}
     set_ |= {"lease_owner": None, "lease_until": None}
     return statement.on_conflict_do_update(index_elements=["platform", "post_id", "purpose"], set_=set_)
+
+
+DONE = _end_work("state", "updated_at")
+"""Ends work in the state given; the calls counted on it stay."""
+
+FAILED = _end_work("state", "updated_at", "attempts")
+"""Ends work in the state given, with the calls that were made."""
 
 
 @dataclass(frozen=True, slots=True)

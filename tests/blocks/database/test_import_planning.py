@@ -33,7 +33,7 @@ def test_a_second_run_attaches_to_what_is_under_way(book: Ledger) -> None:
         move()
         ticket = book.plan("r2", 25)
         assert (ticket.import_id, ticket.action) == (first.import_id, "attached")
-    assert ticket.task_id == "T1"
+    assert book.get(ticket.import_id).task_id == "T1"
     with book.store.connect() as conn:
         assert [(row.import_id, how) for row, how in ledger.of_run(conn, "r1")] == [(first.import_id, "submitted")]
         assert [(row.import_id, how) for row, how in ledger.of_run(conn, "r2")] == [(first.import_id, "attached")]

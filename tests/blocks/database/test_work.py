@@ -82,7 +82,7 @@ def test_what_is_new_is_the_caller_s(store: Store) -> None:
         ref(1).post_id: "as it came",
         ref(2).post_id: None,
     }
-    assert all(item.attempts == 0 and item.never_enriched and item.unparsed is None for item in found.claimed)
+    assert all(item.attempts == 0 and item.unparsed is None for item in found.claimed)
     assert (found.fresh, found.busy, found.ended) == ([], [], [])
 
 
@@ -124,7 +124,7 @@ def test_what_was_measured_lately_is_not_bought(store: Store) -> None:
     found = claim(store, "you", [ref(1), ref(2)], now=T0 + 12 * HOURS)
     assert (found.fresh, refs_of(found)) == ([ref(1)], [ref(2)])
     found = claim(store, "you", [ref(1)], now=T0 + 12 * HOURS + timedelta(seconds=1))
-    assert [(item.ref, item.attempts, item.never_enriched) for item in found.claimed] == [(ref(1), 0, False)]
+    assert [(item.ref, item.attempts) for item in found.claimed] == [(ref(1), 0)]
 
 
 def test_measured_for_another_purpose_is_measured_too(store: Store) -> None:
