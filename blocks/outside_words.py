@@ -6,7 +6,6 @@ What is stored and exported to files stays as it came; each place that shows it 
 from __future__ import annotations
 
 import hashlib
-import html
 import re
 from typing import Any, Final
 
@@ -86,11 +85,6 @@ def _escaped(text: str, *, first: bool) -> str:
 def _at_the_beginning(match: re.Match[str]) -> str:
     mark = match.group()
     return f"{mark}\\" if mark.isdigit() else f"\\{mark}"
-
-
-def for_html(text: str) -> str:
-    """Text for a page of HTML, between tags or in a quoted attribute."""
-    return html.escape(for_terminal(text), quote=True)
 
 
 def for_json(text: str) -> str:

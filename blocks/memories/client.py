@@ -162,9 +162,7 @@ class MemoriesClient:
         """Start the import of a creator's `count` newest posts; returns the task id; errors as above."""
         return await self._submit(*requests.creator_import(profile_url, count, where))
 
-    async def import_status(
-        self, task_id: str, *, namespace: str | None = "default", folder_id: int | None = None
-    ) -> list[ImportItemSeen]:
+    async def import_status(self, task_id: str, *, namespace: str | None = "default") -> list[ImportItemSeen]:
         """What an import has found so far, in the API's order; empty means "nothing yet" and "never" alike.
 
         `namespace` has to be the import's own: with another one the API answers with an empty list. None for an
@@ -173,7 +171,7 @@ class MemoriesClient:
         Raises:
             MemoriesError: any but "no videos found", which is an empty list.
         """
-        url = httpx.URL(self._v1 + requests.status_path(task_id, namespace, folder_id))
+        url = httpx.URL(self._v1 + requests.status_path(task_id, namespace))
         try:
             body, data = await self._call("GET", url, requests.STATUS_PATH)
         except MemoriesError as error:

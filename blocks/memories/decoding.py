@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterable
-from typing import Protocol
+from collections.abc import AsyncIterable, Callable
 
 
 class BadCoding(ValueError):
     """A body whose compression is broken, or is none that was asked for."""
-
-
-class _Decoder(Protocol):
-    def decode(self, chunk: bytes, max_bytes: int) -> bytes: ...
-
-
-class _Plain:
-    def decode(self, chunk: bytes, max_bytes: int) -> bytes:
-        return chunk[:max_bytes]
 
 
 class _Zlib:
@@ -39,12 +29,12 @@ class _Zlib:
         return out
 
 
-def _decoder(content_encoding: str | None) -> _Decoder:
+def _decoder(content_encoding: str | None) -> Callable[[bytes, int], bytes]:
     match (content_encoding or "").strip().lower():
         case "" | "identity":
-            return _Plain()
+            return lambda chunk, max_bytes: chunk[:max_bytes]
         case "gzip" | "x-gzip" | "deflate":
-            return _Zlib()
+            return _Zlib().decode
     raise BadCoding("it is compressed twice, or in a way that was not asked for")
 
 
@@ -56,12 +46,12 @@ async def decoded(chunks: AsyncIterable[bytes], content_encoding: str | None, ma
     Raises:
         BadCoding: more than one coding, one that was not asked for, or a broken one.
     """
-    decoder = _decoder(content_encoding)
+    decode = _decoder(content_encoding)
     parts: list[bytes] = []
     size = 0
     async for chunk in chunks:
         try:
-            part = decoder.decode(chunk, max_bytes + 1 - size) if chunk else b""
+            part = decode(chunk, max_bytes + 1 - size) if chunk else b""
         except zlib.error:
             raise BadCoding("its compression is broken") from None
         parts.append(part)

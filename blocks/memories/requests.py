@@ -22,13 +22,12 @@ MAX_URLS = 50
 
 
 class Where(TypedDict, total=False):
-    """Where an import goes: `namespace` ("default") or `folder_id`, never both; `library` "private" or "public".
+    """Where an import goes: `namespace` ("default"), `library` "private" or "public", which knows no namespaces.
 
     `callback_url` is called when the import moves on; it usually holds a secret of the receiver's.
     """
 
     namespace: str
-    folder_id: int | None
     library: str
     callback_url: str | None
 
@@ -46,20 +45,6 @@ def is_encrypted_or_here(url: str) -> bool:
     parts = urlsplit(url.strip())
     host = parts.hostname or ""
     return parts.scheme == "https" or (network.is_here(host) and not host.endswith(".localhost"))
-
-
-_CALLED_HERE = {
-    "unique_id": "namespace",
-    "callback": "callback_url",
-    "folder": "folder_id",
-    "hash_tags": "hashtag, the first argument",
-    "hashtags": "hashtag, the first argument, one for each import",
-    "video_urls": "urls, the first argument",
-    "tiktok_post_urls": "urls, the first argument",
-    "username": "profile_url, the first argument",
-    "scraper_cnt": "count, the second argument",
-}
-"""The API's own words for what has another name here: it would not do for one of them to be passed over in silence."""
 
 
 def checked_key(key: str) -> str:
@@ -127,20 +112,10 @@ def checked_timeout(seconds: float) -> float:
     return seconds
 
 
-def _namespace(namespace: Any, folder_id: Any) -> dict[str, Any]:
-    # The two forms of one thing: sending both is undefined (contract §9).
-    if folder_id is None:
-        if not isinstance(namespace, str) or not namespace.strip():
-            raise UsageError("the namespace is empty: name one, or leave it at default")
-        return {"unique_id": namespace}
-    if namespace != "default":
-        raise UsageError("give a namespace or a folder id, not both")
-    if isinstance(folder_id, bool) or not isinstance(folder_id, int) or not (folder_id > 0 or folder_id in (-1, -2)):
-        raise UsageError(
-            "a folder id is a whole number: -1 (the default folder), -2 (the legacy API folder) or a folder's own, "
-            f"not {shown(repr(folder_id))}"
-        )
-    return {"folder_id": folder_id}
+def _namespace(namespace: Any) -> dict[str, Any]:
+    if not isinstance(namespace, str) or not namespace.strip():
+        raise UsageError("the namespace is empty: name one, or leave it at default")
+    return {"unique_id": namespace}
 
 
 def _all_known(where: Where) -> None:
@@ -148,9 +123,9 @@ def _all_known(where: Where) -> None:
     Raises:
         UsageError: a word that means nothing here; passed over, the import would land, and be billed, elsewhere.
     """
-    for name in (name for name in where if name not in Where.__annotations__):
-        known = f'"{name}" is called {_CALLED_HERE[name]}' if name in _CALLED_HERE else f'there is no "{shown(name)}"'
-        raise UsageError(f"{known}; an import takes {', '.join(Where.__annotations__)}; nothing was sent")
+    if unknown := where.keys() - Where.__annotations__.keys():
+        known = ", ".join(Where.__annotations__)
+        raise UsageError(f'there is no "{shown(min(unknown))}"; an import takes {known}; nothing was sent')
 
 
 def _import(path: str, fields: dict[str, Any], callback_field: str, where: Where) -> tuple[str, dict[str, Any]]:
@@ -159,16 +134,16 @@ def _import(path: str, fields: dict[str, Any], callback_field: str, where: Where
     callback_url: Any = where.get("callback_url")
     if library not in ("private", "public"):
         raise UsageError(f'unknown library "{library}": it is private or public')
-    named = _namespace(where.get("namespace", "default"), where.get("folder_id"))
+    named = _namespace(where.get("namespace", "default"))
     if callback_url is not None:
         if not isinstance(callback_url, str) or not callback_url.startswith(("http://", "https://")):
             raise UsageError("the callback has to be a URL that starts with https:// (or http://)")
         fields[callback_field] = callback_url
     if library == "private":
         return path, fields | named
-    # It ignores either field (contract §2.2): who gives one takes the posts to be apart, and they would not be.
-    if where.get("folder_id") is not None or where.get("namespace", "default") != "default":
-        raise UsageError("the public library knows no namespaces and no folders: leave them out; nothing was sent")
+    # It ignores the field (contract §2.2): who gives one takes the posts to be apart, and they would not be.
+    if named["unique_id"] != "default":
+        raise UsageError("the public library knows no namespaces: leave it out; nothing was sent")
     return f"{path}_public", fields
 
 
@@ -216,15 +191,11 @@ def creator_import(profile_url: str, count: int, where: Where) -> tuple[str, dic
     return _import("/scraper", fields, "callback_url", where)
 
 
-def status_path(task_id: Any, namespace: str | None, folder_id: int | None) -> str:
-    """Path and query of a status call; the namespace is the import's, the newest API knows none beside folders.
-
-    None: a public import, which has none.
-    """
+def status_path(task_id: Any, namespace: str | None) -> str:
+    """Path and query of a status call; the namespace is the import's. None: a public import, which has none."""
     if not isinstance(task_id, str) or not task_id.strip():
         raise UsageError("the import has no task id, so there is nothing to ask for")
-    named: dict[str, Any] = {} if namespace is None else _namespace(namespace, folder_id)
-    named.pop("folder_id", None)
+    named = {} if namespace is None else _namespace(namespace)
     return f"{STATUS_PATH}?{urlencode({'task_id': task_id} | named)}"
 
 

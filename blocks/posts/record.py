@@ -32,6 +32,11 @@ class PostRef:
     shortcode: str | None = None
     handle: str | None = None
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """(platform, post_id)"""
+        return self.platform, self.post_id
+
 
 @dataclass(slots=True, kw_only=True)
 class CommentRecord:

@@ -21,7 +21,7 @@ from blocks.errors import NoAnswer, TagtrailError
 from blocks.memories import responses
 from blocks.memories.callbacks import BadCallback, read_callback
 from blocks.memories.redaction import Scrubber
-from blocks.outside_words import for_html, for_json, for_markdown, for_terminal, plain
+from blocks.outside_words import for_json, for_markdown, for_terminal, plain
 from blocks.posts.captions import hashtag_key, hashtags_in, mentions_in, normalise_hashtag
 from blocks.posts.identity import parse_creator_url, parse_post_url, private_url
 from blocks.posts.payloads.mapping import map_post
@@ -86,7 +86,6 @@ READERS: dict[str, Reader] = {
     "terminal": for_terminal,
     "line": plain,
     "Markdown": for_markdown,
-    "HTML": for_html,
     "JSON": for_json,
     "cell": cell,
     "table": lambda text: Console(width=80, highlight=False, quiet=True).print(Text(plain(text))),

@@ -5,7 +5,6 @@ A new key of a known account goes on with the imports, limits and caps of the ke
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -92,7 +91,7 @@ def note_refusal(conn: Connection, account: str, *, why: str, now: datetime, by_
     """The service refused a call just now, of a sweep or of a run that a person or a schedule started."""
     before = _read_refusal(conn, account)
     tried_at = now if by_sweep else None if before is None else before.tried_at
-    meta.remember(conn, _refusal_key(account), _refusal_as_text(Refusal(why, now, tried_at)))
+    meta.remember(conn, _refusal_key(account), _as_json(Refusal(why, now, tried_at)))
 
 
 def forget_refusal(conn: Connection, account: str) -> None:
@@ -107,7 +106,7 @@ def may_try_again(conn: Connection, account: str, now: datetime) -> tuple[Refusa
         return None, True
     if refusal.tried_at is not None and now < refusal.tried_at + TRY_AGAIN:
         return refusal, False
-    meta.remember(conn, _refusal_key(account), _refusal_as_text(replace(refusal, tried_at=now)))
+    meta.remember(conn, _refusal_key(account), _as_json(replace(refusal, tried_at=now)))
     return refusal, True
 
 
@@ -116,15 +115,10 @@ def _read_refusal(conn: Connection, account: str) -> Refusal | None:
     value = conn.execute(query).scalar()
     if value is None:
         return None
-    facts = json.loads(value)
+    facts = orjson.loads(value)
     at, tried_at = (None if facts[name] is None else datetime.fromisoformat(facts[name]) for name in ("at", "tried_at"))
     assert at is not None
     return Refusal(facts["why"], at, tried_at)
-
-
-def _refusal_as_text(refusal: Refusal) -> str:
-    times = {"at": refusal.at, "tried_at": refusal.tried_at}
-    return json.dumps({"why": refusal.why} | {name: at and at.isoformat() for name, at in times.items()})
 
 
 def _refusal_key(account: str) -> str:
@@ -145,7 +139,11 @@ def keep_findings(conn: Connection, account: str, found: Mapping[str, tuple[str,
     for point, (verdict, said) in found.items():
         if verdict != "unknown":
             kept[point] = {"verdict": verdict, "said": said, "at": at}
-    meta.remember(conn, _findings_key(account), orjson.dumps(kept).decode())
+    meta.remember(conn, _findings_key(account), _as_json(kept))
+
+
+def _as_json(facts: Any) -> str:
+    return orjson.dumps(facts).decode()
 
 
 def as_text(moment: datetime) -> str:

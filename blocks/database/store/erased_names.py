@@ -163,13 +163,11 @@ def among(conn: Connection, kind: Kind, names: Iterable[Name]) -> set[Name]:
 
 def posts_among(conn: Connection, refs: Sequence[PostRef]) -> set[Name]:
     """Keys of posts that are to stay out: erased themselves, or by a creator whose name stands in their URL."""
-    found = among(conn, "post", [(ref.platform, ref.post_id) for ref in refs])
+    found = among(conn, "post", [ref.key for ref in refs])
     by_handle = {(ref.platform, f"@{ref.handle}"): ref for ref in refs if ref.handle}
     if by_handle:
         theirs = among(conn, "creator", by_handle)
-        found |= {
-            (ref.platform, ref.post_id) for ref in refs if ref.handle and (ref.platform, f"@{ref.handle}") in theirs
-        }
+        found |= {ref.key for ref in refs if ref.handle and (ref.platform, f"@{ref.handle}") in theirs}
     return found
 
 

@@ -85,16 +85,21 @@ def rows(
         UsageError: the filters name a status that these rows cannot have (before the first row).
         StoreError: the database cannot be read.
     """
-    filters = filters or Filters()
-    query, complete = _QUERIES[what](filters)
+    query, complete = _query(what, filters or Filters())
     return _stream(store, query, complete, moments, batch_rows)
 
 
 def count(store: Store, what: What, filters: Filters | None = None) -> int:
     """How many rows `rows` gives."""
-    query, _ = _QUERIES[what](filters or Filters())
+    query, _ = _query(what, filters or Filters())
     with store.connect() as conn:
         return conn.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar_one()
+
+
+def _query(what: What, filters: Filters) -> tuple[Select[Any], _Complete]:
+    """The rows without what is worked out later, and what adds that to a batch of them."""
+    conditions.check_status(filters.status, conditions.STATUSES.get(what, conditions.POST_STATUSES))
+    return _QUERIES[what](filters)
 
 
 _Complete = Callable[[Connection, list[dict[str, Any]]], None]
@@ -146,7 +151,6 @@ def _as_they_are(conn: Connection, batch: list[dict[str, Any]]) -> None:
 
 
 def _query_posts(filters: Filters) -> tuple[Select[Any], _Complete]:
-    conditions.check_status(filters.status, conditions.POST_STATUSES)
     query = _select(_posts, "posts", "resting_since", "rested_until").where(*conditions.of_posts(filters, _posts))
     if filters.since is not None:
         query = query.where(conditions.measured_since(filters.since))
@@ -172,7 +176,6 @@ def _complete_posts(conn: Connection, batch: list[dict[str, Any]], *, collection
 
 
 def _query_snapshots(filters: Filters) -> tuple[Select[Any], _Complete]:
-    conditions.check_status(filters.status, conditions.POST_STATUSES)
     query = _select(_snapshots, "snapshots").where(*conditions.of_posts(filters, _snapshots))
     if filters.since is not None:
         query = query.where(_snapshots.c.observed_at >= filters.since)
@@ -185,7 +188,6 @@ def _complete_snapshots(conn: Connection, batch: list[dict[str, Any]]) -> None:
 
 
 def _query_creators(filters: Filters) -> tuple[Select[Any], _Complete]:
-    conditions.check_status(filters.status, conditions.POST_STATUSES)
     query = _select(_creators, "creators").where(*conditions.of_creators(filters))
     return query.order_by(_creators.c.platform, _creators.c.author_id), _complete_creators
 
@@ -197,7 +199,6 @@ def _complete_creators(conn: Connection, batch: list[dict[str, Any]]) -> None:
 
 
 def _query_comments(filters: Filters) -> tuple[Select[Any], _Complete]:
-    conditions.check_status(filters.status, conditions.POST_STATUSES)
     query = _select(_comments, "comments").where(*conditions.of_posts(filters, _comments))
     if filters.since is not None:
         query = query.where(_comments.c.observed_at >= filters.since)
@@ -205,7 +206,6 @@ def _query_comments(filters: Filters) -> tuple[Select[Any], _Complete]:
 
 
 def _query_imports(filters: Filters) -> tuple[Select[Any], _Complete]:
-    conditions.check_status(filters.status, conditions.IMPORT_STATES)
     query = _select(_imports, "imports", "cost_micros").where(*conditions.of_imports(filters))
     return query.order_by(_imports.c.planned_at, _imports.c.import_id), _complete_imports
 
@@ -216,7 +216,6 @@ def _complete_imports(conn: Connection, batch: list[dict[str, Any]]) -> None:
 
 
 def _query_failures(filters: Filters) -> tuple[Select[Any], _Complete]:
-    conditions.check_status(filters.status, conditions.FAILURE_STATUSES)
     query = _select(_failures, "failures").where(*conditions.of_failures(filters))
     return query.order_by(_failures.c.first_at, _failures.c.failure_id), _as_they_are
 

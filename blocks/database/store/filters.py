@@ -21,7 +21,8 @@ POST_STATUSES = ("pending", "enriched", "failed", "gone")
 IMPORT_STATES = (
     "planned", "sending", "submitted", "collecting", "complete", "empty", "failed", "ambiguous", "dropped",
 )  # fmt: skip
-FAILURE_STATUSES = ("open", "resolved")
+STATUSES = {"imports": IMPORT_STATES, "failures": ("open", "resolved")}
+"""What the status of a thing can be; of all others it is that of their posts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def of_posts(filters: Filters, table: Table) -> list[ColumnElement[bool]]:
             .where(_imports.c.hashtag == filters.hashtag)
         )
         if filters.collection is not None:
-            found = found.where(_of_collection(filters.collection))
+            found = found.where(of_collection(filters.collection))
         # From the hashtag to its posts: it found a few of all that are known.
         conditions.append(tuple_(table.c.platform, table.c.post_id).in_(found))
     elif filters.collection is not None:
@@ -99,7 +100,7 @@ def of_imports(filters: Filters) -> list[ColumnElement[bool]]:
     if filters.hashtag is not None:
         conditions.append(_imports.c.hashtag == filters.hashtag)
     if filters.collection is not None:
-        conditions.append(_of_collection(filters.collection))
+        conditions.append(of_collection(filters.collection))
     if filters.platform is not None:
         listed = and_(_items.c.import_id == _imports.c.import_id, _items.c.platform == filters.platform)
         conditions.append(exists().where(listed))
@@ -137,7 +138,7 @@ def posts_of_collection(name: str) -> tuple[Select[Any], Select[Any]]:
 
     From the collection to its posts, for whoever wants all of them. `of_posts` asks each row whether it is of it.
     """
-    theirs = select(_imports.c.import_id).where(_of_collection(name))
+    theirs = select(_imports.c.import_id).where(of_collection(name))
     listed = select(_items.c.platform, _items.c.post_id).where(
         _items.c.import_id.in_(theirs), _items.c.post_id.is_not(None)
     )
@@ -159,7 +160,7 @@ def _item_of(table: Table) -> Select[Any]:
     )
 
 
-def _of_collection(name: str) -> ColumnElement[bool]:
+def of_collection(name: str) -> ColumnElement[bool]:
     """Imports that a run of the collection planned, or used as well."""
     used = (
         select(_run_imports.c.import_id)
@@ -177,7 +178,7 @@ def _in_collection(name: str, table: Table) -> ColumnElement[bool]:
         .where(same_post(_run_posts.c, table.c), _runs.c.collection == name)
         .correlate(table)
     )
-    return or_(_item_of(table).where(_of_collection(name)).exists(), given.exists())
+    return or_(_item_of(table).where(of_collection(name)).exists(), given.exists())
 
 
 def collections(conn: Connection) -> list[str]:

@@ -14,11 +14,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, or_, select
 
+from blocks.database.store import filters
 from blocks.database.store.statements import insert_into, same_post, table_of
-from blocks.database.tables import Gap, Import, ImportItem, Run, RunImport
+from blocks.database.tables import Gap, Import, ImportItem
 
 _imports, _items, _gaps = table_of(Import), table_of(ImportItem), table_of(Gap)
-_runs, _run_imports = table_of(Run), table_of(RunImport)
 
 ENDED = ("complete", "failed", "dropped")
 """States in which an import's list is whole, as far as it ever will be."""
@@ -140,17 +140,11 @@ def _overlap(conn: Connection, row: Row[Any]) -> Overlap | None:
 
 def _alike(row: Row[Any]) -> tuple[ColumnElement[bool], ...]:
     """Imports of the same hashtag and library that a run of the same collection bought, or used as well."""
-    used = (
-        select(_run_imports.c.import_id)
-        .join(_runs, _runs.c.run_id == _run_imports.c.run_id)
-        .where(_run_imports.c.import_id == _imports.c.import_id, _runs.c.collection == row.collection)
-        .correlate(_imports)
-    )
     return (
         _imports.c.kind == "hashtag",
         _imports.c.hashtag == row.hashtag,
         _imports.c.library == row.library,
-        or_(_imports.c.collection == row.collection, used.exists()),
+        filters.of_collection(row.collection),
         _imports.c.import_id != row.import_id,
     )
 

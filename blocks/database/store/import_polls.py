@@ -241,7 +241,7 @@ def _without_erased(conn: Connection, listed: Sequence[ItemSeen]) -> tuple[Seque
     out = erased_names.posts_among(conn, [item.ref for item in listed if item.ref is not None])
     if not out:
         return listed, 0
-    return [item for item in listed if item.ref is None or (item.ref.platform, item.ref.post_id) not in out], len(out)
+    return [item for item in listed if item.ref is None or item.ref.key not in out], len(out)
 
 
 _known = select(items.c.item_key, items.c.video_no, items.c.first_seen_at).where(
@@ -293,7 +293,7 @@ def _given_anew(conn: Connection, fresh: dict[str, ItemSeen], *, run_id: str) ->
     began = select(_runs.c.started_at).where(_runs.c.run_id == run_id).scalar_subquery()
     found: set[str] = set()
     for part in chunks([item.ref for item in fresh.values() if item.ref is not None]):
-        those = posts_among(_posts.c.platform, _posts.c.post_id, [(ref.platform, ref.post_id) for ref in part])
+        those = posts_among(_posts.c.platform, _posts.c.post_id, [ref.key for ref in part])
         query = select(_posts.c.platform, _posts.c.post_id).where(those, _posts.c.first_seen_at >= began)
         found |= {f"{platform}:{post_id}" for platform, post_id in conn.execute(query)}
     return found

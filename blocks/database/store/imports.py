@@ -144,7 +144,7 @@ def _ref(row: Any) -> PostRef:
         ref = parse_post_url(row.source_url or "")
     except NotAPostUrl:
         return PostRef(cast(Platform, row.platform), row.post_id, row.url or row.source_url or "", row.shortcode)
-    if (ref.platform, ref.post_id) == (row.platform, row.post_id):
+    if ref.key == (row.platform, row.post_id):
         return ref
     return PostRef(cast(Platform, row.platform), row.post_id, row.url or ref.url, row.shortcode)
 

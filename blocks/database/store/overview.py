@@ -20,7 +20,6 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    union,
     union_all,
 )
 
@@ -449,13 +448,7 @@ def run_outputs(conn: Connection, run_id: str) -> RunOutputs:
 
 def _measured(run_id: str) -> Subquery:
     """The snapshots of a run, found by its posts: the table is too long to be looked through."""
-    listed = (
-        select(_items.c.platform, _items.c.post_id)
-        .join(_run_imports, _run_imports.c.import_id == _items.c.import_id)
-        .where(_run_imports.c.run_id == run_id, _items.c.post_id.is_not(None))
-    )
-    given = select(_run_posts.c.platform, _run_posts.c.post_id).where(_run_posts.c.run_id == run_id)
-    asked = union(listed, given).subquery()
+    asked = runs.posts_of(run_id)
     by_this_run: ColumnElement[bool] = _snapshots.c.run_id == run_id
     return (
         select(_snapshots.c.platform, _snapshots.c.post_id, _snapshots.c.observed_at)

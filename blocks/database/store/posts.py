@@ -271,9 +271,9 @@ def ensure_posts(
     found = list(found)
     out = erased_names.posts_among(conn, [ref for ref, _ in found])
     for ref, source_url in found:
-        if (ref.platform, ref.post_id) in out:
+        if ref.key in out:
             continue
-        rows[ref.platform, ref.post_id] = {
+        rows[ref.key] = {
             "platform": ref.platform,
             "post_id": ref.post_id,
             "status": "pending",
@@ -340,7 +340,11 @@ def save_posts(conn: Connection, saved: Sequence[EnrichedPost], now: datetime) -
       failures of the post's metadata are closed; its raw answer is marked as parsed.
     - a post that was erased on request, or whose author was, is not stored: what there is of it goes.
     """
-    saved = _without_erased(conn, saved, now)
+    records = [one.record for one in saved]
+    out = erased_names.records_among(conn, records)
+    erasure.erase_posts(conn, sorted(out), now=now, on_request=True)
+    erased_names.leave_commenters_out(conn, records)
+    saved = [one for one in saved if one.key not in out]
     if not saved:
         return
     ordered = sorted(saved, key=lambda one: (one.key, one.observed_at))
@@ -362,24 +366,6 @@ def save_posts(conn: Connection, saved: Sequence[EnrichedPost], now: datetime) -
             by_version.setdefault(one.parser_version, []).append((*one.key, one.raw_sha256))
     for version, parsed in by_version.items():
         raw_payloads.mark_parsed(conn, parsed, parser_version=version, now=now)
-
-
-def _without_erased(conn: Connection, saved: Sequence[EnrichedPost], now: datetime) -> Sequence[EnrichedPost]:
-    """The posts that may be stored; comments of people who were erased are left out of them."""
-    records = [one.record for one in saved]
-    out = erased_names.records_among(conn, records)
-    if out:
-        erasure.erase_posts(conn, sorted(out), now=now, on_request=True)
-    erased_names.leave_commenters_out(conn, records)
-    return [one for one in saved if one.key not in out]
-
-
-def _erase_again(conn: Connection, refs: Sequence[PostRef], now: datetime) -> set[tuple[str, str]]:
-    """Posts that were erased on request while a run had them: what it wrote of them since goes; their keys."""
-    out = erased_names.posts_among(conn, refs)
-    if out:
-        erasure.erase_posts(conn, sorted(out), now=now, on_request=True)
-    return out
 
 
 _enrich_done = (
@@ -413,9 +399,11 @@ def mark_gone(
     With `owner`, a holder of leases that lost a post's work (another holds it, or has done it) changes nothing of
     that post, and what another holds for a second purpose stays claimed.
     """
-    out = _erase_again(conn, refs, now)
+    # Erased on request while a run had them: what it wrote of them since goes.
+    out = erased_names.posts_among(conn, refs)
+    erasure.erase_posts(conn, sorted(out), now=now, on_request=True)
     ensure_posts(conn, [(ref, None) for ref in refs], now, run_id)
-    keys = sorted({(ref.platform, ref.post_id) for ref in refs} - out)
+    keys = sorted({ref.key for ref in refs} - out)
     if owner is not None:
         lost = work.lost_to_others(conn, keys, owner)
         keys = [key for key in keys if key not in lost]
@@ -456,18 +444,19 @@ def mark_failed(
     that lost a post's work (another holds it, or has done it) changes nothing of that post, and no failure is written.
     """
     posts = [(one, one.ref) for one in given_up if one.ref is not None]
-    if out := _erase_again(conn, [ref for _, ref in posts], now):
-        posts = [(one, ref) for one, ref in posts if (ref.platform, ref.post_id) not in out]
-        given_up = [one for one in given_up if one.ref is None or (one.ref.platform, one.ref.post_id) not in out]
+    if out := erased_names.posts_among(conn, [ref for _, ref in posts]):
+        erasure.erase_posts(conn, sorted(out), now=now, on_request=True)
+        posts = [(one, ref) for one, ref in posts if ref.key not in out]
+        given_up = [one for one in given_up if one.ref is None or one.ref.key not in out]
     ensure_posts(conn, [(ref, None) for _, ref in posts], now, None)
     if owner is not None:
-        lost = work.lost_to_others(conn, sorted({(ref.platform, ref.post_id) for _, ref in posts}), owner, purpose)
-        posts = [(one, ref) for one, ref in posts if (ref.platform, ref.post_id) not in lost]
-        given_up = [one for one in given_up if one.ref is None or (one.ref.platform, one.ref.post_id) not in lost]
+        lost = work.lost_to_others(conn, sorted({ref.key for _, ref in posts}), owner, purpose)
+        posts = [(one, ref) for one, ref in posts if ref.key not in lost]
+        given_up = [one for one in given_up if one.ref is None or one.ref.key not in lost]
     failures.give_up(conn, given_up, now)
     reasons: tuple[tuple[NullReason, bool], ...] = (("fetch_failed", False), ("unknown_shape", True))
     for reason, of_parsing in reasons:
-        keys = sorted({(ref.platform, ref.post_id) for one, ref in posts if (one.stage == "parse") is of_parsing})
+        keys = sorted({ref.key for one, ref in posts if (one.stage == "parse") is of_parsing})
         for part in chunks(keys):
             among = posts_among(_posts.c.platform, _posts.c.post_id, part)
             conn.execute(update(_posts).where(among, _posts.c.status == "pending").values(status="failed"))

@@ -223,7 +223,7 @@ def _without_erased(conn: Connection, readings: list[Reading], now: datetime, *,
     records = [one.record for one in readings if one.record is not None]
     erased_names.leave_commenters_out(conn, records)
     out = erased_names.records_among(conn, records)
-    if out and not dry_run:
+    if not dry_run:
         erasure.erase_posts(conn, sorted(out), now=now, on_request=True)
     return [one for one in readings if one.key not in out]
 

@@ -143,7 +143,7 @@ def take_posts(
     """
     given = list(posts)
     new = posts_store.ensure_posts(conn, given, now, run_id)
-    keys = sorted({(ref.platform, ref.post_id) for ref, _ in given})
+    keys = sorted({ref.key for ref, _ in given})
     rows = [{"platform": platform, "post_id": post_id, "purpose": purpose} for platform, post_id in keys]
     insert_missing(conn, _run_posts, [row | {"run_id": run_id} for row in rows])
     work.enqueue(conn, [ref for ref, _ in given], purpose, asked_by=run_id if asks else None, now=now)
@@ -188,16 +188,25 @@ def reconcile(conn: Connection, run_id: str) -> Sums:
 
 def _requested(conn: Connection, run_id: str) -> int:
     """Distinct posts that a run was given or that its imports listed, and the listed items that name no post."""
-    of_run = _items.join(_run_imports, _run_imports.c.import_id == _items.c.import_id)
-    listed = select(_items.c.platform, _items.c.post_id).select_from(of_run).where(_run_imports.c.run_id == run_id)
-    given = select(_run_posts.c.platform, _run_posts.c.post_id).where(_run_posts.c.run_id == run_id)
-    posts = union(listed.where(_items.c.post_id.is_not(None)), given).subquery()
     nameless = (
-        select(func.count()).select_from(of_run).where(_run_imports.c.run_id == run_id, _items.c.post_id.is_(None))
+        select(func.count())
+        .select_from(_items.join(_run_imports, _run_imports.c.import_id == _items.c.import_id))
+        .where(_run_imports.c.run_id == run_id, _items.c.post_id.is_(None))
     )
-    counted: int = conn.execute(select(func.count()).select_from(posts)).scalar_one()
+    counted: int = conn.execute(select(func.count()).select_from(posts_of(run_id))).scalar_one()
     without_post: int = conn.execute(nameless).scalar_one()
     return counted + without_post
+
+
+def posts_of(run_id: str) -> Subquery:
+    """(platform, post_id) of each distinct post that a run was given, or that its imports listed."""
+    listed = (
+        select(_items.c.platform, _items.c.post_id)
+        .join(_run_imports, _run_imports.c.import_id == _items.c.import_id)
+        .where(_run_imports.c.run_id == run_id, _items.c.post_id.is_not(None))
+    )
+    given = select(_run_posts.c.platform, _run_posts.c.post_id).where(_run_posts.c.run_id == run_id)
+    return union(listed, given).subquery()
 
 
 def _outcomes(run_id: str) -> Subquery:
@@ -300,7 +309,7 @@ def ask_for_listed(conn: Connection, refs: Iterable[PostRef], run_id: str | None
 
     What a living run asks for stays that run's, and a stopped run asks for nothing.
     """
-    keys = [(ref.platform, ref.post_id) for ref in refs]
+    keys = [ref.key for ref in refs]
     if run_id is None or not keys or is_stopped(conn, run_id):
         return
     theirs = or_(_work.c.asked_by.is_(None), _work.c.asked_by.not_in(leases.living_runs(conn)))

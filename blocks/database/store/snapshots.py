@@ -182,7 +182,7 @@ def due(conn: Connection, plan: SnapshotPlan, now: datetime, filters: Filters | 
     """
     filters = filters or Filters()
     paid = _paid(conn, filters)
-    taken = {(one.ref.platform, one.ref.post_id) for one in paid}
+    taken = {one.ref.key for one in paid}
     found = []
     query = _due_query(plan, now, filters)
     rows = [] if query is None else [row for row in conn.execute(query) if (row.platform, row.post_id) not in taken]
@@ -199,8 +199,8 @@ def due(conn: Connection, plan: SnapshotPlan, now: datetime, filters: Filters | 
 def _with_payers(conn: Connection, found: list[DuePost], filters: Filters) -> list[DuePost]:
     if filters.collection is not None:
         return [replace(one, collection=filters.collection) for one in found]
-    known = money.paying_collections(conn, [(one.ref.platform, one.ref.post_id) for one in found])
-    return [replace(one, collection=known.get((one.ref.platform, one.ref.post_id))) for one in found]
+    known = money.paying_collections(conn, [one.ref.key for one in found])
+    return [replace(one, collection=known.get(one.ref.key)) for one in found]
 
 
 def _ref(row: Row[Any]) -> PostRef:

@@ -305,14 +305,14 @@ def give_up_held(conn: Connection, *, collection: str | None, now: datetime) -> 
     count = conn.execute(update(imports).where(unsent, _is_unfollowed(now)).values(dropped)).rowcount
     refs = [post.ref for post in found.posts]
     measured: set[Key] = set()
-    for part in chunks([(ref.platform, ref.post_id) for ref in refs]):
+    for part in chunks([ref.key for ref in refs]):
         known = posts_among(_posts.c.platform, _posts.c.post_id, part)
         query = select(_posts.c.platform, _posts.c.post_id).where(known, _posts.c.observed_at.is_not(None))
         measured |= {(row.platform, row.post_id) for row in conn.execute(query)}
         of_part = and_(posts_among(_work.c.platform, _work.c.post_id, part), _work.c.purpose == "enrich")
         done = and_(of_part, posts_among(_work.c.platform, _work.c.post_id, sorted(measured & set(part))))
         conn.execute(update(_work).where(done).values(state="done", lease_owner=None, lease_until=None))
-    never = [ref for ref in refs if (ref.platform, ref.post_id) not in measured]
+    never = [ref for ref in refs if ref.key not in measured]
     failed = [
         GivenUp(
             item_key=item_key(ref),
@@ -327,7 +327,7 @@ def give_up_held(conn: Connection, *, collection: str | None, now: datetime) -> 
     ]
     posts.mark_failed(conn, failed, now)
     failures.resolve(conn, [item_key(ref) for ref in never], now, stages=("metadata",))
-    for part in chunks([(ref.platform, ref.post_id) for ref in never]):
+    for part in chunks([ref.key for ref in never]):
         # Without it the post is asked for anew by whoever comes next, however soon.
         of_part = and_(posts_among(_work.c.platform, _work.c.post_id, part), _work.c.purpose == "enrich")
         conn.execute(delete(_work).where(of_part))

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, select, update
@@ -157,13 +158,7 @@ def claim(
     """
     at = leases.clock(conn, now)
     found = Claimed()
-    known: dict[str, bool | None] = {}
-
-    def alive_once(name: str) -> bool | None:
-        if name not in known:
-            known[name] = alive(name)
-        return known[name]
-
+    alive = cache(alive)
     for part in chunks(list(_by_key(refs).items())):
         posts, others = _guard(conn, [key for key, _ in part])
         found.busy += [ref for key, ref in part if key in others]
@@ -176,7 +171,7 @@ def claim(
             for row in noted
             if row.purpose != purpose
             and row.state == "claimed"
-            and not leases.is_free(row.lease_owner, row.lease_until, now=at, me=owner, alive=alive_once)
+            and not leases.is_free(row.lease_owner, row.lease_until, now=at, me=owner, alive=alive)
         }
         rows = _lock(conn, list(wanted), purpose, skip=True)
         askers = _askers(conn, {row.asked_by for row in rows.values()}) if sweeps else {}
@@ -190,7 +185,7 @@ def claim(
             row = rows.get(key)
             if row is None or (
                 row.state == "claimed"
-                and not leases.is_free(row.lease_owner, row.lease_until, now=at, me=owner, alive=alive_once)
+                and not leases.is_free(row.lease_owner, row.lease_until, now=at, me=owner, alive=alive)
             ):
                 # A row that another transaction has is being settled or renewed at this moment.
                 found.busy.append(ref)

@@ -26,7 +26,8 @@ HOUR = 3600.0
 
 def test_a_whole_life_is_written_down(book: Ledger) -> None:
     ticket = book.plan("r1")
-    assert (ticket.action, ticket.state, ticket.planned_at, ticket.task_id) == ("submit", "planned", T0, None)
+    assert (ticket.action, ticket.state, ticket.since) == ("submit", "planned", T0)
+    assert book.get(ticket.import_id).task_id is None
     book.wait(1)
     assert book.send(ticket.import_id, "r1")
     book.wait(1)

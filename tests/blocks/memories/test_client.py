@@ -64,11 +64,11 @@ async def test_a_hashtag_import_as_it_is_sent(client: MemoriesClient, server: An
 
 async def test_the_other_imports_as_they_are_sent(client: MemoriesClient, server: Any, ok: Answer) -> None:
     server.replies = [ok(TASK)]
-    await client.import_urls([INSTAGRAM.url], folder_id=671631448308117500)
+    await client.import_urls([INSTAGRAM.url], namespace="spring")
     await client.import_creator("https://www.tiktok.com/@some.one", 3)
     await client.import_hashtag("été", 1, library="public")
     assert [(request.path.removeprefix("/serve/api/v1"), request.fields) for request in server.requests] == [
-        ("/scraper_url", {"video_urls": [INSTAGRAM.url], "folder_id": 671631448308117500}),
+        ("/scraper_url", {"video_urls": [INSTAGRAM.url], "unique_id": "spring"}),
         ("/scraper", {"username": "https://www.tiktok.com/@some.one", "scraper_cnt": 3, "unique_id": "default"}),
         ("/scraper_tag_public", {"hash_tags": ["été"], "scraper_cnt": 1}),
     ]

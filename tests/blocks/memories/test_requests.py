@@ -26,11 +26,8 @@ INSTAGRAM_FORMS = [f"https://www.instagram.com/{form}/CAbcdEfGh12/" for form in 
     [
         ({}, "/scraper_tag", {"unique_id": "default"}),
         ({"namespace": "spring"}, "/scraper_tag", {"unique_id": "spring"}),
-        ({"folder_id": 671631448308117500}, "/scraper_tag", {"folder_id": 671631448308117500}),
-        ({"folder_id": -1}, "/scraper_tag", {"folder_id": -1}),
-        ({"folder_id": -2}, "/scraper_tag", {"folder_id": -2}),
         ({"library": "public"}, "/scraper_tag_public", {}),
-        ({"library": "public", "namespace": "default", "folder_id": None}, "/scraper_tag_public", {}),
+        ({"library": "public", "namespace": "default"}, "/scraper_tag_public", {}),
         ({"library": "private"}, "/scraper_tag", {"unique_id": "default"}),
         ({"callback_url": "https://here.example/x"}, "/scraper_tag", {"unique_id": "default", "callback": "https://here.example/x"}),
     ],
@@ -112,7 +109,6 @@ def test_wrong_creators(url: str) -> None:
 @each_case(
     ("where", "sentence"),
     [
-        ({"namespace": "spring", "folder_id": 5}, "not both"),
         ({"namespace": " "}, "the namespace is empty"),
         ({"library": "Public"}, 'unknown library "Public"'),
         ({"callback_url": "here.example"}, "starts with https://"),
@@ -120,9 +116,7 @@ def test_wrong_creators(url: str) -> None:
         ({"callback_url": 5}, "starts with https://"),
         ({"namespace": None}, "the namespace is empty"),
         ({"namespace": 5}, "the namespace is empty"),
-        *[({"folder_id": wrong}, "-1 .* -2 .* or a folder's own") for wrong in (0, -7, "5", True, 2.0)],
         ({"library": "public", "namespace": "spring"}, "public library knows no namespaces"),
-        ({"library": "public", "folder_id": 5}, "public library knows no namespaces"),
     ],
 )
 def test_wrong_places(where: Any, sentence: str) -> None:
@@ -133,11 +127,8 @@ def test_wrong_places(where: Any, sentence: str) -> None:
 @each_case(
     ("word", "sentence"),
     [
-        ("unique_id", '"unique_id" is called namespace;'),
-        ("callback", '"callback" is called callback_url;'),
-        ("hash_tags", '"hash_tags" is called hashtag,'),
-        ("scraper_cnt", '"scraper_cnt" is called count,'),
-        ("namespaces", 'there is no "namespaces"; an import takes namespace, folder_id, library, callback_url'),
+        ("unique_id", 'there is no "unique_id"; an import takes namespace, library, callback_url'),
+        ("folder_id", 'there is no "folder_id"'),
     ],
 )
 def test_a_word_that_means_nothing_here_is_not_passed_over(word: str, sentence: str) -> None:
@@ -158,20 +149,13 @@ def test_urls_may_come_from_anything_that_gives_them() -> None:
 
 def test_status_path() -> None:
     base = "/get_video_ids_by_task_id?task_id="
-    assert requests.status_path("a_b", "default", None) == f"{base}a_b&unique_id=default"
-    assert requests.status_path("a&b=/", "früh ling", None) == f"{base}a%26b%3D%2F&unique_id=fr%C3%BCh+ling"
-    assert requests.status_path("a", "default", 7) == f"{base}a"
-    assert requests.status_path("a", None, None) == f"{base}a"
-    for wrong in (
-        (" ", "default", None),
-        ("a", "", None),
-        ("a", "n", 7),
-        (None, "n", None),
-        (7, "n", None),
-        ("a", "default", 0),
-    ):
+    assert requests.status_path("a_b", "default") == f"{base}a_b&unique_id=default"
+    assert requests.status_path("a&b=/", "früh ling") == f"{base}a%26b%3D%2F&unique_id=fr%C3%BCh+ling"
+    assert requests.status_path("a", None) == f"{base}a"
+    wrong: list[tuple[Any, str]] = [(" ", "default"), ("a", ""), (None, "n"), (7, "n")]
+    for task_id, namespace in wrong:
         with pytest.raises(UsageError):
-            requests.status_path(*wrong)
+            requests.status_path(task_id, namespace)
 
 
 @each_case(
