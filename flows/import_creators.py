@@ -11,7 +11,7 @@ from pydantic import Field
 
 from flows.steps.enrichment.dispatcher import Enrichment
 from flows.steps.imports.plan import plan_imports
-from flows.steps.imports.poll import follow_imports
+from flows.steps.imports.poll import FollowedImport, poll_import, side_by_side, submit_import
 from flows.steps.prefect_side.run_names import run_name
 from flows.steps.run.lifecycle import open_run
 from flows.steps.run.request import ChannelChoice, Library, request_for_creators
@@ -73,5 +73,12 @@ async def import_creators(
         run = await opened.accept(request)
         imports = await plan_imports(run)
         async with Enrichment(run) as enrichment:
-            await follow_imports(run, imports, enrichment)
+
+            async def follow(planned: FollowedImport) -> None:
+                submitted = await submit_import(planned) if planned.is_planned else planned
+                enrichment.add(submitted.listed)
+                while submitted.is_open and (batch := await poll_import(submitted)):
+                    enrichment.add(batch)
+
+            await side_by_side(run, imports, follow)
     return opened.state

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -27,7 +27,6 @@ from blocks.database.tables import Import
 from blocks.errors import MemoriesError, NotAPostUrl, TagtrailError, Unreadable
 from blocks.memories.client import ImportItemSeen
 from blocks.posts.identity import item_key, parse_post_url
-from flows.steps.enrichment.dispatcher import Enrichment
 from flows.steps.imports.submit import Submitter
 from flows.steps.prefect_side import events
 from flows.steps.run.context import RunContext
@@ -49,6 +48,8 @@ class FollowedImport:
         """Posts that the ledger knew of it before this run polled."""
         self.is_open = False
         """Whether it is to be polled."""
+        self.is_planned = ticket.state == "planned"
+        """Whether it is still to be sent."""
         self._store, self._settings, self._clock = run.store, run.settings, run.clock
         self._halt, self._journal, self._owner = run.halt, run.journal, run.owner
         self._run_id, self._waits = run.run_id, run.request.wait
@@ -191,6 +192,10 @@ class FollowedImport:
         return new
 
 
+Follow = Callable[[FollowedImport], Awaitable[None]]
+"""What a flow does with one import: send it, poll it, enrich what it lists."""
+
+
 @task(name="submit-import", task_run_name="submit {planned.name}", persist_result=False, cache_policy=NO_CACHE)
 async def submit_import(planned: FollowedImport) -> FollowedImport:
     """Send one planned import, once, and give what is to be followed then."""
@@ -209,22 +214,17 @@ async def read_import(run: RunContext, ticket: Ticket) -> FollowedImport:
     return followed
 
 
-async def follow_imports(run: RunContext, tickets: Sequence[Ticket], enrichment: Enrichment) -> None:
-    """Bring all imports to their end, side by side; what they list is enriched at once."""
+async def side_by_side(run: RunContext, tickets: Sequence[Ticket], follow: Follow) -> None:
+    """Bring all imports to their end at once."""
     async with asyncio.TaskGroup() as group:
         for ticket in tickets:
-            group.create_task(follow_import(run, ticket, enrichment))
+            group.create_task(follow_import(run, ticket, follow))
 
 
-async def follow_import(run: RunContext, ticket: Ticket, enrichment: Enrichment) -> None:
-    """Send an import, if that is still to be done, and poll it to its end. What ends the run is kept in it."""
+async def follow_import(run: RunContext, ticket: Ticket, follow: Follow) -> None:
+    """Bring one import to its end. What ends the run is kept in it."""
     try:
-        followed = await read_import(run, ticket)
-        if ticket.state == "planned":
-            followed = await submit_import(followed)
-        enrichment.add(followed.listed)
-        while followed.is_open and (batch := await poll_import(followed)):
-            enrichment.add(batch)
+        await follow(await read_import(run, ticket))
     except TagtrailError as error:
         # Also a database that cannot be used: an answer that one of the others waits for is taken in.
         run.halt.pull(error)

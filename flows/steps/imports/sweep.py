@@ -23,7 +23,7 @@ from blocks.database.tables import Import
 from blocks.errors import TagtrailError
 from flows.steps.enrichment.circuit_breaker import StillRefused
 from flows.steps.enrichment.dispatcher import Enrichment
-from flows.steps.imports.poll import follow_import, poll_once
+from flows.steps.imports.poll import FollowedImport, follow_import, poll_import, poll_once, submit_import
 from flows.steps.run.context import RunContext
 from flows.steps.run.stops import CANCELLED, IN_PREFECT, states_of
 from flows.steps.run.summary import plural
@@ -49,7 +49,7 @@ class Sweep:
         self._halt, self._journal, self._progress = run.halt, run.journal, run.progress
         self._run_id, self._request, self._settings = run.run_id, run.request, run.settings
         self._enrichment = enrichment
-        self._follow = partial(follow_import, run, enrichment=enrichment)
+        self._follow = partial(follow_import, run, follow=self._enrich_import)
         self._poll = partial(poll_once, run)
         self._taken: set[str] = set()
         self._under_way: dict[str, asyncio.Task[None]] = {}
@@ -234,6 +234,13 @@ class Sweep:
         following = group.create_task(self._follow(ticket))
         self._under_way[ticket.import_id] = following
         following.add_done_callback(lambda _: self._under_way.pop(ticket.import_id))
+
+    async def _enrich_import(self, planned: FollowedImport) -> None:
+        """As in the flows: send it where that is still to be done, and enrich what each poll lists."""
+        submitted = await submit_import(planned) if planned.is_planned else planned
+        self._enrichment.add(submitted.listed)
+        while submitted.is_open and (batch := await poll_import(submitted)):
+            self._enrichment.add(batch)
 
     def _busy(self, stale: StaleWork) -> bool:
         # A lease that was renewed is a living run's, which follows its import itself; the others end soon.
