@@ -48,38 +48,39 @@ class Search:
 
 def search(sample: Sample, now: Mask) -> Search:
     """Judge each post of the period at the latest checkpoint up to 24 h at which it was measured in time."""
-    found = Search()
-    judged = np.zeros(len(sample), dtype=bool)
+    found, left = Search(), now
     above: list[Outrunner] = []
     for age in reversed([age for age in sample.plan.ages if age <= CHECKPOINT_SECONDS]):
-        for metric in ("plays", "likes"):
-            values = sample.at(metric, age)
-            here = now & ~judged & ~np.isnan(values)
-            judged |= here
-            if here.any():
-                above += _judge(sample, metric, age, values, here, found)
+        outrun, left = _judge_at(sample, age, left, found)
+        above += outrun
     found.above = len(above)
     found.leading = sorted(above, key=lambda one: (-one.outrun.times, sample.keys[one.post]))[:SHOWN]
     return found
 
 
 def judged(sample: Sample, age: int, here: Mask, min_times: float, min_peers: int) -> list[Outrunner]:
-    """Those of the posts `here` with so many times their baseline at an age, by plays, or else by likes.
+    """Those of the posts `here` with so many times their baseline at an age.
 
     A hashtag's baseline is of `min_peers` posts at least, where that is more than the rule asks for.
     """
-    found: list[Outrunner] = []
-    left = here
-    for metric in ("plays", "likes"):
-        values = sample.at(metric, age)
-        there = left & ~np.isnan(values)
-        left = left & ~there
-        found += _judge(sample, metric, age, values, there, Search())
+    found, _ = _judge_at(sample, age, here, Search())
     return [
         one
         for one in found
         if one.outrun.times >= min_times and (one.outrun.baseline == "creator" or one.outrun.posts >= min_peers)
     ]
+
+
+def _judge_at(sample: Sample, age: int, here: Mask, found: Search) -> tuple[list[Outrunner], Mask]:
+    """Judge the posts `here` by their plays at an age, else by their likes; and those that have neither."""
+    above: list[Outrunner] = []
+    for metric in ("plays", "likes"):
+        values = sample.at(metric, age)
+        there = here & ~np.isnan(values)
+        here = here & ~there
+        if there.any():
+            above += _judge(sample, metric, age, values, there, found)
+    return above, here
 
 
 def _judge(sample: Sample, metric: str, age: int, values: rules.Numbers, here: Mask, found: Search) -> list[Outrunner]:

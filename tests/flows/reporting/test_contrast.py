@@ -8,6 +8,8 @@ from itertools import product
 
 import pytest
 
+from tests.cases import each_case
+
 CSS = files("flows.reporting").joinpath("page.css").read_text("utf-8")
 SCRIPT = files("flows.reporting").joinpath("page.js").read_text("utf-8")
 BLOCKS = re.findall(r":root \{(.*?)\}", CSS, re.DOTALL)
@@ -40,8 +42,8 @@ def test_the_measure_is_wcags() -> None:
     assert contrast("#767676", "#fff") == pytest.approx(4.54, abs=0.01)
 
 
-@pytest.mark.parametrize(("pairs", "least"), [(TEXT, 4.5), (MARKS, 3)], ids=["text", "marks"])
-@pytest.mark.parametrize("scheme", SCHEMES)
+@each_case(("pairs", "least"), [(TEXT, 4.5), (MARKS, 3)])
+@each_case("scheme", SCHEMES)
 def test_text_and_marks_stand_out(scheme: str, pairs: set[tuple[str, str]], least: float) -> None:
     colours = SCHEMES[scheme]
     found = {(one, on): contrast(colours[one], colours[on]) for one, on in pairs}

@@ -24,6 +24,7 @@ from flows.reporting.figures import Figures, gather
 from flows.reporting.period import Period, period_of
 from flows.reporting.sample import STATES, load
 from tests.blocks.posts.checkpoint_states import checkpoint_states
+from tests.cases import each_case
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -263,7 +264,7 @@ def test_a_rest_is_neither_due_nor_missed_and_ends() -> None:
     assert states(2000, taken=taken, resting_since=since, rested_until=moved)[4:] == ["resting", "missed"]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@each_case("seed", range(3))
 def test_the_states_of_checkpoints_are_the_plans(seed: int) -> None:
     rng = np.random.default_rng(seed)
     moments: list[dict[str, datetime | None]] = []
@@ -320,7 +321,7 @@ def test_periods() -> None:
     assert (given.begin, given.end, given.as_of) == (NOW - WEEK, NOW - timedelta(days=1), NOW)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("asked", "said"),
     [
         ({"days": 7, "since": NOW}, "--days or --since, not both"),

@@ -205,11 +205,8 @@ def test_the_same_data_is_the_same_page_letter_by_letter(filled: Store, whole: s
     assert page_of(filled) == whole
 
 
-def test_a_database_without_anything_makes_a_page_too(sqlite_store: Store) -> None:
+def test_a_database_and_a_period_without_posts_make_pages_too(sqlite_store: Store, filled: Store) -> None:
     assert "The database holds no collection yet" in Page(page_of(sqlite_store)).words
-
-
-def test_a_period_without_posts_makes_a_page_too(filled: Store) -> None:
     later = Period(NOW + WEEK, NOW + 2 * WEEK, NOW + 2 * WEEK)
     words = Page(page_of(filled, "autumn", later)).words
     assert "No post of this collection was posted in this period" in words
@@ -347,24 +344,12 @@ def test_names_of_reports_are_names_of_files(tmp_path: Path) -> None:
     assert address("", name) is None
 
 
-@pytest.mark.parametrize(
-    ("share", "shown"),
-    [(None, "–"), (0.0, "0 %"), (0.0004, "< 0.1 %"), (0.9996, "> 99.9 %"), (1.0, "100 %"), (0.123, "12.3 %")],
-)
-def test_shares(share: float | None, shown: str) -> None:
-    assert percent(share) == shown
-
-
 def test_numbers() -> None:
+    shares = (None, 0.0, 0.0004, 0.9996, 1.0, 0.123)
+    assert [percent(one) for one in shares] == ["–", "0 %", "< 0.1 %", "> 99.9 %", "100 %", "12.3 %"]
     assert [number(one) for one in (None, 0, 1234567, 2.5, 4.0, 1234.5)] == ["–", "0", "1,234,567", "2.5", "4", "1,234"]
-    assert [times(one) for one in (None, 0.05, 0.96, 1.05, 2.14, 33.3)] == [
-        "no bound",
-        "0.05",
-        "0.96",
-        "1.05",
-        "2.1",
-        "33",
-    ]
+    ratios = (None, 0.05, 0.96, 1.05, 2.14, 33.3)
+    assert [times(one) for one in ratios] == ["no bound", "0.05", "0.96", "1.05", "2.1", "33"]
     assert [aged(one) for one in (1800, 86_400, 604_800)] == ["30 min", "24 h", "7 days"]
     assert spark([(3600, 1.0), (86_400, 4.0)]) == "2.0,28.0 98.0,2.0"
     assert spark([(3600, 1.0)]) == ""
