@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
 
 from blocks.database.store import erased_names, gaps, overview, report, runs
@@ -125,9 +125,10 @@ class RunEnd:
         rows = await read(ledger.of_run, self._run_id)
         wrote = await read(overview.run_outputs, self._run_id)
         overlaps = await read(gaps.overlaps, [row.import_id for row, _ in rows])
-        leading = await read(report.leading, [_key_of(key) for key in journal.posts], MAX_LEADING)
-        out = await read(erased_names.posts_among, [post.ref for post in journal.posts.values()])
-        open_ = [(post.ref.platform, post.ref.post_id) for post in journal.posts.values() if post.outcome in UNSETTLED]
+        posts = {(post.ref.platform, post.ref.post_id): post for post in journal.posts.values()}
+        leading = await read(report.leading, list(posts), MAX_LEADING)
+        out = await read(erased_names.posts_among, [post.ref for post in posts.values()])
+        open_ = [key for key, post in posts.items() if post.outcome in UNSETTLED]
         why = await read(runs.reasons, open_, self._request.cheapest_micros(self._settings), ending=self._run_id)
         if out:
             journal.leave_out(":".join(key) for key in out)
@@ -135,7 +136,7 @@ class RunEnd:
                 f"{plural(len(out), 'post')} left out: erased on request (`tagtrail purge`), or by somebody who was"
             )
         imports = [_import_summary(row, how, overlaps.get(row.import_id), since=self._started_at) for row, how in rows]
-        measured = Counter(key.partition(":")[0] for key in journal.posts)
+        measured = Counter(post.ref.platform for post in journal.posts.values())
         held, out_of_room = min(why["held"], sums.pending), min(why["out_of_room"], sums.pending)
         fresh = len(journal.fresh)
         summary = RunSummary(
@@ -164,13 +165,7 @@ class RunEnd:
             cost_usd=money.counted_micros / 1_000_000,
             usd_per_1000_new=money_store.cost_per_1000_new(money.counted_micros, wrote.first_measured),
             halted_because=self._halted_because,
-            notes=[
-                *journal.notes,
-                *self._notes(money),
-                *_of_creators(imports),
-                *_listed_again(imports),
-                *_gaps(overlaps.values(), imports),
-            ],
+            notes=[*journal.notes, *self._notes(money), *_notes_of_imports(imports, overlaps)],
             started_at=self._started_at,
             finished_at=self._now,
         )
@@ -238,12 +233,6 @@ async def _failure_of(work: Awaitable[None]) -> StoreError | None:
     return None
 
 
-def _key_of(key: str) -> tuple[str, str]:
-    """`platform:post_id` as the two."""
-    platform, _, post_id = key.partition(":")
-    return platform, post_id
-
-
 def _import_summary(row: Import, how: str, overlap: Overlap | None, *, since: datetime) -> ImportSummary:
     summary = ImportSummary.model_validate(row.model_dump() | {"how": how})
     if summary.how == "reused" and (row.last_new_at is None or row.last_new_at < since):
@@ -254,27 +243,16 @@ def _import_summary(row: Import, how: str, overlap: Overlap | None, *, since: da
     return summary
 
 
-def _gaps(overlaps: Iterable[Overlap], imports: Sequence[ImportSummary]) -> list[str]:
-    """A sentence for each import that shares nothing with the one before it."""
-    names = {one.import_id: one.name for one in imports}
-    return [
-        f"{names[one.import_id]}: no post is shared with the import of {one.from_at:%Y-%m-%d %H:%M} UTC, so that posts "
-        "of the time in between were probably missed; a shorter interval or more posts per hashtag closes such gaps"
-        for one in overlaps
-        if one.shared == 0
-    ]
-
-
-def _of_creators(imports: list[ImportSummary]) -> list[str]:
-    """What is known of creators' imports that stay empty, where there is one."""
-    return [CREATORS] if any(one.kind == "creator" and one.state == "empty" for one in imports) else []
-
-
-def _listed_again(imports: Sequence[ImportSummary]) -> list[str]:
-    """A sentence where imports listed what was erased: the service bills it all the same."""
-    withheld = sum(one.withheld for one in imports)
-    if not withheld:
-        return []
-    return [
-        f"{plural(withheld, 'listed post')} left out: erased on request (`tagtrail purge`); the import bills it anyway"
-    ]
+def _notes_of_imports(imports: Sequence[ImportSummary], overlaps: Mapping[str, Overlap]) -> list[str]:
+    notes = [CREATORS] if any(one.kind == "creator" and one.state == "empty" for one in imports) else []
+    if withheld := sum(one.withheld for one in imports):
+        listed = plural(withheld, "listed post")
+        notes.append(f"{listed} left out: erased on request (`tagtrail purge`); the import bills it anyway")
+    for one in imports:
+        if one.overlap == 0:
+            before = f"{overlaps[one.import_id].from_at:%Y-%m-%d %H:%M} UTC"
+            notes.append(
+                f"{one.name}: no post is shared with the import of {before}, so that posts of the time in between were "
+                "probably missed; a shorter interval or more posts per hashtag closes such gaps"
+            )
+    return notes
