@@ -138,7 +138,7 @@ def spent(weather: Any) -> dict[str, int]:
     with weather.store() as store, store.connect() as conn:
         return {
             name: sum(
-                line.spent_micros + line.reserved_micros
+                line.spent_micros + line.open_micros
                 for line in report.spending(conn, name, None, datetime(9999, 1, 1, tzinfo=UTC))
             )
             for name in filters.collections(conn)
