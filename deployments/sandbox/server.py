@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from deployments.sandbox.answers import Answer
 from deployments.sandbox.app import TRANSPORT, V1, V2, Sandbox
 from deployments.sandbox.scenarios import Scenario
-from deployments.sandbox.state import State
+from deployments.sandbox.state import CALENDAR_SCALE, State
 from deployments.serving import QuietServer, listen
 
 DEFAULT_PORT = 8650
@@ -86,6 +86,7 @@ class SandboxServer:
         scenario: str | Scenario = "default",
         *,
         time_scale: float = 1.0,
+        calendar_scale: float = CALENDAR_SCALE,
         limits: bool = True,
         latency_ms: float = 0,
         payloads: Path | None = None,
@@ -93,7 +94,15 @@ class SandboxServer:
         port: int = 0,
     ) -> None:
         self.sandbox = Sandbox(
-            State(scenario, time_scale=time_scale, limits=limits, latency_ms=latency_ms, payloads=payloads, keys=keys)
+            State(
+                scenario,
+                time_scale=time_scale,
+                calendar_scale=calendar_scale,
+                limits=limits,
+                latency_ms=latency_ms,
+                payloads=payloads,
+                keys=keys,
+            )
         )
         self._listener = listen("127.0.0.1", port)
         self.port: int = self._listener.getsockname()[1]

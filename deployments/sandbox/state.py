@@ -16,6 +16,8 @@ from deployments.sandbox.payloads import load_payloads
 from deployments.sandbox.scenarios import Scenario, scenario_named
 
 CALENDAR_SCALE = 60.0
+"""So many times as fast as really posts get old, at most."""
+
 _KEPT = 20_000
 
 
@@ -105,15 +107,16 @@ class State:
         scenario: str | Scenario = "default",
         *,
         time_scale: float = 1.0,
+        calendar_scale: float = CALENDAR_SCALE,
         limits: bool = True,
         latency_ms: float = 0,
         payloads: Path | None = None,
         keys: frozenset[str] | None = None,
     ) -> None:
         self.clock = VirtualClock(time_scale)
-        # Imports and limits may run as fast as one likes; posts get old at most 60 times as fast as really, so that
-        # a short run sees one and the same world.
-        self.calendar = VirtualClock(min(time_scale, CALENDAR_SCALE))
+        # Imports and limits may run as fast as one likes; posts get old at most `calendar_scale` times as fast as
+        # really, so that a short run sees one and the same world.
+        self.calendar = VirtualClock(min(time_scale, calendar_scale))
         self.catalog = Catalog(self.calendar)
         self.payloads = load_payloads(payloads) if payloads is not None else {}
         self.latency_ms = latency_ms

@@ -458,10 +458,10 @@ async def test_where_the_service_refuses_a_sweep_tries_with_one_call_an_hour(cha
 
     later = sa.text("UPDATE meta SET value = replace(value, :now, :then) WHERE key LIKE 'service refused%'")
     year = str(datetime.now(UTC).year)
-    changed(chain, later.bindparams(now=f'"tried_at": "{year}', then=f'"tried_at": "{int(year) - 1}'))
+    changed(chain, later.bindparams(now=f'"tried_at":"{year}', then=f'"tried_at":"{int(year) - 1}'))
     assert (await sweep(chain)).outcome == "halted"
     assert chain.asked() == asked + 2
-    changed(chain, later.bindparams(now=f'"tried_at": "{year}', then=f'"tried_at": "{int(year) - 1}'))
+    changed(chain, later.bindparams(now=f'"tried_at":"{year}', then=f'"tried_at":"{int(year) - 1}'))
     chain.play("default")
     served = await sweep(chain)
     assert (served.outcome, served.pending) == ("done", 0), "one call is answered, and all goes on"

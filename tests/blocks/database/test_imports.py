@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -108,11 +107,11 @@ def test_only_legal_transitions_change_anything(book: Ledger) -> None:
         for name in [one for one in STEPS if one not in legal]:
             step, options = STEPS[name]
             assert book.do(step, import_id, **options) is None, (state, name)
+            # A task id that comes for an import that does not wait for it is kept in the note, for it is paid for.
+            but = {"note"} if name == "mark_submitted" else set[str]()
             after = book.get(import_id)
-            if name == "mark_submitted":
-                # A task id that comes for an import that does not wait for it is kept in the note, for it is paid for.
-                before = replace(before, note=after.note)
-            assert after == before, (state, name)
+            assert after.model_dump(exclude=but) == before.model_dump(exclude=but), (state, name)
+            before = after
 
 
 def test_legal_transitions_happen_once(book: Ledger) -> None:

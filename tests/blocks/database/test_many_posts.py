@@ -77,8 +77,12 @@ def test_a_collection_is_counted_from_its_imports_to_its_posts(filled: Store) ->
         lambda conn: list(report.post_rows(conn, scope, PLAN.ages, 86_400)),
     ):
         plan = plans(filled, ask)
-        assert {"pk import_items", "pk posts", "pk snapshots"} <= {index for line in plan for index in _indexes(line)}
-        assert [line for line in plan if re.match("SCAN (posts|snapshots|import_items|run_posts)", line)] == []
+        assert [
+            line for line in plan if re.search("(SCAN|Seq Scan on) (posts|snapshots|import_items|run_posts)", line)
+        ] == []
+        # With 2,000 posts Postgres may as well begin at the posts of the period.
+        wanted = {"pk import_items", "pk posts", "pk snapshots"} if filled.is_sqlite else {"pk snapshots"}
+        assert wanted <= {index for line in plan for index in _indexes(line)}
 
 
 def test_answers_are_looked_for_post_by_post(filled: Store) -> None:
