@@ -24,7 +24,8 @@ class TagtrailDatabase(Block):
     _block_type_name: ClassVar[str | None] = "Tagtrail Database"
     _block_type_slug: ClassVar[str | None] = "tagtrail-database"
     _description: ClassVar[str | None] = (
-        "The database in which Tagtrail keeps imports, posts, creators, comments and snapshots."
+        "The database in which Tagtrail keeps imports, posts, creators, comments and snapshots. "
+        "Tagtrail's page about it: docs/own-prefect-server.md in its repository."
     )
     # From where Prefect's own blocks have theirs; see MemoriesCredentials.
     _logo_url: ClassVar[HttpUrl | None] = HttpUrl(

@@ -33,7 +33,8 @@ class MemoriesCredentials(CredentialsBlock):
     _block_type_name: ClassVar[str | None] = "Memories.ai Credentials"
     _block_type_slug: ClassVar[str | None] = "memories-credentials"
     _description: ClassVar[str | None] = (
-        "An account of the API that Tagtrail uses: its key, where it is sent, and how long a call may take."
+        "An account of the API that Tagtrail uses: its key, where it is sent, and how long a call may take. "
+        "Tagtrail's page about it: docs/own-prefect-server.md in its repository."
     )
     # Prefect takes only http(s) logos. This one comes from where its own blocks' come from, so that the UI asks no
     # further host; without a network it is missing like theirs.
