@@ -58,8 +58,7 @@ class Scene:
         process = subprocess.Popen(
             [sys.executable, "-m", "deployments.cli.main", *command],
             stdin=terminal, stdout=stream, stderr=stream, start_new_session=terminal is not None,
-            # A shell's job in the background ignores Ctrl-C, and so would all that it starts.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            preexec_fn=_hear_signals,
         )  # fmt: skip
         wait_until(lambda: self.bought()[0] >= 3 or process.poll() is not None)
         return process
@@ -145,6 +144,12 @@ def cancel(run_id: str) -> None:
             await client.set_flow_run_state(run_id, Cancelling(), force=True)
 
     asyncio.run(set_state())
+
+
+def _hear_signals() -> None:
+    """A shell's job in the background ignores Ctrl-C, one under nohup a closed terminal, and so would all it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 WAYS: dict[str, tuple[str, signal.Signals | None, int, str]] = {
