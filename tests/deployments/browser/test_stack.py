@@ -42,6 +42,7 @@ from deployments.stack.process import find_stack, start_time
 from flows.steps.prefect_side.artifacts import markdown
 from flows.steps.run.summary import ImportSummary, RunSummary
 from tests.conftest import OURS
+from tests.waiting import READY_SECONDS, free_ports, until
 
 pytestmark = pytest.mark.stack
 
@@ -61,7 +62,6 @@ ARGUMENTS = [
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]  # fmt: skip
 
-READY_SECONDS = 300.0
 SHOW_MS = 240_000.0
 """Generous: machines are loaded. What is waited for ends the wait."""
 
@@ -121,22 +121,6 @@ def up(migrated_prefect: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         own_server.stop(home)
         process.kill()
         process.wait()
-
-
-def until(ready: Callable[[], Any], what: str, seconds: float = READY_SECONDS) -> Any:
-    give_up_at = time.monotonic() + seconds
-    while not (found := ready()):
-        assert time.monotonic() < give_up_at, f"waited in vain for {what}"
-        time.sleep(0.2)
-    return found
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    found = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return found
 
 
 async def test_runs_start_in_four_ways(up: Up, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext, suppress
 from pathlib import Path
@@ -24,9 +23,7 @@ from deployments.cli import main as command_line
 from deployments.stack import local_stack, own_server
 from deployments.stack.local_stack import AlreadyUp, Stack, Wanted, state_file
 from deployments.stack.process import ManagedProcess, end_stack, find_stack, locked, of_stack
-
-READY_SECONDS = 300.0
-"""Generous: machines are loaded. What is waited for ends the wait."""
+from tests.waiting import READY_SECONDS, free_ports, until
 
 
 @pytest.fixture
@@ -45,22 +42,6 @@ def sleeper(home: Path) -> Iterator[subprocess.Popen[bytes]]:
         yield one
         with suppress(ProcessLookupError):
             one.kill()
-
-
-def until(ready: Callable[[], Any], what: str, seconds: float = READY_SECONDS) -> Any:
-    give_up_at = time.monotonic() + seconds
-    while not (found := ready()):
-        assert time.monotonic() < give_up_at, f"waited in vain for {what}"
-        time.sleep(0.2)
-    return found
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    found = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return found
 
 
 @pytest.mark.integration
