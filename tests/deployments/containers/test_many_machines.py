@@ -158,7 +158,7 @@ async def start_by_event(scene: Scene) -> None:
         runs = await scene.client.read_flow_runs()
         return any(run.parameters.get("hashtags") == [HASHTAGS["event"]] for run in runs)
 
-    while not await started():
+    for _ in range(4):
         event = {
             "id": str(uuid4()),
             "occurred": datetime.now(UTC).isoformat(),
@@ -168,7 +168,13 @@ async def start_by_event(scene: Scene) -> None:
         }
         (await scene.client._client.post("/events", json=[event])).raise_for_status()
         with suppress(AssertionError):
-            await until("a run by an event", started, seconds=60)
+            return await until("a run by an event", started, seconds=90)
+        # Prefect's services process lives on where one of its services died at its start: a person starts it again.
+        [services] = [one for one in scene.stack.machines if one.service == "services" and one.process.poll() is None]
+        print(services.log.read_text(encoding="utf-8", errors="replace")[-3000:])
+        services.lose()
+        scene.stack.start("services")
+    pytest.fail("four events started no run")
 
 
 async def start_four_runs(scene: Scene) -> dict[str, Any]:
