@@ -92,7 +92,8 @@ async def test_a_cap_bounds_what_is_asked_for_and_not_who_buys_it(chain: Any) ->
     halted = await chain.track("LVMH", posts_per_hashtag=20, max_spend_usd=0.25)
     assert (halted.outcome, halted.exit_status, halted.enriched) == ("halted", 4, 5)
     # What the cap stops may be listed already, or be listed by the sweeps.
-    assert (halted.held, halted.waiting, halted.pending) == (0, 0, halted.out_of_room)
+    assert (halted.held, halted.waiting) == (0, 0)
+    assert halted.pending == halted.out_of_room > 0
     assert f"{halted.pending} pending ({halted.pending} out of room)" in halted.message
     assert any("the same command goes on, under a cap of its own" in note for note in halted.notes)
     for each in await two_sweeps(chain):
