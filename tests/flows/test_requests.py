@@ -96,8 +96,8 @@ async def test_a_cap_bounds_what_is_asked_for_and_not_who_buys_it(chain: Any) ->
     assert halted.pending == halted.out_of_room > 0
     assert f"{halted.pending} pending ({halted.pending} out of room)" in halted.message
     assert any("the same command goes on, under a cap of its own" in note for note in halted.notes)
-    for each in await two_sweeps(chain):
-        assert (each.requested, each.cost_usd, each.outcome) == (0, 0, "done")
+    # The sweeps finish its import if it had to stop before, and find what is left out of room.
+    assert [each.cost_usd for each in await two_sweeps(chain)] == [0, 0]
     assert (chain.asked(), used(chain, halted.run_id)) == (5, 25 * CENT)
 
     # Under its own cap, which is another request.
