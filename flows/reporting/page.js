@@ -188,13 +188,30 @@ function receipt(section, button) {
       } else {
         cell.textContent = text;
         cell.className = column >= 4 && column <= 7 ? "n" : column === 8 ? "id" : "";
-        cell.dataset.label = byId("receipt-rows").parentElement.tHead.rows[0].cells[column].textContent;
       }
       line.append(cell);
     });
     return line;
   }));
+  readyForCards(body.parentElement);
   byId("receipt").showModal();
+}
+
+/* On a narrow screen each row is a card: a cell then needs its column's name, and the table's parts their roles, which
+   they lose where they are no longer displayed as a table's. */
+function readyForCards(table) {
+  const names = [...table.tHead.rows[0].cells].map((head) => head.dataset.label ?? head.textContent);
+  table.classList.add("named");
+  table.setAttribute("role", "table");
+  for (const group of [table.tHead, ...table.tBodies]) group.setAttribute("role", "rowgroup");
+  for (const row of table.rows) {
+    row.setAttribute("role", "row");
+    for (const cell of row.cells) {
+      const isHead = cell.tagName === "TH";
+      cell.setAttribute("role", !isHead ? "cell" : row.parentElement === table.tHead ? "columnheader" : "rowheader");
+      if (!isHead) cell.dataset.label = names[cell.cellIndex];
+    }
+  }
 }
 
 function filterRows(at) {
@@ -221,6 +238,7 @@ function fill(select, choices) {
 
 async function begin() {
   const data = JSON.parse(await unpacked("data"));
+  for (const table of document.querySelectorAll(".cards")) readyForCards(table);
   document.documentElement.classList.remove("no-script");
   data.sections.forEach((section, number) => {
     const at = number + 1;
