@@ -77,7 +77,9 @@ class InboxWriter:
         """Store what comes in, for ever; a database that is away is asked again every second."""
         while True:
             try:
-                await asyncio.wait_for(self._wake.wait(), self._limits.look_seconds)
+                # Not `wait_for`, which on Python 3.11 loses a cancellation that comes together with what it waits for.
+                async with asyncio.timeout(self._limits.look_seconds):
+                    await self._wake.wait()
             except TimeoutError:
                 self._log.flush()
             self._wake.clear()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID, uuid5
@@ -114,7 +114,10 @@ class OutboxRelay:
             if rows:
                 await asyncio.sleep(self._limits.pause_seconds)
             else:
-                await _at_most(self._wake.wait(), self._limits.idle_seconds)
+                # Not `wait_for`, which on Python 3.11 loses a cancellation that comes together with what it waits for.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._limits.idle_seconds):
+                        await self._wake.wait()
 
     async def close(self) -> None:
         """Close the connection to the server."""
@@ -153,10 +156,3 @@ class OutboxRelay:
         if kind == "indexed" or followed or row.handled:
             return [event]
         return [event, event | {"id": str(uuid5(UUID(row.event_id), UNATTENDED)), "event": UNATTENDED}]
-
-
-async def _at_most(waiting: Awaitable[Any], seconds: float) -> None:
-    try:
-        await asyncio.wait_for(waiting, seconds)
-    except TimeoutError:
-        return

@@ -116,7 +116,8 @@ class Sandbox:
     async def _pause(self, seconds: float) -> bool:
         """Wait; whether the server is closing meanwhile."""
         try:
-            await asyncio.wait_for(self._closing.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
         except TimeoutError:
             return False
         return True

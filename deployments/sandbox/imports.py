@@ -213,7 +213,8 @@ class Callbacks:
             await self._until(due)
             status = None
             try:
-                status = await asyncio.wait_for(_post(url, body), _ANSWER_SECONDS)
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    status = await _post(url, body)
             except (OSError, TimeoutError, ValueError) as error:
                 _LOG.warning("a callback did not arrive: %s", error)
             self._note({"task_id": job.task_id, "body": body, "status": status})

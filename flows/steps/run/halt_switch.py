@@ -125,8 +125,10 @@ class HaltSwitch:
 
     async def pause(self, seconds: float) -> None:
         """Wait, but no longer than until the run is halted."""
+        # Not `wait_for`, which on Python 3.11 loses a cancellation that comes together with what it waits for.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.pulled.wait(), timeout=seconds)
+            async with asyncio.timeout(seconds):
+                await self.pulled.wait()
 
 
 class AmbiguityLimit:

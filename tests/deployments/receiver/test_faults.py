@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from blocks.database.engine import Store
 from blocks.errors import StoreError
 from deployments.receiver.inbox_writer import InboxWriter, Verdict
 from deployments.receiver.limits import LINE_SECONDS, ThrottledLog
+from deployments.receiver.outbox_relay import OutboxRelay
 from deployments.receiver.server import Address
 from tests.receiver_server import ReceiverServer
 
@@ -95,3 +97,26 @@ async def test_neither_the_database_nor_a_log_on_a_full_disk_ends_the_intake(
     assert "callbacks wait for the database" in told[0]
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize("ticks", range(6))
+@pytest.mark.parametrize("which", ["writer", "relay"])
+async def test_a_stop_is_heard_also_at_the_moment_at_which_something_comes(
+    sqlite_store: Store, which: str, ticks: int
+) -> None:
+    log = ThrottledLog(lambda _: None)
+    limits = replace(QUICK, look_seconds=60.0, idle_seconds=60.0)
+    relay = OutboxRelay(sqlite_store, log, Server(), limits)
+    writer = InboxWriter(sqlite_store, log, on_stored=relay.wake, limits=limits)
+    running = asyncio.create_task(relay.run() if which == "relay" else writer.run())
+    await asyncio.sleep(0.1)
+    relay.wake()
+    putting = asyncio.create_task(writer.put(Callback("e1", "t1", "SUCCEEDED")))
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    running.cancel()
+    ended, _ = await asyncio.wait({running}, timeout=20)
+    for task in (running, putting):
+        task.cancel()
+    await asyncio.gather(running, putting, return_exceptions=True)
+    assert ended

@@ -9,7 +9,7 @@ import signal
 import pytest
 from prefect.exceptions import TerminationSignal
 
-from flows.steps.run.halt_switch import HaltSwitch
+from flows.steps.run.halt_switch import HaltSwitch, Stopped
 from flows.steps.run.lifecycle import open_run
 from flows.steps.run.stops import StopListener
 
@@ -44,3 +44,18 @@ async def test_a_worker_s_signal_reaches_prefect_as_itself_whichever_task_receiv
     with pytest.raises(TerminationSignal):
         async with open_run("enrich-posts"), asyncio.TaskGroup() as group:
             group.create_task(received())
+
+
+@pytest.mark.parametrize("ticks", range(6))
+async def test_a_cancellation_is_heard_also_at_the_moment_at_which_the_run_is_halted(ticks: int) -> None:
+    halt = HaltSwitch(lambda _: None)
+    waiting = asyncio.create_task(halt.pause(60))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    halt.pull(Stopped("by a person"))
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    is_over = waiting.done()
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    assert waiting.cancelled() or is_over
