@@ -32,6 +32,11 @@ def test_complete_once_everything_is_listed() -> None:
     assert state(5, seen=9, first_item_at=5, last_new_at=5) is None
 
 
+def test_a_new_look_ends_by_none_of_the_polls_before_it() -> None:
+    assert state(500, last_polled_at=-1, seen=10, first_item_at=-30, last_new_at=-30) is None
+    assert state(500, last_polled_at=-1, seen=4, first_item_at=-300, last_new_at=-300, quiet_polls=3) is None
+
+
 def test_an_item_whose_url_has_not_come_is_waited_for() -> None:
     assert state(5, seen=10, without_url=1, first_item_at=5, last_new_at=5) is None
     assert state(130, seen=10, without_url=1, first_item_at=5, last_new_at=5, quiet_polls=3) == "complete"

@@ -181,6 +181,10 @@ def test_an_import_is_settled_by_whoever_finishes_it_and_a_doubtful_one_goes_on_
         assert not money.settle_import(conn, "other", spent_micros=0, posts=0, now=NOW)
         assert money.totals(conn, "r1").open_micros == 25 * CENT
         assert money.totals(conn, "r2").calls("import") == 20
+        # Finished again: what it has listed since is added, and nothing is ever taken off.
+        assert not money.settle_import(conn, "i1", spent_micros=19 * CENT, posts=19, now=NOW)
+        assert money.settle_import(conn, "i1", spent_micros=22 * CENT, posts=22, now=NOW)
+        assert (money.totals(conn, "r2").calls("import"), money.used_micros(conn, "run:r2")) == (22, 22 * CENT)
     check_sums(store)
 
 

@@ -35,6 +35,11 @@ from tests.stored import measured, plan, submit
 NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 PRICES = {"tiktok": 10, "instagram": 10}
 
+SOMEBODY_WAITS = sa.text(
+    "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()"
+)
+"""How many transactions wait for a lock, on Postgres."""
+
 
 def ref(number: int) -> PostRef:
     return parse_post_url(f"https://www.tiktok.com/player/v1/{7000000000000000000 + number}")
@@ -153,6 +158,28 @@ def test_buyers_at_once_never_overstep_a_request(store: Store) -> None:
         assert money.used_micros(conn, "run:asker") == 170
 
 
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_a_stop_waits_for_who_is_buying_for_its_run_and_then_holds(store: Store) -> None:
+    """Else money could be reserved for a run after its stop was written."""
+    bought = money.Purpose("acc", "sweep", "c", "metadata", "tiktok", "apify", asked_by="asker")
+
+    def stop_it() -> None:
+        with store.begin() as conn:
+            stop(conn, "asker")
+
+    with store.begin() as conn:
+        start(conn, "asker", cap_micros=100)
+    with ThreadPoolExecutor(1) as threads:
+        with store.begin() as conn:
+            money.reserve(conn, bought, micros=10, caps=money.Caps(), now=NOW)
+            stopping = threads.submit(stop_it)
+            while not conn.execute(SOMEBODY_WAITS).scalar_one():
+                assert not stopping.done()
+        stopping.result()
+    with store.begin() as conn, pytest.raises(Held):
+        money.reserve(conn, bought, micros=10, caps=money.Caps(), now=NOW)
+
+
 def test_a_stop_leaves_to_living_runs_what_they_ask_for_too(store: Store) -> None:
     with store.begin() as conn:
         give(conn, "living", (1, 2), lives=True)
@@ -200,11 +227,7 @@ def test_who_asks_for_posts_that_another_holds_waits_for_them_in_their_order(sto
         with store.begin() as conn:
             lock(conn, 1)
             asking = threads.submit(ask)
-            waiting = sa.text(
-                "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
-                " WHERE NOT granted AND datname = current_database()"
-            )
-            while not conn.execute(waiting).scalar_one():
+            while not conn.execute(SOMEBODY_WAITS).scalar_one():
                 assert not asking.done()
             lock(conn, 2, nowait=True)
         asking.result()
