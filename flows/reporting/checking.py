@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,7 +103,9 @@ def agreement(path: Path) -> Agreement | None:
 
 
 def _count(path: Path, line: int, row: Mapping[str, str | None], name: str) -> int | None:
-    typed = (row[name] or "").strip().replace(",", "").replace(".", "").replace(" ", "").replace("\u202f", "")
+    # Where a column has gaps, spreadsheets and pandas write 1000.0; three digits after a point are thousands.
+    typed = re.sub(r"[.,]0{1,2}\Z", "", (row[name] or "").strip())
+    typed = re.sub(r"[,. \u202f]", "", typed)
     if not typed:
         return None
     if not typed.isdecimal():

@@ -60,8 +60,10 @@ class Hashtag:
     late: int = 0
     engagement: Change | None = None
     engagement_rate: float | None = None
-    """The median of the posts' own (likes + comments) / plays."""
+    """The median of the posts' own (likes + comments) / plays, in the stratum in which most of them have it: rates are
+    never pooled over platforms and media types."""
     rated: int = 0
+    rated_stratum: str = ""
     strata: list[Stratum] = field(default_factory=list)
     line: list[tuple[int, float]] = field(default_factory=list)
     """(age in seconds, how many times its number at the first checkpoint) for the small picture."""
@@ -131,8 +133,15 @@ def _line(sample: Sample, now: Mask, before: Mask | None) -> Hashtag:
     line.not_measured = line.posts - line.compared - line.late - line.too_young
     likes_comments, plays = sample.at("engagement"), sample.at("plays")
     line.engagement = change_of(sample, likes_comments, now, before)
-    line.engagement_rate = rules.rate(likes_comments[now], plays[now])
-    line.rated = int((now & ~np.isnan(likes_comments) & (plays > 0)).sum())
+    rated = now & ~np.isnan(likes_comments) & (plays > 0)
+    if rated.any():
+        pairs = sample.platform * len(sample.media) + sample.medium
+        largest = int(np.bincount(pairs[rated]).argmax())
+        rated &= pairs == largest
+        platform, medium = divmod(largest, len(sample.media))
+        line.rated_stratum = f"{sample.platforms[platform]} {sample.media[medium]}"
+    line.engagement_rate = rules.rate(likes_comments[rated], plays[rated])
+    line.rated = int(rated.sum())
     line.strata = list(strata(sample, now, before))
     line.line = _small_line(sample, now if before is None else now | before)
     return line
@@ -190,7 +199,9 @@ def steps(sample: Sample, metric: str, which: Mask) -> list[Step]:
     found = []
     which = which & ~_without(sample, metric)
     for ages in pairwise(sample.plan.ages):
-        counts = np.bincount(sample.states(ages[1])[which], minlength=len(STATES))
+        # A post that is gone or at rest is not due at a checkpoint that lies ahead.
+        is_over = ~(sample.as_of - sample["posted_at"] < ages[1]) | ~np.isnan(sample[f"late_{ages[1]}"])
+        counts = np.bincount(sample.states(ages[1])[which & is_over], minlength=len(STATES))
         states = {name: int(count) for name, count in zip(STATES, counts, strict=True)}
         due = sum(states[name] for name in DUE)
         earlier, later = (sample.at(metric, age)[which] for age in ages)
@@ -199,11 +210,12 @@ def steps(sample: Sample, metric: str, which: Mask) -> list[Step]:
 
 
 def _without(sample: Sample, metric: str) -> Mask:
-    """Posts that were measured and have no such number, such as the plays of an image: it was never due."""
-    lacks = np.zeros(len(sample), dtype=bool)
+    """Posts that were measured and never had such a number, such as the plays of an image: it was never due."""
+    measured, known = np.zeros(len(sample), dtype=bool), np.zeros(len(sample), dtype=bool)
     for age in sample.plan.ages:
-        lacks |= ~np.isnan(sample[f"late_{age}"]) & np.isnan(sample[f"{metric}_{age}"])
-    return lacks
+        measured |= ~np.isnan(sample[f"late_{age}"])
+        known |= ~np.isnan(sample[f"{metric}_{age}"])
+    return measured & ~known
 
 
 def curves(sample: Sample, choices: dict[str, Mask]) -> list[Curve]:

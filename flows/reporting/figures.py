@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 from itertools import groupby
 from typing import Any, Final
@@ -128,9 +128,11 @@ def gather(store: Store, *, collection: str | None, hashtag: str | None, period:
     """Read everything for a report on one collection, or on all, each apart; `hashtag` is a tag's key.
 
     Raises:
-        UsageError: there is no such collection.
+        UsageError: there is no such collection, or the plan has no checkpoint at 24 h.
         StoreError: the database cannot be read.
     """
+    if CHECKPOINT_SECONDS not in plan.ages:
+        raise UsageError("a report compares posts at 24 h: TAGTRAIL_SNAPSHOT_AGES has to name 24h among its ages")
     with store.connect() as conn:
         known = collections(conn)
         if collection is not None and collection not in known:
@@ -207,7 +209,7 @@ def _read_more(conn: Any, made: Section, hashtag: str | None, period: Period) ->
     for row in report.measurements(conn, sorted(named), as_of):
         made.histories.setdefault((row.platform, row.post_id), []).append(row)
     made.imports = report.imports_of(conn, made.collection, hashtag, period.begin, as_of)
-    made.rates = list(_rates(made))
+    made.rates = list(_rates(made, period))
     made.failures = report.open_failures(conn, made.collection, hashtag, period.begin, as_of)
     found = gaps.find(conn, hashtag=hashtag, collection=made.collection, since=period.begin)
     made.gaps = [gap for gap in found if gap.noted_at <= as_of]
@@ -237,23 +239,39 @@ def _shares(made: Section) -> dict[str, list[Share]]:
     return found
 
 
-def _rates(made: Section) -> Iterator[Rate]:
+def _rates(made: Section, period: Period) -> Iterator[Rate]:
+    # Where there were more imports than are looked into, one that was left out may be full or stand apart.
+    are_all = made.imports.states.total() == len(made.imports.lines)
     lines = [line for line in made.imports.lines if line.kind == "hashtag" and line.listed and line.hashtag]
     for tag, group in groupby(sorted(lines, key=lambda line: str(line.hashtag)), key=lambda line: str(line.hashtag)):
         # Oldest first: the first has nothing before it to overlap with.
+        of_tag = list(reversed(list(group)))
         listed = [
-            Listing(line.requested, line.listed, line.shared, line.oldest_at, line.newest_at)
-            for line in reversed(list(group))
-        ]
+            Listing(
+                line.requested, line.listed + line.withheld, line.shared, line.oldest_at, line.newest_at, line.timed,
+                line.state == "complete",
+            )
+            for line in of_tag
+        ]  # fmt: skip
         full, apart = sum(one.is_full for one in listed), sum(one.shared == 0 for one in listed)
         rate = Rate(tag, len(listed), full, apart)
-        if tells_the_world(listed) and tag in made.sample.tags:
+        if are_all and tells_the_world(listed) and tag in made.sample.tags:
             posted = made.sample["posted_at"][made.now & made.sample.of_tag(made.sample.tags.index(tag))]
-            days = Counter(datetime.fromtimestamp(at, UTC).date().isoformat() for at in posted[~np.isnan(posted)])
-            rate.by_day = dict(sorted(days.items()))
-        else:
-            rate.pace = pace(listed[-1])
+            days = Counter(datetime.fromtimestamp(at, UTC).date() for at in posted[~np.isnan(posted)])
+            begins = [at for at in (period.begin, of_tag[0].oldest_at) if at is not None]
+            ends = [at for at in (period.end, of_tag[-1].submitted_at) if at is not None]
+            rate.by_day = {day.isoformat(): days[day] for day in _whole_days(max(begins), min(ends))} if begins else {}
+        if not rate.by_day:
+            rate.by_day, rate.pace = None, pace(listed[-1])
         yield rate
+
+
+def _whole_days(begin: datetime, end: datetime) -> Iterator[date]:
+    """The UTC days of which no part lies outside."""
+    day = (begin.astimezone(UTC) + timedelta(days=1) - timedelta.resolution).date()
+    while datetime.combine(day + timedelta(days=1), time(), UTC) <= end:
+        yield day
+        day += timedelta(days=1)
 
 
 def _hash(made: Section) -> str:
@@ -294,5 +312,6 @@ def statuses(made: Section) -> Counter[str]:
 def cooccurring(made: Section) -> list[tuple[str, int]]:
     """The hashtags that stand beside the followed ones most often, as first written, with their counts."""
     assert made.contents is not None
-    order = sorted(made.contents.hashtags.items(), key=lambda one: (-one[1], one[0]))[:MAX_COOCCURRING]
+    beside = ((key, count) for key, count in made.contents.hashtags.items() if key not in made.sample.tags)
+    order = sorted(beside, key=lambda one: (-one[1], one[0]))[:MAX_COOCCURRING]
     return [(made.contents.shown[key], count) for key, count in order]

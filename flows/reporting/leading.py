@@ -130,10 +130,9 @@ def _baselines(sample: Sample, values: rules.Numbers, here: Mask) -> _Baselines:
     for mine in of_creator.values():
         if len(mine) > rules.MIN_EARLIER_POSTS and here[mine].any():
             in_time = mine[np.argsort(sample["posted_at"][mine], kind="stable")]
-            medians = rules.creators_baseline(values[in_time])
+            medians, counts = rules.creators_baseline(values[in_time], sample["posted_at"][in_time])
             own = ~np.isnan(medians)
-            base[in_time[own]], tag_used[in_time[own]] = medians[own], -1
-            posts[in_time[own]] = np.flatnonzero(own)
+            base[in_time[own]], posts[in_time[own]], tag_used[in_time[own]] = medians[own], counts[own], -1
     return _Baselines(base, posts, tag_used)
 
 

@@ -138,12 +138,14 @@ function outrun(at, section) {
   }), BARS);
 }
 
+const inTime = (posts, row) => posts.late[row] !== null && posts.late[row] <= 21600;
+
 function matches(posts, row, filter) {
   return (filter.now === undefined || posts.when[row] === filter.now) &&
     (filter.tag === undefined || (filter.tag < 0 ? posts.tags[row].length === 0 : posts.tags[row].includes(filter.tag))) &&
     (filter.platform === undefined || posts.platform[row] === filter.platform) &&
     (filter.medium === undefined || posts.medium[row] === filter.medium) &&
-    (!filter.compared || (posts.late[row] !== null && posts.late[row] <= 21600)) &&
+    (!filter.compared || inTime(posts, row)) &&
     (filter.number === undefined || value(posts, row, filter.number) !== null);
 }
 
@@ -159,7 +161,7 @@ function receipt(section, button) {
   const number = filter.number || "engagement";
   const rows = posts.url.map((_, row) => row).filter((row) => matches(posts, row, filter));
   rows.sort((one, other) => (value(posts, other, number) ?? -1) - (value(posts, one, number) ?? -1));
-  const values = rows.map((row) => value(posts, row, number)).filter((one) => one !== null).sort((one, other) => one - other);
+  const values = rows.filter((row) => inTime(posts, row)).map((row) => value(posts, row, number)).filter((one) => one !== null).sort((one, other) => one - other);
   const middle = values.length ? (values[(values.length - 1) >> 1] + values[values.length >> 1]) / 2 : null;
   byId("receipt-title").textContent = button.dataset.title;
   byId("receipt-note").textContent = `${count(rows.length)} posts` +

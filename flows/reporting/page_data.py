@@ -174,10 +174,11 @@ class Leading:
         key = section.sample.keys[one.post]
         row = section.shown[key]
         own = _receipt(section, key, one)
-        latest = section.histories.get(key, [])
+        history = section.histories.get(key, [])
+        followers = next((row.author_followers for row in history if row.target_age == one.age_seconds), None)
         return cls(
             one, row.author_username or "unknown author", row.platform, row.media_type or "unknown", row.caption,
-            safe_link(row.url), row.posted_at, latest[-1].author_followers if latest else None, own,
+            safe_link(row.url), row.posted_at, followers, own,
             [receipt for peer in peers if (receipt := _receipt(section, peer, one)) is not None],
         )  # fmt: skip
 

@@ -115,10 +115,12 @@ def load(
     for batch in batches:
         columns = dict(zip(batch[0]._fields, zip(*batch, strict=True), strict=True))
         start = len(sample.keys)
-        people = zip(columns["platform"], columns["author_id"], columns["post_id"], strict=True)
+        people = zip(
+            columns["platform"], *(columns[name] for name in ("author_id", "author_username", "post_id")), strict=True
+        )
         part("platform", [platforms[one] for one in columns["platform"]], np.int64)
         part("medium", [media[one or UNKNOWN_MEDIA] for one in columns["media_type"]], np.int64)
-        part("creator", [creators[platform, one or f"of {post_id}"] for platform, one, post_id in people], np.int64)
+        part("creator", [creators[platform, _creator_of(*one)] for platform, *one in people], np.int64)
         names = dict(zip(parts["creator"][-1].tolist(), columns["author_username"], strict=True))
         sample.creator_names.extend(names[at] for at in range(len(sample.creator_names), len(creators)))
         found_by = [
@@ -146,6 +148,11 @@ def load(
     for name in ("gone_at", "enriched_at", "resting_since", "rested_until"):
         sample[name][sample[name] > sample.as_of] = np.nan
     return sample
+
+
+def _creator_of(author_id: str | None, username: str | None, post_id: str) -> str:
+    """Who made a post: some payloads name nobody, or give no id; without either each post is a creator of its own."""
+    return author_id or (f"@{username}" if username else f"of {post_id}")
 
 
 class _Numbered(dict[Any, int]):

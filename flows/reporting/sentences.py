@@ -92,7 +92,7 @@ def _moved(period: Period, found: Sequence[Finding]) -> str:
         return f"{what} {end} against the {period.words} before: each interval includes 1."
     return (
         f"No hashtag's change can be stated: none has {MIN_POSTS} posts of {MIN_CREATORS} creators, measured at {AT} "
-        f"in time, in this period and in the {period.words} before."
+        f"in time, in this period and in the {period.words} before, and a median above 0 there."
     )
 
 

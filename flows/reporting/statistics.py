@@ -183,17 +183,18 @@ def is_selected(measured: int, due: int) -> bool:
     return due > 0 and measured < MIN_MEASURED_SHARE * due
 
 
-def creators_baseline(values: Numbers) -> Numbers:
-    """For each post of one creator (and platform, media type, age), oldest first: the median of the posts before it.
+def creators_baseline(values: Numbers, posted_at: Numbers) -> tuple[Numbers, Codes]:
+    """For each post of one creator (and platform, media type, age), oldest first: the median of the posts before it,
+    and how many these are. A post of the same second is none of them.
 
     NaN where fewer than 10 of them are known (hidden numbers are not).
     """
-    found = np.full(len(values), np.nan)
-    for at in range(MIN_EARLIER_POSTS, len(values)):
-        earlier = values[:at][~np.isnan(values[:at])]
+    found, counts = np.full(len(values), np.nan), np.zeros(len(values), np.int64)
+    for at, end in enumerate(np.searchsorted(posted_at, posted_at, "left")):
+        earlier = values[:end][~np.isnan(values[:end])]
         if len(earlier) >= MIN_EARLIER_POSTS:
-            found[at] = np.median(earlier)
-    return found
+            found[at], counts[at] = np.median(earlier), len(earlier)
+    return found, counts
 
 
 def peers_baseline(values: Numbers) -> Numbers:
@@ -221,13 +222,16 @@ def times(values: Numbers, base: Numbers) -> Numbers:
 @dataclass(frozen=True, slots=True)
 class Listing:
     """What one import listed: how many posts were asked for and listed, how many of them the import before had too
-    (None: it is the first), and when the oldest and the newest of them were posted."""
+    (None: it is the first), and when the oldest and the newest of the `timed` ones (of known time) were posted."""
 
     requested: int
     listed: int
     shared: int | None
     oldest_at: datetime | None
     newest_at: datetime | None
+    timed: int
+    is_complete: bool = True
+    """It has ended: one that is under way, or failed, may have more."""
 
     @property
     def is_full(self) -> bool:
@@ -250,16 +254,16 @@ def tells_the_world(listings: Sequence[Listing]) -> bool:
     "The newest N" otherwise measures our own schedule.
     """
     return len(listings) > 1 and all(
-        not one.is_full and (number == 0 or bool(one.shared)) for number, one in enumerate(listings)
+        one.is_complete and not one.is_full and (number == 0 or bool(one.shared)) for number, one in enumerate(listings)
     )
 
 
 def pace(listing: Listing) -> Pace | None:
     """What can be said instead: posts an hour within one import's own list."""
-    if listing.oldest_at is None or listing.newest_at is None or listing.listed < 2:
+    if listing.oldest_at is None or listing.newest_at is None or listing.timed < 2:
         return None
     hours = (listing.newest_at - listing.oldest_at).total_seconds() / 3600
-    return Pace(listing.listed, hours, (listing.listed - 1) / hours) if hours > 0 else None
+    return Pace(listing.timed, hours, (listing.timed - 1) / hours) if hours > 0 else None
 
 
 def resampled_medians(values: Numbers, creators: Codes, seed: int, draws: int = RESAMPLES) -> Numbers:

@@ -85,7 +85,8 @@ def services(conn: Connection, collection: str) -> set[str]:
 @dataclass(slots=True)
 class ImportLine:
     """One import as it was at `as_of`; `shared` with the one before it of its hashtag and library (None: it is the
-    first here), `oldest_at` and `newest_at` are when its posts were posted."""
+    first here), `oldest_at` and `newest_at` are when its posts were posted, as far as that is known (of `timed` posts).
+    `withheld` were listed and erased since."""
 
     import_id: str
     kind: str
@@ -96,7 +97,9 @@ class ImportLine:
     requested: int
     submitted_at: datetime | None
     finished_at: datetime | None
+    withheld: int = 0
     listed: int = 0
+    timed: int = 0
     new: int = 0
     shared: int | None = None
     oldest_at: datetime | None = None
@@ -130,7 +133,8 @@ def imports_of(
         sent = row.submitted_at if row.submitted_at is not None and row.submitted_at <= as_of else None
         finished = row.finished_at if row.finished_at is not None and row.finished_at <= as_of else None
         of_row = (row.import_id, row.kind, row.hashtag, row.library, row.state_then)
-        found.lines.append(ImportLine(*of_row, row.task_id if sent else None, row.requested, sent, finished))
+        task_id = row.task_id if sent else None
+        found.lines.append(ImportLine(*of_row, task_id, row.requested, sent, finished, row.withheld))
     _look_into(conn, found.lines, as_of)
     return found
 
@@ -150,6 +154,7 @@ def _look_into(conn: Connection, lines: list[ImportLine], as_of: datetime) -> No
         if row.post_id is not None:
             posts[row.import_id].add((row.platform, row.post_id))
         if row.posted_at is not None:
+            line.timed += 1
             line.oldest_at = min(line.oldest_at or row.posted_at, row.posted_at)
             line.newest_at = max(line.newest_at or row.posted_at, row.posted_at)
     before: dict[tuple[str | None, str], set[tuple[str, str]]] = {}
@@ -246,12 +251,16 @@ def post_rows(conn: Connection, scope: Scope, ages: Sequence[int], compared_age:
     at_age = and_(
         same_post(_snapshots.c, _posts.c), _snapshots.c.target_age.in_(ages), _snapshots.c.observed_at <= scope.as_of
     )
-    texts = (as_type(_posts.c[name], Text).label(name) for name in ("hashtags", "null_reasons"))
-    times = (_seconds(_posts.c[name], lite=lite).label(name) for name in TIMES)
+    texts = (_then(scope, as_type(_posts.c[name], Text)).label(name) for name in ("hashtags", "null_reasons"))
+    facts = (
+        _then(scope, _posts.c[name]).label(name)
+        for name in ("author_id", "author_username", "media_type", "likes_hidden", "is_paid_partnership")
+    )
+    posted = _then(scope, _seconds(_posts.c.posted_at, lite=lite)).label("posted_at")
+    times = (_seconds(_posts.c[name], lite=lite).label(name) for name in TIMES if name != "posted_at")
     query = (
         select(
-            _posts.c.platform, _posts.c.post_id, _posts.c.author_id, _posts.c.author_username, _posts.c.media_type,
-            _posts.c.likes_hidden, _posts.c.is_paid_partnership, *times, *texts, found.c.tags,
+            _posts.c.platform, _posts.c.post_id, *facts, posted, *times, *texts, found.c.tags,
             *_pivot(ages, compared_age, lite=lite),
         )
         .select_from(found.join(_posts, same_post(found.c, _posts.c)).outerjoin(_snapshots, at_age))
@@ -263,6 +272,11 @@ def post_rows(conn: Connection, scope: Scope, ages: Sequence[int], compared_age:
     result: Any
     with conn.execute(query) as result:
         yield from result.partitions(BATCH)
+
+
+def _then(scope: Scope, column: Any) -> Any:
+    """What a measurement tells of a post, null where its first one came after `as_of`."""
+    return case((_posts.c.enriched_at <= scope.as_of, column))
 
 
 def _pivot(ages: Sequence[int], compared_age: int, *, lite: bool) -> list[Any]:
@@ -307,8 +321,9 @@ def _in_window(scope: Scope) -> list[Any]:
     """Posts whose time of posting is unknown are in no period, and only in a report of all time."""
     known = [_posts.c.first_seen_at <= scope.as_of]
     if scope.posted_from is not None:
+        known.append(_posts.c.enriched_at <= scope.as_of)
         return [*known, _posts.c.posted_at >= scope.posted_from, _posts.c.posted_at < scope.posted_until]
-    return [*known, func.coalesce(_posts.c.posted_at, _posts.c.first_seen_at) < scope.posted_until]
+    return [*known, func.coalesce(_then(scope, _posts.c.posted_at), _posts.c.first_seen_at) < scope.posted_until]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -141,12 +142,17 @@ def test_growth_of_those_that_were_measured_is_called_selected() -> None:
 
 def test_a_creators_baseline_is_ten_earlier_posts_at_least_and_never_the_post_itself() -> None:
     values = numbers(*range(1, 12), NAN, 1000)
-    found = rules.creators_baseline(values)
+    found, counts = rules.creators_baseline(values, numbers(*range(13)))
     assert np.isnan(found[:10]).all()
     assert found[10] == 5.5
     # The hidden one before it counts for nothing, and what came later neither.
-    assert found[12] == 6
+    assert (found[12], counts[12]) == (6, 11)
     assert rules.times(values, found)[12] == pytest.approx(1000 / 6)
+    # Of two posts of one second neither is the earlier one.
+    found, _ = rules.creators_baseline(values, numbers(*range(10), 10, 10, 10))
+    assert found[10:].tolist() == [5.5, 5.5, 5.5]
+    found, _ = rules.creators_baseline(values, numbers(*[7] * 13))
+    assert np.isnan(found).all()
 
 
 def test_a_hashtags_baseline_is_thirty_others_at_least() -> None:
@@ -165,7 +171,7 @@ def test_nothing_is_a_multiple_of_zero() -> None:
 
 
 def listing(requested: int, listed: int, shared: int | None, hours: float = 10) -> Listing:
-    return Listing(requested, listed, shared, NOON - timedelta(hours=hours), NOON)
+    return Listing(requested, listed, shared, NOON - timedelta(hours=hours), NOON, listed)
 
 
 def test_the_newest_posts_measure_our_schedule_unless_imports_overlap_and_none_is_full() -> None:
@@ -175,6 +181,9 @@ def test_the_newest_posts_measure_our_schedule_unless_imports_overlap_and_none_i
     assert not rules.tells_the_world([listing(25, 20, None)])
     assert not rules.tells_the_world([])
     assert rules.tells_the_world([listing(25, 20, None), listing(25, 21, 3)])
+    # One that is under way, or failed, may list more.
+    unfinished = replace(listing(25, 21, 3), is_complete=False)
+    assert not rules.tells_the_world([listing(25, 20, None), unfinished])
 
 
 def test_the_pace_is_told_with_its_window() -> None:
@@ -183,7 +192,11 @@ def test_the_pace_is_told_with_its_window() -> None:
     assert (found.posts, found.hours, found.per_hour) == (21, 10, 2)
     assert rules.pace(listing(25, 1, None)) is None
     assert rules.pace(listing(25, 5, None, hours=0)) is None
-    assert rules.pace(Listing(25, 5, None, None, None)) is None
+    assert rules.pace(Listing(25, 5, None, None, None, 0)) is None
+    # 25 listed, and of two of them it is known when they were posted: an hour apart.
+    found = rules.pace(replace(listing(25, 25, None, hours=1), timed=2))
+    assert found is not None
+    assert (found.posts, found.per_hour) == (2, 1)
 
 
 def test_resampled_medians_are_those_of_resampled_creators() -> None:
