@@ -183,10 +183,13 @@ def change_of(sample: Sample, values: rules.Numbers, now: Mask, before: Mask | N
 
 
 def _small_line(sample: Sample, which: Mask) -> list[tuple[int, float]]:
-    """The medians of the paired ratios multiplied up, as long as there are enough pairs; of all platforms' likes."""
+    """The medians of the paired ratios multiplied up, as long as there are enough pairs and no step is selected; of the
+    likes on the platform with most posts."""
     line: list[tuple[int, float]] = []
+    if which.any():
+        which = which & (sample.platform == np.bincount(sample.platform[which]).argmax())
     for step in steps(sample, "likes", which):
-        if step.growth is not None and step.growth.median is not None:
+        if step.growth is not None and step.growth.median is not None and not step.growth.selected:
             line = line or [(step.from_seconds, 1.0)]
             line.append((step.to_seconds, line[-1][1] * step.growth.median))
         elif line:

@@ -168,7 +168,7 @@ def _section(conn: Any, name: str, hashtag: str | None, period: Period, plan: Sn
     choices |= {line.label: sample.of_tag(line.tag) for line in largest} if len(largest) > 1 else {}
     made.curves = comparisons.curves(sample, choices)
     made.search = leading.search(sample, now)
-    made.creators = leading.creators(sample, now, before, seconds(period.begin))
+    made.creators = leading.creators(sample, now, before, _newcomers(conn, made, period))
     made.shares = _shares(made)
     _read_more(conn, made, hashtag, period)
     names = {key: _at(row.author_username) for key, row in made.shown.items()}
@@ -177,6 +177,18 @@ def _section(conn: Any, name: str, hashtag: str | None, period: Period, plan: Sn
     )
     made.rows_sha256 = _hash(made)
     return made
+
+
+def _newcomers(conn: Any, made: Section, period: Period) -> set[int]:
+    """The creators of the period, by their places, of whom the database had no post before it."""
+    sample, begin = made.sample, period.begin
+    if begin is None:
+        return set()
+    earlier = sample.creator[sample["first_seen_at"] < begin.timestamp()]
+    new = set(sample.creator[made.now].tolist()) - set(earlier.tolist())
+    # The sample has the posts of some days and of one collection.
+    known = report.creators_known_before(conn, sorted(sample.creators[at] for at in new), begin)
+    return {at for at in new if sample.creators[at] not in known}
 
 
 def _days(period: Period) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -191,13 +192,14 @@ class Creators:
     newcomers: list[CreatorLine] = field(default_factory=list)
 
 
-def creators(sample: Sample, now: Mask, before: Mask | None, begin: float | None) -> Creators:
-    """Top by median likes + comments at 24 h (from two measured posts on), rising by followers, and the new ones."""
+def creators(sample: Sample, now: Mask, before: Mask | None, newcomers: Set[int]) -> Creators:
+    """Top by median likes + comments at 24 h (from two measured posts on), rising by followers, and the new ones.
+
+    `newcomers`: by their places in the sample.
+    """
     found = Creators()
     counts = np.bincount(sample.creator[now], minlength=len(sample.creators))
     earlier = np.bincount(sample.creator[before], minlength=len(sample.creators)) if before is not None else counts * 0
-    first_seen = np.full(len(sample.creators), np.inf)
-    np.minimum.at(first_seen, sample.creator, sample["first_seen_at"])
     values = sample.at("engagement")
     of_creator = _grouped(np.flatnonzero(now), sample.creator)
     history = _grouped(np.flatnonzero(~np.isnan(sample[f"author_followers_{CHECKPOINT_SECONDS}"])), sample.creator)
@@ -208,7 +210,7 @@ def creators(sample: Sample, now: Mask, before: Mask | None, begin: float | None
         line = CreatorLine(
             int(creator), int(counts[creator]), int(earlier[creator]),
             float(np.median(mine)) if len(mine) else None, len(mine),
-            begin is not None and bool(first_seen[creator] >= begin),
+            int(creator) in newcomers,
         )  # fmt: skip
         line.followers = _followers(sample, history.get(int(creator)))
         lines.append(line)

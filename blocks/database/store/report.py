@@ -326,6 +326,18 @@ def _in_window(scope: Scope) -> list[Any]:
     return [*known, func.coalesce(_then(scope, _posts.c.posted_at), _posts.c.first_seen_at) < scope.posted_until]
 
 
+def creators_known_before(
+    conn: Connection, creators: Sequence[tuple[str, str]], moment: datetime
+) -> set[tuple[str, str]]:
+    """Those of some creators (platform, author's id) of whom any collection had a post before `moment`."""
+    found: set[tuple[str, str]] = set()
+    for part in chunks(creators):
+        of_them = posts_among(_posts.c.platform, _posts.c.author_id, part)
+        query = select(_posts.c.platform, _posts.c.author_id).where(of_them, _posts.c.first_seen_at < moment).distinct()
+        found.update((row.platform, row.author_id) for row in conn.execute(query))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class LeadingPost:
     """A post without anybody's name: where it can be seen, and its numbers."""

@@ -217,6 +217,21 @@ def test_a_post_that_was_first_measured_later_is_told_as_it_was_known_then(conn:
     assert [one.rows_sha256 for one in then] == [one.rows_sha256 for one in again]
 
 
+def test_a_creator_whom_another_hashtag_or_time_brought_is_not_new(conn: Connection, store: Store) -> None:
+    long_ago = NOW - 120 * DAY
+    listed(conn, "linen", [tiktok(number) for number in range(4)], NOW - 3 * DAY)
+    for number, earlier in enumerate((None, long_ago, NOW - 9 * DAY, NOW - 5 * DAY)):
+        measure(conn, tiktok(number), NOW - 3 * DAY, NOW - 2 * DAY, plays=1, likes=1, author_id=f"a{number}")
+        if earlier is not None:
+            old = tiktok(100 + number)
+            listed(conn, "wool", [old], earlier)
+            measure(conn, old, earlier, earlier + HOUR, plays=1, likes=1, author_id=f"a{number}")
+    conn.commit()
+    for hashtag in ("linen", None):
+        [section] = gather(store, collection="c", hashtag=hashtag, period=WEEK, plan=PLAN).sections
+        assert (section.creators.total, section.creators.new) == (4, 2)
+
+
 @pytest.mark.parametrize("ages", [(3600, 7 * 86_400), ()])
 def test_a_plan_without_24_hours_is_one_sentence(conn: Connection, store: Store, ages: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="TAGTRAIL_SNAPSHOT_AGES has to name 24h"):
